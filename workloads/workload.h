@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a workload is: one access pattern, a pure function of its parameters and seed.
+//
+// A workload never calls malloc: its objects come from the allocator under test through `struct workload_thread`, its
+// own memory straight from the operating system (harness memory, os.h). The event stream (size, slot, thread, remote or
+// not) must not depend on time, addresses or what the allocator returns; its hash is in the row and equal for all.
+#ifndef HZBENCH_WORKLOAD_H
+#define HZBENCH_WORKLOAD_H
+
+#include "../allocators/allocator.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum workload_topology { // who frees what was handed over
+    TOPOLOGY_RING,       // thread t hands to t + 1
+    TOPOLOGY_PAIRS,      // t and t ^ 1 exchange; needs an even thread count
+    TOPOLOGY_ALL,        // a random other thread
+    TOPOLOGY_FAN_IN,     // all to thread 0, which only frees
+    TOPOLOGY_FAN_OUT,    // thread 0 to all others in turn, which only free
+    TOPOLOGY_COUNT
+};
+
+enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
+enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
+
+// Every number a user can set. Unset fields (UINT64_MAX / UINT32_MAX) take the workload's defaults.
+struct workload_params {
+    uint64_t seed;
+    uint32_t threads;
+    uint32_t topology;     // enum workload_topology
+    uint32_t sizes;        // enum workload_sizes
+    uint32_t touch;        // enum workload_touch
+    uint64_t ops;          // objects a thread allocates in the measured part
+    uint64_t duration_ns;  // 0: fixed work. Otherwise threads stop at this time and `ops` is ignored (no hash, no exact share)
+    uint64_t working_set;  // live objects a thread
+    uint64_t min_bytes;    // inclusive
+    uint64_t max_bytes;    // inclusive
+    uint32_t remote_ppm;   // share of frees done by another thread, in millionths
+    uint32_t realloc_ppm;  // share of ops that also resize their object
+    uint32_t aligned_ppm;  // share of allocations with an alignment of 64..4096
+    uint32_t calloc_ppm;   // share of allocations through calloc
+    uint32_t rounds;       // generations of threads or phases, where the workload has them
+};
+
+// What one thread has done; lives in memory shared with the runner, one cache line pair a thread.
+// owner: the thread writes with relaxed stores; any: sampler and runner read with relaxed loads.
+struct workload_counters {
+    _Alignas(128) _Atomic int64_t live_bytes; // bytes asked for by this thread's allocations minus those it freed
+    _Atomic uint64_t allocs;
+    _Atomic uint64_t frees_local;
+    _Atomic uint64_t frees_remote; // freed here, allocated by another thread
+    _Atomic uint64_t corruptions;  // payload bytes found wrong
+    _Atomic uint64_t failures;     // allocations that returned NULL
+    _Atomic uint64_t waits;        // times a full or empty hand-over queue made the thread wait
+    _Atomic uint64_t stream_hash;  // hash of the events executed
+    _Atomic uint64_t begin_ns;     // when this thread's measured part began and ended, CLOCK_MONOTONIC
+    _Atomic uint64_t end_ns;
+};
+
+struct workload;
+struct workload_run;
+
+struct workload {
+    const char *name;    // as in --workload=
+    const char *summary; // one line, no full stop
+    const char *source;  // where the pattern comes from
+    uint32_t min_threads;
+    uint32_t even_threads; // 1: only even thread counts
+    struct workload_params defaults; // seed and threads unused
+    uint64_t used_params; // bit mask of WORKLOAD_USES_*; others are usage errors when set
+    // Bytes of harness memory the run needs for itself; mapped and touched before the RSS baseline is read.
+    uint64_t (*memory_bytes)(const struct workload_params *params);
+    void (*prepare)(struct workload_run *run);              // lays out run->memory; single-threaded
+    void (*warm_up)(struct workload_run *run, uint32_t thread); // before the barrier; brings the heap to its steady state
+    void (*measured)(struct workload_run *run, uint32_t thread); // the timed part
+    void (*tear_down)(struct workload_run *run, uint32_t thread); // frees all that is left; every thread, after a barrier
+};
+
+#define WORKLOAD_USES_TOPOLOGY (1u << 0)
+#define WORKLOAD_USES_SIZES (1u << 1)
+#define WORKLOAD_USES_WORKING_SET (1u << 2)
+#define WORKLOAD_USES_REMOTE (1u << 3)
+#define WORKLOAD_USES_REALLOC (1u << 4)
+#define WORKLOAD_USES_ALIGNED (1u << 5)
+#define WORKLOAD_USES_CALLOC (1u << 6)
+#define WORKLOAD_USES_ROUNDS (1u << 7)
+#define WORKLOAD_USES_DURATION (1u << 8)
+
+// One run in the worker process.
+struct workload_run {
+    const struct workload *workload;
+    struct workload_params params; // complete, no unset field
+    struct allocator allocator;    // complete table of the backend under test
+    struct workload_counters *counters; // params.threads of them
+    void *memory;                  // memory_bytes(), zeroed and resident
+    uint64_t deadline_ns;          // for duration_ns
+    uint8_t payload_mask;          // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
+    _Atomic uint32_t stop;         // set by the worker when a thread failed; loops that wait must look at it
+};
+
+extern const struct workload *const workloads[]; // ends with NULL
+const struct workload *workload_find(const char *name);
+const char *workload_did_you_mean(const char *name);
+
+// Fills unset fields and checks the rest; on failure writes one line (what, why, what to do) into `why` and returns 0.
+int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes);
+
+#endif
