@@ -42,13 +42,23 @@ enum allocator_reject {
 
 extern const char *const allocator_reject_names[ALLOCATOR_REJECT_COUNT]; // "foreign", "unmapped", ... (loader.c)
 
-// A snapshot; values of different fields may be some operations apart.
+#define ALLOCATOR_NOT_TOLD UINT64_MAX
+
+// A snapshot; values of different fields may be some operations apart. A field the backend cannot tell is
+// ALLOCATOR_NOT_TOLD: an empty cell in the results, never 0.
 struct allocator_stats {
     uint64_t reserved_bytes;  // address space held
     uint64_t committed_bytes; // of it, user memory that may be resident
     uint64_t live_bytes;      // handed out, rounded to size classes
     uint64_t metadata_bytes;  // resident descriptors, states, tables, thread heaps
     uint64_t rejects[ALLOCATOR_REJECT_COUNT];
+};
+
+// How every record that `allocator.contract` points to begins; what follows is the backend's own (hz5_descriptor.h).
+struct allocator_contract {
+    uint32_t version;          // of the record's layout, from 1
+    uint32_t struct_bytes;     // of the whole record
+    const char *(*text)(void); // the record as `key=value` pairs on one line, at most 255 characters
 };
 
 struct allocator {
@@ -73,7 +83,7 @@ struct allocator {
     void (*stats)(struct allocator_stats *out);             // fallback: zeroes; rows print empty cells
     void (*purge)(void);                                    // fallback: nothing
     const char *(*version)(void);                           // fallback: "unknown"
-    const void *contract; // self-describing record of the build (hz5_descriptor.h), or NULL
+    const void *contract; // record of the build that begins as struct allocator_contract, or NULL
 };
 
 #endif

@@ -6,6 +6,11 @@
 
 #include "allocator.h"
 
+// Static TLS that dlopen may hand out. jemalloc 5.3 needs 2,632 bytes of it, glibc's default is 512; who starts a process
+// that is to dlopen a backend puts this line into its environment.
+#define ALLOCATOR_TUNABLES_ENV "GLIBC_TUNABLES"
+#define ALLOCATOR_TUNABLES "glibc.rtld.optional_static_tls=16384"
+
 // One line of THE list (allocators/meson.build); backends.c is generated from it.
 struct allocator_backend {
     const char *name;
@@ -53,11 +58,13 @@ enum allocator_load_result {
 // Parses `text`; on failure writes one line (what, why, what to do) into `why`.
 enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why, size_t why_bytes);
 
-// Loads into the calling process and verifies that every function of the table lies in the named object.
+// Loads into the calling process and verifies that every function of the table lies in the named object. With dlopen
+// the options are put into the environment here; for preload who starts the process must have put them there.
 enum allocator_load_result allocator_load(const struct allocator_spec *spec, enum allocator_load_mode mode,
                                           struct loaded_allocator *out, char *why, size_t why_bytes);
 
-// Resolves the library file of `spec` without loading it (for LD_PRELOAD and provenance). path and sha256 and build_id are filled.
+// Resolves the library file of `spec` without loading it (for LD_PRELOAD and provenance). Fills path, sha256 and
+// build_id. Lies in an object of its own: only who calls it links libmd.
 enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, struct allocator_provenance *out,
                                              char *why, size_t why_bytes);
 
@@ -65,7 +72,7 @@ enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, 
 // Returns 1 when it is sound; else writes the reason into `why`.
 int allocator_check(const struct allocator *table, char *why, size_t why_bytes);
 
-// Fills in the documented fallbacks.
+// Fills in the documented fallbacks. The fallback for calloc serves the table completed last: one a process.
 void allocator_complete(struct allocator *table);
 
 // Name of the known backend closest to `name` (edit distance <= 2), or NULL.
