@@ -28,19 +28,20 @@ enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
 struct workload_params {
     uint64_t seed;
     uint32_t threads;
-    uint32_t topology;     // enum workload_topology
-    uint32_t sizes;        // enum workload_sizes
-    uint32_t touch;        // enum workload_touch
-    uint64_t ops;          // objects a thread allocates in the measured part
-    uint64_t duration_ns;  // 0: fixed work. Otherwise threads stop at this time and `ops` is ignored (no hash, no exact share)
-    uint64_t working_set;  // live objects a thread
-    uint64_t min_bytes;    // inclusive
-    uint64_t max_bytes;    // inclusive
-    uint32_t remote_ppm;   // share of frees done by another thread, in millionths
-    uint32_t realloc_ppm;  // share of ops that also resize their object
-    uint32_t aligned_ppm;  // share of allocations with an alignment of 64..4096
-    uint32_t calloc_ppm;   // share of allocations through calloc
-    uint32_t rounds;       // generations of threads or phases, where the workload has them
+    uint32_t topology;    // enum workload_topology
+    uint32_t sizes;       // enum workload_sizes
+    uint32_t touch;       // enum workload_touch
+    uint64_t ops;         // objects a thread allocates in the measured part; some workloads derive it
+    uint64_t duration_ns; // 0: fixed work. Otherwise threads stop at this time and `ops` is ignored (no hash, no exact
+                          // share)
+    uint64_t working_set; // live objects a thread
+    uint64_t min_bytes;   // inclusive
+    uint64_t max_bytes;   // inclusive
+    uint32_t remote_ppm;  // share of frees done by another thread, in millionths
+    uint32_t realloc_ppm; // share of ops that also resize their object
+    uint32_t aligned_ppm; // share of allocations with an alignment of 64..4096
+    uint32_t calloc_ppm;  // share of allocations through calloc
+    uint32_t rounds;      // generations of threads or phases, where the workload has them
 };
 
 // What one thread has done; lives in memory shared with the runner, one cache line pair a thread.
@@ -61,20 +62,36 @@ struct workload_counters {
 struct workload;
 struct workload_run;
 
+// What a workload needs of the system; the worker supplies it, so that this layer includes no OS header.
+struct workload_host {
+    uint64_t (*now_ns)(void); // CLOCK_MONOTONIC
+    void (*yield)(void);      // gives the CPU to another thread
+    // Runs body(run, thread, generation) on a newly born thread and returns when that thread has exited.
+    // Returns 0 when no thread could be created; the caller then stops.
+    int (*generation)(struct workload_run *run, uint32_t thread, uint32_t generation,
+                      void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation));
+};
+
 struct workload {
     const char *name;    // as in --workload=
     const char *summary; // one line, no full stop
     const char *source;  // where the pattern comes from
     uint32_t min_threads;
-    uint32_t even_threads; // 1: only even thread counts
+    uint32_t even_threads;           // 1: only even thread counts
     struct workload_params defaults; // seed and threads unused
-    uint64_t used_params; // bit mask of WORKLOAD_USES_*; others are usage errors when set
+    uint64_t used_params;            // bit mask of WORKLOAD_USES_*; others are usage errors when set
+    // Optional: derives what depends on other parameters and checks what only this workload knows. Idempotent.
+    int (*complete)(struct workload_params *params, char *why, size_t why_bytes);
+    // Optional: how many remote frees the measured part of fixed work must make, exactly. NULL: not promised.
+    uint64_t (*remote_frees)(const struct workload_params *params);
     // Bytes of harness memory the run needs for itself; mapped and touched before the RSS baseline is read.
     uint64_t (*memory_bytes)(const struct workload_params *params);
-    void (*prepare)(struct workload_run *run);              // lays out run->memory; single-threaded
-    void (*warm_up)(struct workload_run *run, uint32_t thread); // before the barrier; brings the heap to its steady state
+    void (*prepare)(struct workload_run *run); // lays out run->memory; single-threaded
+    void (*warm_up)(struct workload_run *run,
+                    uint32_t thread); // before the barrier; brings the heap to its steady state
     void (*measured)(struct workload_run *run, uint32_t thread); // the timed part
-    void (*tear_down)(struct workload_run *run, uint32_t thread); // frees all that is left; every thread, after a barrier
+    void (*tear_down)(struct workload_run *run,
+                      uint32_t thread); // frees all that is left; every thread, after a barrier
 };
 
 #define WORKLOAD_USES_TOPOLOGY (1u << 0)
@@ -92,11 +109,12 @@ struct workload_run {
     const struct workload *workload;
     struct workload_params params; // complete, no unset field
     struct allocator allocator;    // complete table of the backend under test
+    const struct workload_host *host;
     struct workload_counters *counters; // params.threads of them
-    void *memory;                  // memory_bytes(), zeroed and resident
-    uint64_t deadline_ns;          // for duration_ns
-    uint8_t payload_mask;          // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
-    _Atomic uint32_t stop;         // set by the worker when a thread failed; loops that wait must look at it
+    void *memory;                       // memory_bytes(), zeroed and resident
+    uint64_t deadline_ns;               // for duration_ns
+    uint8_t payload_mask;  // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
+    _Atomic uint32_t stop; // set by the worker when a thread failed; loops that wait must look at it
 };
 
 extern const struct workload *const workloads[]; // ends with NULL
@@ -104,6 +122,7 @@ const struct workload *workload_find(const char *name);
 const char *workload_did_you_mean(const char *name);
 
 // Fills unset fields and checks the rest; on failure writes one line (what, why, what to do) into `why` and returns 0.
-int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes);
+int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why,
+                             size_t why_bytes);
 
 #endif

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// `burst-lifo`, `burst-fifo`, `burst-random`: allocate n objects, free them all in the stated order, again. Bursts
+// beyond a thread cache make it refill and spill; the order shows what its lists are made for. The random order is one
+// permutation a thread, drawn before the clock starts. Layer: workloads.
+#include "core.h"
+#include "registry.h"
+
+enum burst_order { BURST_LIFO, BURST_FIFO, BURST_RANDOM };
+
+static struct core_shape shape_of(const struct workload_params *params) {
+    return (struct core_shape){.slots = params->working_set, .order_count = params->working_set, .wiring = CORE_ALONE};
+}
+
+static uint64_t memory_bytes(const struct workload_params *params) {
+    const struct core_shape shape = shape_of(params);
+    return core_memory_bytes(params, &shape);
+}
+
+static void prepare(struct workload_run *run) {
+    const struct core_shape shape = shape_of(&run->params);
+    core_prepare(run, &shape);
+}
+
+static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order kind) {
+    struct core_thread *self = core_thread_of(run, thread);
+    uint32_t *order = self->order;
+    const uint64_t count = self->slot_count;
+    for (uint64_t i = 0; i < count; i++) {
+        order[i] = (uint32_t)(kind == BURST_LIFO ? count - 1 - i : i);
+    }
+    if (kind == BURST_RANDOM) {
+        struct rng_xoshiro rng;
+        rng_xoshiro_seed(&rng, rng_origin(run->params.seed, thread, RNG_ORDER));
+        for (uint64_t i = count - 1; i > 0; i--) { // Fisher and Yates
+            const uint64_t j = rng_bounded(rng_xoshiro_next(&rng), i + 1);
+            const uint32_t swapped = order[i];
+            order[i] = order[j];
+            order[j] = swapped;
+        }
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        core_event(&self->hot, 0, order[i], 0);
+    }
+}
+
+static void warm_up_lifo(struct workload_run *run, uint32_t thread) {
+    warm_up(run, thread, BURST_LIFO);
+}
+
+static void warm_up_fifo(struct workload_run *run, uint32_t thread) {
+    warm_up(run, thread, BURST_FIFO);
+}
+
+static void warm_up_random(struct workload_run *run, uint32_t thread) {
+    warm_up(run, thread, BURST_RANDOM);
+}
+
+// One full burst an iteration; the last one stops short so that the op count is met.
+OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+    struct core *core = core_of(run);
+    struct core_thread *self = core_thread_of(run, thread);
+    struct workload_counters *counters = &run->counters[thread];
+    const struct core_env env = core_env_of(run);
+    const uint32_t is_timed = run->params.duration_ns != 0;
+    struct core_hot hot = self->hot;
+    uint64_t left = is_timed ? UINT64_MAX : run->params.ops;
+    while (left != 0 && !core_stopped(run)) {
+        const uint64_t count = left < self->slot_count ? left : self->slot_count;
+        for (uint64_t i = 0; i < count; i++) {
+            const uint64_t random = rng_splitmix(&hot.size_rng);
+            const uint32_t bytes = sizes_pick(&core->sizes, random);
+            core_event(&hot, bytes, i, 0);
+            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+                core_fail(run, thread);
+                goto stopped;
+            }
+            core_publish_live(counters, &hot, &self->inbox);
+        }
+        for (uint64_t i = 0; i < self->slot_count; i++) {
+            struct object *const place = &self->slots[self->order[i]];
+            if (self->order[i] < count) { // always, but in a short last burst
+                core_delete(&env, &hot, *place, touch);
+                place->block = NULL;
+                hot.frees_local++;
+                core_publish_live(counters, &hot, &self->inbox);
+            }
+        }
+        left -= count;
+        core_publish(counters, &hot, &self->inbox);
+        if (is_timed && run->host->now_ns() >= run->deadline_ns) {
+            break;
+        }
+    }
+stopped:
+    self->hot = hot;
+}
+
+static void measured(struct workload_run *run, uint32_t thread) {
+    CORE_BY_TOUCH(run->params.touch, bursts, run, thread);
+}
+
+const struct workload burst_lifo_workload = {
+    .name = "burst-lifo",
+    .summary = "allocate n objects, free them last first",
+    .source = "refill and spill of thread caches",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = 10000000,
+                 .working_set = 1000,
+                 .min_bytes = 64,
+                 .max_bytes = 1024},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = warm_up_lifo,
+    .measured = measured,
+    .tear_down = core_tear_down,
+};
+
+const struct workload burst_fifo_workload = {
+    .name = "burst-fifo",
+    .summary = "allocate n objects, free them first first",
+    .source = "refill and spill of thread caches",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = 10000000,
+                 .working_set = 1000,
+                 .min_bytes = 64,
+                 .max_bytes = 1024},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = warm_up_fifo,
+    .measured = measured,
+    .tear_down = core_tear_down,
+};
+
+const struct workload burst_random_workload = {
+    .name = "burst-random",
+    .summary = "allocate n objects, free them in random order",
+    .source = "refill and spill of thread caches",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = 10000000,
+                 .working_set = 1000,
+                 .min_bytes = 64,
+                 .max_bytes = 1024},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = warm_up_random,
+    .measured = measured,
+    .tear_down = core_tear_down,
+};

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layout, wiring and the slow paths of core.h. Layer: workloads.
+#include "core.h"
+
+#define RING_ENTRIES 1024u // inbound entries a thread, shared among its producers, so that memory does not grow as T^2
+#define RING_MIN_ENTRIES 64u  // but a ring holds at least one chunk
+#define PAGE_BYTES 4096u      // between threads' slots: no shared line, no shared page
+#define SPINS_BEFORE_YIELD 32 // about a microsecond; longer only steals time from the thread waited for
+
+#if defined(__x86_64__) || defined(__i386__)
+#define CPU_RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define CPU_RELAX() __asm__ volatile("isb" ::: "memory")
+#else
+#define CPU_RELAX() __asm__ volatile("" ::: "memory")
+#endif
+
+// A bump pointer that can also run dry: with base NULL it only counts. Saturates at UINT64_MAX.
+struct layout {
+    unsigned char *base;
+    uint64_t used;
+};
+
+static void *layout_take(struct layout *layout, uint64_t count, uint64_t bytes, uint64_t alignment) {
+    uint64_t start = 0;
+    uint64_t length = 0;
+    uint64_t end = UINT64_MAX;
+    if (__builtin_add_overflow(layout->used, alignment - 1, &start) || __builtin_mul_overflow(count, bytes, &length) ||
+        __builtin_add_overflow(start & ~(alignment - 1), length, &end)) {
+        layout->used = UINT64_MAX;
+        return NULL;
+    }
+    start &= ~(alignment - 1);
+    layout->used = end;
+    return layout->base == NULL ? NULL : layout->base + start;
+}
+
+uint32_t core_out_count(enum core_wiring wiring, uint32_t thread, uint32_t threads) {
+    switch (wiring) {
+    case CORE_RING:
+    case CORE_PAIRS:
+        return threads > 1;
+    case CORE_ALL:
+        return threads - 1;
+    case CORE_FAN_IN:
+        return thread > 0;
+    case CORE_FAN_OUT:
+        return thread == 0 ? threads - 1 : 0;
+    case CORE_HALVES:
+        return thread % 2 == 0;
+    case CORE_CHAIN:
+        return thread + 1 < threads;
+    case CORE_ALONE:
+        break;
+    }
+    return 0;
+}
+
+uint32_t core_target(enum core_wiring wiring, uint32_t thread, uint32_t threads, uint32_t index) {
+    switch (wiring) {
+    case CORE_PAIRS:
+        return thread ^ 1;
+    case CORE_ALL:
+        return index < thread ? index : index + 1;
+    case CORE_FAN_IN:
+        return 0;
+    case CORE_FAN_OUT:
+        return index + 1;
+    case CORE_RING:
+    case CORE_HALVES:
+    case CORE_CHAIN:
+    case CORE_ALONE:
+        break;
+    }
+    return (thread + 1) % threads;
+}
+
+static uint32_t produces(enum core_wiring wiring, uint32_t thread, uint32_t threads) {
+    const uint32_t is_alone = wiring == CORE_ALONE || threads == 1;
+    return is_alone || core_out_count(wiring, thread, threads) > 0;
+}
+
+uint32_t core_producers(enum core_wiring wiring, uint32_t threads) {
+    uint32_t count = 0;
+    for (uint32_t t = 0; t < threads; t++) {
+        count += produces(wiring, t, threads);
+    }
+    return count;
+}
+
+static uint64_t ring_entries(const struct core_shape *shape, uint32_t threads) {
+    uint64_t entries = RING_ENTRIES;
+    const uint32_t producers = shape->wiring == CORE_ALL ? threads - 1 : 1;
+    while (entries > RING_MIN_ENTRIES && entries * producers > RING_ENTRIES) {
+        entries /= 2;
+    }
+    return entries;
+}
+
+static void seed_thread(struct core_thread *thread, const struct workload_params *params, uint32_t index) {
+    struct core_hot *hot = &thread->hot;
+    hot->size_rng = rng_origin(params->seed, index, RNG_SIZE);
+    hot->slot_rng = rng_origin(params->seed, index, RNG_SLOT);
+    hot->remote_rng = rng_origin(params->seed, index, RNG_REMOTE);
+    hot->partner_rng = rng_origin(params->seed, index, RNG_PARTNER);
+    hot->kind_rng = rng_origin(params->seed, index, RNG_KIND);
+    hot->hash = rng_mix(index + 1);
+}
+
+static void link_inboxes(struct core *core, const struct core_shape *shape, uint32_t threads,
+                         struct handover_queue **inbound) {
+    for (uint32_t to = 0; to < threads; to++) {
+        core->threads[to].inbox.queues = inbound;
+        for (uint32_t from = 0; from < threads; from++) {
+            for (uint32_t i = 0; i < core->threads[from].out_count; i++) {
+                if (core_target(shape->wiring, from, threads, i) == to) {
+                    *inbound++ = &core->threads[from].out[i];
+                    core->threads[to].inbox.count++;
+                }
+            }
+        }
+    }
+}
+
+// The one description of the memory, used to measure it (base NULL) and to lay it out.
+static uint64_t lay_out(const struct workload_params *params, const struct core_shape *shape, unsigned char *base) {
+    struct layout layout = {base, 0};
+    const uint32_t threads = params->threads;
+    uint64_t queue_count = 0;
+    for (uint32_t t = 0; t < threads; t++) {
+        queue_count += core_out_count(shape->wiring, t, threads);
+    }
+
+    struct core *core = layout_take(&layout, 1, sizeof(*core), HANDOVER_LINE);
+    struct core_thread *states = layout_take(&layout, threads, sizeof(*states), HANDOVER_LINE);
+    struct handover_queue *queues = layout_take(&layout, queue_count, sizeof(*queues), HANDOVER_LINE);
+    struct handover_queue **inbound = layout_take(&layout, queue_count, sizeof(struct handover_queue *), HANDOVER_LINE);
+    const uint64_t entries = ring_entries(shape, threads);
+    struct object *rings = layout_take(&layout, queue_count, entries * sizeof(struct object), PAGE_BYTES);
+
+    if (base != NULL) {
+        core->threads = states;
+        core->shape = *shape;
+        sizes_init(&core->sizes, params->sizes, params->min_bytes, params->max_bytes);
+    }
+    for (uint32_t t = 0; t < threads; t++) {
+        const uint32_t is_producer = produces(shape->wiring, t, threads);
+        struct object *slots = layout_take(&layout, is_producer ? shape->slots : 0, sizeof(*slots), PAGE_BYTES);
+        uint32_t *order = layout_take(&layout, is_producer ? shape->order_count : 0, sizeof(*order), HANDOVER_LINE);
+        if (base == NULL) {
+            continue;
+        }
+        struct core_thread *thread = &states[t];
+        thread->slots = slots;
+        thread->slot_count = is_producer ? shape->slots : 0;
+        thread->order = order;
+        thread->produces = is_producer;
+        thread->out = queues;
+        thread->out_count = core_out_count(shape->wiring, t, threads);
+        for (uint32_t i = 0; i < thread->out_count; i++) {
+            handover_init(&queues[i], rings, entries);
+            rings += entries;
+        }
+        queues += thread->out_count;
+        seed_thread(thread, params, t);
+    }
+    if (base != NULL) {
+        link_inboxes(core, shape, threads, inbound);
+    }
+    return layout.used;
+}
+
+uint64_t core_memory_bytes(const struct workload_params *params, const struct core_shape *shape) {
+    return lay_out(params, shape, NULL);
+}
+
+void core_prepare(struct workload_run *run, const struct core_shape *shape) {
+    lay_out(&run->params, shape, run->memory);
+}
+
+void core_pause(const struct workload_run *run, uint32_t *spins) {
+    if (*spins < SPINS_BEFORE_YIELD) {
+        *spins += 1;
+        CPU_RELAX();
+    } else {
+        run->host->yield();
+    }
+}
+
+void core_fail(struct workload_run *run, uint32_t thread) {
+    core_thread_of(run, thread)->inbox.failures++;
+    atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
+}
+
+OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *inbox, struct handover_queue *queue,
+                               uint64_t count, enum workload_touch touch) {
+    while (count != 0) {
+        // Room is given back a chunk at a time: a waiting producer need not wait for the whole ring.
+        const uint64_t batch = count < CORE_CHUNK ? count : CORE_CHUNK;
+        for (uint64_t i = 0; i < batch; i++) {
+            const struct object object = *handover_entry(queue, i);
+            inbox->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
+            env->free(object.block);
+            inbox->freed_bytes += object.bytes;
+        }
+        handover_take(queue, batch);
+        inbox->frees_remote += batch;
+        count -= batch;
+    }
+}
+
+uint64_t core_drain(struct workload_run *run, struct core_thread *thread) {
+    const struct core_env env = core_env_of(run);
+    struct core_inbox *inbox = &thread->inbox;
+    uint64_t drained = 0;
+    for (uint32_t i = 0; i < inbox->count; i++) {
+        struct handover_queue *queue = inbox->queues[i];
+        const uint64_t count = handover_available(queue);
+        if (count != 0) {
+            drained += count;
+            CORE_BY_TOUCH(run->params.touch, drain_queue, &env, inbox, queue, count);
+        }
+    }
+    return drained;
+}
+
+int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue, struct object object) {
+    struct core_thread *self = core_thread_of(run, thread);
+    uint32_t spins = 0;
+    self->inbox.waits++;
+    for (;;) {
+        const uint64_t drained = core_drain(run, self);
+        if (handover_push(queue, object)) {
+            return 1;
+        }
+        if (core_stopped(run)) {
+            return 0;
+        }
+        if (drained == 0) {
+            core_pause(run, &spins);
+        }
+    }
+}
+
+void core_finish(struct workload_run *run, uint32_t thread) {
+    struct core_thread *self = core_thread_of(run, thread);
+    for (uint32_t i = 0; i < self->out_count; i++) {
+        handover_close(&self->out[i]);
+    }
+    uint32_t spins = 0;
+    uint32_t is_waiting = 0;
+    for (;;) {
+        uint32_t open = 0;
+        for (uint32_t i = 0; i < self->inbox.count; i++) {
+            open += !handover_is_closed(self->inbox.queues[i]);
+        }
+        // Looked at before draining: what a closed queue holds now is all it will ever hold.
+        const uint64_t drained = core_drain(run, self);
+        core_publish(&run->counters[thread], &self->hot, &self->inbox);
+        if (open == 0 || core_stopped(run)) {
+            return;
+        }
+        if (drained != 0) {
+            spins = 0;
+            is_waiting = 0;
+        } else {
+            self->inbox.waits += !is_waiting;
+            is_waiting = 1;
+            core_pause(run, &spins);
+        }
+    }
+}
+
+OBJECT_INLINE void fill_slots(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+    struct core *core = core_of(run);
+    struct core_thread *self = core_thread_of(run, thread);
+    const struct core_env env = core_env_of(run);
+    struct core_hot hot = self->hot;
+    for (uint64_t i = 0; i < self->slot_count; i++) {
+        const uint64_t random = rng_splitmix(&hot.size_rng);
+        const uint32_t bytes = sizes_pick(&core->sizes, random);
+        core_event(&hot, bytes, i, 0);
+        if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+            core_fail(run, thread);
+            break;
+        }
+        core_publish_live(&run->counters[thread], &hot, &self->inbox);
+    }
+    hot.allocs = 0; // counted from the barrier on
+    self->hot = hot;
+    core_publish(&run->counters[thread], &self->hot, &self->inbox);
+}
+
+void core_fill_slots(struct workload_run *run, uint32_t thread) {
+    CORE_BY_TOUCH(run->params.touch, fill_slots, run, thread);
+}
+
+OBJECT_INLINE void free_slots(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+    struct core_thread *self = core_thread_of(run, thread);
+    const struct core_env env = core_env_of(run);
+    struct core_hot hot = self->hot;
+    for (uint64_t i = 0; i < self->slot_count; i++) {
+        if (self->slots[i].block != NULL) {
+            core_delete(&env, &hot, self->slots[i], touch);
+            self->slots[i].block = NULL;
+            core_publish_live(&run->counters[thread], &hot, &self->inbox);
+        }
+    }
+    self->hot = hot;
+}
+
+void core_tear_down(struct workload_run *run, uint32_t thread) {
+    struct core_thread *self = core_thread_of(run, thread);
+    const uint64_t frees_remote = self->inbox.frees_remote;
+    core_drain(run, self);
+    self->inbox.frees_remote = frees_remote; // what a stopped run left behind was not freed in the measured part
+    CORE_BY_TOUCH(run->params.touch, free_slots, run, thread);
+    core_publish(&run->counters[thread], &self->hot, &self->inbox);
+}

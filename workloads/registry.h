@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The workloads there are, and the one line that refuses parameters. Layer: workloads.
+#ifndef HZBENCH_REGISTRY_H
+#define HZBENCH_REGISTRY_H
+
+#include "workload.h"
+
+extern const struct workload local_workload, remote_workload, mixed_workload, larson_workload, xmalloc_workload,
+    pipeline_workload, churn_workload, phase_workload, bleed_workload, large_workload, pingpong_workload,
+    burst_lifo_workload, burst_fifo_workload, burst_random_workload, replace_workload, fill_50_workload,
+    fill_90_workload, fill_99_workload;
+
+#define REGISTRY_UNSET64 UINT64_MAX
+#define REGISTRY_UNSET32 UINT32_MAX
+
+// Writes one line into `why` and returns 0, so that checks can `return registry_refuse(...)`.
+int registry_refuse(char *why, size_t why_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// For workloads whose op count follows from other parameters: sets it, or refuses another one.
+int registry_derive_ops(struct workload_params *params, uint64_t ops, const char *name, const char *from, char *why,
+                        size_t why_bytes);
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// `replace`: random replacement in a working set far beyond the caches, so that each free meets a cold object and a
+// cold page descriptor. Sizes fixed (--size=256) or a range. Layer: workloads.
+#include "core.h"
+#include "registry.h"
+
+static struct core_shape shape_of(const struct workload_params *params) {
+    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
+}
+
+static uint64_t memory_bytes(const struct workload_params *params) {
+    const struct core_shape shape = shape_of(params);
+    return core_memory_bytes(params, &shape);
+}
+
+static void prepare(struct workload_run *run) {
+    const struct core_shape shape = shape_of(&run->params);
+    core_prepare(run, &shape);
+}
+
+const struct workload replace_workload = {
+    .name = "replace",
+    .summary = "random replacement in a working set of 65,536 objects a thread",
+    .source = "random replacement, cold objects",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = 3000000,
+                 .working_set = 65536,
+                 .min_bytes = 16,
+                 .max_bytes = 1024},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = core_fill_slots,
+    .measured = core_replace_local,
+    .tear_down = core_tear_down,
+};

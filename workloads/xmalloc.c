@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// `xmalloc`: even threads only allocate, each odd thread only frees what its even neighbour gave it. Nothing an
+// allocating thread caches is ever freed by it: all memory must find its way back. After Lever and Boreham 2000
+// (xmalloc-test), with one bounded queue a pair in place of their shared batches. Layer: workloads.
+#include "core.h"
+#include "registry.h"
+
+static struct core_shape shape_of(const struct workload_params *params) {
+    (void)params;
+    return (struct core_shape){.wiring = CORE_HALVES};
+}
+
+static uint64_t remote_frees(const struct workload_params *params) {
+    return params->threads / 2 * params->ops;
+}
+
+static uint64_t memory_bytes(const struct workload_params *params) {
+    const struct core_shape shape = shape_of(params);
+    return core_memory_bytes(params, &shape);
+}
+
+static void prepare(struct workload_run *run) {
+    const struct core_shape shape = shape_of(&run->params);
+    core_prepare(run, &shape);
+}
+
+OBJECT_INLINE void give(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+    struct core *core = core_of(run);
+    struct core_thread *self = core_thread_of(run, thread);
+    struct workload_counters *counters = &run->counters[thread];
+    const struct core_env env = core_env_of(run);
+    struct core_budget budget = core_budget_of(run);
+    struct core_hot hot = self->hot;
+    uint64_t chunk = 0;
+    while ((chunk = core_budget_take(&budget, run)) != 0) {
+        do {
+            const uint64_t random = rng_splitmix(&hot.size_rng);
+            const uint32_t bytes = sizes_pick(&core->sizes, random);
+            struct object object;
+            core_event(&hot, bytes, 0, 1);
+            if (!core_new(&env, &hot, &object, bytes, object_tag(0, random), touch)) {
+                core_fail(run, thread);
+                goto stopped;
+            }
+            if (!handover_push(&self->out[0], object) && !core_push_slow(run, thread, &self->out[0], object)) {
+                core_delete(&env, &hot, object, touch); // stopped: nobody else knows of it
+                goto stopped;
+            }
+            core_publish_live(counters, &hot, &self->inbox);
+        } while (--chunk != 0);
+        core_publish(counters, &hot, &self->inbox);
+    }
+stopped:
+    self->hot = hot;
+}
+
+static void measured(struct workload_run *run, uint32_t thread) {
+    if (core_thread_of(run, thread)->produces) {
+        CORE_BY_TOUCH(run->params.touch, give, run, thread);
+    }
+    core_finish(run, thread);
+}
+
+const struct workload xmalloc_workload = {
+    .name = "xmalloc",
+    .summary = "half of the threads only allocate, the other half only free",
+    .source = "Lever and Boreham 2000, malloc() performance in a multithreaded Linux environment",
+    .min_threads = 2,
+    .even_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 4000000, .min_bytes = 64, .max_bytes = 64},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
+    .remote_frees = remote_frees,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = core_fill_slots,
+    .measured = measured,
+    .tear_down = core_tear_down,
+};
