@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arena: one reservation cut into 64 KiB units, from which an allocator takes runs of 1..n units.
+//
+//   [ unit bitmaps | side table: n bytes a unit | metadata | guard | units ........ | guard ]
+//
+// Everything lies in one reservation, made once and never returned, so a pointer is classified by arithmetic and a linear
+// overflow of user memory meets a guard, not metadata. Memory is committed behind a high-water mark that only rises.
+// A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or when
+// there are more of them than the retention bound allows.
+//
+// SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
+// arena_init(). Reading the side table is always safe: the part not committed yet is mapped read-only and reads zero.
+#ifndef HZ_ARENA_H
+#define HZ_ARENA_H
+
+#include "compiler.h"
+
+#define ARENA_UNIT_SHIFT 16u
+#define ARENA_UNIT_BYTES ((size_t)1 << ARENA_UNIT_SHIFT)
+
+struct arena {
+    uintptr_t base;       // const: first unit
+    uintptr_t base_unit;  // const: base >> ARENA_UNIT_SHIFT
+    uintptr_t unit_count; // const: 0 until arena_init() succeeded
+    char *table;          // const: side table, table_stride bytes a unit
+};
+
+extern struct arena arena;
+
+struct arena_limits {
+    uint64_t retain_bytes;    // dirty free memory kept whatever is in use
+    uint32_t retain_percent;  // and this share of the memory in use
+    uint32_t decay_ms;        // dirty free units older than this leave; 0: at once
+};
+
+struct arena_usage {
+    uint64_t reserved_bytes;
+    uint64_t used_bytes;       // units taken
+    uint64_t dirty_free_bytes; // free units that may be resident
+    uint64_t metadata_bytes;   // committed bitmaps, table and metadata (an upper bound of what is resident)
+};
+
+// Reserves; idempotent. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation can
+// be had; may be tried again.
+int arena_init(uint32_t table_stride);
+void arena_set_limits(const struct arena_limits *limits);
+
+// Takes `units` contiguous units that start at a multiple of `align_units` (a power of two). *is_zero tells whether all
+// of it reads zero. NULL when there is no room or the system refuses memory.
+void *arena_take(size_t units, size_t align_units, int *is_zero);
+// Gives a whole run back. `clean`: nothing of it is resident.
+void arena_give(void *run, size_t units, int clean);
+// Extends the run of `units` in place by `more` units; 1 on success.
+int arena_extend(void *run, size_t units, size_t more, int *is_zero);
+// Returns the tail of a run beyond `keep` units.
+void arena_shrink(void *run, size_t units, size_t keep);
+
+// First unit of the run that holds unit `index`, or SIZE_MAX when the unit is free. For diagnosis: takes the lock.
+size_t arena_run_of(size_t index);
+// Units below this have been handed out at some time.
+size_t arena_high_water(void);
+
+void arena_purge(void); // gives all dirty free units back
+void arena_read_usage(struct arena_usage *out);
+
+// Metadata that is never returned: zeroed, `alignment` a power of two up to a page. NULL when there is none.
+void *arena_metadata(size_t bytes, size_t alignment);
+
+void arena_fork_prepare(void);
+void arena_fork_done(void); // parent and child
+
+#endif

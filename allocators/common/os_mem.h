@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory, time and last words from the operating system; os_mem_<os>.c is the only file of the allocators that knows it.
+// Only mmap, mprotect, madvise and munmap are used: sandboxes kill processes for rarer system calls.
+#ifndef HZ_OS_MEM_H
+#define HZ_OS_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define OS_PAGE_BYTES ((size_t)4096) // accounting granule; os_mem_init() refuses systems with another base page
+
+enum os_mem_access { OS_MEM_NONE, OS_MEM_READ, OS_MEM_READ_WRITE };
+
+// Address space without memory behind it, `alignment` a power of two. NULL when there is none.
+void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access);
+void os_mem_release(void *base, size_t bytes);
+int os_mem_protect(void *base, size_t bytes, enum os_mem_access access); // 1 on success
+int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages leave the resident set; 1 on success
+
+size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
+size_t os_mem_physical_bytes(void);
+uint64_t os_clock_coarse_ms(void); // monotonic, a few nanoseconds to read, a few milliseconds coarse
+uint64_t os_random64(void);        // for placement only
+
+void os_write_error(const char *text, size_t bytes); // to standard error, async-signal-safe, errno kept
+_Noreturn void os_abort(void);
+
+#endif

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// os_mem.h on Linux.
+#include "os_mem.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+static int access_bits(enum os_mem_access access) {
+    return access == OS_MEM_NONE ? PROT_NONE : access == OS_MEM_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access) {
+    size_t padded = bytes + (alignment > OS_PAGE_BYTES ? alignment : 0);
+    if (padded < bytes)
+        return NULL;
+    char *raw = mmap(NULL, padded, access_bits(access), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED)
+        return NULL;
+    char *base = (char *)(((uintptr_t)raw + alignment - 1) & ~(uintptr_t)(alignment - 1));
+    if (base != raw)
+        munmap(raw, (size_t)(base - raw));
+    if (base + bytes != raw + padded)
+        munmap(base + bytes, (size_t)(raw + padded - (base + bytes)));
+    return base;
+}
+
+void os_mem_release(void *base, size_t bytes) {
+    munmap(base, bytes);
+}
+
+int os_mem_protect(void *base, size_t bytes, enum os_mem_access access) {
+    return mprotect(base, bytes, access_bits(access)) == 0;
+}
+
+int os_mem_decommit(void *base, size_t bytes) {
+    // MADV_DONTNEED, not MADV_FREE: resident size must fall now, and the next touch must read zero.
+    // It fails for locked memory (mlockall); the caller then keeps the pages as dirty.
+    return madvise(base, bytes, MADV_DONTNEED) == 0;
+}
+
+size_t os_mem_address_space_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return (size_t)limit.rlim_cur;
+}
+
+size_t os_mem_physical_bytes(void) {
+    struct sysinfo info;
+    if (sysinfo(&info) != 0)
+        return (size_t)1 << 34;
+    return (size_t)info.totalram * info.mem_unit;
+}
+
+uint64_t os_clock_coarse_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t os_random64(void) {
+    // The kernel leaves 16 random bytes with every process: no system call, nothing to fail.
+    const unsigned char *bytes = (const unsigned char *)getauxval(AT_RANDOM);
+    uint64_t value = 0x9e3779b97f4a7c15u;
+    for (int i = 0; bytes != NULL && i < 8; i++)
+        value = value << 8 ^ value >> 56 ^ bytes[i];
+    return value;
+}
+
+void os_write_error(const char *text, size_t bytes) {
+    int saved = errno;
+    while (bytes > 0) {
+        ssize_t written = write(STDERR_FILENO, text, bytes);
+        if (written <= 0)
+            break;
+        text += written;
+        bytes -= (size_t)written;
+    }
+    errno = saved;
+}
+
+void os_abort(void) {
+    abort();
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// hz5's data: descriptors, block states, thread heaps. Read README.md beside this file first.
+//
+//   pointer -> unit (arithmetic) -> descriptor -> owner | kind | size class -> state byte of the block
+//
+// The state byte is the only authority on a block; nothing is kept inside user memory.
+#ifndef HZ5_H
+#define HZ5_H
+
+#include "../common/arena.h"
+#include "../common/compiler.h"
+#include "../common/core.h"
+#include "../common/sizeclass.h"
+
+#include <stdatomic.h>
+
+// A block's life. Owner means the heap that owns the run.
+//
+//   FREE -> CACHED    owner: refill takes it into a magazine
+//   CACHED -> LIVE    owner: malloc
+//   LIVE -> CACHED    owner: free, plain load and plain store
+//   LIVE -> REMOTE    any other thread: free, one compare-and-swap; the winner has freed the block
+//   REMOTE -> FREE    owner: collect
+//   CACHED -> FREE    owner: a magazine spills
+enum hz5_state {
+    HZ5_FREE = 0, // fresh metadata is all free
+    HZ5_LIVE = 1,
+    HZ5_CACHED = 2,
+    HZ5_REMOTE = 3,
+    HZ5_NO_BLOCK = 0x7f, // behind the last block of a run
+};
+
+enum hz5_kind {
+    HZ5_KIND_NONE = 0, // never used
+    HZ5_KIND_SMALL,    // a run of equal blocks
+    HZ5_KIND_LARGE,    // a run that is one block
+    HZ5_KIND_RELEASED, // was a run
+};
+
+#define HZ5_OWNER_NONE 0u
+#define HZ5_OWNER_LARGE 0xfffffffeu    // large runs have no owner: whoever wins the state byte releases them
+#define HZ5_OWNER_NO_HEAP 0xffffffffu  // a thread without a heap; never in a descriptor
+#define HZ5_MAX_HEAPS 65535u
+
+#define HZ5_RUN_PAGES_MAX 64u // page groups a run has at most, one bit each
+
+// One a unit, 128 bytes. All units of a small run carry the same first line; only the first unit's second line is used.
+// Reserved and type-stable: never unmapped, never user memory.
+struct hz5_desc {
+    // Read by every thread that frees. any: written only while no block of the run is live, except `pending`.
+    _Alignas(64) _Atomic uint64_t ident; // generation << 32 | owner; a new generation at every carve and release
+    _Atomic uintptr_t base;              // first block
+    _Atomic uint64_t magic;              // floor((2^64 - 1) / block_bytes) + 1; 1 for a large run
+    _Atomic(_Atomic uint8_t *) states;   // one byte a block, one more for the tail
+    _Atomic(struct hz5_desc *) run;      // descriptor of the run's first unit
+    _Atomic uint64_t pending;            // any: bit a region of states with REMOTE blocks the owner does not know of yet
+    _Atomic uint32_t block_bytes;
+    _Atomic uint8_t kind;                // enum hz5_kind
+    _Atomic uint8_t size_class;          // SIZECLASS_COUNT for large
+    _Atomic uint8_t region_shift;        // blocks a region, log2
+    uint8_t page_shift;                  // owner: bytes a page group, log2
+
+    // owner: list links and counts change at refill, spill and collect, never on the fast paths.
+    _Alignas(64) uint64_t dirty_pages; // page groups that may be resident
+    uint32_t block_count;              // const while the run lives
+    uint32_t free_count;               // blocks in state FREE; 0 <=> in no list
+    uint32_t hint;                     // no FREE block lies below
+    uint32_t next, previous;           // unit index + 1 in the list of the class, 0: end
+    uint32_t units;                    // of the run
+    uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
+    uint8_t is_kept;                   // empty and kept for its class
+    _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue
+    _Atomic uint8_t large_state;       // the state byte of a large run
+    _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1
+    uint64_t large_bytes;              // usable bytes of a large run
+};
+
+_Static_assert(sizeof(struct hz5_desc) == 128, "the side table's stride");
+
+// A cached block. The state's address is kept because finding it again costs eight instructions in malloc.
+struct hz5_entry {
+    void *block;
+    _Atomic uint8_t *state;
+};
+
+enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, HZ5_HEAP_ORPHAN };
+
+// What a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
+struct hz5_heap {
+    // owner: the thread, or whoever claimed the dead heap
+    uint32_t id;
+    uint32_t warm[SIZECLASS_COUNT]; // runs with FREE blocks on resident pages, unit index + 1
+    uint32_t cold[SIZECLASS_COUNT]; // runs whose FREE blocks would touch new pages
+    uint64_t used_bytes;            // blocks not FREE
+    uint64_t dirty_bytes;           // page groups that may be resident
+    uint64_t trim_mark_bytes;       // used_bytes at the last trim
+    uint32_t kept_runs;             // empty runs not released
+    _Atomic uint64_t remote_issued; // frees this thread did for other heaps; read by audits
+    _Atomic uint64_t remote_collected;
+    // any
+    _Alignas(128) _Atomic uint32_t pending; // queue of runs with pending bits, unit index + 1
+    _Atomic uint32_t status;                // enum hz5_heap_status
+    // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
+    _Alignas(128) struct hz5_entry magazines[];
+};
+
+// The calling thread's view, embedded in initial-exec TLS.
+struct hz5_thread {
+    struct hz5_entry *top[SIZECLASS_COUNT + 10]; // most recent entry; its block is NULL when the magazine is empty.
+                                                 // First, so that a class is a plain index for the fast paths
+    struct hz5_entry *limit[SIZECLASS_COUNT + 10]; // last entry that may be used
+    uint32_t owner;                                // heap id, or HZ5_OWNER_NO_HEAP
+    struct hz5_heap *heap;
+};
+
+extern HZ_THREAD_LOCAL struct hz5_thread hz5_thread;
+extern uint32_t hz5_magazine_offset[SIZECLASS_COUNT]; // entries
+extern uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
+
+HZ_INLINE struct hz5_desc *hz5_desc_at(size_t unit) {
+    return (struct hz5_desc *)(void *)arena.table + unit;
+}
+
+HZ_INLINE size_t hz5_unit_of(const struct hz5_desc *desc) {
+    return (size_t)(desc - (struct hz5_desc *)(void *)arena.table);
+}
+
+// Unit index of any pointer; >= arena.unit_count when it is not in the arena.
+HZ_INLINE size_t hz5_unit_of_pointer(const void *pointer) {
+    return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
+}
+
+HZ_INLINE uint32_t hz5_owner_of(uint64_t ident) {
+    return (uint32_t)ident;
+}
+
+HZ_INLINE uint32_t hz5_generation_of(uint64_t ident) {
+    return (uint32_t)(ident >> 32);
+}
+
+// Index of the block that starts `offset` bytes into a run, and the proof that one does: offset is a multiple of the block
+// size exactly when the low product is below magic (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
+HZ_INLINE int hz5_index_of(uint64_t offset, uint64_t magic, uint64_t *index) {
+    hz_uint128 product = (hz_uint128)offset * magic;
+    *index = (uint64_t)(product >> 64);
+    return (uint64_t)product < magic;
+}
+
+// hz5_run.c: runs of small blocks
+int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
+void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
+void hz5_collect_pending(struct hz5_heap *heap);
+void hz5_publish(struct hz5_desc *run, uint64_t region_bit);
+void hz5_release_empty_runs(struct hz5_heap *heap);
+void hz5_run_fork_prepare(void);
+void hz5_run_fork_done(void);
+void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
+int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class); // runs that changed hands
+
+// hz5_heap.c: heaps and threads
+int hz5_init(void); // arena, tables, profile; idempotent
+struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when out of memory
+struct hz5_heap *hz5_heap_by_id(uint32_t id);
+void hz5_thread_fini(void);
+int hz5_heap_claim_dead(struct hz5_heap *heap);
+void hz5_heap_unclaim(struct hz5_heap *heap);
+uint32_t hz5_heap_count(void); // ids 1..count have existed
+uint32_t hz5_dead_heap_count(void);
+
+// hz5_large.c: runs that are one block
+void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
+void hz5_large_release(struct hz5_desc *desc);
+int hz5_large_resize(struct hz5_desc *desc, size_t bytes);
+
+// hz5_reject.c: what happens to a pointer that is not a live block's start
+enum hz5_operation { HZ5_OP_FREE, HZ5_OP_REALLOC, HZ5_OP_USABLE_SIZE };
+void hz5_reject(const void *pointer, enum hz5_operation operation, enum allocator_reject reason);
+enum allocator_reject hz5_classify(const void *pointer);
+uint64_t hz5_reject_count(enum allocator_reject reason);
+void hz5_reject_add(enum allocator_reject reason, uint64_t count);
+
+// Descriptor of the live block that starts at `pointer`, or NULL. *state is its state byte.
+struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state);
+
+// hz5_profile.c
+enum hz5_policy { HZ5_POLICY_ABORT, HZ5_POLICY_REPORT, HZ5_POLICY_COUNT };
+
+struct hz5_profile {
+    const char *name;
+    uint32_t magazine_bytes;   // a class's magazine holds about this much
+    uint32_t magazine_max;     // entries, however small the blocks
+    uint32_t magazine_min;     // entries, however large the blocks
+    uint32_t trim_floor_bytes; // waste below this is never trimmed
+    uint32_t keep_empty_runs;  // empty runs a heap keeps, each the last of its class
+    uint32_t quarantine_bytes; // freed memory held back from reuse, a thread
+    enum hz5_policy policy;
+    struct arena_limits limits;
+};
+
+extern struct hz5_profile hz5_profile; // const after hz5_init()
+void hz5_profile_load(void);           // from HZ5_PROFILE
+
+#endif

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who has
+// a reason may claim it for a moment (to collect what was freed into it, or to adopt its runs).
+//
+//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE;  after fork, in the child: others ALIVE or CLAIMED -> ORPHAN
+#include "hz5.h"
+
+#include "../common/check.h"
+#include "../common/os_mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+uint32_t hz5_magazine_offset[SIZECLASS_COUNT];
+uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
+
+static struct {
+    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    _Atomic int ready;
+    pthread_key_t key;
+    uint32_t heap_bytes;
+    _Atomic uint32_t count;
+    _Atomic uint32_t dead;
+    _Atomic(struct hz5_heap *) by_id[HZ5_MAX_HEAPS + 1];
+} heaps = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct hz5_entry no_entry = {NULL, NULL};
+
+// ---- initialisation ------------------------------------------------------------------------------------------------------
+
+static void lay_out_magazines(void) {
+    uint32_t offset = 0;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        uint32_t entries = hz5_profile.magazine_bytes / sizeclass_bytes[size_class];
+        if (entries > hz5_profile.magazine_max)
+            entries = hz5_profile.magazine_max;
+        if (entries < hz5_profile.magazine_min)
+            entries = hz5_profile.magazine_min;
+        hz5_magazine_entries[size_class] = entries;
+        hz5_magazine_offset[size_class] = offset;
+        offset += entries + 1; // entry 0 is the empty mark
+    }
+    heaps.heap_bytes = (uint32_t)(sizeof(struct hz5_heap) + offset * sizeof(struct hz5_entry));
+}
+
+static void thread_exit(void *heap) {
+    (void)heap;
+    hz5_thread_fini();
+}
+
+static void fork_prepare(void) {
+    pthread_mutex_lock(&heaps.lock);
+    hz5_run_fork_prepare();
+    arena_fork_prepare();
+}
+
+static void fork_parent(void) {
+    arena_fork_done();
+    hz5_run_fork_done();
+    pthread_mutex_unlock(&heaps.lock);
+}
+
+// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be freed
+// (one state byte each), but nothing of them is reused.
+static void fork_child(void) {
+    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz5_heap *heap = hz5_heap_by_id(id);
+        uint32_t status = heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ5_HEAP_UNUSED;
+        if (heap != hz5_thread.heap && (status == HZ5_HEAP_ALIVE || status == HZ5_HEAP_CLAIMED))
+            atomic_store_explicit(&heap->status, HZ5_HEAP_ORPHAN, memory_order_relaxed);
+    }
+    fork_parent();
+}
+
+static HZ_COLD int init_slow(void) {
+    pthread_mutex_lock(&heaps.lock);
+    int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
+    if (!ready && arena_init(sizeof(struct hz5_desc))) {
+        hz5_profile_load();
+        arena_set_limits(&hz5_profile.limits);
+        sizeclass_init();
+        lay_out_magazines();
+        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        // ORDER: release: everything above; partner: the acquire load in hz5_init().
+        atomic_store_explicit(&heaps.ready, ready, memory_order_release);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return ready;
+}
+
+int hz5_init(void) {
+    // ORDER: acquire: pairs with the release store in init_slow().
+    return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
+}
+
+// pthread_atfork may allocate, so it must not run inside an allocation.
+__attribute__((constructor)) static void register_fork_handlers(void) {
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+// ---- heaps ---------------------------------------------------------------------------------------------------------------
+
+struct hz5_heap *hz5_heap_by_id(uint32_t id) {
+    // ORDER: acquire: the heap's fields; partner: the release store in new_heap().
+    return atomic_load_explicit(&heaps.by_id[id], memory_order_acquire);
+}
+
+uint32_t hz5_heap_count(void) {
+    return atomic_load_explicit(&heaps.count, memory_order_relaxed);
+}
+
+uint32_t hz5_dead_heap_count(void) {
+    return atomic_load_explicit(&heaps.dead, memory_order_relaxed);
+}
+
+static int change_status(struct hz5_heap *heap, uint32_t from, uint32_t to) {
+    // ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
+    return atomic_compare_exchange_strong_explicit(&heap->status, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+int hz5_heap_claim_dead(struct hz5_heap *heap) {
+    if (atomic_load_explicit(&heap->status, memory_order_relaxed) != HZ5_HEAP_DEAD ||
+        !change_status(heap, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED))
+        return 0;
+    atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
+    return 1;
+}
+
+// Sets the heap down. Blocks freed into it from now on are collected by the thread that frees them, if it sees the status;
+// otherwise it has queued its run before our last look.
+void hz5_heap_unclaim(struct hz5_heap *heap) {
+    do {
+        atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+        // ORDER: seq_cst: before the look at the queue; partner: push() in hz5_run.c, which looks at the status after it
+        // has queued.
+        atomic_store_explicit(&heap->status, HZ5_HEAP_DEAD, memory_order_seq_cst);
+        if (atomic_load_explicit(&heap->pending, memory_order_seq_cst) == 0 || !hz5_heap_claim_dead(heap))
+            return;
+        hz5_collect_pending(heap);
+    } while (1);
+}
+
+static struct hz5_heap *revive_heap(void) {
+    uint32_t count = hz5_dead_heap_count() > 0 ? hz5_heap_count() : 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz5_heap *heap = hz5_heap_by_id(id);
+        if (heap != NULL && hz5_heap_claim_dead(heap)) {
+            atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
+            return heap;
+        }
+    }
+    return NULL;
+}
+
+static struct hz5_heap *new_heap(void) {
+    pthread_mutex_lock(&heaps.lock);
+    uint32_t id = atomic_load_explicit(&heaps.count, memory_order_relaxed) + 1;
+    struct hz5_heap *heap = id <= HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
+    if (heap != NULL) {
+        heap->id = id;
+        atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
+        // ORDER: release: the fields above; partner: hz5_heap_by_id().
+        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
+        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return heap;
+}
+
+static HZ_COLD struct hz5_heap *heap_begin(void) {
+    struct hz5_heap *heap = revive_heap();
+    if (heap == NULL)
+        heap = new_heap();
+    if (heap == NULL)
+        return NULL;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
+        hz5_thread.top[size_class] = bottom;
+        hz5_thread.limit[size_class] = bottom + hz5_magazine_entries[size_class];
+    }
+    hz5_thread.heap = heap;
+    hz5_thread.owner = heap->id;
+    // May allocate for high keys: the heap is complete by now.
+    int saved = errno;
+    pthread_setspecific(heaps.key, heap);
+    errno = saved;
+    return heap;
+}
+
+struct hz5_heap *hz5_heap_of_thread(void) {
+    struct hz5_heap *heap = hz5_thread.heap;
+    return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
+}
+
+// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again.
+void hz5_thread_fini(void) {
+    struct hz5_heap *heap = hz5_thread.heap;
+    if (heap == NULL)
+        return;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
+        hz5_spill(heap, size_class, 0);
+    hz5_collect_pending(heap);
+    hz5_release_empty_runs(heap);
+    hz5_thread.owner = HZ5_OWNER_NO_HEAP;
+    hz5_thread.heap = NULL;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        hz5_thread.top[size_class] = &no_entry;
+        hz5_thread.limit[size_class] = &no_entry;
+    }
+    hz5_heap_unclaim(heap);
+}

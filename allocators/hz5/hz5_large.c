@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner; the thread
+// that wins the state byte gives the run back to the arena, which keeps recent ones resident (arena_limits).
+#include "hz5.h"
+
+#include <string.h>
+
+static void set_ident(struct hz5_desc *desc, uint32_t owner) {
+    uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + 1;
+    // ORDER: release: publishes the fields written before; partner: the acquire load in free_remote and hz5_find_live.
+    atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
+}
+
+static size_t units_of(size_t bytes) {
+    return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
+}
+
+void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
+    if (bytes > PTRDIFF_MAX - ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
+        return NULL;
+    size_t units = units_of(bytes == 0 ? 1 : bytes);
+    size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
+    char *base = arena_take(units, align_units, is_zero);
+    if (base == NULL)
+        return NULL;
+    struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
+    atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
+    atomic_store_explicit(&desc->magic, 1, memory_order_relaxed); // only offset 0 has a product below 1
+    atomic_store_explicit(&desc->states, &desc->large_state, memory_order_relaxed);
+    atomic_store_explicit(&desc->run, desc, memory_order_relaxed);
+    atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
+    atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
+    desc->units = (uint32_t)units;
+    desc->large_bytes = (uint64_t)units << ARENA_UNIT_SHIFT;
+    atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
+    set_ident(desc, HZ5_OWNER_LARGE);
+    return base;
+}
+
+void hz5_large_release(struct hz5_desc *desc) {
+    void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint32_t units = desc->units;
+    atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
+    set_ident(desc, HZ5_OWNER_NONE);
+    arena_give(base, units, 0);
+}
+
+int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
+    size_t units = desc->units;
+    size_t wanted = units_of(bytes);
+    void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+    if (wanted > units) {
+        int is_zero;
+        if (!arena_extend(base, units, wanted - units, &is_zero))
+            return 0;
+    } else if (wanted < units) {
+        arena_shrink(base, units, wanted);
+    }
+    desc->units = (uint32_t)wanted;
+    desc->large_bytes = (uint64_t)wanted << ARENA_UNIT_SHIFT;
+    return 1;
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fast paths: malloc and free of blocks up to 64 KiB, and every way into and around them. See hz5.h for the data.
+#include "hz5.h"
+
+#include "../common/os_mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Every thread begins with empty magazines that also count as full, so the first malloc and the first free of a thread
+// leave the fast path by the tests that are there anyway.
+static struct hz5_entry empty_magazine = {NULL, NULL};
+
+#define EMPTY_8                                                                                                        \
+    &empty_magazine, &empty_magazine, &empty_magazine, &empty_magazine, &empty_magazine, &empty_magazine,              \
+        &empty_magazine, &empty_magazine
+#define EMPTY_128                                                                                                      \
+    EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8,        \
+        EMPTY_8, EMPTY_8, EMPTY_8, EMPTY_8
+_Static_assert(SIZECLASS_COUNT + 10 == 128, "EMPTY_128 fills the magazines of a thread");
+
+HZ_THREAD_LOCAL struct hz5_thread hz5_thread = {
+    .top = {EMPTY_128}, .limit = {EMPTY_128}, .owner = HZ5_OWNER_NO_HEAP, .heap = NULL};
+
+static HZ_COLD void *alloc_slow(size_t bytes);
+
+// ---- malloc ----------------------------------------------------------------------------------------------------------
+
+HZ_INLINE void *alloc(size_t bytes) {
+    if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
+        return alloc_slow(bytes);
+    unsigned size_class = sizeclass_of(bytes);
+    struct hz5_entry *top = hz5_thread.top[size_class];
+    void *block = top->block;
+    if (HZ_UNLIKELY(block == NULL))
+        return alloc_slow(bytes);
+    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+    hz5_thread.top[size_class] = top - 1;
+    return block;
+}
+
+static void *alloc_from_class(unsigned size_class) {
+    struct hz5_heap *heap = hz5_heap_of_thread();
+    if (heap == NULL || !hz5_refill(heap, size_class))
+        return NULL;
+    struct hz5_entry *top = hz5_thread.top[size_class];
+    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+    hz5_thread.top[size_class] = top - 1;
+    return top->block;
+}
+
+// The table of classes may not have been filled yet: hz5_init() comes first.
+static void *alloc_any(size_t bytes) {
+    if (bytes > PTRDIFF_MAX || !hz5_init())
+        return NULL;
+    int is_zero;
+    return bytes > SIZECLASS_MAX_BYTES ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero)
+                                       : alloc_from_class(sizeclass_of(bytes));
+}
+
+static void *alloc_slow(size_t bytes) {
+    void *block = alloc_any(bytes);
+    if (HZ_UNLIKELY(block == NULL))
+        errno = ENOMEM;
+    return block;
+}
+
+HZ_EXPORT void *malloc(size_t bytes) {
+    return alloc(bytes);
+}
+
+void *core_alloc(size_t bytes) {
+    return alloc(bytes);
+}
+
+void *core_alloc_zeroed(size_t bytes) {
+    if (bytes > SIZECLASS_MAX_BYTES) {
+        int is_zero = 0;
+        void *block = hz5_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
+        if (block != NULL && !is_zero)
+            memset(block, 0, bytes);
+        return block;
+    }
+    void *block = alloc(bytes);
+    return block != NULL ? memset(block, 0, bytes) : NULL;
+}
+
+void *core_alloc_aligned(size_t alignment, size_t bytes) {
+    if (!hz5_init())
+        return NULL;
+    unsigned size_class = sizeclass_of_aligned(bytes, alignment);
+    int is_zero;
+    if (size_class == SIZECLASS_COUNT)
+        return hz5_large_alloc(bytes, alignment, &is_zero);
+    struct hz5_entry *top = hz5_thread.top[size_class];
+    if (top->block == NULL)
+        return alloc_from_class(size_class);
+    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+    hz5_thread.top[size_class] = top - 1;
+    return top->block;
+}
+
+// ---- free ------------------------------------------------------------------------------------------------------------
+
+static HZ_COLD void free_refused(void *block) {
+    if (block != NULL)
+        hz5_reject(block, HZ5_OP_FREE, hz5_classify(block));
+}
+
+// The magazine is full: half of it goes back to the runs.
+static HZ_COLD void free_spill(void *block, _Atomic uint8_t *state, size_t size_class) {
+    struct hz5_heap *heap = hz5_thread.heap;
+    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
+    struct hz5_entry *top = hz5_thread.top[size_class] + 1;
+    top->block = block;
+    top->state = state;
+    hz5_thread.top[size_class] = top;
+}
+
+static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
+    uint8_t expected = HZ5_LIVE;
+    // ORDER: acq_rel: the winner's earlier uses of the block happen before its memory is given away, and no second free
+    // can win (partner: every other free of the block, here).
+    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_FREE, memory_order_acq_rel,
+                                                 memory_order_relaxed)) {
+        free_refused(block);
+        return;
+    }
+    hz5_large_release(desc);
+}
+
+// Any block whose run this thread does not own.
+static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
+    // ORDER: acquire: pairs with the release store of ident in hz5_run.c and hz5_large.c; the fields below belong to a
+    // generation not older than this one.
+    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    uint32_t owner = hz5_owner_of(ident);
+    uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint64_t index;
+    if (HZ_UNLIKELY(owner == HZ5_OWNER_NONE ||
+                    !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))) {
+        free_refused(block);
+        return;
+    }
+    _Atomic uint8_t *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    if (owner == HZ5_OWNER_LARGE) {
+        free_large(block, desc, state);
+        return;
+    }
+    struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
+    unsigned region = (unsigned)(index >> atomic_load_explicit(&desc->region_shift, memory_order_relaxed));
+    uint8_t expected = HZ5_LIVE;
+    // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that collects it; (2) comes before the load
+    // of `pending` below in the one total order in which hz5_collect exchanges `pending` before it reads the states, so
+    // either the collector sees REMOTE or we see the cleared bit.
+    if (HZ_UNLIKELY(!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
+                                                             memory_order_relaxed))) {
+        free_refused(block);
+        return;
+    }
+    // A free of a block whose run was released and carved anew since `ident` was read has hit a stranger's state byte.
+    // ORDER: acquire: keeps this load behind the exchange above.
+    uint64_t now = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    if (HZ_UNLIKELY(hz5_generation_of(now) != hz5_generation_of(ident))) {
+        expected = HZ5_REMOTE;
+        atomic_compare_exchange_strong_explicit(state, &expected, HZ5_LIVE, memory_order_relaxed, memory_order_relaxed);
+        hz5_reject(block, HZ5_OP_FREE, ALLOCATOR_REJECT_STALE_RUN);
+        return;
+    }
+    struct hz5_heap *mine = hz5_thread.heap;
+    if (HZ_LIKELY(mine != NULL)) {
+        uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
+        atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_relaxed);
+    }
+    uint64_t bit = (uint64_t)1 << region;
+    // ORDER: seq_cst: see above. A set bit means that a collection which will see our state is still to come.
+    if (HZ_UNLIKELY((atomic_load_explicit(&run->pending, memory_order_seq_cst) & bit) == 0))
+        hz5_publish(run, bit);
+}
+
+HZ_INLINE void free_block(void *block) {
+    size_t unit = hz5_unit_of_pointer(block);
+    if (HZ_UNLIKELY(unit >= arena.unit_count)) {
+        free_refused(block);
+        return;
+    }
+    struct hz5_desc *desc = hz5_desc_at(unit);
+    if (HZ_UNLIKELY(hz5_owner_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) != hz5_thread.owner)) {
+        free_remote(block, desc);
+        return;
+    }
+    // Own run: only this thread changes the descriptor, and other threads change a state only from LIVE to REMOTE.
+    uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint64_t index;
+    if (HZ_UNLIKELY(!hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))) {
+        free_refused(block);
+        return;
+    }
+    _Atomic uint8_t *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    if (HZ_UNLIKELY(atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)) {
+        free_refused(block);
+        return;
+    }
+    size_t size_class = atomic_load_explicit(&desc->size_class, memory_order_relaxed);
+    struct hz5_entry *top = hz5_thread.top[size_class] + 1;
+    if (HZ_UNLIKELY(top > hz5_thread.limit[size_class])) {
+        free_spill(block, state, size_class);
+        return;
+    }
+    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    top->block = block;
+    top->state = state;
+    hz5_thread.top[size_class] = top;
+}
+
+HZ_EXPORT void free(void *block) {
+    free_block(block);
+}
+
+void core_free(void *block) {
+    free_block(block);
+}
+
+// ---- lookups with verification ---------------------------------------------------------------------------------------
+
+struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state) {
+    size_t unit = hz5_unit_of_pointer(pointer);
+    if (unit >= arena.unit_count)
+        return NULL;
+    struct hz5_desc *desc = hz5_desc_at(unit);
+    // ORDER: acquire: as in free_remote.
+    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint64_t index;
+    if (hz5_owner_of(ident) == HZ5_OWNER_NONE ||
+        !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))
+        return NULL;
+    *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    if (atomic_load_explicit(*state, memory_order_relaxed) != HZ5_LIVE)
+        return NULL;
+    return desc;
+}
+
+static size_t usable_bytes(const struct hz5_desc *desc) {
+    return atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE
+               ? (size_t)desc->large_bytes
+               : atomic_load_explicit(&desc->block_bytes, memory_order_relaxed);
+}
+
+size_t core_usable_size(void *block) {
+    if (block == NULL)
+        return 0;
+    _Atomic uint8_t *state;
+    struct hz5_desc *desc = hz5_find_live(block, &state);
+    if (desc == NULL) {
+        hz5_reject(block, HZ5_OP_USABLE_SIZE, hz5_classify(block));
+        return 0;
+    }
+    return usable_bytes(desc);
+}
+
+void core_free_sized(void *block, size_t bytes) {
+    _Atomic uint8_t *state;
+    struct hz5_desc *desc = block != NULL ? hz5_find_live(block, &state) : NULL;
+    // A block may be larger than its request by alignment or in-place shrinking, never smaller.
+    if (desc != NULL && bytes > usable_bytes(desc)) {
+        hz5_reject(block, HZ5_OP_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
+        return;
+    }
+    free_block(block);
+}
+
+// While a large block changes its size nobody may free it, so it leaves LIVE; a concurrent free is refused.
+static int resize_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *state, size_t bytes, int *refused) {
+    uint8_t expected = HZ5_LIVE;
+    // ORDER: acquire: the descriptor is read after the block is ours; partner: the release store below and in free_large.
+    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acquire,
+                                                 memory_order_relaxed)) {
+        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        *refused = 1;
+        return 0;
+    }
+    int done = hz5_large_resize(desc, bytes);
+    // ORDER: release: the new size is visible to whoever finds the block live again (free_large, hz5_find_live).
+    atomic_store_explicit(state, HZ5_LIVE, memory_order_release);
+    return done;
+}
+
+void *core_realloc(void *block, size_t bytes, int *refused) {
+    _Atomic uint8_t *state;
+    struct hz5_desc *desc = hz5_find_live(block, &state);
+    if (desc == NULL) {
+        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        *refused = 1;
+        return NULL;
+    }
+    size_t old_bytes = usable_bytes(desc);
+    if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
+        if (bytes > SIZECLASS_MAX_BYTES && resize_large(block, desc, state, bytes, refused))
+            return block;
+        if (*refused)
+            return NULL;
+    } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
+        return block; // a smaller class would save less than the copy costs
+    }
+    void *moved = alloc(bytes);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
+    free_block(block); // refuses, and counts, a block that somebody freed meanwhile
+    return moved;
+}

@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs of small blocks: carving, refill of magazines, spill, collection of remote frees, release and trim. All of it is
+// the owner's work, on slow paths; hz5_publish() alone runs in other threads.
+#include "hz5.h"
+
+#include "../common/check.h"
+#include "../common/os_mem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define UNITS_OF_LARGE_BLOCKS 8u     // run of blocks above 8 KiB: a tail that is never touched costs nothing
+#define ONE_UNIT_MAX_BYTES 8256u
+#define STATE_ARRAY_ALIGN 64u        // no two runs share a line of states
+#define REGIONS 64u
+
+static unsigned run_units(unsigned size_class) {
+    return sizeclass_bytes[size_class] <= ONE_UNIT_MAX_BYTES ? 1 : UNITS_OF_LARGE_BLOCKS;
+}
+
+// ---- state arrays: type-stable, recycled within their class ------------------------------------------------------------
+
+// A free array holds its link in its first eight bytes, seven bits a byte under a set top bit: no stale compare-and-swap
+// that expects LIVE can hit it.
+static struct {
+    pthread_mutex_t lock;
+    _Atomic uint8_t *head[SIZECLASS_COUNT];
+} state_arrays = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void hz5_run_fork_prepare(void) {
+    pthread_mutex_lock(&state_arrays.lock);
+}
+
+void hz5_run_fork_done(void) {
+    pthread_mutex_unlock(&state_arrays.lock);
+}
+
+static void set_state(_Atomic uint8_t *state, uint8_t value) {
+    atomic_store_explicit(state, value, memory_order_relaxed);
+}
+
+static void link_write(_Atomic uint8_t *array, _Atomic uint8_t *next) {
+    for (int i = 0; i < 8; i++)
+        set_state(array + i, (uint8_t)(0x80 | ((uintptr_t)next >> (7 * i) & 0x7f)));
+}
+
+static _Atomic uint8_t *link_read(_Atomic uint8_t *array) {
+    uintptr_t next = 0;
+    for (int i = 0; i < 8; i++)
+        next |= (uintptr_t)(atomic_load_explicit(array + i, memory_order_relaxed) & 0x7f) << (7 * i);
+    return (_Atomic uint8_t *)next;
+}
+
+static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_count) {
+    pthread_mutex_lock(&state_arrays.lock);
+    _Atomic uint8_t *array = state_arrays.head[size_class];
+    if (array != NULL)
+        state_arrays.head[size_class] = link_read(array);
+    pthread_mutex_unlock(&state_arrays.lock);
+    uint32_t bytes = (uint32_t)hz_align_up(block_count + 1, STATE_ARRAY_ALIGN);
+    uint32_t fresh_from = array == NULL ? block_count : 8;
+    if (array == NULL)
+        array = arena_metadata(bytes, STATE_ARRAY_ALIGN);
+    else
+        for (uint32_t i = 0; i < 8; i++)
+            set_state(array + i, i < block_count ? HZ5_FREE : HZ5_NO_BLOCK);
+    for (uint32_t i = fresh_from; array != NULL && i >= block_count && i < bytes; i++)
+        set_state(array + i, HZ5_NO_BLOCK);
+    return array;
+}
+
+static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
+    pthread_mutex_lock(&state_arrays.lock);
+    link_write(array, state_arrays.head[size_class]);
+    state_arrays.head[size_class] = array;
+    pthread_mutex_unlock(&state_arrays.lock);
+}
+
+// ---- eight states at a time --------------------------------------------------------------------------------------------
+
+static uint64_t load_eight(_Atomic uint8_t *states, memory_order order) {
+    // The group is aligned; other threads change single bytes in it by atomic operations.
+    return atomic_load_explicit((_Atomic uint64_t *)(void *)states, order);
+}
+
+// 0x80 in every byte of `word` that equals `value`.
+static uint64_t bytes_equal(uint64_t word, uint8_t value) {
+    uint64_t x = word ^ 0x0101010101010101u * value;
+    uint64_t low = 0x7f7f7f7f7f7f7f7fu;
+    return ~(((x & low) + low) | x | low);
+}
+
+static uint32_t first_byte(uint64_t marks) {
+    return (uint32_t)__builtin_ctzll(marks) / 8;
+}
+
+// ---- lists -------------------------------------------------------------------------------------------------------------
+
+static uint32_t link_of(const struct hz5_desc *run) {
+    return (uint32_t)hz5_unit_of(run) + 1;
+}
+
+static struct hz5_desc *run_of_link(uint32_t link) {
+    return hz5_desc_at(link - 1);
+}
+
+static uint32_t *list_head(struct hz5_heap *heap, const struct hz5_desc *run, unsigned size_class) {
+    return run->is_cold ? &heap->cold[size_class] : &heap->warm[size_class];
+}
+
+static void list_insert(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class, int is_cold) {
+    run->is_cold = (uint8_t)is_cold;
+    uint32_t *head = list_head(heap, run, size_class);
+    run->previous = 0;
+    run->next = *head;
+    if (*head != 0)
+        run_of_link(*head)->previous = link_of(run);
+    *head = link_of(run);
+}
+
+static void list_remove(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
+    if (run->previous != 0)
+        run_of_link(run->previous)->next = run->next;
+    else
+        *list_head(heap, run, size_class) = run->next;
+    if (run->next != 0)
+        run_of_link(run->next)->previous = run->previous;
+}
+
+// ---- birth and death of a run ------------------------------------------------------------------------------------------
+
+// ORDER: release: publishes the descriptor's fields; partner: the acquire loads in free_remote and hz5_find_live.
+static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
+    uint32_t generation =
+        hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + generation_step;
+    atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
+}
+
+static uint64_t page_groups(uint64_t dirty, const struct hz5_desc *run) {
+    return (uint64_t)__builtin_popcountll(dirty) << run->page_shift;
+}
+
+static void enqueue(struct hz5_desc *run);
+
+static int carve(struct hz5_heap *heap, unsigned size_class) {
+    uint32_t units = run_units(size_class);
+    uint32_t block_bytes = sizeclass_bytes[size_class];
+    uint32_t run_bytes = units << ARENA_UNIT_SHIFT;
+    uint32_t block_count = run_bytes / block_bytes;
+    _Atomic uint8_t *states = state_array_take(size_class, block_count);
+    if (states == NULL)
+        return 0;
+    int is_zero;
+    char *base = arena_take(units, 1, &is_zero);
+    if (base == NULL) {
+        state_array_give(size_class, states);
+        return 0;
+    }
+    struct hz5_desc *run = hz5_desc_at(hz5_unit_of_pointer(base));
+    run->page_shift = units == 1 ? 12 : 13;
+    run->dirty_pages = is_zero ? 0 : ~(uint64_t)0 >> (64 - (run_bytes >> run->page_shift));
+    run->block_count = block_count;
+    run->free_count = block_count;
+    run->hint = 0;
+    run->units = units;
+    run->is_kept = 0;
+    heap->dirty_bytes += page_groups(run->dirty_pages, run);
+    list_insert(heap, run, size_class, is_zero);
+    for (uint32_t unit = 0; unit < units; unit++) {
+        struct hz5_desc *desc = run + unit;
+        atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
+        atomic_store_explicit(&desc->magic, UINT64_MAX / block_bytes + 1, memory_order_relaxed);
+        atomic_store_explicit(&desc->states, states, memory_order_relaxed);
+        atomic_store_explicit(&desc->run, run, memory_order_relaxed);
+        atomic_store_explicit(&desc->block_bytes, block_bytes, memory_order_relaxed);
+        atomic_store_explicit(&desc->size_class, (uint8_t)size_class, memory_order_relaxed);
+        atomic_store_explicit(&desc->region_shift, block_count > 2048 ? 6 : 5, memory_order_relaxed);
+        atomic_store_explicit(&desc->kind, HZ5_KIND_SMALL, memory_order_relaxed);
+        set_ident(desc, 1, heap->id);
+    }
+    // A thread that freed into the unit's last life may have set a bit after that life's last collection.
+    // ORDER: seq_cst: after the store of ident; the late thread sets the bit before it looks for an owner (enqueue).
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+        enqueue(run);
+    return 1;
+}
+
+static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
+    void *base = (void *)atomic_load_explicit(&run->base, memory_order_relaxed);
+    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    uint32_t units = run->units;
+    int clean = run->dirty_pages == 0;
+    list_remove(heap, run, size_class);
+    heap->dirty_bytes -= page_groups(run->dirty_pages, run);
+    heap->kept_runs -= run->is_kept;
+    for (uint32_t unit = 0; unit < units; unit++) {
+        atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
+        set_ident(run + unit, 1, HZ5_OWNER_NONE);
+    }
+    state_array_give(size_class, states);
+    arena_give(base, units, clean);
+}
+
+// ---- free blocks come back -----------------------------------------------------------------------------------------------
+
+static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
+    int is_last = run->next == 0 && run->previous == 0;
+    if (is_last && run->units == 1 && heap->kept_runs < hz5_profile.keep_empty_runs) {
+        heap->kept_runs++;
+        run->is_kept = 1;
+        return;
+    }
+    release(heap, run, size_class);
+}
+
+// `count` blocks of the run, the lowest of them `lowest`, have become FREE.
+static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t count, uint32_t lowest) {
+    unsigned size_class = atomic_load_explicit(&run->size_class, memory_order_relaxed);
+    heap->used_bytes -= (uint64_t)count * sizeclass_bytes[size_class];
+    uint32_t before = run->free_count;
+    run->free_count += count;
+    HZ_ASSERT(run->free_count <= run->block_count);
+    if (lowest < run->hint)
+        run->hint = lowest;
+    if (before == 0) {
+        list_insert(heap, run, size_class, 0);
+    } else if (run->is_cold) {
+        list_remove(heap, run, size_class);
+        list_insert(heap, run, size_class, 0);
+    }
+    if (run->free_count == run->block_count)
+        run_became_empty(heap, run, size_class);
+}
+
+static void maybe_trim(struct hz5_heap *heap) {
+    uint64_t used = heap->used_bytes;
+    if (used > heap->trim_mark_bytes) {
+        heap->trim_mark_bytes = used;
+        return;
+    }
+    // Page work is dear: look only after the heap has shrunk by a quarter, and only when most of it is waste.
+    uint64_t waste = heap->dirty_bytes > used ? heap->dirty_bytes - used : 0;
+    if (used < heap->trim_mark_bytes / 4 * 3 && waste > hz5_profile.trim_floor_bytes && waste > used / 2)
+        hz5_trim(heap);
+}
+
+void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
+    struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
+    uint32_t count = (uint32_t)(hz5_thread.top[size_class] - bottom);
+    uint32_t leave = count > keep ? count - keep : 0;
+    for (uint32_t i = 1; i <= leave; i++) {
+        struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(bottom[i].block));
+        struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
+        set_state(bottom[i].state, HZ5_FREE);
+        blocks_freed(heap, run, 1,
+                     (uint32_t)(bottom[i].state - atomic_load_explicit(&run->states, memory_order_relaxed)));
+    }
+    memmove(bottom + 1, bottom + 1 + leave, (count - leave) * sizeof *bottom);
+    hz5_thread.top[size_class] = bottom + (count - leave);
+    maybe_trim(heap);
+}
+
+// ---- remote frees --------------------------------------------------------------------------------------------------------
+
+// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue.
+static void push(struct hz5_desc *run) {
+    for (;;) {
+        // ORDER: seq_cst: after the bit was set; partner: carve(), which stores ident before it looks for bits.
+        uint32_t owner = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_seq_cst));
+        if (owner != HZ5_OWNER_NONE && owner != HZ5_OWNER_LARGE) {
+            struct hz5_heap *heap = hz5_heap_by_id(owner);
+            uint32_t head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
+            do {
+                atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
+                // ORDER: seq_cst: releases pending_next to the collector, and comes before the look at the heap's status
+                // in the order in which a dying thread sets the status before its last look at the queue.
+            } while (!atomic_compare_exchange_weak_explicit(&heap->pending, &head, link_of(run), memory_order_seq_cst,
+                                                            memory_order_relaxed));
+            // Nobody else would collect for a dead thread.
+            if (HZ_UNLIKELY(atomic_load_explicit(&heap->status, memory_order_seq_cst) == HZ5_HEAP_DEAD) &&
+                hz5_heap_claim_dead(heap)) {
+                hz5_collect_pending(heap);
+                hz5_heap_unclaim(heap);
+            }
+            return;
+        }
+        // Released meanwhile: all its blocks have been collected. If it is carved anew between the load and this store,
+        // the bits are still there and one of us must queue it.
+        // ORDER: seq_cst: before the second look.
+        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+        owner = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_seq_cst));
+        if (owner == HZ5_OWNER_NONE || owner == HZ5_OWNER_LARGE ||
+            atomic_load_explicit(&run->pending, memory_order_seq_cst) == 0 ||
+            atomic_exchange_explicit(&run->is_queued, 1, memory_order_seq_cst) != 0)
+            return;
+    }
+}
+
+static void enqueue(struct hz5_desc *run) {
+    // ORDER: seq_cst: the bit is set before this flag is read; the collector clears the flag before it takes the bits.
+    if (atomic_load_explicit(&run->is_queued, memory_order_seq_cst) == 0 &&
+        atomic_exchange_explicit(&run->is_queued, 1, memory_order_seq_cst) == 0)
+        push(run);
+}
+
+void hz5_publish(struct hz5_desc *run, uint64_t region_bit) {
+    // ORDER: seq_cst: see free_remote() and enqueue().
+    atomic_fetch_or_explicit(&run->pending, region_bit, memory_order_seq_cst);
+    enqueue(run);
+}
+
+static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
+    // ORDER: seq_cst: the bits are taken before the states are read; partner: free_remote().
+    uint64_t regions = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
+    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    unsigned region_shift = atomic_load_explicit(&run->region_shift, memory_order_relaxed);
+    uint32_t found = 0;
+    uint32_t lowest = UINT32_MAX;
+    for (; regions != 0; regions &= regions - 1) {
+        uint32_t group = (uint32_t)__builtin_ctzll(regions) << region_shift;
+        uint32_t end = group + (1u << region_shift);
+        for (; group < end && group < run->block_count; group += 8) {
+            // ORDER: seq_cst: as above; also acquires the block contents that the freeing thread released.
+            uint64_t marks = bytes_equal(load_eight(states + group, memory_order_seq_cst), HZ5_REMOTE);
+            for (; marks != 0; marks &= marks - 1) {
+                uint32_t index = group + first_byte(marks);
+                set_state(states + index, HZ5_FREE);
+                found++;
+                lowest = index < lowest ? index : lowest;
+            }
+        }
+    }
+    if (found == 0)
+        return;
+    uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
+    atomic_store_explicit(&heap->remote_collected, collected + found, memory_order_relaxed);
+    blocks_freed(heap, run, found, lowest);
+}
+
+void hz5_collect_pending(struct hz5_heap *heap) {
+    // ORDER: acquire: pending_next of the runs; partner: the exchange in push().
+    uint32_t link = atomic_exchange_explicit(&heap->pending, 0, memory_order_seq_cst);
+    while (link != 0) {
+        struct hz5_desc *run = run_of_link(link);
+        link = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
+        // ORDER: seq_cst: before the bits are taken, so that a thread which sets a bit later queues the run again.
+        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+        if (hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_relaxed)) == heap->id)
+            collect(heap, run);
+        else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+            enqueue(run); // it has a new owner, or none
+    }
+    maybe_trim(heap);
+}
+
+// ---- refill --------------------------------------------------------------------------------------------------------------
+
+// Page groups that block `index` covers.
+static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t block_bytes) {
+    uint32_t first = index * block_bytes >> run->page_shift;
+    uint32_t last = ((index + 1) * block_bytes - 1) >> run->page_shift;
+    return ((uint64_t)2 << last) - ((uint64_t)1 << first);
+}
+
+// Takes up to `want` FREE blocks, lowest first, into `out`; blocks on clean pages only if `touch_clean`.
+static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int touch_clean, struct hz5_entry *out,
+                            uint32_t want) {
+    uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
+    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    char *base = (char *)atomic_load_explicit(&run->base, memory_order_relaxed);
+    uint32_t end = run->block_count;
+    if (!touch_clean) {
+        if (run->dirty_pages == 0)
+            return 0;
+        uint32_t dirty_end = (64 - (uint32_t)__builtin_clzll(run->dirty_pages)) << run->page_shift;
+        uint32_t dirty_blocks = dirty_end / block_bytes;
+        end = dirty_blocks < end ? dirty_blocks : end;
+    }
+    uint32_t taken = 0;
+    uint32_t skipped = UINT32_MAX;
+    for (uint32_t group = run->hint & ~7u; group < end && taken < want; group += 8) {
+        uint64_t marks = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
+        for (; marks != 0 && taken < want; marks &= marks - 1) {
+            uint32_t index = group + first_byte(marks);
+            uint64_t pages = pages_of(run, index, block_bytes);
+            if (HZ_UNLIKELY((run->dirty_pages & pages) != pages)) {
+                if (!touch_clean) {
+                    skipped = index < skipped ? index : skipped;
+                    continue;
+                }
+                heap->dirty_bytes += page_groups(pages & ~run->dirty_pages, run);
+                run->dirty_pages |= pages;
+            }
+            set_state(states + index, HZ5_CACHED);
+            out[taken].block = base + (size_t)index * block_bytes;
+            out[taken].state = states + index;
+            taken++;
+            run->hint = index + 1;
+        }
+    }
+    if (skipped < run->hint)
+        run->hint = skipped;
+    return taken;
+}
+
+static void blocks_taken(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class, uint32_t count) {
+    if (run->is_kept) {
+        run->is_kept = 0;
+        heap->kept_runs--;
+    }
+    heap->used_bytes += (uint64_t)count * sizeclass_bytes[size_class];
+    run->free_count -= count;
+    if (run->free_count == 0)
+        list_remove(heap, run, size_class);
+}
+
+static uint32_t take_warm(struct hz5_heap *heap, unsigned size_class, struct hz5_entry *out, uint32_t want) {
+    uint32_t taken = 0;
+    while (taken < want && heap->warm[size_class] != 0) {
+        struct hz5_desc *run = run_of_link(heap->warm[size_class]);
+        uint32_t got = take_blocks(heap, run, 0, out + taken, want - taken);
+        blocks_taken(heap, run, size_class, got);
+        if (taken + got < want && run->free_count != 0) {
+            list_remove(heap, run, size_class);
+            list_insert(heap, run, size_class, 1);
+        }
+        taken += got;
+    }
+    return taken;
+}
+
+static uint32_t take_cold(struct hz5_heap *heap, unsigned size_class, struct hz5_entry *out, uint32_t want) {
+    struct hz5_desc *run = run_of_link(heap->cold[size_class]);
+    uint32_t taken = take_blocks(heap, run, 1, out, want);
+    HZ_ASSERT(taken > 0);
+    blocks_taken(heap, run, size_class, taken);
+    return taken;
+}
+
+static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
+    int adopted = 0;
+    uint32_t count = hz5_dead_heap_count() > 0 ? hz5_heap_count() : 0;
+    for (uint32_t id = 1; id <= count && adopted == 0; id++) {
+        struct hz5_heap *dead = hz5_heap_by_id(id);
+        if (dead == NULL || !hz5_heap_claim_dead(dead))
+            continue;
+        hz5_collect_pending(dead);
+        adopted = hz5_adopt_runs(heap, dead, size_class);
+        hz5_heap_unclaim(dead);
+    }
+    return adopted;
+}
+
+static void reverse(struct hz5_entry *entries, uint32_t count) {
+    for (uint32_t low = 0, high = count; low + 1 < high; low++) {
+        high--;
+        struct hz5_entry swap = entries[low];
+        entries[low] = entries[high];
+        entries[high] = swap;
+    }
+}
+
+int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
+    struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
+    uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
+    uint32_t taken = take_warm(heap, size_class, bottom + 1, want);
+    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then a new run.
+    if (taken == 0 && atomic_load_explicit(&heap->pending, memory_order_relaxed) != 0) {
+        hz5_collect_pending(heap);
+        taken = take_warm(heap, size_class, bottom + 1, want);
+    }
+    if (taken == 0 && adopt_from_dead_heaps(heap, size_class) != 0)
+        taken = take_warm(heap, size_class, bottom + 1, want);
+    if (taken == 0 && (heap->cold[size_class] != 0 || carve(heap, size_class)))
+        taken = heap->cold[size_class] != 0 ? take_cold(heap, size_class, bottom + 1, want)
+                                            : take_warm(heap, size_class, bottom + 1, want);
+    reverse(bottom + 1, taken); // the lowest address leaves first
+    hz5_thread.top[size_class] = bottom + taken;
+    return taken != 0;
+}
+
+int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class) {
+    int adopted = 0;
+    for (int is_cold = 0; is_cold <= 1; is_cold++) {
+        uint32_t *head = is_cold ? &dead->cold[size_class] : &dead->warm[size_class];
+        while (*head != 0) {
+            struct hz5_desc *run = run_of_link(*head);
+            list_remove(dead, run, size_class);
+            dead->kept_runs -= run->is_kept;
+            run->is_kept = 0;
+            uint64_t used = (uint64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
+            dead->used_bytes -= used;
+            heap->used_bytes += used;
+            dead->dirty_bytes -= page_groups(run->dirty_pages, run);
+            heap->dirty_bytes += page_groups(run->dirty_pages, run);
+            list_insert(heap, run, size_class, is_cold);
+            for (uint32_t unit = 0; unit < run->units; unit++)
+                set_ident(run + unit, 0, heap->id); // same generation: frees under way stay valid
+            adopted++;
+        }
+    }
+    return adopted;
+}
+
+// ---- giving memory back ----------------------------------------------------------------------------------------------------
+
+void hz5_release_empty_runs(struct hz5_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        for (int is_cold = 0; is_cold <= 1; is_cold++) {
+            uint32_t link = is_cold ? heap->cold[size_class] : heap->warm[size_class];
+            while (link != 0) {
+                struct hz5_desc *run = run_of_link(link);
+                link = run->next;
+                if (run->free_count == run->block_count)
+                    release(heap, run, size_class);
+            }
+        }
+    }
+}
+
+// Page groups of the run on which no block is in use.
+static uint64_t idle_pages(struct hz5_desc *run) {
+    uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
+    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    uint64_t idle = run->dirty_pages;
+    for (uint32_t group = 0; group < run->block_count && idle != 0; group += 8) {
+        uint64_t free = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
+        uint64_t busy = ~free & 0x8080808080808080u;
+        for (; busy != 0; busy &= busy - 1) {
+            uint32_t index = group + first_byte(busy);
+            if (index < run->block_count)
+                idle &= ~pages_of(run, index, block_bytes);
+        }
+    }
+    return idle;
+}
+
+static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
+    char *base = (char *)atomic_load_explicit(&run->base, memory_order_relaxed);
+    uint64_t idle = idle_pages(run);
+    while (idle != 0) {
+        unsigned first = (unsigned)__builtin_ctzll(idle);
+        uint64_t above = ~(idle >> first);
+        unsigned count = above == 0 ? 64 - first : (unsigned)__builtin_ctzll(above);
+        uint64_t extent = (count == 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1) << first;
+        if (os_mem_decommit(base + ((size_t)first << run->page_shift), (size_t)count << run->page_shift)) {
+            heap->dirty_bytes -= page_groups(extent, run);
+            run->dirty_pages &= ~extent;
+        }
+        idle &= ~extent;
+    }
+}
+
+void hz5_trim(struct hz5_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        for (uint32_t link = heap->warm[size_class]; link != 0; link = run_of_link(link)->next)
+            trim_run(heap, run_of_link(link));
+        for (uint32_t link = heap->cold[size_class]; link != 0; link = run_of_link(link)->next)
+            trim_run(heap, run_of_link(link));
+    }
+    heap->trim_mark_bytes = heap->used_bytes;
+}
