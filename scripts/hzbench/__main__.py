@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of scripts/tables, figures, compare and gate. One line on stderr and exit 2 for anything unusable."""
+
+import argparse
+import os
+import sys
+
+from . import errors, stats
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise errors.InputError(f"{message} ({self.prog} --help)")
+
+
+def share(text):
+    """'5%' or '0.05' -> 0.05."""
+    number = text[:-1] if text.endswith("%") else text
+    try:
+        value = float(number) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share above 0 and below 1, such as 5% or 0.05")
+    return value
+
+
+def tables_command(argv):
+    from . import load, model, tables
+
+    parser = Parser("scripts/tables", description="Tables from result files of one machine.")
+    parser.add_argument("files", nargs="+", metavar="FILE.csv")
+    parser.add_argument("--baseline", help="allocator that ratios refer to (default: system, else the first)")
+    parser.add_argument("--format", choices=tables.FORMATS, default="text")
+    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
+    options = parser.parse_args(argv)
+    report = model.build(load.load(options.files), options.baseline, options.margin)
+    sys.stdout.write(tables.render(report, options.format))
+    return errors.OK
+
+
+def figures_command(argv):
+    from . import figures, load
+
+    parser = Parser("scripts/figures", description="Figures from result files of one machine, as SVG and PNG.")
+    parser.add_argument("files", nargs="+", metavar="FILE.csv")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to; made when missing")
+    options = parser.parse_args(argv)
+    for path in figures.write_all(load.load(options.files), options.out):
+        print(path)
+    return errors.OK
+
+
+def compare_command(argv):
+    from . import compare
+
+    parser = Parser("scripts/compare", description="Compares two result files of one machine, cell by cell.")
+    parser.add_argument("base", metavar="BASE.csv")
+    parser.add_argument("new", metavar="NEW.csv")
+    parser.add_argument("--format", choices=compare.FORMATS, default="text")
+    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
+    options = parser.parse_args(argv)
+    sys.stdout.write(compare.render(compare.build(options.base, options.new, options.margin), options.format))
+    return errors.OK
+
+
+def gate_command(argv):
+    from . import compare
+
+    parser = Parser(
+        "scripts/gate", description="Exit 1 only when the interval proves that NEW is worse than BASE by more than a limit."
+    )
+    parser.add_argument("base", metavar="BASE.csv")
+    parser.add_argument("new", metavar="NEW.csv")
+    parser.add_argument("--max-worse", type=share, default=0.05, help="limit on the loss of throughput (default 5%%)")
+    parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
+    parser.add_argument("--conclusive", action="store_true", help="exit 5 when a cell can neither fail nor pass")
+    options = parser.parse_args(argv)
+    lines, code = compare.gate(
+        compare.build(options.base, options.new), options.max_worse, options.alloc, options.conclusive
+    )
+    print("\n".join(lines))
+    return code
+
+
+COMMANDS = {"tables": tables_command, "figures": figures_command, "compare": compare_command, "gate": gate_command}
+
+
+def main(argv):
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
+        print(f"hzbench: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
+        return errors.USAGE
+    try:
+        code = COMMANDS[name](argv[1:])
+        sys.stdout.flush()
+        return code
+    except errors.InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return errors.USAGE
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing is wrong, but Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.OK
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exit codes and the one kind of error the scripts report: a single line that says what, why and what to do."""
+
+OK = 0
+GATE_FAILED = 1
+USAGE = 2
+INCONCLUSIVE = 5
+
+
+class InputError(Exception):
+    """Bad input or usage; the text is the whole message. Control characters are made visible: one line stays one."""
+
+    def __init__(self, text):
+        super().__init__(printable(text))
+
+
+def printable(text, limit=None):
+    """`text` with everything unprintable escaped and, with a limit, cut to that many characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    if limit is not None and len(shown) > limit:
+        shown = shown[: limit - 3] + "..."
+    return shown

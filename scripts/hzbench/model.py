@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From samples to what a table says: one section a cell, one row an allocator, compared with a baseline by round.
+
+Nothing is dropped: an allocator with a failed sample is a row that says so, one without samples is a row that says so.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from . import stats
+from .errors import InputError, printable
+from .load import CELL, NULL
+
+DEFAULT_BASELINE = "system"
+DISTURBED = 0.05  # share of a thread's time spent runnable but not running from which on a sample counts as disturbed
+
+# The last moment at which RSS was read, best first; a table uses the first one that all its samples have.
+AFTER = (
+    ("rss_1s", "1 s"),
+    ("rss_100ms", "100 ms"),
+    ("rss_joined", "join"),
+    ("rss_freed", "free"),
+)
+
+
+@dataclass
+class Row:
+    name: str
+    samples: int  # rows in the file
+    ok: int
+    failure: str  # "" or what went wrong, e.g. "2 of 8 crashed"
+    throughput: float = math.nan  # median, ops/s
+    throughput_low: float = math.nan  # quartiles
+    throughput_high: float = math.nan
+    rss_peak: float = math.nan  # median, bytes
+    rss_after: float = math.nan
+    rss_baseline: float = math.nan
+    speed: stats.Comparison | None = None  # throughput against the baseline
+    speed_q: float = math.nan
+    verdict: str = ""
+    memory: stats.Comparison | None = None  # peak RSS against the baseline
+    memory_q: float = math.nan
+    memory_verdict: str = ""
+    quiet: stats.Comparison | None = None  # throughput without the disturbed rounds, when there are any
+    disturbed: int = 0  # pairs with a disturbed sample on either side
+
+
+@dataclass
+class Section:
+    cell: tuple
+    crowded: bool | None
+    rows: list = field(default_factory=list)
+    harness_ns: float = math.nan  # what null needs for an op, in time of one thread
+
+    def value(self, column):
+        return self.cell[CELL.index(column)]
+
+
+@dataclass
+class Report:
+    baseline: str
+    margin: float
+    after_label: str
+    sections: list
+    rounds: int
+    seeds: list
+
+
+def pick_baseline(results, wanted=None):
+    names = [n for n in results.allocators if n != NULL]
+    if wanted is not None:
+        if wanted not in results.allocators:
+            raise InputError(
+                f"baseline '{printable(wanted, 60)}' is not in the files; they have {', '.join(results.allocators)}"
+            )
+        return wanted
+    if not names:
+        raise InputError("the files hold no allocator but null; nothing to compare")
+    return DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0]
+
+
+def failure_text(rows):
+    """'' when all samples are ok, else how many ended how; one status with one message also gives the message."""
+    bad = rows[rows["status"] != "ok"]
+    if not len(bad):
+        return ""
+    counts = bad["status"].value_counts(sort=False)
+    text = ", ".join(f"{n} {s}" for s, n in sorted(counts.items()))
+    messages = [m for m in bad["message"].unique() if m]
+    if len(counts) == 1 and len(bad) == len(rows):
+        text = counts.index[0]
+    else:
+        text = f"{text} of {len(rows)}"
+    return text + (f": {printable(messages[0], 100)}" if len(messages) == 1 else "")
+
+
+def is_disturbed(rows):
+    """Per row: whether threads waited for a CPU although there were enough. NaN (not measured) is not disturbed."""
+    share = rows["run_delay_ns"] / (rows["elapsed_ns"] * rows["threads"])
+    enough = [c is not True for c in rows["crowded"]]
+    return (share > DISTURBED) & enough
+
+
+def paired(rows, base, column):
+    """Positive values of `column` of both, joined by block: (new, base, disturbed), one entry a pair."""
+    a = rows.assign(bad=is_disturbed(rows)).set_index("block")[[column, "bad"]]
+    b = base.assign(bad=is_disturbed(base)).set_index("block")[[column, "bad"]]
+    both = a.join(b, how="inner", lsuffix="_new", rsuffix="_base").sort_index()
+    both = both[(both[f"{column}_new"] > 0) & (both[f"{column}_base"] > 0)]
+    disturbed = (both["bad_new"] | both["bad_base"]).to_numpy(bool)
+    return both[f"{column}_new"].to_numpy(float), both[f"{column}_base"].to_numpy(float), disturbed
+
+
+def _row(name, rows):
+    row = Row(name, len(rows), int((rows["status"] == "ok").sum()), failure_text(rows))
+    if not len(rows):
+        row.failure = "no sample"
+    if row.failure:
+        return row
+    speed = rows["throughput_ops_s"]
+    row.throughput = speed.median()
+    row.throughput_low, row.throughput_high = speed.quantile(0.25), speed.quantile(0.75)
+    row.rss_peak, row.rss_baseline = rows["rss_peak"].median(), rows["rss_baseline"].median()
+    return row
+
+
+def _compare(row, rows, base):
+    new, old, disturbed = paired(rows, base, "throughput_ops_s")
+    row.speed = stats.compare_paired(new, old)
+    row.disturbed = int(disturbed.sum())
+    if row.disturbed:
+        row.quiet = stats.compare_paired(new[~disturbed], old[~disturbed])
+    new, old, _ = paired(rows, base, "rss_peak")
+    row.memory = stats.compare_paired(new, old)
+
+
+def build(results, baseline=None, margin=stats.MARGIN):
+    """The report of `results`: a section for each cell, in it a row for each allocator."""
+    baseline = pick_baseline(results, baseline)
+    data = results.data
+    good = data[(data["status"] == "ok") & (data["allocator"] != NULL)]
+    after, label = next(((c, t) for c, t in AFTER if len(good) and good[c].notna().all()), (None, ""))
+    sections = []
+    by_cell = dict(list(data.groupby("cell", sort=False)))
+    for cell in results.cells:
+        rows = by_cell[cell]
+        section = Section(cell, rows["crowded"].iloc[0])
+        sections.append(section)
+        harness = rows[(rows["name"] == NULL) & (rows["status"] == "ok")]
+        if len(harness):
+            section.harness_ns = (harness["elapsed_ns"] * harness["threads"] / harness["ops"]).median()
+        base = rows[rows["name"] == baseline]
+        base_ok = len(base) > 0 and not failure_text(base)
+        for name in results.allocators:
+            if name == NULL or name.startswith(NULL + "#"):
+                continue
+            mine = rows[rows["name"] == name]
+            row = _row(name, mine)
+            section.rows.append(row)
+            if row.failure:
+                continue
+            if after:
+                row.rss_after = mine[after].median()
+            if base_ok and name != baseline:
+                _compare(row, mine, base)
+    _adjust(sections, margin)
+    rounds = data.groupby(["cell", "name"])["block"].nunique().max()
+    return Report(baseline, margin, label, sections, int(rounds), sorted(set(data["seed"])))
+
+
+def _adjust(sections, margin):
+    """One family of hypotheses a quantity: all rows of all sections together."""
+    for comparison, q_field, verdict, better in (
+        ("speed", "speed_q", "verdict", True),
+        ("memory", "memory_q", "memory_verdict", False),
+    ):
+        rows = [r for s in sections for r in s.rows if getattr(r, comparison)]
+        q = stats.benjamini_hochberg([getattr(r, comparison).p for r in rows])
+        for row, value in zip(rows, q):
+            setattr(row, q_field, float(value))
+            setattr(row, verdict, getattr(row, comparison).verdict(float(value), margin, better))
+
+
+@dataclass
+class Summary:
+    name: str
+    cells: int  # compared
+    failed: int  # cells with a failure or without a comparison
+    speed: float  # geometric mean of ratios, NaN when a cell failed: a mean over the cells that went well would flatter
+    memory: float
+    verdicts: dict
+
+
+def summaries(report):
+    """Per platform: one Summary an allocator, over all sections of that platform."""
+    out = {}
+    for platform in dict.fromkeys(s.value("platform") for s in report.sections):
+        sections = [s for s in report.sections if s.value("platform") == platform]
+        rows = []
+        for name in dict.fromkeys(r.name for s in sections for r in s.rows):
+            if name == report.baseline:
+                continue
+            mine = [r for s in sections for r in s.rows if r.name == name]
+            compared = [r for r in mine if r.speed]
+            failed = len(mine) - len(compared)
+            verdicts = {v: sum(r.verdict == v for r in compared) for v in ("faster", "same", "slower", "undecided")}
+            whole = compared and not failed
+            rows.append(
+                Summary(
+                    name,
+                    len(compared),
+                    failed,
+                    stats.geometric_mean([r.speed.ratio for r in compared]) if whole else math.nan,
+                    stats.geometric_mean([r.memory.ratio for r in compared])
+                    if whole and all(r.memory for r in compared)
+                    else math.nan,
+                    verdicts,
+                )
+            )
+        out[platform] = rows
+    return out

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns meson's testlog.json into the one last line of scripts/test: N passed, N failed[, N skipped]."""
+
+import json
+import subprocess
+import sys
+
+PASSED = {"OK", "EXPECTEDFAIL"}
+SKIPPED = {"SKIP"}  # all else (FAIL, TIMEOUT, ERROR, INTERRUPT, UNEXPECTEDPASS, ...) is a failure
+
+
+class LogError(Exception):
+    pass
+
+
+def count(lines):
+    """(passed, failed, skipped, names of the failed) of the lines of a testlog.json."""
+    passed = skipped = 0
+    failed = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            name, result = entry["name"], entry["result"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise LogError(f"line {number} of meson's test log is not a test result ({error!r})") from error
+        if result in PASSED:
+            passed += 1
+        elif result in SKIPPED:
+            skipped += 1
+        else:
+            failed.append(f"{name} ({result.lower()})")
+    return passed, len(failed), skipped, failed
+
+
+def verdict(passed, failed, skipped):
+    line = f"{passed} passed, {failed} failed"
+    return line + (f", {skipped} skipped" if skipped else "")
+
+
+def registered(build):
+    text = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True).stdout
+    return len(json.loads(text))
+
+
+def main(argv):
+    log, build, scope, status = argv
+    try:
+        with open(log, encoding="utf-8") as file:
+            passed, failed, skipped, names = count(file)
+    except (OSError, LogError) as error:
+        print(f"test: no usable test log: {error}; the output of meson test above says why", file=sys.stderr)
+        return 1
+    for name in names:
+        print(f"failed: {name}")
+    problem = None
+    ran = passed + failed + skipped
+    if ran == 0:
+        problem = "no test ran"
+    elif scope == "--all" and ran != registered(build):
+        problem = f"only {ran} of {registered(build)} registered tests left a result"
+    elif int(status) != 0 and failed == 0:
+        problem = f"meson test ended with status {status} though no test failed"
+    if problem:
+        print(f"test: {problem}; counted as one failure")
+        failed += 1
+    print(verdict(passed, failed, skipped))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

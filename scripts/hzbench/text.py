@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and names as a reader sees them; shared by tables and figures."""
+
+import math
+
+MISSING = "-"
+
+
+def three(value):
+    """Three significant digits without an exponent: 31.2, 1.02, 0.0654, 1240."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    digits = 2 - math.floor(math.log10(abs(rounded)))  # 9.999 becomes 10.0, not 10.00
+    return f"{rounded:.{max(digits, 0)}f}"
+
+
+def millions(value):
+    return three(value / 1e6)
+
+
+def mebibytes(value):
+    return three(value / 2**20)
+
+
+def percent(share):
+    """0.034 -> '3.4 %'; above 1000 % precision is noise."""
+    if math.isinf(share):
+        return "any size"
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{min(100 * share, 9999):.0f} %"
+
+
+def size(value):
+    """A byte count as it is typed on the command line: 16 B, 2 KiB, 1 MiB."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value >= factor and value % factor == 0:
+            return f"{int(value // factor)} {unit}"
+    return f"{int(value)} B"
+
+
+def count(value):
+    """1000000 -> '1 000 000': groups without a sign that another language reads as a decimal point."""
+    return f"{int(value):,}".replace(",", " ")
+
+
+def plural(n, word):
+    return f"{n} {word}" + ("" if n == 1 else "s")
+
+
+def cell_title(value, platforms=1):
+    """'remote, 2 threads' and what else tells cells apart; `value` looks a CELL column up."""
+    parts = [value("workload"), plural(value("threads"), "thread")]
+    if value("load") != "dlopen":
+        parts.append(value("load"))
+    if platforms > 1:
+        parts.append(value("platform"))
+    return ", ".join(parts)
+
+
+def cell_details(value):
+    """The parameters of a cell in one line; those that are unset or 0 are left out."""
+    parts = []
+    low, high = value("min_bytes"), value("max_bytes")
+    if low is not None and high is not None:
+        kind = f" {value('sizes')}" if value("sizes") else ""
+        parts.append(f"{size(low)}..{size(high)}{kind}")
+    if value("working_set"):
+        parts.append(f"working set {count(value('working_set'))}")
+    for column, label in (("remote", "remote"), ("realloc", "realloc"), ("aligned", "aligned"), ("calloc", "calloc")):
+        ppm = value(f"{column}_ppm")
+        if ppm:
+            parts.append(f"{ppm / 1e4:g} % {label}")
+    if value("topology") and value("remote_ppm"):
+        parts.append(f"topology {value('topology')}")
+    if value("duration_ns"):
+        parts.append(f"{value('duration_ns') / 1e9:g} s")
+    elif value("ops_per_thread"):
+        parts.append(f"{count(value('ops_per_thread'))} ops a thread")
+    if value("rounds"):
+        parts.append(plural(int(value("rounds")), "generation"))
+    if value("touch"):
+        parts.append(f"touch {value('touch')}")
+    if value("pin") and value("pin") != "none":
+        parts.append(f"pinned {value('pin')}")
+    return ", ".join(parts)
