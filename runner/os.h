@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the runner and the worker need of the operating system: memory that no allocator under test ever sees, clocks,
+// pinning, resident set and accounting. os_<os>.c is the only file that includes OS headers for it. Layer: runner.
+// "Not measured" is UINT64_MAX in every value returned here.
+#ifndef HZBENCH_OS_H
+#define HZBENCH_OS_H
+
+#include <stdint.h>
+
+#define OS_NOT_MEASURED UINT64_MAX
+
+// Harness memory: zeroed and resident, in base pages. NULL when the system has none; errno says why.
+void *os_memory_map(uint64_t bytes);
+void os_memory_unmap(void *memory, uint64_t bytes);
+
+// `count` thread stacks side by side, each with a guard page at its low end and its top `touched_bytes` resident.
+// Multiples of the page size. Stack i is [base + i * bytes, base + (i + 1) * bytes).
+void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes);
+
+// Shared memory of a file descriptor, resident. NULL when it is not there or smaller than `bytes`.
+void *os_shared_map(int fd, uint64_t bytes);
+
+uint64_t os_now_ns(void); // CLOCK_MONOTONIC
+void os_sleep_ns(uint64_t duration_ns);
+void os_yield(void);
+
+// Pins the calling thread; returns 0 or an errno value.
+int os_pin_thread(int32_t cpu);
+
+int os_rss_open(void);             // descriptor to keep; negative when there is none
+uint64_t os_rss_bytes(int rss_fd); // resident set of this process now
+uint64_t os_rss_peak_bytes(void);  // its largest since exec (VmHWM; ru_maxrss would start at the parent's)
+
+// What the calling thread has used so far.
+struct os_usage {
+    uint64_t user_ns, system_ns;
+    uint64_t run_delay_ns; // runnable but not running
+    uint64_t voluntary_switches, involuntary_switches;
+    uint64_t minor_faults, major_faults;
+};
+
+int os_usage_open(void); // by the thread itself, before the clock starts; negative when there is none
+void os_usage_read(int usage_fd, struct os_usage *out);
+void os_usage_close(int usage_fd);
+
+#endif

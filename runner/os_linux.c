@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// os.h on Linux. Allocates nothing: /proc is read with open and pread into the stack. Layer: runner.
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE_BYTES 4096u
+#define NS_PER_S UINT64_C(1000000000)
+
+static void *map_private(uint64_t bytes, int populate) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    // Base pages: whether the kernel has a huge page to spare must not decide what the harness costs in this sample.
+    madvise(memory, bytes, MADV_NOHUGEPAGE);
+    if (populate) {
+        memset(memory, 0, bytes);
+    }
+    return memory;
+}
+
+void *os_memory_map(uint64_t bytes) {
+    return map_private(bytes != 0 ? bytes : PAGE_BYTES, 1);
+}
+
+void os_memory_unmap(void *memory, uint64_t bytes) {
+    munmap(memory, bytes != 0 ? bytes : PAGE_BYTES);
+}
+
+void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes) {
+    unsigned char *base = map_private(count * bytes, 0);
+    if (base == NULL) {
+        return NULL;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        unsigned char *stack = base + i * bytes;
+        if (mprotect(stack, PAGE_BYTES, PROT_NONE) != 0) {
+            munmap(base, count * bytes);
+            return NULL;
+        }
+        memset(stack + bytes - touched_bytes, 0, touched_bytes);
+    }
+    return base;
+}
+
+void *os_shared_map(int fd, uint64_t bytes) {
+    struct stat status;
+    if (fstat(fd, &status) != 0) {
+        return NULL;
+    }
+    if (status.st_size < 0 || (uint64_t)status.st_size < bytes) {
+        errno = EINVAL;
+        return NULL;
+    }
+    unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    // MAP_POPULATE may give up silently; a page that faults later would count as the allocator's.
+    for (uint64_t i = 0; i < bytes; i += PAGE_BYTES) {
+        volatile unsigned char *byte = &memory[i];
+        *byte = *byte;
+    }
+    return memory;
+}
+
+uint64_t os_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+void os_sleep_ns(uint64_t duration_ns) {
+    const uint64_t until_ns = os_now_ns() + duration_ns;
+    const struct timespec until = {(time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {
+    }
+}
+
+void os_yield(void) {
+    sched_yield();
+}
+
+int os_pin_thread(int32_t cpu) {
+    // 8192 CPUs, more than any kernel is built for; the fixed cpu_set_t ends at 1024.
+    static _Thread_local unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+    const size_t bits = 8 * sizeof(unsigned long);
+    if (cpu < 0 || (size_t)cpu >= sizeof(mask) * 8) {
+        return EINVAL;
+    }
+    memset(mask, 0, sizeof(mask));
+    mask[(size_t)cpu / bits] = 1ul << (size_t)cpu % bits;
+    return sched_setaffinity(0, sizeof(mask), (const cpu_set_t *)mask) == 0 ? 0 : errno;
+}
+
+// Reads the whole of a small /proc file into `text`; returns its length, or 0.
+static size_t read_small(int fd, char *text, size_t text_bytes) {
+    const ssize_t length = fd < 0 ? -1 : pread(fd, text, text_bytes - 1, 0);
+    text[length > 0 ? length : 0] = '\0';
+    return length > 0 ? (size_t)length : 0;
+}
+
+int os_rss_open(void) {
+    return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t os_rss_bytes(int rss_fd) {
+    char text[128];
+    if (read_small(rss_fd, text, sizeof(text)) == 0) {
+        return OS_NOT_MEASURED;
+    }
+    char *end = text;
+    strtoull(text, &end, 10); // the first number is the address space
+    return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t os_rss_peak_bytes(void) {
+    char text[4096]; // VmHWM stands in the first kilobyte
+    const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    const size_t length = read_small(fd, text, sizeof(text));
+    if (fd >= 0) {
+        close(fd);
+    }
+    const char *line = length != 0 ? strstr(text, "\nVmHWM:") : NULL;
+    return line == NULL ? OS_NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
+}
+
+int os_usage_open(void) {
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+static uint64_t timeval_ns(const struct timeval *time) {
+    return (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_usec * 1000;
+}
+
+void os_usage_read(int usage_fd, struct os_usage *out) {
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    out->user_ns = timeval_ns(&usage.ru_utime);
+    out->system_ns = timeval_ns(&usage.ru_stime);
+    out->voluntary_switches = (uint64_t)usage.ru_nvcsw;
+    out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
+    out->minor_faults = (uint64_t)usage.ru_minflt;
+    out->major_faults = (uint64_t)usage.ru_majflt;
+    out->run_delay_ns = OS_NOT_MEASURED;
+    char text[128];
+    if (read_small(usage_fd, text, sizeof(text)) != 0) {
+        char *end = text;
+        strtoull(text, &end, 10); // time on the CPU
+        out->run_delay_ns = strtoull(end, NULL, 10);
+    }
+}
+
+void os_usage_close(int usage_fd) {
+    if (usage_fd >= 0) {
+        close(usage_fd);
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RSS sampler: one thread of the worker that writes {time, resident set, live bytes, phase} to the cell at a steady
+// interval. When the series is full every second point goes and the interval doubles, so any run fits. Layer: runner.
+#ifndef HZBENCH_RSS_H
+#define HZBENCH_RSS_H
+
+#include "cell.h"
+
+#include <pthread.h>
+
+struct rss_sampler {
+    struct cell *cell;    // const: series and live bytes
+    int rss_fd;           // const
+    uint64_t started_ns;  // const: zero of the series' clock
+    uint64_t interval_ns; // sampler only after rss_start; doubles
+    pthread_t thread;
+    pthread_mutex_t mutex; // guards is_stopping
+    pthread_cond_t wake;
+    int is_stopping;
+};
+
+// Starts the thread on the given stack. Returns 0 or an errno value.
+int rss_start(struct rss_sampler *sampler, struct cell *cell, int rss_fd, uint64_t started_ns, void *stack,
+              uint64_t stack_bytes);
+
+// Takes a last point, ends the thread and waits for it.
+void rss_stop(struct rss_sampler *sampler);
+
+// Sum of what the threads say is live.
+int64_t rss_live_bytes(const struct cell *cell);
+
+// Appends a point, halving the series first when it is full. For one writer at a time; returns 1 when it was halved.
+int rss_append(struct cell *cell, const struct cell_rss_point *point);
+
+#endif

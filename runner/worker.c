@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: Apache-2.0
+// The child process of one sample: maps the cell the runner made, loads one allocator, runs one workload and writes
+// what it saw back into the cell. The main thread only watches: once the allocator is loaded it allocates nothing
+// itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
+#include "cell.h"
+#include "counters.h"
+#include "os.h"
+#include "rss.h"
+
+#include "../allocators/loader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXIT_USAGE 2
+#define STACK_BYTES (UINT64_C(256) << 10)        // the same in every run; fits 16 KiB of optional static TLS
+#define STACK_TOUCHED_BYTES (UINT64_C(32) << 10) // what threads use of it, with thread descriptor and TLS
+#define SETTLE_SHORT_NS UINT64_C(100000000)
+#define SETTLE_LONG_NS UINT64_C(1000000000)
+
+// Made-up values of the fake clock: any constants do, so long as they are told apart in a table.
+#define FAKE_NS_PER_OP 10u
+#define FAKE_BASELINE_BYTES (UINT64_C(1) << 20)
+#define FAKE_OVERHEAD_BYTES (UINT64_C(256) << 10)
+
+// What one thread's measured part has cost. owner until it has been joined or has passed the barrier after it.
+struct account {
+    _Alignas(128) struct os_usage used;
+    uint64_t hardware[COUNTERS_COUNT];
+    int pin_error;
+};
+
+static struct cell *cell;
+static struct loaded_allocator loaded;
+static struct workload_run run;
+static struct account accounts[CELL_MAX_THREADS];
+static pthread_barrier_t barrier;
+static unsigned char *stacks;        // two a thread: its own and its generations', then the sampler's
+static _Atomic int generation_error; // errno of a birth that failed; 0: none
+
+// Writes the verdict once; the first one is the cause, later ones its consequences.
+static void conclude(enum cell_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void conclude(enum cell_status status, const char *format, ...) {
+    struct cell_result *result = &cell->result;
+    if (result->status != CELL_UNFINISHED) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(result->message, sizeof(result->message), format, arguments);
+    va_end(arguments);
+    result->status = status;
+}
+
+static void enter(enum cell_phase phase) {
+    // ORDER: release publishes the results written in the phase before to a runner that loads the phase with acquire.
+    atomic_store_explicit(&cell->phase, phase, memory_order_release);
+}
+
+static void copy_text(char *to, size_t to_bytes, const char *from) {
+    snprintf(to, to_bytes, "%s", from);
+}
+
+static unsigned char *stack_of(uint32_t index) {
+    return stacks + index * STACK_BYTES;
+}
+
+static int start_thread(pthread_t *thread, uint32_t stack_index, void *(*body)(void *), void *argument) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    int error = pthread_attr_setstack(&attributes, stack_of(stack_index), STACK_BYTES);
+    if (error == 0) {
+        error = pthread_create(thread, &attributes, body, argument);
+    }
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+static uint64_t add_measured(uint64_t sum, uint64_t value) {
+    return sum == OS_NOT_MEASURED || value == OS_NOT_MEASURED ? OS_NOT_MEASURED : sum + value;
+}
+
+static void usage_add(struct os_usage *sum, const struct os_usage *part) {
+    sum->user_ns += part->user_ns;
+    sum->system_ns += part->system_ns;
+    sum->run_delay_ns = add_measured(sum->run_delay_ns, part->run_delay_ns);
+    sum->voluntary_switches += part->voluntary_switches;
+    sum->involuntary_switches += part->involuntary_switches;
+    sum->minor_faults += part->minor_faults;
+    sum->major_faults += part->major_faults;
+}
+
+static void usage_since(struct os_usage *now, const struct os_usage *then) {
+    now->user_ns -= then->user_ns;
+    now->system_ns -= then->system_ns;
+    if (now->run_delay_ns != OS_NOT_MEASURED && then->run_delay_ns != OS_NOT_MEASURED) {
+        now->run_delay_ns -= then->run_delay_ns;
+    } else {
+        now->run_delay_ns = OS_NOT_MEASURED;
+    }
+    now->voluntary_switches -= then->voluntary_switches;
+    now->involuntary_switches -= then->involuntary_switches;
+    now->minor_faults -= then->minor_faults;
+    now->major_faults -= then->major_faults;
+}
+
+// A generation: a thread that lives for one call of `body`. Its whole use is the measured part's.
+struct generation {
+    uint32_t thread, number;
+    void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation);
+};
+
+static void *generation_main(void *argument) {
+    const struct generation *generation = argument;
+    generation->body(&run, generation->thread, generation->number);
+    struct os_usage used;
+    const int usage_fd = os_usage_open();
+    os_usage_read(usage_fd, &used);
+    os_usage_close(usage_fd);
+    usage_add(&accounts[generation->thread].used, &used); // the parent only waits meanwhile
+    return NULL;
+}
+
+static int host_generation(struct workload_run *of, uint32_t thread, uint32_t number,
+                           void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation)) {
+    struct generation generation = {thread, number, body};
+    pthread_t child;
+    const int error = start_thread(&child, of->params.threads + thread, generation_main, &generation);
+    if (error != 0) {
+        atomic_store_explicit(&generation_error, error, memory_order_relaxed);
+        return 0;
+    }
+    pthread_join(child, NULL);
+    return 1;
+}
+
+static const struct workload_host host = {os_now_ns, os_yield, host_generation};
+
+static void measure(uint32_t index) {
+    struct workload_counters *counters = &run.counters[index];
+    struct account *account = &accounts[index];
+    struct counters hardware;
+    const int with_hardware = cell->request.counters && !cell->request.fake_clock;
+    struct os_usage before;
+    struct os_usage after;
+
+    if (with_hardware) {
+        counters_open(&hardware);
+    }
+    const int usage_fd = os_usage_open();
+    memset(&account->used, 0, sizeof(account->used)); // births during the warm-up were counted, too
+    pthread_barrier_wait(&barrier);                   // all are warm: the main thread sets deadline and phase
+    pthread_barrier_wait(&barrier);                   // go
+    os_usage_read(usage_fd, &before);
+    if (with_hardware) {
+        counters_start(&hardware);
+    }
+    atomic_store_explicit(&counters->begin_ns, os_now_ns(), memory_order_relaxed);
+    run.workload->measured(&run, index);
+    atomic_store_explicit(&counters->end_ns, os_now_ns(), memory_order_relaxed);
+    if (with_hardware) {
+        counters_stop(&hardware);
+    }
+    os_usage_read(usage_fd, &after);
+    os_usage_close(usage_fd);
+    usage_since(&after, &before);
+    usage_add(&account->used, &after);
+    if (with_hardware) {
+        counters_read(&hardware, account->hardware);
+        counters_close(&hardware);
+    }
+}
+
+static void *thread_main(void *argument) {
+    const uint32_t index = (uint32_t)(uintptr_t)argument;
+    const int32_t cpu = cell->request.cpus[index];
+    if (cpu >= 0) {
+        accounts[index].pin_error = os_pin_thread(cpu);
+    }
+    run.workload->warm_up(&run, index);
+    measure(index);
+    pthread_barrier_wait(&barrier); // all have measured: the main thread reads RSS and counters
+    pthread_barrier_wait(&barrier);
+    run.workload->tear_down(&run, index);
+    pthread_barrier_wait(&barrier); // all is freed: RSS with threads alive
+    pthread_barrier_wait(&barrier);
+    return NULL;
+}
+
+static void forget_measurements(struct cell_result *result) {
+    // From elapsed_ns to dtlb_misses all members are uint64_t, and all bytes 0xff is UINT64_MAX.
+    const size_t first = offsetof(struct cell_result, elapsed_ns);
+    const size_t end = offsetof(struct cell_result, dtlb_misses) + sizeof(uint64_t);
+    memset(result, 0, sizeof(*result));
+    memset((unsigned char *)result + first, 0xff, end - first);
+    memset(result->rejects, 0, sizeof(result->rejects));
+}
+
+static int load(void) {
+    const struct cell_request *request = &cell->request;
+    struct cell_result *result = &cell->result;
+    struct allocator_spec spec;
+    char why[sizeof(result->message)];
+    if (allocator_spec_parse(request->allocator, &spec, why, sizeof(why)) != ALLOCATOR_LOADED ||
+        allocator_load(&spec, (enum allocator_load_mode)request->load_mode, &loaded, why, sizeof(why)) !=
+            ALLOCATOR_LOADED) {
+        conclude(CELL_UNAVAILABLE, "%s", why);
+        return 0;
+    }
+    copy_text(result->library_path, sizeof(result->library_path), loaded.provenance.path);
+    copy_text(result->library_version, sizeof(result->library_version), loaded.provenance.version);
+    copy_text(result->library_build_id, sizeof(result->library_build_id), loaded.provenance.build_id);
+    copy_text(result->contract, sizeof(result->contract), loaded.provenance.contract);
+    return 1;
+}
+
+static int prepare(void) {
+    const struct cell_request *request = &cell->request;
+    char why[sizeof(cell->result.message)];
+    run.workload = workload_find(request->workload);
+    run.params = request->params;
+    if (run.workload == NULL) {
+        conclude(CELL_ERROR, "unknown workload '%s' - runner and worker are of different builds", request->workload);
+        return 0;
+    }
+    if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
+        conclude(CELL_ERROR, "%s", why);
+        return 0;
+    }
+    if (run.params.aligned_ppm != 0 && !(loaded.table.capabilities & ALLOCATOR_ALIGNED)) {
+        conclude(CELL_UNAVAILABLE, "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
+                 request->allocator, request->workload);
+        return 0;
+    }
+    const uint32_t threads = run.params.threads;
+    const uint64_t memory_bytes = run.workload->memory_bytes(&run.params);
+    run.allocator = loaded.table;
+    run.host = &host;
+    run.counters = cell->counters;
+    run.payload_mask = loaded.table.capabilities & ALLOCATOR_STORES ? 0xff : 0;
+    run.memory = os_memory_map(memory_bytes);
+    stacks = os_stacks_map(2 * threads + 1, STACK_BYTES, STACK_TOUCHED_BYTES);
+    if (run.memory == NULL || stacks == NULL) {
+        conclude(CELL_ERROR, "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s", memory_bytes,
+                 threads, strerror(errno));
+        return 0;
+    }
+    for (uint32_t i = 0; i < threads; i++) {
+        for (int k = 0; k < COUNTERS_COUNT; k++) {
+            accounts[i].hardware[k] = OS_NOT_MEASURED;
+        }
+    }
+    run.workload->prepare(&run);
+    return 1;
+}
+
+static void read_stats(void) {
+    struct cell_result *result = &cell->result;
+    if (loaded.table.capabilities & ALLOCATOR_STATS) {
+        struct allocator_stats stats;
+        memset(&stats, 0, sizeof(stats));
+        loaded.table.stats(&stats);
+        result->reserved_bytes = stats.reserved_bytes;
+        result->committed_bytes = stats.committed_bytes;
+        result->metadata_bytes = stats.metadata_bytes;
+        memcpy(result->rejects, stats.rejects, sizeof(result->rejects));
+    }
+}
+
+// Refusals count to the very end; the byte accounts stay those of rss_work.
+static void read_rejects(void) {
+    if (loaded.table.capabilities & ALLOCATOR_STATS) {
+        struct allocator_stats stats;
+        memset(&stats, 0, sizeof(stats));
+        loaded.table.stats(&stats);
+        memcpy(cell->result.rejects, stats.rejects, sizeof(cell->result.rejects));
+    }
+}
+
+static uint64_t counter(const _Atomic uint64_t *value) {
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+// Between the barriers after the measured part: all threads wait, nothing moves.
+static void read_measured(int rss_fd) {
+    struct cell_result *result = &cell->result;
+    struct os_usage used = {0};
+    uint64_t begin_ns = UINT64_MAX;
+    uint64_t end_ns = 0;
+    uint64_t hash = 0;
+    uint64_t hardware[COUNTERS_COUNT] = {0};
+
+    result->rss_work = os_rss_bytes(rss_fd);
+    result->live_work = (uint64_t)rss_live_bytes(cell);
+    result->remote_frees = 0;
+    result->local_frees = 0;
+    result->waits = 0;
+    for (uint32_t i = 0; i < run.params.threads; i++) {
+        const struct workload_counters *counters = &run.counters[i];
+        const uint64_t began_ns = counter(&counters->begin_ns);
+        const uint64_t ended_ns = counter(&counters->end_ns);
+        begin_ns = began_ns < begin_ns ? began_ns : begin_ns;
+        end_ns = ended_ns > end_ns ? ended_ns : end_ns;
+        result->remote_frees += counter(&counters->frees_remote);
+        result->local_frees += counter(&counters->frees_local);
+        result->waits += counter(&counters->waits);
+        hash = (hash ^ counter(&counters->stream_hash)) * UINT64_C(0x9e3779b97f4a7c15); // threads in order
+        hash ^= hash >> 32;
+        usage_add(&used, &accounts[i].used);
+        for (int k = 0; k < COUNTERS_COUNT; k++) {
+            hardware[k] = add_measured(hardware[k], accounts[i].hardware[k]);
+        }
+    }
+    result->ops = result->remote_frees + result->local_frees;
+    result->elapsed_ns = end_ns - begin_ns;
+    // All ones would read as "not measured". By the clock the stream's length depends on speed, so it has no hash.
+    result->stream_hash = run.params.duration_ns != 0 ? OS_NOT_MEASURED : hash - (hash == OS_NOT_MEASURED);
+    result->user_ns = used.user_ns;
+    result->system_ns = used.system_ns;
+    result->run_delay_ns = used.run_delay_ns;
+    result->voluntary_switches = used.voluntary_switches;
+    result->involuntary_switches = used.involuntary_switches;
+    result->minor_faults = used.minor_faults;
+    result->major_faults = used.major_faults;
+    result->cycles = hardware[COUNTERS_CYCLES];
+    result->instructions = hardware[COUNTERS_INSTRUCTIONS];
+    result->cache_misses = hardware[COUNTERS_CACHE_MISSES];
+    result->dtlb_misses = hardware[COUNTERS_DTLB_MISSES];
+    read_stats();
+}
+
+static void settle(int rss_fd) {
+    struct cell_result *result = &cell->result;
+    const uint64_t settle_ns = cell->request.fake_clock ? 0 : cell->request.settle_ns;
+    enter(CELL_PHASE_SETTLE);
+    if (settle_ns >= SETTLE_SHORT_NS) {
+        os_sleep_ns(SETTLE_SHORT_NS);
+        result->rss_100ms = os_rss_bytes(rss_fd);
+    }
+    if (settle_ns >= SETTLE_LONG_NS) {
+        os_sleep_ns(SETTLE_LONG_NS - SETTLE_SHORT_NS);
+        result->rss_1s = os_rss_bytes(rss_fd);
+    }
+    if (loaded.table.capabilities & ALLOCATOR_PURGE) {
+        loaded.table.purge();
+        result->rss_purged = os_rss_bytes(rss_fd);
+    }
+    enter(CELL_PHASE_PURGED);
+}
+
+static void judge(void) {
+    struct cell_result *result = &cell->result;
+    result->corruptions = 0;
+    result->failures = 0;
+    for (uint32_t i = 0; i < run.params.threads; i++) {
+        result->corruptions += counter(&run.counters[i].corruptions);
+        result->failures += counter(&run.counters[i].failures);
+        if (accounts[i].pin_error != 0) {
+            conclude(CELL_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i, cell->request.cpus[i],
+                     strerror(accounts[i].pin_error));
+        }
+    }
+    const int birth_error = atomic_load_explicit(&generation_error, memory_order_relaxed);
+    if (birth_error != 0) {
+        conclude(CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name, strerror(birth_error));
+    }
+    if (result->corruptions != 0) {
+        conclude(CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' held bytes that nobody wrote", result->corruptions,
+                 run.workload->name);
+    }
+    for (int i = 0; i < ALLOCATOR_REJECT_COUNT && (loaded.table.capabilities & ALLOCATOR_FAIL_CLOSED); i++) {
+        if (result->rejects[i] != 0 && result->rejects[i] != ALLOCATOR_NOT_TOLD) {
+            conclude(CELL_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
+                     allocator_reject_names[i]);
+        }
+    }
+    if (result->failures != 0) {
+        conclude(CELL_OUT_OF_MEMORY, "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'",
+                 result->live_work, run.workload->name);
+    }
+    if (run.workload->remote_frees != NULL && run.params.duration_ns == 0) {
+        const uint64_t wanted = run.workload->remote_frees(&run.params);
+        if (result->remote_frees != wanted) {
+            conclude(CELL_ERROR, "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
+                     result->remote_frees, wanted);
+        }
+    }
+    conclude(CELL_OK, "%s", "");
+}
+
+// Makes up every value that depends on time, place or the machine, from those that do not.
+static void fake(void) {
+    struct cell_result *result = &cell->result;
+    const uint64_t live = result->live_work;
+    const uint64_t settle_ns = cell->request.settle_ns;
+    result->elapsed_ns = result->ops * FAKE_NS_PER_OP;
+    result->user_ns = result->elapsed_ns;
+    result->system_ns = 0;
+    result->run_delay_ns = 0;
+    result->waits = 0;
+    result->voluntary_switches = 0;
+    result->involuntary_switches = 0;
+    result->minor_faults = 0;
+    result->major_faults = 0;
+    result->rss_baseline = FAKE_BASELINE_BYTES;
+    result->rss_work = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES + live;
+    result->rss_peak = result->rss_work + FAKE_OVERHEAD_BYTES;
+    result->rss_freed = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES;
+    result->rss_joined = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES / 2;
+    result->rss_100ms = settle_ns >= SETTLE_SHORT_NS ? result->rss_joined : OS_NOT_MEASURED;
+    result->rss_1s = settle_ns >= SETTLE_LONG_NS ? result->rss_joined : OS_NOT_MEASURED;
+    result->rss_purged = FAKE_BASELINE_BYTES;
+    result->live_peak = live;
+    result->reserved_bytes = OS_NOT_MEASURED;
+    result->committed_bytes = OS_NOT_MEASURED;
+    result->metadata_bytes = OS_NOT_MEASURED;
+    for (uint32_t i = 0; i < run.params.threads; i++) {
+        atomic_store_explicit(&run.counters[i].begin_ns, 0, memory_order_relaxed);
+        atomic_store_explicit(&run.counters[i].end_ns, result->elapsed_ns, memory_order_relaxed);
+        atomic_store_explicit(&run.counters[i].waits, 0, memory_order_relaxed);
+    }
+    const struct cell_rss_point points[] = {
+        {.t_ns = 0, .rss_bytes = result->rss_baseline, .phase = CELL_PHASE_LOADED},
+        {.t_ns = result->elapsed_ns,
+         .rss_bytes = result->rss_work,
+         .live_bytes = (int64_t)live,
+         .phase = CELL_PHASE_MEASURED},
+        {.t_ns = 2 * result->elapsed_ns, .rss_bytes = result->rss_purged, .phase = CELL_PHASE_DONE},
+    };
+    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]) && cell->request.rss_interval_ns != 0; i++) {
+        rss_append(cell, &points[i]);
+    }
+}
+
+static void find_live_peak(void) {
+    // ORDER: acquire pairs with the release in rss_append; the sampler has been joined besides.
+    const uint32_t points = atomic_load_explicit(&cell->rss_points, memory_order_acquire);
+    int64_t peak = 0;
+    for (uint32_t i = 0; i < points; i++) {
+        peak = cell->rss[i].live_bytes > peak ? cell->rss[i].live_bytes : peak;
+    }
+    if (points != 0) {
+        cell->result.live_peak = (uint64_t)peak > cell->result.live_work ? (uint64_t)peak : cell->result.live_work;
+    }
+}
+
+// Returns 0 when not all threads could be started; those that run wait for ever, so the process has to end.
+static int start_threads(pthread_t *threads) {
+    const uint32_t count = run.params.threads;
+    int error = pthread_barrier_init(&barrier, NULL, count + 1);
+    for (uint32_t i = 0; i < count && error == 0; i++) {
+        error = start_thread(&threads[i], i, thread_main, (void *)(uintptr_t)i);
+    }
+    if (error != 0) {
+        conclude(CELL_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
+    }
+    return error == 0;
+}
+
+static int run_cell(uint64_t started_ns) {
+    static pthread_t threads[CELL_MAX_THREADS];
+    struct cell_result *result = &cell->result;
+    const struct cell_request *request = &cell->request;
+    if (!load() || !prepare()) {
+        return 0;
+    }
+    const int rss_fd = os_rss_open();
+    enter(CELL_PHASE_LOADED);
+    result->rss_baseline = os_rss_bytes(rss_fd);
+
+    struct rss_sampler sampler;
+    const int with_series = request->rss_interval_ns != 0 && !request->fake_clock;
+    if (with_series) {
+        const int error = rss_start(&sampler, cell, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
+        if (error != 0) {
+            conclude(CELL_ERROR, "cannot start the RSS sampler: %s", strerror(error));
+            return 0;
+        }
+    }
+    enter(CELL_PHASE_WARM_UP);
+    if (!start_threads(threads)) {
+        return 0;
+    }
+    pthread_barrier_wait(&barrier);
+    run.deadline_ns = os_now_ns() + run.params.duration_ns;
+    enter(CELL_PHASE_MEASURED);
+    pthread_barrier_wait(&barrier);
+
+    pthread_barrier_wait(&barrier);
+    read_measured(rss_fd);
+    enter(CELL_PHASE_TEAR_DOWN);
+    pthread_barrier_wait(&barrier);
+
+    pthread_barrier_wait(&barrier);
+    result->rss_freed = os_rss_bytes(rss_fd);
+    pthread_barrier_wait(&barrier);
+
+    for (uint32_t i = 0; i < run.params.threads; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    enter(CELL_PHASE_JOINED);
+    result->rss_joined = os_rss_bytes(rss_fd);
+    settle(rss_fd);
+    read_rejects();
+    if (with_series) {
+        rss_stop(&sampler);
+    }
+    result->rss_peak = os_rss_peak_bytes();
+    find_live_peak();
+    if (request->fake_clock) {
+        fake();
+    }
+    judge();
+    return 1;
+}
+
+int main(void) {
+    const uint64_t started_ns = os_now_ns();
+    cell = os_shared_map(CELL_FD, sizeof(*cell));
+    if (cell == NULL || cell->request.magic != CELL_MAGIC) {
+        fprintf(stderr,
+                "hzbench-worker: file descriptor %d is not a cell - this program is started by runner, run that\n",
+                CELL_FD);
+        return EXIT_USAGE;
+    }
+    forget_measurements(&cell->result);
+    enter(CELL_PHASE_START);
+    if (cell->request.version != CELL_VERSION) {
+        conclude(CELL_ERROR, "the cell has version %" PRIu32 ", this worker knows %u - rebuild both",
+                 cell->request.version, CELL_VERSION);
+    } else if (cell->request.params.threads > CELL_MAX_THREADS) {
+        conclude(CELL_ERROR, "%" PRIu32 " threads are more than %d", cell->request.params.threads, CELL_MAX_THREADS);
+    } else {
+        run_cell(started_ns);
+    }
+    enter(CELL_PHASE_DONE);
+    // Not exit(): destructors of the allocator under test are no part of the sample, and threads may still wait.
+    fflush(NULL);
+    _Exit(EXIT_SUCCESS);
+}
