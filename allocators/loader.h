@@ -58,8 +58,13 @@ enum allocator_load_result {
 // Parses `text`; on failure writes one line (what, why, what to do) into `why`.
 enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why, size_t why_bytes);
 
+// Path of the library file of `spec`, nothing loaded, nothing read. The file name given to LD_PRELOAD.
+enum allocator_load_result allocator_find(const struct allocator_spec *spec, char *path, size_t path_bytes, char *why,
+                                          size_t why_bytes);
+
 // Loads into the calling process and verifies that every function of the table lies in the named object. With dlopen
 // the options are put into the environment here; for preload who starts the process must have put them there.
+// The table's name may point into `spec`, which must live as long.
 enum allocator_load_result allocator_load(const struct allocator_spec *spec, enum allocator_load_mode mode,
                                           struct loaded_allocator *out, char *why, size_t why_bytes);
 

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Symbol lookup shared by the adapters.
+#include "external.h"
+
+#include "../os_library.h"
+
+#include <string.h>
+
+int external_find(void *handle, const char *symbol, void *slot, size_t slot_bytes) {
+    void *address = os_library_symbol(handle, symbol);
+    memcpy(slot, &address, slot_bytes); // ISO C has no cast between function and data pointers
+    return address != NULL;
+}
