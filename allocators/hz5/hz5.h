@@ -43,6 +43,7 @@ enum hz5_kind {
 #define HZ5_MAX_HEAPS 65535u
 
 #define HZ5_RUN_PAGES_MAX 64u // page groups a run has at most, one bit each
+#define HZ5_QUARANTINE_ENTRIES 8192u
 
 // One a unit, 128 bytes. All units of a small run carry the same first line; only the first unit's second line is used.
 // Reserved and type-stable: never unmapped, never user memory.
@@ -51,7 +52,7 @@ struct hz5_desc {
     _Alignas(64) _Atomic uint64_t ident; // generation << 32 | owner; a new generation at every carve and release
     _Atomic uintptr_t base;              // first block
     _Atomic uint64_t magic;              // floor((2^64 - 1) / block_bytes) + 1; 1 for a large run
-    _Atomic(_Atomic uint8_t *) states;   // one byte a block, one more for the tail
+    _Atomic uintptr_t states;            // _Atomic uint8_t[]: one byte a block, one more for the tail
     _Atomic(struct hz5_desc *) run;      // descriptor of the run's first unit
     _Atomic uint64_t pending;            // any: bit a region of states with REMOTE blocks the owner does not know of yet
     _Atomic uint32_t block_bytes;
@@ -68,7 +69,7 @@ struct hz5_desc {
     uint32_t next, previous;           // unit index + 1 in the list of the class, 0: end
     uint32_t units;                    // of the run
     uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
-    uint8_t is_kept;                   // empty and kept for its class
+    uint8_t is_kept;                   // empty, and its pages are in kept_bytes
     _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue
     _Atomic uint8_t large_state;       // the state byte of a large run
     _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1
@@ -94,9 +95,10 @@ struct hz5_heap {
     uint64_t used_bytes;            // blocks not FREE
     uint64_t dirty_bytes;           // page groups that may be resident
     uint64_t trim_mark_bytes;       // used_bytes at the last trim
-    uint32_t kept_runs;             // empty runs not released
+    uint64_t kept_bytes;            // resident pages of empty runs not released
     _Atomic uint64_t remote_issued; // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_collected;
+    struct hz5_quarantine *quarantine; // of a profile that has one
     // any
     _Alignas(128) _Atomic uint32_t pending; // queue of runs with pending bits, unit index + 1
     _Atomic uint32_t status;                // enum hz5_heap_status
@@ -113,7 +115,15 @@ struct hz5_thread {
     struct hz5_heap *heap;
 };
 
+// Freed blocks that may not be handed out yet, first in, first out; their state is CACHED.
+struct hz5_quarantine {
+    uint64_t bytes;
+    uint32_t first, count;
+    struct hz5_entry entries[HZ5_QUARANTINE_ENTRIES];
+};
+
 extern HZ_THREAD_LOCAL struct hz5_thread hz5_thread;
+extern _Atomic uint64_t hz5_heapless_issued; // frees of foreign blocks by threads without a heap
 extern uint32_t hz5_magazine_offset[SIZECLASS_COUNT]; // entries
 extern uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
 
@@ -130,6 +140,10 @@ HZ_INLINE size_t hz5_unit_of_pointer(const void *pointer) {
     return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
 }
 
+HZ_INLINE _Atomic uint8_t *hz5_states_of(const struct hz5_desc *desc) {
+    return (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_relaxed);
+}
+
 HZ_INLINE uint32_t hz5_owner_of(uint64_t ident) {
     return (uint32_t)ident;
 }
@@ -137,6 +151,10 @@ HZ_INLINE uint32_t hz5_owner_of(uint64_t ident) {
 HZ_INLINE uint32_t hz5_generation_of(uint64_t ident) {
     return (uint32_t)(ident >> 32);
 }
+
+// A field of an own run, read by the owner: only it writes there, so the read may be a plain one, which the compiler can
+// fold into the instruction that uses it (atomic loads it never folds; four instructions of free).
+#define HZ5_OWN(desc, type, field) (*(const type *)(const void *)&(desc)->field)
 
 // Index of the block that starts `offset` bytes into a run, and the proof that one does: offset is a multiple of the block
 // size exactly when the low product is below magic (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
@@ -150,12 +168,17 @@ HZ_INLINE int hz5_index_of(uint64_t offset, uint64_t magic, uint64_t *index) {
 int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_collect_pending(struct hz5_heap *heap);
+void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state); // CACHED -> FREE
 void hz5_publish(struct hz5_desc *run, uint64_t region_bit);
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_run_fork_prepare(void);
 void hz5_run_fork_done(void);
 void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class); // runs that changed hands
+
+// hz5_quarantine.c
+void hz5_quarantine(struct hz5_heap *heap, void *block, _Atomic uint8_t *state, unsigned size_class);
+void hz5_quarantine_flush(struct hz5_heap *heap);
 
 // hz5_heap.c: heaps and threads
 int hz5_init(void); // arena, tables, profile; idempotent
@@ -177,6 +200,7 @@ enum hz5_operation { HZ5_OP_FREE, HZ5_OP_REALLOC, HZ5_OP_USABLE_SIZE };
 void hz5_reject(const void *pointer, enum hz5_operation operation, enum allocator_reject reason);
 enum allocator_reject hz5_classify(const void *pointer);
 uint64_t hz5_reject_count(enum allocator_reject reason);
+void hz5_audit(void); // counts the double frees that were absorbed without being refused (hz5_table.c)
 void hz5_reject_add(enum allocator_reject reason, uint64_t count);
 
 // Descriptor of the live block that starts at `pointer`, or NULL. *state is its state byte.
@@ -191,8 +215,10 @@ struct hz5_profile {
     uint32_t magazine_max;     // entries, however small the blocks
     uint32_t magazine_min;     // entries, however large the blocks
     uint32_t trim_floor_bytes; // waste below this is never trimmed
-    uint32_t keep_empty_runs;  // empty runs a heap keeps, each the last of its class
-    uint32_t quarantine_bytes; // freed memory held back from reuse, a thread
+    uint32_t keep_bytes;       // pages of empty runs a heap keeps for their classes
+    uint32_t keep_percent;     // and this share of the bytes in use
+    uint32_t quarantine_bytes; // freed memory held back from reuse, a thread; 0: none
+    uint32_t guard_large;      // 1: an inaccessible unit behind every large run
     enum hz5_policy policy;
     struct arena_limits limits;
 };

@@ -24,6 +24,8 @@ static struct {
     _Atomic(struct hz5_heap *) by_id[HZ5_MAX_HEAPS + 1];
 } heaps = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+_Atomic uint64_t hz5_heapless_issued;
+
 static struct hz5_entry no_entry = {NULL, NULL};
 
 // ---- initialisation ------------------------------------------------------------------------------------------------------
@@ -158,6 +160,10 @@ static struct hz5_heap *new_heap(void) {
     pthread_mutex_lock(&heaps.lock);
     uint32_t id = atomic_load_explicit(&heaps.count, memory_order_relaxed) + 1;
     struct hz5_heap *heap = id <= HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
+    if (heap != NULL && hz5_profile.quarantine_bytes != 0) {
+        heap->quarantine = arena_metadata(sizeof(struct hz5_quarantine), OS_PAGE_BYTES);
+        heap = heap->quarantine != NULL ? heap : NULL;
+    }
     if (heap != NULL) {
         heap->id = id;
         atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
@@ -178,7 +184,9 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
         hz5_thread.top[size_class] = bottom;
-        hz5_thread.limit[size_class] = bottom + hz5_magazine_entries[size_class];
+        // With a quarantine no free may end in a magazine: it counts as full from the start.
+        hz5_thread.limit[size_class] =
+            hz5_profile.quarantine_bytes != 0 ? bottom : bottom + hz5_magazine_entries[size_class];
     }
     hz5_thread.heap = heap;
     hz5_thread.owner = heap->id;
@@ -201,6 +209,7 @@ void hz5_thread_fini(void) {
         return;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         hz5_spill(heap, size_class, 0);
+    hz5_quarantine_flush(heap);
     hz5_collect_pending(heap);
     hz5_release_empty_runs(heap);
     hz5_thread.owner = HZ5_OWNER_NO_HEAP;

@@ -3,7 +3,7 @@
 // that wins the state byte gives the run back to the arena, which keeps recent ones resident (arena_limits).
 #include "hz5.h"
 
-#include <string.h>
+#include "../common/os_mem.h"
 
 static void set_ident(struct hz5_desc *desc, uint32_t owner) {
     uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + 1;
@@ -15,10 +15,17 @@ static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
 }
 
+// The last unit of a guarded run. Failing to protect it costs the guard, not the allocation.
+static void set_guard(const struct hz5_desc *desc, enum os_mem_access access) {
+    if (hz5_profile.guard_large)
+        os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + desc->large_bytes,
+                       ARENA_UNIT_BYTES, access);
+}
+
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     if (bytes > PTRDIFF_MAX - ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
         return NULL;
-    size_t units = units_of(bytes == 0 ? 1 : bytes);
+    size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
     char *base = arena_take(units, align_units, is_zero);
     if (base == NULL)
@@ -26,12 +33,13 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
     atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
     atomic_store_explicit(&desc->magic, 1, memory_order_relaxed); // only offset 0 has a product below 1
-    atomic_store_explicit(&desc->states, &desc->large_state, memory_order_relaxed);
+    atomic_store_explicit(&desc->states, (uintptr_t)&desc->large_state, memory_order_relaxed);
     atomic_store_explicit(&desc->run, desc, memory_order_relaxed);
     atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
     atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
     desc->units = (uint32_t)units;
-    desc->large_bytes = (uint64_t)units << ARENA_UNIT_SHIFT;
+    desc->large_bytes = (uint64_t)(units - hz5_profile.guard_large) << ARENA_UNIT_SHIFT;
+    set_guard(desc, OS_MEM_NONE);
     atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
     set_ident(desc, HZ5_OWNER_LARGE);
     return base;
@@ -40,6 +48,7 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
 void hz5_large_release(struct hz5_desc *desc) {
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     uint32_t units = desc->units;
+    set_guard(desc, OS_MEM_READ_WRITE);
     atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
     set_ident(desc, HZ5_OWNER_NONE);
     arena_give(base, units, 0);
@@ -48,6 +57,8 @@ void hz5_large_release(struct hz5_desc *desc) {
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
     size_t units = desc->units;
     size_t wanted = units_of(bytes);
+    if (hz5_profile.guard_large)
+        return wanted << ARENA_UNIT_SHIFT == desc->large_bytes; // the guard stays where it is
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     if (wanted > units) {
         int is_zero;

@@ -108,10 +108,14 @@ static HZ_COLD void free_refused(void *block) {
         hz5_reject(block, HZ5_OP_FREE, hz5_classify(block));
 }
 
-// The magazine is full: half of it goes back to the runs.
+// The magazine is full: half of it goes back to the runs. With a quarantine every free comes here.
 static HZ_COLD void free_spill(void *block, _Atomic uint8_t *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
     atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    if (hz5_profile.quarantine_bytes != 0) {
+        hz5_quarantine(heap, block, state, (unsigned)size_class);
+        return;
+    }
     hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
     struct hz5_entry *top = hz5_thread.top[size_class] + 1;
     top->block = block;
@@ -144,7 +148,7 @@ static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
         free_refused(block);
         return;
     }
-    _Atomic uint8_t *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    _Atomic uint8_t *state = hz5_states_of(desc) + index;
     if (owner == HZ5_OWNER_LARGE) {
         free_large(block, desc, state);
         return;
@@ -173,6 +177,8 @@ static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
     if (HZ_LIKELY(mine != NULL)) {
         uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
         atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_relaxed);
     }
     uint64_t bit = (uint64_t)1 << region;
     // ORDER: seq_cst: see above. A set bit means that a collection which will see our state is still to come.
@@ -192,18 +198,18 @@ HZ_INLINE void free_block(void *block) {
         return;
     }
     // Own run: only this thread changes the descriptor, and other threads change a state only from LIVE to REMOTE.
-    uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint64_t offset = (uintptr_t)block - HZ5_OWN(desc, uintptr_t, base);
     uint64_t index;
-    if (HZ_UNLIKELY(!hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))) {
+    if (HZ_UNLIKELY(!hz5_index_of(offset, HZ5_OWN(desc, uint64_t, magic), &index))) {
         free_refused(block);
         return;
     }
-    _Atomic uint8_t *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    _Atomic uint8_t *state = (_Atomic uint8_t *)(HZ5_OWN(desc, uintptr_t, states) + index);
     if (HZ_UNLIKELY(atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)) {
         free_refused(block);
         return;
     }
-    size_t size_class = atomic_load_explicit(&desc->size_class, memory_order_relaxed);
+    size_t size_class = HZ5_OWN(desc, uint8_t, size_class);
     struct hz5_entry *top = hz5_thread.top[size_class] + 1;
     if (HZ_UNLIKELY(top > hz5_thread.limit[size_class])) {
         free_spill(block, state, size_class);
@@ -237,7 +243,7 @@ struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state) {
     if (hz5_owner_of(ident) == HZ5_OWNER_NONE ||
         !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))
         return NULL;
-    *state = atomic_load_explicit(&desc->states, memory_order_relaxed) + index;
+    *state = hz5_states_of(desc) + index;
     if (atomic_load_explicit(*state, memory_order_relaxed) != HZ5_LIVE)
         return NULL;
     return desc;

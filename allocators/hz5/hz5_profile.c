@@ -8,37 +8,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Sources of the numbers: docs/design.md. A magazine of 16 KiB lets a random walk of a class's population run for dozens of
-// operations between two slow paths; more of it is memory that no other class can use.
+// Sources of the numbers: docs/design.md. A magazine of 32 KiB lets a random walk of a class's population run for hundreds
+// of operations between two slow paths; more of it is memory that no other class can use.
 static const struct hz5_profile profiles[] = {
     {.name = "balanced",
-     .magazine_bytes = 16384,
+     .magazine_bytes = 32768,
      .magazine_max = 64,
      .magazine_min = 4,
      .trim_floor_bytes = 2u << 20,
-     .keep_empty_runs = 4,
+     .keep_bytes = 512u << 10,
+     .keep_percent = 6,
      .limits = {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250}},
     {.name = "local",
      .magazine_bytes = 65536,
      .magazine_max = 128,
      .magazine_min = 8,
      .trim_floor_bytes = 16u << 20,
-     .keep_empty_runs = 32,
+     .keep_bytes = 8u << 20,
+     .keep_percent = 25,
      .limits = {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1000}},
     {.name = "remote",
      .magazine_bytes = 32768,
      .magazine_max = 128,
      .magazine_min = 4,
      .trim_floor_bytes = 8u << 20,
-     .keep_empty_runs = 16,
+     .keep_bytes = 2u << 20,
+     .keep_percent = 12,
      .limits = {.retain_bytes = 32u << 20, .retain_percent = 25, .decay_ms = 500}},
     {.name = "rss",
      .magazine_bytes = 2048,
      .magazine_max = 16,
      .magazine_min = 1,
      .trim_floor_bytes = 256u << 10,
-     .keep_empty_runs = 0,
+     .keep_bytes = 0,
+     .keep_percent = 0,
      .limits = {.retain_bytes = 0, .retain_percent = 0, .decay_ms = 0}},
+    {.name = "strict",
+     .magazine_bytes = 4096,
+     .magazine_max = 16,
+     .magazine_min = 1,
+     .trim_floor_bytes = 2u << 20,
+     .keep_bytes = 0,
+     .keep_percent = 0,
+     .quarantine_bytes = 1u << 20,
+     .guard_large = 1,
+     .limits = {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250}},
 };
 
 struct hz5_profile hz5_profile;
@@ -49,7 +63,7 @@ static void complain(const char *what, const char *text) {
     check_line_text(&line, what);
     check_line_text(&line, " '");
     check_line_text(&line, text);
-    check_line_text(&line, "' ignored (profiles: balanced, local, remote, rss; keys: retain, decay, reject)");
+    check_line_text(&line, "' ignored (profiles: balanced, local, remote, rss, strict; keys: profile, retain, decay, quarantine, reject)");
     check_line_write(&line);
 }
 
@@ -94,6 +108,10 @@ static int set_key(const char *key, const char *value) {
     }
     if (strcmp(key, "decay") == 0 && parse_bytes(value, &number) && number <= 1000000) {
         hz5_profile.limits.decay_ms = (uint32_t)number;
+        return 1;
+    }
+    if (strcmp(key, "quarantine") == 0 && parse_bytes(value, &number) && number <= 1u << 30) {
+        hz5_profile.quarantine_bytes = (uint32_t)number;
         return 1;
     }
     if (strcmp(key, "reject") == 0) {

@@ -40,7 +40,7 @@ enum allocator_reject hz5_classify(const void *pointer) {
     uint64_t index;
     if (!hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))
         return ALLOCATOR_REJECT_INTERIOR;
-    switch (atomic_load_explicit(atomic_load_explicit(&desc->states, memory_order_relaxed) + index,
+    switch (atomic_load_explicit(hz5_states_of(desc) + index,
                                  memory_order_relaxed)) {
     case HZ5_FREE:
     case HZ5_CACHED:

@@ -136,8 +136,23 @@ static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t 
     atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
 }
 
+static unsigned size_class_of(const struct hz5_desc *run) {
+    return atomic_load_explicit(&run->size_class, memory_order_relaxed);
+}
+
+static char *block_at(const struct hz5_desc *run, uint32_t index) {
+    return (char *)atomic_load_explicit(&run->base, memory_order_relaxed) +
+           (size_t)index * atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
+}
+
 static uint64_t page_groups(uint64_t dirty, const struct hz5_desc *run) {
     return (uint64_t)__builtin_popcountll(dirty) << run->page_shift;
+}
+
+static void run_no_longer_kept(struct hz5_heap *heap, struct hz5_desc *run) {
+    if (run->is_kept)
+        heap->kept_bytes -= page_groups(run->dirty_pages, run);
+    run->is_kept = 0;
 }
 
 static void enqueue(struct hz5_desc *run);
@@ -170,7 +185,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
         struct hz5_desc *desc = run + unit;
         atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
         atomic_store_explicit(&desc->magic, UINT64_MAX / block_bytes + 1, memory_order_relaxed);
-        atomic_store_explicit(&desc->states, states, memory_order_relaxed);
+        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_relaxed);
         atomic_store_explicit(&desc->run, run, memory_order_relaxed);
         atomic_store_explicit(&desc->block_bytes, block_bytes, memory_order_relaxed);
         atomic_store_explicit(&desc->size_class, (uint8_t)size_class, memory_order_relaxed);
@@ -188,12 +203,12 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
 
 static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
     void *base = (void *)atomic_load_explicit(&run->base, memory_order_relaxed);
-    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    _Atomic uint8_t *states = hz5_states_of(run);
     uint32_t units = run->units;
     int clean = run->dirty_pages == 0;
     list_remove(heap, run, size_class);
+    run_no_longer_kept(heap, run);
     heap->dirty_bytes -= page_groups(run->dirty_pages, run);
-    heap->kept_runs -= run->is_kept;
     for (uint32_t unit = 0; unit < units; unit++) {
         atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
         set_ident(run + unit, 1, HZ5_OWNER_NONE);
@@ -204,19 +219,22 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 
 // ---- free blocks come back -----------------------------------------------------------------------------------------------
 
+// An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not carve
+// and release on every sway, and a run that changes its class comes to have all its pages resident.
 static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
-    int is_last = run->next == 0 && run->previous == 0;
-    if (is_last && run->units == 1 && heap->kept_runs < hz5_profile.keep_empty_runs) {
-        heap->kept_runs++;
-        run->is_kept = 1;
+    uint64_t bytes = page_groups(run->dirty_pages, run);
+    uint64_t limit = hz5_profile.keep_bytes + heap->used_bytes / 100 * hz5_profile.keep_percent;
+    if (heap->kept_bytes + bytes > limit) {
+        release(heap, run, size_class);
         return;
     }
-    release(heap, run, size_class);
+    heap->kept_bytes += bytes;
+    run->is_kept = 1;
 }
 
 // `count` blocks of the run, the lowest of them `lowest`, have become FREE.
 static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t count, uint32_t lowest) {
-    unsigned size_class = atomic_load_explicit(&run->size_class, memory_order_relaxed);
+    unsigned size_class = size_class_of(run);
     heap->used_bytes -= (uint64_t)count * sizeclass_bytes[size_class];
     uint32_t before = run->free_count;
     run->free_count += count;
@@ -245,17 +263,19 @@ static void maybe_trim(struct hz5_heap *heap) {
         hz5_trim(heap);
 }
 
+void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state) {
+    struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(block));
+    struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
+    set_state(state, HZ5_FREE);
+    blocks_freed(heap, run, 1, (uint32_t)(state - hz5_states_of(run)));
+}
+
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t count = (uint32_t)(hz5_thread.top[size_class] - bottom);
     uint32_t leave = count > keep ? count - keep : 0;
-    for (uint32_t i = 1; i <= leave; i++) {
-        struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(bottom[i].block));
-        struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
-        set_state(bottom[i].state, HZ5_FREE);
-        blocks_freed(heap, run, 1,
-                     (uint32_t)(bottom[i].state - atomic_load_explicit(&run->states, memory_order_relaxed)));
-    }
+    for (uint32_t i = 1; i <= leave; i++)
+        hz5_block_to_run(heap, bottom[i].block, bottom[i].state);
     memmove(bottom + 1, bottom + 1 + leave, (count - leave) * sizeof *bottom);
     hz5_thread.top[size_class] = bottom + (count - leave);
     maybe_trim(heap);
@@ -313,9 +333,10 @@ void hz5_publish(struct hz5_desc *run, uint64_t region_bit) {
 static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
     // ORDER: seq_cst: the bits are taken before the states are read; partner: free_remote().
     uint64_t regions = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
-    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    _Atomic uint8_t *states = hz5_states_of(run);
     unsigned region_shift = atomic_load_explicit(&run->region_shift, memory_order_relaxed);
     uint32_t found = 0;
+    uint32_t freed = 0;
     uint32_t lowest = UINT32_MAX;
     for (; regions != 0; regions &= regions - 1) {
         uint32_t group = (uint32_t)__builtin_ctzll(regions) << region_shift;
@@ -325,17 +346,22 @@ static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
             uint64_t marks = bytes_equal(load_eight(states + group, memory_order_seq_cst), HZ5_REMOTE);
             for (; marks != 0; marks &= marks - 1) {
                 uint32_t index = group + first_byte(marks);
-                set_state(states + index, HZ5_FREE);
                 found++;
+                if (HZ_UNLIKELY(heap->quarantine != NULL)) {
+                    set_state(states + index, HZ5_CACHED);
+                    hz5_quarantine(heap, block_at(run, index), states + index, size_class_of(run));
+                    continue;
+                }
+                set_state(states + index, HZ5_FREE);
                 lowest = index < lowest ? index : lowest;
+                freed++;
             }
         }
     }
-    if (found == 0)
-        return;
     uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
     atomic_store_explicit(&heap->remote_collected, collected + found, memory_order_relaxed);
-    blocks_freed(heap, run, found, lowest);
+    if (freed != 0)
+        blocks_freed(heap, run, freed, lowest);
 }
 
 void hz5_collect_pending(struct hz5_heap *heap) {
@@ -367,8 +393,7 @@ static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t bl
 static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int touch_clean, struct hz5_entry *out,
                             uint32_t want) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
-    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
-    char *base = (char *)atomic_load_explicit(&run->base, memory_order_relaxed);
+    _Atomic uint8_t *states = hz5_states_of(run);
     uint32_t end = run->block_count;
     if (!touch_clean) {
         if (run->dirty_pages == 0)
@@ -377,6 +402,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
         uint32_t dirty_blocks = dirty_end / block_bytes;
         end = dirty_blocks < end ? dirty_blocks : end;
     }
+    run_no_longer_kept(heap, run);
     uint32_t taken = 0;
     uint32_t skipped = UINT32_MAX;
     for (uint32_t group = run->hint & ~7u; group < end && taken < want; group += 8) {
@@ -393,7 +419,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                 run->dirty_pages |= pages;
             }
             set_state(states + index, HZ5_CACHED);
-            out[taken].block = base + (size_t)index * block_bytes;
+            out[taken].block = block_at(run, index);
             out[taken].state = states + index;
             taken++;
             run->hint = index + 1;
@@ -405,10 +431,6 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
 }
 
 static void blocks_taken(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class, uint32_t count) {
-    if (run->is_kept) {
-        run->is_kept = 0;
-        heap->kept_runs--;
-    }
     heap->used_bytes += (uint64_t)count * sizeclass_bytes[size_class];
     run->free_count -= count;
     if (run->free_count == 0)
@@ -487,8 +509,7 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_c
         while (*head != 0) {
             struct hz5_desc *run = run_of_link(*head);
             list_remove(dead, run, size_class);
-            dead->kept_runs -= run->is_kept;
-            run->is_kept = 0;
+            run_no_longer_kept(dead, run);
             uint64_t used = (uint64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
             dead->used_bytes -= used;
             heap->used_bytes += used;
@@ -522,7 +543,7 @@ void hz5_release_empty_runs(struct hz5_heap *heap) {
 // Page groups of the run on which no block is in use.
 static uint64_t idle_pages(struct hz5_desc *run) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
-    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    _Atomic uint8_t *states = hz5_states_of(run);
     uint64_t idle = run->dirty_pages;
     for (uint32_t group = 0; group < run->block_count && idle != 0; group += 8) {
         uint64_t free = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
@@ -545,6 +566,8 @@ static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
         unsigned count = above == 0 ? 64 - first : (unsigned)__builtin_ctzll(above);
         uint64_t extent = (count == 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1) << first;
         if (os_mem_decommit(base + ((size_t)first << run->page_shift), (size_t)count << run->page_shift)) {
+            if (run->is_kept)
+                heap->kept_bytes -= page_groups(extent, run);
             heap->dirty_bytes -= page_groups(extent, run);
             run->dirty_pages &= ~extent;
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The exported vtable, and the accounts behind it: statistics, ownership, purge, audit.
 #include "hz5.h"
+#include "hz5_descriptor.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static struct hz5_desc *next_run(size_t *unit, size_t end) {
 }
 
 static uint32_t count_state(struct hz5_desc *run, uint8_t wanted) {
-    _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+    _Atomic uint8_t *states = hz5_states_of(run);
     uint32_t count = 0;
     for (uint32_t i = 0; i < run->block_count; i++)
         count += atomic_load_explicit(states + i, memory_order_relaxed) == wanted;
@@ -50,28 +51,38 @@ void core_stats(struct allocator_stats *out) {
                                atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
         }
     }
+    hz5_audit();
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         out->rejects[reason] = hz5_reject_count((enum allocator_reject)reason);
 }
 
 // Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover the
 // other's mark. The block is freed once, so nothing is damaged, but the second free was not refused where it happened.
-// The accounts tell: every foreign free is counted by its thread and every collected one by the owner.
-static uint64_t absorbed_double_frees(void) {
-    uint64_t issued = 0;
+// The accounts tell: every foreign free is counted by its thread and every collected one by the owner. Read in this order
+// they never show one too many while other threads run.
+void hz5_audit(void) {
+    static _Atomic uint64_t reported;
+    uint64_t issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_relaxed);
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+        issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_relaxed);
     uint64_t seen = 0;
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++) {
-        struct hz5_heap *heap = hz5_heap_by_id(id);
-        issued += atomic_load_explicit(&heap->remote_issued, memory_order_relaxed);
-        seen += atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
-    }
     size_t end = arena_high_water();
     size_t unit = 0;
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
         if (!is_large(run))
             seen += count_state(run, HZ5_REMOTE);
     }
-    return issued > seen ? issued - seen : 0;
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+        seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_collected, memory_order_relaxed);
+    uint64_t absorbed = issued > seen ? issued - seen : 0;
+    uint64_t before = atomic_load_explicit(&reported, memory_order_relaxed);
+    while (absorbed > before) {
+        if (atomic_compare_exchange_weak_explicit(&reported, &before, absorbed, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            hz5_reject_add(ALLOCATOR_REJECT_DOUBLE_FREE_REMOTE, absorbed - before);
+            break;
+        }
+    }
 }
 
 // Contradictions between descriptors, states and lists of the calling thread's heap; exact while no other thread runs.
@@ -82,11 +93,12 @@ static int verify(void) {
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
         if (is_large(run))
             continue;
-        _Atomic uint8_t *states = atomic_load_explicit(&run->states, memory_order_relaxed);
+        _Atomic uint8_t *states = hz5_states_of(run);
         contradictions += count_state(run, HZ5_FREE) != run->free_count;
         contradictions += atomic_load_explicit(states + run->block_count, memory_order_relaxed) != HZ5_NO_BLOCK;
     }
-    return contradictions + (absorbed_double_frees() > 0);
+    hz5_audit();
+    return contradictions;
 }
 
 void core_purge(void) {
@@ -94,6 +106,7 @@ void core_purge(void) {
     if (heap != NULL) {
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
+        hz5_quarantine_flush(heap);
         hz5_collect_pending(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
@@ -144,5 +157,5 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .stats = core_stats,
     .purge = core_purge,
     .version = version,
-    .contract = NULL,
+    .contract = &hz5_descriptor,
 };
