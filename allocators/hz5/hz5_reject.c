@@ -70,6 +70,7 @@ void hz5_reject(const void *pointer, enum hz5_operation operation, enum allocato
         [ALLOCATOR_REJECT_CORRUPT] = "corrupt_descriptor: the block's state is damaged",
     };
     hz5_reject_add(reason, 1);
+    hz5_init(); // the policy must be known even when the program's first call is a bad one
     if (hz5_profile.policy == HZ5_POLICY_COUNT)
         return;
     struct check_line line = {0};
