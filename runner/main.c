@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
+// Layer: runner, the top.
+#include "doctor.h"
+#include "options.h"
+#include "output.h"
+#include "plan.h"
+#include "process.h"
+#include "progress.h"
+#include "provenance.h"
+#include "sample.h"
+#include "summary.h"
+#include "topology.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHY_BYTES 4096
+
+// All that one run holds.
+struct run {
+    struct options options;
+    struct plan plan;
+    struct topology topology;
+    struct sample_allocator *allocators;
+    struct provenance provenance;
+    struct output output;
+    char worker[2048];
+    double null_overhead_ns;
+    char null_why[512];
+    char why[WHY_BYTES];
+};
+
+static int fail(struct run *run, int code) {
+    progress_error("%s", run->why);
+    return code;
+}
+
+static void notice(const char *line) {
+    progress_notice("%s", line);
+}
+
+static int list_allocators(void) {
+    for (size_t i = 0; i < allocator_backend_count; i++) {
+        const struct allocator_backend *backend = &allocator_backends[i];
+        struct allocator_spec spec;
+        struct allocator_provenance found;
+        char why[512] = "";
+        int is_there = allocator_spec_parse(backend->name, &spec, why, sizeof why) == ALLOCATOR_LOADED &&
+                       allocator_resolve(&spec, &found, why, sizeof why) == ALLOCATOR_LOADED;
+        printf("%-12s %s\n", backend->name, backend->summary);
+        if (is_there)
+            printf("%-12s   %s%s%s\n", "", found.path, backend->options_env ? "; options in braces become " : "",
+                   backend->options_env ? backend->options_env : "");
+        else
+            printf("%-12s   unavailable: %s\n", "", why);
+    }
+    printf("%-12s any library by its path\n", "./NAME.so");
+    return EXIT_CODE_OK;
+}
+
+static int list_workloads(const struct topology *topology) {
+    for (size_t i = 0; workloads[i]; i++) {
+        const struct workload *workload = workloads[i];
+        printf("%-12s %s\n", workload->name, workload->summary);
+        printf("%-12s   %s; %" PRIu32 " thread%s or more%s\n", "", workload->source, workload->min_threads,
+               workload->min_threads == 1 ? "" : "s", workload->even_threads ? ", even counts only" : "");
+        if (workload->min_threads > topology->pus)
+            printf("%-12s   its threads will share the %u CPUs of this machine\n", "", topology->pus);
+    }
+    return EXIT_CODE_OK;
+}
+
+static int print_plan(const struct run *run) {
+    const struct plan *plan = &run->plan;
+    char text[512], time_text[32];
+    uint64_t round_ns = 0;
+    for (uint32_t i = 0; i < plan->cell_count; i++) {
+        plan_cell_text(plan, &plan->cells[i], 1, text, sizeof text);
+        printf("cell %" PRIu32 ": %s\n", i, text);
+        round_ns += plan_sample_ns(plan, &plan->cells[i]);
+    }
+    progress_time_text(round_ns * run->options.runs, time_text, sizeof time_text);
+    printf("%" PRIu32 " cells x %" PRIu32 " runs = %" PRIu32 " samples, about %s (a guess)\n", plan->cell_count,
+           run->options.runs, plan->sample_count, time_text);
+    return EXIT_CODE_OK;
+}
+
+static int no_process(struct run *run) {
+    snprintf(run->why, sizeof run->why, "cannot start %s: %s - check memory and process limits", run->worker,
+             strerror(errno));
+    return fail(run, EXIT_CODE_UNAVAILABLE);
+}
+
+// Every allocator is resolved and loaded once before anything is measured: better to fail now than in an hour.
+static int probe_allocators(struct run *run) {
+    int code = EXIT_CODE_OK;
+    run->allocators = calloc(run->options.allocator_count, sizeof *run->allocators);
+    if (!run->allocators) {
+        snprintf(run->why, sizeof run->why, "out of memory");
+        return fail(run, EXIT_CODE_UNAVAILABLE);
+    }
+    for (size_t i = 0; i < run->options.allocator_count; i++) {
+        struct sample_allocator *allocator = &run->allocators[i];
+        allocator->spec = &run->options.allocators[i];
+        enum sample_end end = sample_probe(allocator, &run->options, run->worker);
+        if (end == SAMPLE_INTERRUPTED)
+            return EXIT_CODE_INTERRUPTED;
+        if (end == SAMPLE_IMPOSSIBLE)
+            return no_process(run);
+        if (allocator->is_available)
+            continue;
+        progress_error("%s", allocator->why);
+        code = EXIT_CODE_UNAVAILABLE;
+    }
+    return run->options.keep_going ? EXIT_CODE_OK : code;
+}
+
+static void measure_harness(struct run *run) {
+    int32_t cpu = -1;
+    int with_counters;
+    run->null_overhead_ns = -1;
+    if (topology_pin(&run->topology, run->options.pin, 1, &cpu, run->null_why, sizeof run->null_why))
+        run->null_overhead_ns = sample_null_overhead_ns(&run->options, run->worker, &cpu, &with_counters, run->null_why,
+                                                        sizeof run->null_why);
+}
+
+// Event streams of one round and group must not differ between allocators: else somebody did not do the same work.
+static void check_stream(const struct run *run, struct sample *sample, uint32_t number, uint32_t group) {
+    const struct plan *plan = &run->plan;
+    uint32_t first = number - number % plan->cell_count;
+    if (strcmp(sample->row.status, "ok") != 0 || sample->row.stream_hash == CSV_NOT_MEASURED)
+        return;
+    for (uint32_t other = first; other < first + plan->cell_count; other++) {
+        const struct csv_summary *row = &run->output.summaries[other];
+        if (!run->output.is_present[other] || plan->cells[plan->visits[other]].group != group ||
+            strcmp(row->status, "ok") != 0 || row->stream_hash == sample->row.stream_hash)
+            continue;
+        snprintf(sample->message, sizeof sample->message,
+                 "its event stream %016" PRIx64 " differs from %016" PRIx64 " of sample %" PRIu32
+                 ", which did other work - a bug of the harness, do not use this round",
+                 sample->row.stream_hash, row->stream_hash, other);
+        sample->row.status = "error";
+        return;
+    }
+}
+
+static uint64_t time_left(const struct run *run, uint32_t from) {
+    uint64_t left_ns = 0;
+    for (uint32_t i = from; i < run->plan.sample_count; i++)
+        if (!run->output.is_present[i])
+            left_ns += plan_sample_ns(&run->plan, &run->plan.cells[run->plan.visits[i]]);
+    return left_ns;
+}
+
+static int run_sample(struct run *run, uint32_t number) {
+    const struct plan *plan = &run->plan;
+    const struct plan_cell *cell = &plan->cells[plan->visits[number]];
+    struct sample_allocator *allocator = &run->allocators[cell->allocator];
+    struct sample sample = {.process = {.cell_fd = -1, .output_fd = -1, .pid_fd = -1}};
+    int32_t cpus[CELL_MAX_THREADS];
+    char text[512];
+    int code = EXIT_CODE_OK;
+    struct sample_request request = {.plan = plan,
+                                     .cell = cell,
+                                     .allocator = allocator,
+                                     .cpus = cpus,
+                                     .worker = run->worker,
+                                     .run_id = run->provenance.run_id,
+                                     .sample = number,
+                                     .round = number / plan->cell_count,
+                                     .order = number % plan->cell_count};
+    plan_cell_text(plan, cell, 1, text, sizeof text);
+    if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
+        return fail(run, EXIT_CODE_USAGE);
+    progress_show(number, plan->sample_count, text, time_left(run, number));
+    enum sample_end end = SAMPLE_DONE;
+    if (allocator->is_available)
+        end = sample_run(&sample, &request);
+    else
+        sample_unavailable(&sample, &request);
+    if (end == SAMPLE_DONE) {
+        check_stream(run, &sample, number, cell->group);
+        code = output_append(&run->output, &sample.row, sample.process.cell, run->why, sizeof run->why);
+        if (code != EXIT_CODE_OK)
+            fail(run, code);
+        else if (allocator->is_available && strcmp(sample.row.status, "ok") != 0)
+            progress_error("sample %" PRIu32 " (%s): %s: %s", number, text, sample.row.status, sample.row.message);
+    } else if (end == SAMPLE_IMPOSSIBLE) {
+        code = no_process(run);
+    } else {
+        code = EXIT_CODE_INTERRUPTED;
+    }
+    sample_release(&sample);
+    return code;
+}
+
+static int run_samples(struct run *run) {
+    int code = EXIT_CODE_OK;
+    for (uint32_t number = 0; number < run->plan.sample_count && code == EXIT_CODE_OK; number++) {
+        if (process_interrupted())
+            code = EXIT_CODE_INTERRUPTED;
+        else if (!run->output.is_present[number])
+            code = run_sample(run, number);
+    }
+    progress_clear();
+    return code;
+}
+
+static void tell_resumed(const struct run *run) {
+    const struct output *output = &run->output;
+    if (output->repaired_bytes > 0)
+        progress_notice("%s: a row cut in the middle was removed (%" PRIu64 " bytes), its sample is run again",
+                        run->options.output, output->repaired_bytes);
+    if (output->present_count > 0)
+        progress_notice("%s: %" PRIu32 " of %" PRIu32 " samples are there already", run->options.output,
+                        output->present_count, run->plan.sample_count);
+}
+
+static int measure(struct run *run) {
+    int32_t cpus[CELL_MAX_THREADS];
+    if (!topology_pin(&run->topology, run->options.pin, 1, cpus, run->why, sizeof run->why))
+        return fail(run, EXIT_CODE_USAGE);
+    int code = probe_allocators(run);
+    if (code != EXIT_CODE_OK)
+        return code;
+    measure_harness(run);
+    if (process_interrupted())
+        return EXIT_CODE_INTERRUPTED;
+    run->provenance = (struct provenance){.plan = &run->plan,
+                                          .topology = &run->topology,
+                                          .allocators = run->allocators,
+                                          .null_overhead_ns = run->null_overhead_ns};
+    provenance_identify(&run->provenance);
+    code = output_open(&run->output, &run->provenance, run->why, sizeof run->why);
+    if (code == EXIT_CODE_OK) {
+        tell_resumed(run);
+        code = run_samples(run);
+        struct summary_note note = {run->null_overhead_ns, run->null_why};
+        if (run->output.present_count > 0)
+            summary_print(&run->plan, &run->output, &note);
+        if (code == EXIT_CODE_OK)
+            code = summary_exit_code(&run->plan, &run->output);
+    } else {
+        fail(run, code);
+    }
+    int close_code = output_close(&run->output, run->why, sizeof run->why);
+    if (close_code != EXIT_CODE_OK)
+        code = fail(run, close_code);
+    output_free(&run->output);
+    return code;
+}
+
+// Actions that look at the machine.
+static int act(struct run *run) {
+    if (!topology_load(&run->topology)) {
+        snprintf(run->why, sizeof run->why, "hwloc cannot read this machine - try lstopo to see why");
+        return fail(run, EXIT_CODE_UNAVAILABLE);
+    }
+    if (run->options.action == OPTIONS_LIST_WORKLOADS)
+        return list_workloads(&run->topology);
+    if (!process_find_worker(run->worker, sizeof run->worker)) {
+        snprintf(run->why, sizeof run->why, "hzbench-worker is not beside runner - build everything (ninja -C BUILD)");
+        return fail(run, EXIT_CODE_UNAVAILABLE);
+    }
+    process_catch_interrupts();
+    if (run->options.action == OPTIONS_DOCTOR)
+        return doctor_run(&run->options, &run->topology, run->worker);
+    return measure(run);
+}
+
+static int perform(struct run *run) {
+    int code;
+    switch (run->options.action) {
+    case OPTIONS_HELP:
+        fputs(options_help, stdout);
+        return EXIT_CODE_OK;
+    case OPTIONS_VERSION:
+        printf("%s\n", provenance_version_text);
+        return EXIT_CODE_OK;
+    case OPTIONS_LIST_ALLOCATORS:
+        return list_allocators();
+    case OPTIONS_LIST_WORKLOADS:
+    case OPTIONS_DOCTOR:
+        return act(run);
+    case OPTIONS_RUN:
+    case OPTIONS_PLAN:
+        break;
+    }
+    code = plan_build(&run->plan, &run->options, notice, run->why, sizeof run->why);
+    if (code != EXIT_CODE_OK)
+        return fail(run, code);
+    return run->options.action == OPTIONS_PLAN ? print_plan(run) : act(run);
+}
+
+int main(int argc, char **argv) {
+    static struct run run;
+    progress_init(0);
+    int code = options_parse(&run.options, argc, argv, run.why, sizeof run.why);
+    progress_init(run.options.quiet);
+    code = code == EXIT_CODE_OK ? perform(&run) : fail(&run, code);
+    // A full disk behind a redirected table is no success.
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_CODE_OK) {
+        snprintf(run.why, sizeof run.why, "standard output: %s - the rows of --output are complete all the same",
+                 strerror(errno));
+        code = fail(&run, EXIT_CODE_UNAVAILABLE);
+    }
+    topology_free(&run.topology);
+    plan_free(&run.plan);
+    free(run.allocators);
+    options_free(&run.options);
+    return code;
+}

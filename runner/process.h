@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the runner asks of the operating system about processes: a fresh worker with the shared cell on its file
+// descriptor 3, waiting for it with a time limit, killing it, interrupts, and where the executable lies.
+// One implementation a system (process_linux.c). Layer: runner.
+#ifndef HZBENCH_PROCESS_H
+#define HZBENCH_PROCESS_H
+
+#include "cell.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct process_worker {
+    struct cell *cell; // shared with the worker, zeroed
+    int cell_fd;
+    int output_fd; // what the worker prints on stdout and stderr
+    int pid;       // 0: not running
+    int pid_fd;    // -1: the system has none, the wait polls
+};
+
+enum process_end {
+    PROCESS_EXITED,
+    PROCESS_SIGNALLED,
+    PROCESS_TIMEOUT,     // killed after the limit
+    PROCESS_INTERRUPTED, // killed because the user asked to stop
+};
+
+// From here on SIGINT, SIGTERM and SIGHUP only set a flag. A full disk or a closed pipe is an error of write, no
+// signal.
+void process_catch_interrupts(void);
+int process_interrupted(void);
+
+// The cell is there when this returns 1, for the caller to fill in; errno tells why not. Always pair with _release.
+int process_prepare(struct process_worker *worker);
+void process_release(struct process_worker *worker);
+
+// Runs `path` with `environment` in its own process group; dies with the runner. Returns 0 and sets errno on failure.
+int process_start(struct process_worker *worker, const char *path, char *const environment[]);
+
+// Waits until the worker has ended or was killed. `*code` is its exit code or the number of the signal.
+enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code);
+
+// First line the worker printed that says something; empty when it printed none.
+void process_output_line(const struct process_worker *worker, char *out, size_t out_bytes);
+
+// "SIGSEGV" for 11; "signal 64" for one without a name.
+void process_signal_name(int number, char *out, size_t out_bytes);
+
+// Finds the worker's executable beside the runner's own or where it is installed. Returns 0 when there is none.
+int process_find_worker(char *out, size_t out_bytes);
+
+extern const char process_platform[]; // "linux", "windows", "wine"
+
+#endif

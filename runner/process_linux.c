@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linux: workers by fork and execve, the cell as a memfd, waiting on a pidfd. Layer: runner.
+#include "process.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+// Descriptors the runner keeps for a worker lie above those the worker is given (0 to 3), so dup2 never meets its
+// source.
+#define FIRST_OWN_FD 10
+
+// Where there is no pidfd the wait looks this often; fine enough for limits in seconds.
+#define POLL_NS 2000000
+
+const char process_platform[] = "linux";
+
+static volatile sig_atomic_t interrupt_signal;
+
+static void on_interrupt(int number) {
+    interrupt_signal = number;
+}
+
+void process_catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
+int process_interrupted(void) {
+    return interrupt_signal != 0;
+}
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int memory_file(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0 || fd >= FIRST_OWN_FD)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_OWN_FD);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return high;
+}
+
+int process_prepare(struct process_worker *worker) {
+    *worker = (struct process_worker){.cell_fd = -1, .output_fd = -1, .pid_fd = -1};
+    worker->cell_fd = memory_file("hzbench-cell");
+    worker->output_fd = memory_file("hzbench-output");
+    if (worker->cell_fd < 0 || worker->output_fd < 0 || ftruncate(worker->cell_fd, (off_t)sizeof(struct cell)) != 0)
+        return 0;
+    void *memory = mmap(NULL, sizeof(struct cell), PROT_READ | PROT_WRITE, MAP_SHARED, worker->cell_fd, 0);
+    if (memory == MAP_FAILED)
+        return 0;
+    worker->cell = memory;
+    return 1;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void process_release(struct process_worker *worker) {
+    if (worker->cell)
+        munmap(worker->cell, sizeof(struct cell));
+    worker->cell = NULL;
+    close_fd(&worker->cell_fd);
+    close_fd(&worker->output_fd);
+    close_fd(&worker->pid_fd);
+}
+
+// Only async-signal-safe calls, as in any child before its exec.
+static void become_worker(const struct process_worker *worker, const char *path, char *const environment[],
+                          int parent) {
+    static const char failed[] = "hzbench-worker cannot be executed\n";
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(127);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    int null = open("/dev/null", O_RDONLY);
+    if (null >= 0)
+        dup2(null, 0);
+    dup2(worker->output_fd, 1);
+    dup2(worker->output_fd, 2);
+    dup2(worker->cell_fd, CELL_FD);
+    if (null > CELL_FD)
+        close(null);
+    char *const arguments[] = {(char *)(uintptr_t)path, NULL};
+    execve(path, arguments, environment);
+    ssize_t ignored = write(2, failed, sizeof failed - 1);
+    (void)ignored;
+    _exit(127);
+}
+
+int process_start(struct process_worker *worker, const char *path, char *const environment[]) {
+    int parent = (int)getpid();
+    pid_t pid = fork();
+    if (pid < 0)
+        return 0;
+    if (pid == 0)
+        become_worker(worker, path, environment, parent);
+    // Both sides set the group: whoever is first, a kill of the group finds it.
+    setpgid(pid, pid);
+    worker->pid = (int)pid;
+    worker->pid_fd = pidfd_open(pid, 0);
+    return 1;
+}
+
+static enum process_end reap(struct process_worker *worker, int *code) {
+    int status = 0;
+    while (waitpid(worker->pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    // Whatever the worker has started itself must not outlive it into the next sample.
+    kill(-worker->pid, SIGKILL);
+    worker->pid = 0;
+    if (WIFSIGNALED(status)) {
+        *code = WTERMSIG(status);
+        return PROCESS_SIGNALLED;
+    }
+    *code = WEXITSTATUS(status);
+    return PROCESS_EXITED;
+}
+
+static int has_ended(const struct process_worker *worker) {
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+}
+
+enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code) {
+    uint64_t deadline_ns = now_ns() + timeout_ns;
+    sigset_t block, before;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigaddset(&block, SIGTERM);
+    sigaddset(&block, SIGHUP);
+    // Blocked between the look at the flag and the poll, so that no interrupt is slept through.
+    sigprocmask(SIG_BLOCK, &block, &before);
+    enum process_end end;
+    for (;;) {
+        if (has_ended(worker)) {
+            end = reap(worker, code);
+            break;
+        }
+        uint64_t now = now_ns();
+        if (interrupt_signal || now >= deadline_ns) {
+            kill(-worker->pid, SIGKILL);
+            end = interrupt_signal ? PROCESS_INTERRUPTED : PROCESS_TIMEOUT;
+            reap(worker, code);
+            break;
+        }
+        uint64_t left_ns = deadline_ns - now;
+        if (worker->pid_fd < 0 && left_ns > POLL_NS)
+            left_ns = POLL_NS;
+        struct timespec left = {.tv_sec = (time_t)(left_ns / 1000000000u), .tv_nsec = (long)(left_ns % 1000000000u)};
+        struct pollfd ended = {.fd = worker->pid_fd, .events = POLLIN};
+        ppoll(&ended, 1, &left, &before);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    // A terminal sends its interrupt to us only (the worker has a group of its own), but the user may kill both.
+    if (end == PROCESS_SIGNALLED && interrupt_signal)
+        end = PROCESS_INTERRUPTED;
+    return end;
+}
+
+void process_output_line(const struct process_worker *worker, char *out, size_t out_bytes) {
+    char text[1024];
+    ssize_t got = pread(worker->output_fd, text, sizeof text - 1, 0);
+    out[0] = '\0';
+    if (got <= 0)
+        return;
+    text[got] = '\0';
+    char *start = text;
+    while (*start && isspace((unsigned char)*start))
+        start++;
+    start[strcspn(start, "\n")] = '\0';
+    snprintf(out, out_bytes, "%s", start);
+}
+
+void process_signal_name(int number, char *out, size_t out_bytes) {
+    const char *name = sigabbrev_np(number);
+    if (name)
+        snprintf(out, out_bytes, "SIG%s", name);
+    else
+        snprintf(out, out_bytes, "signal %d", number);
+}
+
+int process_find_worker(char *out, size_t out_bytes) {
+    static const char *const places[] = {"hzbench-worker", "../libexec/hzbench/hzbench-worker"};
+    char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0)
+        return 0;
+    self[length] = '\0';
+    char *slash = strrchr(self, '/');
+    if (!slash)
+        return 0;
+    slash[1] = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        int written = snprintf(out, out_bytes, "%s%s", self, places[i]);
+        if (written > 0 && (size_t)written < out_bytes && access(out, X_OK) == 0)
+            return 1;
+    }
+    return 0;
+}

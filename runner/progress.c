@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// stderr. Layer: runner.
+#include "progress.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LINE_BYTES 79 // of the oldest terminal; a longer line would wrap and could not be taken back
+
+static int is_quiet;
+static int is_live;  // stderr is a terminal and not --quiet
+static int is_shown; // the live line is on the screen
+
+void progress_init(int quiet) {
+    is_quiet = quiet;
+    is_live = !quiet && isatty(STDERR_FILENO);
+}
+
+void progress_clear(void) {
+    if (is_shown)
+        fprintf(stderr, "\r%*s\r", LINE_BYTES, "");
+    is_shown = 0;
+}
+
+static void say(const char *format, va_list arguments) {
+    char line[2304];
+    vsnprintf(line, sizeof line, format, arguments);
+    // One line, whatever a library's message holds.
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < ' ')
+            *at = ' ';
+    progress_clear();
+    fprintf(stderr, "runner: %s\n", line);
+}
+
+void progress_error(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void progress_notice(const char *format, ...) {
+    va_list arguments;
+    if (is_quiet)
+        return;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void progress_time_text(uint64_t ns, char *out, unsigned long out_bytes) {
+    uint64_t seconds = (ns + 500000000) / 1000000000;
+    if (seconds >= 3600)
+        snprintf(out, out_bytes, "%" PRIu64 "h %02" PRIu64 "m", seconds / 3600, seconds / 60 % 60);
+    else if (seconds >= 60)
+        snprintf(out, out_bytes, "%" PRIu64 "m %02" PRIu64 "s", seconds / 60, seconds % 60);
+    else
+        snprintf(out, out_bytes, "%" PRIu64 "s", seconds);
+}
+
+void progress_show(uint32_t done, uint32_t all, const char *what, uint64_t left_ns) {
+    char line[256], left[32];
+    if (!is_live)
+        return;
+    progress_time_text(left_ns, left, sizeof left);
+    snprintf(line, sizeof line, "%" PRIu32 "/%" PRIu32 "  %s left  %s", done, all, left, what);
+    fprintf(stderr, "\r%-*.*s", LINE_BYTES, LINE_BYTES, line);
+    fflush(stderr);
+    is_shown = 1;
+}

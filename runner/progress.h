@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// All chatter on stderr: one live line with the time left on a terminal, nothing on a pipe; and the error and notice
+// lines that must not collide with it. Layer: runner.
+#ifndef HZBENCH_PROGRESS_H
+#define HZBENCH_PROGRESS_H
+
+#include <stdint.h>
+
+void progress_init(int quiet);
+
+// "runner: ..." whatever --quiet says.
+__attribute__((format(printf, 1, 2))) void progress_error(const char *format, ...);
+
+// "runner: ..." unless --quiet.
+__attribute__((format(printf, 1, 2))) void progress_notice(const char *format, ...);
+
+// The live line: `done` of `all` samples, what runs now, and what is expected to be left.
+void progress_show(uint32_t done, uint32_t all, const char *what, uint64_t left_ns);
+void progress_clear(void);
+
+// "1h 05m", "3m 20s", "12s".
+void progress_time_text(uint64_t ns, char *out, unsigned long out_bytes);
+
+#endif

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// One sample: starts one worker process and turns what it left in its cell into a row. Also the probe that loads each
+// allocator once before anything is measured. Layer: runner.
+#ifndef HZBENCH_SAMPLE_H
+#define HZBENCH_SAMPLE_H
+
+#include "csv.h"
+#include "plan.h"
+#include "process.h"
+
+// One item of --alloc on this machine.
+struct sample_allocator {
+    const struct allocator_spec *spec;
+    struct allocator_provenance resolved; // of the file; version and contract as a worker reported them
+    int is_available;
+    char why[512]; // why it is not
+};
+
+struct sample_request {
+    const struct plan *plan;
+    const struct plan_cell *cell;
+    const struct sample_allocator *allocator;
+    const int32_t *cpus; // of the cell's threads
+    const char *worker;  // executable
+    const char *run_id;
+    uint32_t sample, round, order;
+};
+
+struct sample {
+    struct csv_row row; // points into what follows
+    struct process_worker process;
+    char message[1280], started_at[24], rejects[512];
+};
+
+enum sample_end {
+    SAMPLE_DONE,        // the row is there, whatever its status
+    SAMPLE_INTERRUPTED, // no row
+    SAMPLE_IMPOSSIBLE,  // no process could be started; errno says why
+};
+
+// To be paired with sample_release whatever it returns.
+enum sample_end sample_run(struct sample *sample, const struct sample_request *request);
+void sample_release(struct sample *sample);
+
+// The row of an allocator that could not be loaded, without a process.
+void sample_unavailable(struct sample *sample, const struct sample_request *request);
+
+// Resolves and loads one allocator in a worker of its own. Fills `allocator`.
+enum sample_end sample_probe(struct sample_allocator *allocator, const struct options *options, const char *worker);
+
+// What the harness itself costs: nanoseconds an operation of `local` on one thread over the null allocator, negative
+// with the reason when that could not be measured. `with_counters` gets 1 when hardware counters counted.
+double sample_null_overhead_ns(const struct options *options, const char *worker, const int32_t *cpus,
+                               int *with_counters, char *why, size_t why_bytes);
+
+#endif

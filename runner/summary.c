@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Medians and ranges a cell; statistics proper are the scripts' affair. Layer: runner.
+#include "summary.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_doubles(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static double median(const double *sorted, size_t count) {
+    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+}
+
+struct cell_figures {
+    double *rates, *peaks, *settled; // of the rows that are ok
+    size_t rate_count, peak_count, settled_count;
+    size_t ok_count, row_count;
+};
+
+static void collect(const struct plan *plan, const struct output *output, uint32_t cell, struct cell_figures *figures) {
+    figures->rate_count = figures->peak_count = figures->settled_count = figures->ok_count = figures->row_count = 0;
+    for (uint32_t sample = 0; sample < plan->sample_count; sample++) {
+        const struct csv_summary *row = &output->summaries[sample];
+        if (plan->visits[sample] != cell || !output->is_present[sample])
+            continue;
+        figures->row_count++;
+        if (strcmp(row->status, "ok") != 0)
+            continue;
+        figures->ok_count++;
+        if (row->throughput_ops_s >= 0)
+            figures->rates[figures->rate_count++] = row->throughput_ops_s / 1e6;
+        if (row->rss_peak != CSV_NOT_MEASURED)
+            figures->peaks[figures->peak_count++] = (double)row->rss_peak / (1 << 20);
+        if (row->rss_1s != CSV_NOT_MEASURED)
+            figures->settled[figures->settled_count++] = (double)row->rss_1s / (1 << 20);
+    }
+    qsort(figures->rates, figures->rate_count, sizeof(double), compare_doubles);
+    qsort(figures->peaks, figures->peak_count, sizeof(double), compare_doubles);
+    qsort(figures->settled, figures->settled_count, sizeof(double), compare_doubles);
+}
+
+static void print_median(const double *sorted, size_t count, int width, int decimals) {
+    if (count > 0)
+        printf("%*.*f", width, decimals, median(sorted, count));
+    else
+        printf("%*s", width, "-");
+}
+
+static void print_cell(const char *allocator, int name_width, const struct cell_figures *figures) {
+    char range[64] = "-";
+    if (figures->rate_count > 0)
+        snprintf(range, sizeof range, "%.3f..%.3f", figures->rates[0], figures->rates[figures->rate_count - 1]);
+    printf("  %-*s", name_width, allocator);
+    print_median(figures->rates, figures->rate_count, 10, 3);
+    printf("  %-20s", range);
+    print_median(figures->peaks, figures->peak_count, 10, 2);
+    print_median(figures->settled, figures->settled_count, 14, 2);
+    printf("  %zu/%zu\n", figures->ok_count, figures->row_count);
+}
+
+static int name_width_of(const struct options *options) {
+    size_t width = strlen("allocator");
+    for (size_t i = 0; i < options->allocator_count; i++)
+        if (strlen(options->allocators[i].text) > width)
+            width = strlen(options->allocators[i].text);
+    return (int)width;
+}
+
+static void print_cells(const struct plan *plan, const struct output *output, struct cell_figures *figures) {
+    const struct options *options = plan->options;
+    int width = name_width_of(options);
+    uint32_t group = UINT32_MAX;
+    char text[512];
+    for (uint32_t i = 0; i < plan->cell_count; i++) {
+        const struct plan_cell *cell = &plan->cells[i];
+        if (cell->group != group) {
+            plan_cell_text(plan, cell, 0, text, sizeof text);
+            printf("%s%s\n  %-*s%10s  %-20s%10s%14s  ok\n", i ? "\n" : "", text, width, "allocator", "Mops/s",
+                   "min..max", "peak MiB", "after 1s MiB");
+            group = cell->group;
+        }
+        collect(plan, output, i, figures);
+        print_cell(options->allocators[cell->allocator].text, width, figures);
+    }
+}
+
+void summary_print(const struct plan *plan, const struct output *output, const struct summary_note *note) {
+    size_t runs = plan->options->runs;
+    double *values = malloc(3 * runs * sizeof *values);
+    if (!values)
+        return;
+    struct cell_figures figures = {.rates = values, .peaks = values + runs, .settled = values + 2 * runs};
+    print_cells(plan, output, &figures);
+    free(values);
+    printf("\nMedians of the samples that are ok; an op is one object's life, its malloc and its free.\n");
+    if (note->null_overhead_ns >= 0)
+        printf("Harness: %.2f ns an op over the null allocator (local, 1 thread), contained in every figure.\n",
+               note->null_overhead_ns);
+    else
+        printf("Harness: its own cost was not measured: %s\n", note->why);
+    if (output->present_count < plan->sample_count)
+        printf("Incomplete: %" PRIu32 " of %" PRIu32 " samples.\n", output->present_count, plan->sample_count);
+}
+
+int summary_exit_code(const struct plan *plan, const struct output *output) {
+    int code = EXIT_CODE_OK;
+    for (uint32_t sample = 0; sample < plan->sample_count; sample++) {
+        const char *status = output->summaries[sample].status;
+        if (!output->is_present[sample] || strcmp(status, "ok") == 0)
+            continue;
+        if (strcmp(status, "unavailable") != 0)
+            return EXIT_CODE_FAILED;
+        code = EXIT_CODE_UNAVAILABLE;
+    }
+    return code;
+}
