@@ -182,13 +182,13 @@ OBJECT_INLINE struct core_budget core_budget_of(const struct workload_run *run) 
     return (struct core_budget){timed ? UINT64_MAX : run->params.ops, timed, 0};
 }
 
-// Ops to do before asking again; 0: finished. Looks at the clock every fourth time.
+// Ops to do before asking again; 0: finished. Looks at the clock every fourth time, and not before the first ops.
 OBJECT_INLINE uint64_t core_budget_take(struct core_budget *budget, struct workload_run *run) {
     if (core_stopped(run)) {
         return 0;
     }
     if (budget->timed) {
-        if ((budget->turns++ & 3) == 0 && run->host->now_ns() >= run->deadline_ns) {
+        if ((++budget->turns & 3) == 0 && run->host->now_ns() >= run->deadline_ns) {
             return 0;
         }
         return CORE_CHUNK;

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every workload, run in this process: the same events for every allocator, exact remote shares, nothing leaked, damage
+// noticed, and no deadlock when memory runs out. Layer: tests.
+#include "driver.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define UNSET64 UINT64_MAX
+
+#if defined(__SANITIZE_THREAD__)
+#define WITH_TSAN 1
+#else
+#define WITH_TSAN 0
+#endif
+
+// For null, whose blocks all share their memory: several threads must not touch it, that would be a race.
+static struct workload_params untouched(struct workload_params params) {
+    params.touch = params.threads > 1 ? TOUCH_NONE : TOUCH_ENDS;
+    return params;
+}
+
+// Parameters small enough for a test, for any workload.
+static struct workload_params small(const struct workload *workload, uint32_t threads, uint64_t seed) {
+    struct workload_params params = driver_unset(threads);
+    params.seed = seed;
+    if (workload->defaults.ops != UNSET64) {
+        params.ops = 20001;
+    }
+    if (workload->used_params & WORKLOAD_USES_WORKING_SET) {
+        params.working_set = workload->defaults.ops != UNSET64 ? 100 : 1000;
+    }
+    if (workload->used_params & WORKLOAD_USES_ROUNDS) {
+        params.rounds = 8;
+    }
+    if (workload->defaults.max_bytes > 65536) {
+        params.min_bytes = 16;
+        params.max_bytes = 65536;
+    }
+    return params;
+}
+
+static uint32_t even(const struct workload *workload, uint32_t threads) {
+    return threads < workload->min_threads ? workload->min_threads : threads + (workload->even_threads & threads & 1);
+}
+
+static void same_events_for_all_allocators(void **state) {
+    (void)state;
+    const struct allocator system = driver_system();
+    const struct allocator null = driver_null();
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        for (uint32_t threads = 1; threads <= 4; threads++) {
+            const uint32_t n = even(w, threads);
+            const struct driver_outcome a = driver_run(w->name, small(w, n, 1), &system);
+            const struct driver_outcome b = driver_run(w->name, untouched(small(w, n, 1)), &null);
+            const struct driver_outcome c = driver_run(w->name, small(w, n, 1), &system);
+            const struct driver_outcome d = driver_run(w->name, untouched(small(w, n, 2)), &null);
+            assert_true(a.hash == b.hash && a.hash == c.hash);
+            assert_true(a.allocs == b.allocs && a.live_work == b.live_work);
+            assert_true(a.frees_local == b.frees_local && a.frees_remote == b.frees_remote);
+            assert_int_equal(a.corruptions + b.corruptions + c.corruptions, 0);
+            assert_int_equal(a.failures + b.failures, 0);
+            assert_int_equal(a.live_end, 0);
+            assert_int_equal(b.live_end, 0);
+            if (w->defaults.min_bytes != w->defaults.max_bytes && strcmp(w->name, "phase") != 0) {
+                assert_true(a.hash != d.hash); // with a fixed size and no slots there is nothing to seed
+            }
+        }
+    }
+}
+
+static void every_block_is_freed_once(void **state) {
+    (void)state;
+    const struct allocator counting = driver_counting();
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
+            struct workload_params params = small(w, even(w, 3), 5);
+            params.touch = touch;
+            driver_balance_reset();
+            const struct driver_outcome outcome = driver_run(w->name, params, &counting);
+            assert_int_equal(driver_balance(), 0);
+            assert_int_equal(outcome.corruptions, 0);
+        }
+    }
+}
+
+static void remote_share_is_exact(void **state) {
+    (void)state;
+    static const uint32_t shares[] = {0, 10000, 100000, 500000, 900000, 1000000};
+    static const uint32_t thread_counts[] = {2, 3, 4, 8};
+    const uint64_t ops = 9973;
+    const struct allocator null = driver_null();
+    for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
+        for (size_t t = 0; t < 4; t++) {
+            const uint32_t threads = thread_counts[t];
+            if (topology == TOPOLOGY_PAIRS && threads % 2 != 0) {
+                continue;
+            }
+            const uint32_t producers = topology == TOPOLOGY_FAN_IN    ? threads - 1
+                                       : topology == TOPOLOGY_FAN_OUT ? 1
+                                                                      : threads;
+            for (size_t s = 0; s < sizeof(shares) / sizeof(shares[0]); s++) {
+                struct workload_params params = driver_unset(threads);
+                params.topology = topology;
+                params.remote_ppm = shares[s];
+                params.ops = ops;
+                params.working_set = 50;
+                const struct driver_outcome outcome = driver_run("remote", untouched(params), &null);
+                const uint64_t wanted = (ops * shares[s] + 500000) / 1000000;
+                assert_true(outcome.frees_remote == producers * wanted);
+                assert_true(outcome.frees_local == producers * (ops - wanted));
+                assert_true(outcome.allocs == producers * ops);
+            }
+        }
+    }
+}
+
+static void promised_remote_frees_are_made(void **state) {
+    (void)state;
+    const struct allocator system = driver_system();
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        for (uint32_t threads = 2; threads <= 8 && w->remote_frees != NULL; threads += 2) {
+            char why[512] = "";
+            struct workload_params params = small(w, threads, 9);
+            assert_true(workload_params_complete(w, &params, why, sizeof(why)));
+            const struct driver_outcome outcome = driver_run(w->name, params, &system);
+            assert_true(outcome.frees_remote == w->remote_frees(&params));
+        }
+    }
+}
+
+static void ops_are_met(void **state) {
+    (void)state;
+    const struct allocator null = driver_null();
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        if (w->used_params & WORKLOAD_USES_DURATION && w->min_threads == 1) {
+            const struct driver_outcome outcome = driver_run(w->name, untouched(small(w, 1, 3)), &null);
+            assert_true(outcome.allocs == 20001);
+            assert_true(outcome.frees_local + outcome.frees_remote == 20001);
+        }
+    }
+    const struct driver_outcome larson = driver_run("larson", untouched(small(workload_find("larson"), 2, 3)), &null);
+    assert_true(larson.allocs == 2 * 20001);
+    assert_true(larson.frees_remote > 0); // of dead generations
+}
+
+static void clock_ends_a_run(void **state) {
+    (void)state;
+    const struct allocator system = driver_system();
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        if (w->used_params & WORKLOAD_USES_DURATION) {
+            struct workload_params params = small(w, even(w, 2), 3);
+            params.ops = UNSET64;
+            params.duration_ns = 5000000;
+            const struct driver_outcome outcome = driver_run(w->name, params, &system);
+            assert_true(outcome.allocs > 0);
+            assert_int_equal(outcome.corruptions, 0);
+            assert_int_equal(outcome.live_end, 0);
+        }
+    }
+}
+
+// Broken on purpose. Every 97th allocation gets the block of the one before; nothing is ever reused.
+
+static _Thread_local void *last_block;
+static _Thread_local size_t last_bytes;
+static _Thread_local unsigned calls;
+
+static void *overlapping_alloc(size_t bytes) {
+    static _Atomic size_t used;
+    static _Alignas(4096) unsigned char arena[400u << 20];
+    if (++calls % 97 == 0 && last_bytes >= bytes) {
+        return last_block;
+    }
+    const size_t rounded = (bytes + 15) & ~(size_t)15;
+    const size_t at = atomic_fetch_add_explicit(&used, rounded, memory_order_relaxed);
+    if (at + rounded > sizeof(arena)) {
+        return NULL;
+    }
+    last_block = &arena[at];
+    last_bytes = bytes;
+    return last_block;
+}
+
+static void keep(void *block) {
+    (void)block;
+}
+
+static void overlap_is_noticed(void **state) {
+    (void)state;
+    if (WITH_TSAN) {
+        skip(); // overlapping blocks are a race, which is the point
+    }
+    struct allocator broken = driver_system();
+    broken.alloc = overlapping_alloc;
+    broken.free = keep;
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        if (strcmp(w->name, "pingpong") == 0) {
+            continue; // one object at a time cannot overlap another
+        }
+        struct workload_params params = small(w, even(w, 2), 4);
+        params.min_bytes = 16;
+        params.max_bytes = 64;
+        if (strcmp(w->name, "mixed") == 0) { // its other calls would go to libc, which must not see this arena
+            params.realloc_ppm = 0;
+            params.aligned_ppm = 0;
+            params.calloc_ppm = 0;
+        }
+        if (params.ops != UNSET64) {
+            params.ops = 5000;
+        }
+        const struct driver_outcome outcome = driver_run(w->name, params, &broken);
+        if (outcome.corruptions == 0) {
+            fail_msg("workload '%s' has not noticed overlapping blocks", w->name);
+        }
+    }
+}
+
+static void *forgetful_realloc(void *block, size_t bytes) {
+    free(block);
+    unsigned char *moved = malloc(bytes);
+    memset(moved, 0xee, bytes);
+    return moved;
+}
+
+static void *dirty_calloc(size_t count, size_t bytes) {
+    unsigned char *block = malloc(count * bytes);
+    memset(block, 1, count * bytes);
+    return block;
+}
+
+static void *unaligned_alloc(size_t alignment, size_t bytes) {
+    (void)alignment;
+    return malloc(bytes);
+}
+
+static void mixed_checks_each_call_it_makes(void **state) {
+    (void)state;
+    const struct workload *mixed = workload_find("mixed");
+    for (int broken = 0; broken < 3; broken++) {
+        struct allocator table = driver_system();
+        struct workload_params params = small(mixed, 1, 8);
+        params.max_bytes = 4096;
+        table.realloc = broken == 0 ? forgetful_realloc : table.realloc;
+        table.calloc = broken == 1 ? dirty_calloc : table.calloc;
+        table.alloc_aligned = broken == 2 ? unaligned_alloc : table.alloc_aligned;
+        for (uint32_t touch = TOUCH_ENDS; touch <= TOUCH_ALL; touch++) {
+            params.touch = touch;
+            assert_true(driver_run("mixed", params, &table).corruptions > 100);
+        }
+    }
+}
+
+// Memory that runs out: after so many allocations there is no more.
+
+static _Atomic int64_t allowance;
+
+static int may_allocate(void) {
+    return atomic_fetch_sub_explicit(&allowance, 1, memory_order_relaxed) > 0;
+}
+
+static void *scarce_alloc(size_t bytes) {
+    return may_allocate() ? malloc(bytes) : NULL;
+}
+
+static void *scarce_aligned(size_t alignment, size_t bytes) {
+    return may_allocate() ? aligned_alloc(alignment, (bytes + alignment - 1) & ~(alignment - 1)) : NULL;
+}
+
+static void *scarce_calloc(size_t count, size_t bytes) {
+    return may_allocate() ? calloc(count, bytes) : NULL;
+}
+
+static void *scarce_realloc(void *block, size_t bytes) {
+    return may_allocate() ? realloc(block, bytes) : NULL;
+}
+
+static void running_out_ends_the_run(void **state) {
+    (void)state;
+    static const int64_t allowances[] = {0, 1, 150, 1500, 4000};
+    struct allocator scarce = driver_system();
+    scarce.alloc = scarce_alloc;
+    scarce.alloc_aligned = scarce_aligned;
+    scarce.calloc = scarce_calloc;
+    scarce.realloc = scarce_realloc;
+    for (size_t i = 0; workloads[i] != NULL; i++) {
+        const struct workload *w = workloads[i];
+        for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
+            const int has_topology = (w->used_params & WORKLOAD_USES_TOPOLOGY) != 0;
+            if (!has_topology && topology > 0) {
+                break;
+            }
+            for (size_t a = 0; a < sizeof(allowances) / sizeof(allowances[0]); a++) {
+                struct workload_params params = small(w, 4, 6);
+                params.topology = has_topology ? topology : UINT32_MAX;
+                atomic_store_explicit(&allowance, allowances[a], memory_order_relaxed);
+                const struct driver_outcome outcome = driver_run(w->name, params, &scarce);
+                assert_true(outcome.failures > 0);
+                assert_int_equal(outcome.corruptions, 0);
+                assert_int_equal(outcome.live_end, 0);
+            }
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_events_for_all_allocators),
+        cmocka_unit_test(every_block_is_freed_once),
+        cmocka_unit_test(remote_share_is_exact),
+        cmocka_unit_test(promised_remote_frees_are_made),
+        cmocka_unit_test(ops_are_met),
+        cmocka_unit_test(clock_ends_a_run),
+        cmocka_unit_test(overlap_is_noticed),
+        cmocka_unit_test(mixed_checks_each_call_it_makes),
+        cmocka_unit_test(running_out_ends_the_run),
+    };
+    return cmocka_run_group_tests_name("workloads", tests, NULL, NULL);
+}
