@@ -44,6 +44,8 @@ enum hz5_kind {
 
 #define HZ5_RUN_PAGES_MAX 64u // page groups a run has at most, one bit each
 #define HZ5_QUARANTINE_ENTRIES 8192u
+#define HZ5_LARGE_CACHE_UNITS 32u // 2 MiB: above, page work outweighs a lock
+#define HZ5_LARGE_CACHE_DEPTH 8u
 
 // One a unit, 128 bytes. All units of a small run carry the same first line; only the first unit's second line is used.
 // Reserved and type-stable: never unmapped, never user memory.
@@ -84,6 +86,13 @@ struct hz5_entry {
     _Atomic uint8_t *state;
 };
 
+// Large runs a thread has freed and may use again without the arena's lock; their state is CACHED.
+struct hz5_large_cache {
+    uint64_t bytes;
+    uint8_t count[HZ5_LARGE_CACHE_UNITS + 1]; // by units of the run
+    struct hz5_desc *runs[HZ5_LARGE_CACHE_UNITS + 1][HZ5_LARGE_CACHE_DEPTH];
+};
+
 enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, HZ5_HEAP_ORPHAN };
 
 // What a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
@@ -99,6 +108,7 @@ struct hz5_heap {
     _Atomic uint64_t remote_issued; // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_collected;
     struct hz5_quarantine *quarantine; // of a profile that has one
+    struct hz5_large_cache large;
     // any
     _Alignas(128) _Atomic uint32_t pending; // queue of runs with pending bits, unit index + 1
     _Atomic uint32_t status;                // enum hz5_heap_status
@@ -194,6 +204,7 @@ uint32_t hz5_dead_heap_count(void);
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
 void hz5_large_release(struct hz5_desc *desc);
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes);
+void hz5_large_flush(struct hz5_heap *heap);
 
 // hz5_reject.c: what happens to a pointer that is not a live block's start
 enum hz5_operation { HZ5_OP_FREE, HZ5_OP_REALLOC, HZ5_OP_USABLE_SIZE };
@@ -218,6 +229,7 @@ struct hz5_profile {
     uint32_t keep_bytes;       // pages of empty runs a heap keeps for their classes
     uint32_t keep_percent;     // and this share of the bytes in use
     uint32_t quarantine_bytes; // freed memory held back from reuse, a thread; 0: none
+    uint32_t large_cache_bytes; // large runs a thread keeps
     uint32_t guard_large;      // 1: an inaccessible unit behind every large run
     enum hz5_policy policy;
     struct arena_limits limits;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner; the thread
-// that wins the state byte gives the run back to the arena, which keeps recent ones resident (arena_limits).
+// that wins the state byte keeps the run for itself or gives it back to the arena, which keeps recent ones resident too.
 #include "hz5.h"
 
 #include "../common/os_mem.h"
@@ -22,11 +22,47 @@ static void set_guard(const struct hz5_desc *desc, enum os_mem_access access) {
                        ARENA_UNIT_BYTES, access);
 }
 
+static void *take_cached(size_t units) {
+    struct hz5_heap *heap = hz5_thread.heap;
+    if (heap == NULL || units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == 0)
+        return NULL;
+    struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
+    heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
+    atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
+    return (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+}
+
+static int put_cached(struct hz5_desc *desc) {
+    struct hz5_heap *heap = hz5_thread.heap;
+    uint32_t units = desc->units;
+    uint64_t bytes = (uint64_t)units << ARENA_UNIT_SHIFT;
+    if (heap == NULL || units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == HZ5_LARGE_CACHE_DEPTH ||
+        heap->large.bytes + bytes > hz5_profile.large_cache_bytes)
+        return 0;
+    heap->large.runs[units][heap->large.count[units]++] = desc;
+    heap->large.bytes += bytes;
+    return 1;
+}
+
+static void give_back(struct hz5_desc *desc) {
+    void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+    uint32_t units = desc->units;
+    set_guard(desc, OS_MEM_READ_WRITE);
+    atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
+    set_ident(desc, HZ5_OWNER_NONE);
+    arena_give(base, units, 0);
+}
+
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
-    if (bytes > PTRDIFF_MAX - ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
+    if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
+    void *cached = align_units == 1 ? take_cached(units) : NULL;
+    if (cached != NULL) {
+        *is_zero = 0;
+        return cached;
+    }
     char *base = arena_take(units, align_units, is_zero);
     if (base == NULL)
         return NULL;
@@ -45,13 +81,19 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     return base;
 }
 
+// The caller has won the block: its state is CACHED.
 void hz5_large_release(struct hz5_desc *desc) {
-    void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
-    uint32_t units = desc->units;
-    set_guard(desc, OS_MEM_READ_WRITE);
-    atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
-    set_ident(desc, HZ5_OWNER_NONE);
-    arena_give(base, units, 0);
+    if (!put_cached(desc))
+        give_back(desc);
+}
+
+void hz5_large_flush(struct hz5_heap *heap) {
+    for (unsigned units = 1; units <= HZ5_LARGE_CACHE_UNITS && heap->large.bytes > 0; units++) {
+        while (heap->large.count[units] > 0) {
+            heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
+            give_back(heap->large.runs[units][--heap->large.count[units]]);
+        }
+    }
 }
 
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {

@@ -127,12 +127,27 @@ static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8
     uint8_t expected = HZ5_LIVE;
     // ORDER: acq_rel: the winner's earlier uses of the block happen before its memory is given away, and no second free
     // can win (partner: every other free of the block, here).
-    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_FREE, memory_order_acq_rel,
+    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acq_rel,
                                                  memory_order_relaxed)) {
         free_refused(block);
         return;
     }
     hz5_large_release(desc);
+}
+
+// The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
+HZ_INLINE void remote_freed(struct hz5_desc *run, unsigned region) {
+    struct hz5_heap *mine = hz5_thread.heap;
+    if (HZ_LIKELY(mine != NULL)) {
+        uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
+        atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_relaxed);
+    }
+    uint64_t bit = (uint64_t)1 << region;
+    // ORDER: seq_cst: see above. A set bit means that a collection which will see our state is still to come.
+    if (HZ_UNLIKELY((atomic_load_explicit(&run->pending, memory_order_seq_cst) & bit) == 0))
+        hz5_publish(run, bit);
 }
 
 // Any block whose run this thread does not own.
@@ -173,17 +188,7 @@ static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
         hz5_reject(block, HZ5_OP_FREE, ALLOCATOR_REJECT_STALE_RUN);
         return;
     }
-    struct hz5_heap *mine = hz5_thread.heap;
-    if (HZ_LIKELY(mine != NULL)) {
-        uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
-        atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_relaxed);
-    } else {
-        atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_relaxed);
-    }
-    uint64_t bit = (uint64_t)1 << region;
-    // ORDER: seq_cst: see above. A set bit means that a collection which will see our state is still to come.
-    if (HZ_UNLIKELY((atomic_load_explicit(&run->pending, memory_order_seq_cst) & bit) == 0))
-        hz5_publish(run, bit);
+    remote_freed(run, region);
 }
 
 HZ_INLINE void free_block(void *block) {
@@ -294,6 +299,47 @@ static int resize_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *sta
     return done;
 }
 
+static int is_own(const struct hz5_desc *desc) {
+    return hz5_owner_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) == hz5_thread.owner;
+}
+
+// Takes a live block out of LIVE before its contents are copied: nobody can free it, and so get it handed out again,
+// while they are read. 1 on success.
+static int take_for_move(struct hz5_desc *desc, _Atomic uint8_t *state) {
+    uint8_t expected = HZ5_LIVE;
+    if (!is_own(desc))
+        // ORDER: acquire: the copy comes after; partner: the release part of every exchange that gives the block away.
+        return atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acquire,
+                                                       memory_order_relaxed);
+    if (atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)
+        return 0;
+    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    return 1;
+}
+
+// Frees a block that take_for_move() has taken.
+static void free_taken(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
+    if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
+        hz5_large_release(desc);
+    } else if (is_own(desc)) {
+        size_t size_class = atomic_load_explicit(&desc->size_class, memory_order_relaxed);
+        struct hz5_entry *top = hz5_thread.top[size_class] + 1;
+        if (top > hz5_thread.limit[size_class]) {
+            free_spill(block, state, size_class);
+            return;
+        }
+        top->block = block;
+        top->state = state;
+        hz5_thread.top[size_class] = top;
+    } else {
+        // ORDER: seq_cst: as the exchange in free_remote().
+        atomic_store_explicit(state, HZ5_REMOTE, memory_order_seq_cst);
+        struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
+        unsigned index = (unsigned)(state - hz5_states_of(run));
+        remote_freed(run, index >> atomic_load_explicit(&run->region_shift, memory_order_relaxed));
+    }
+}
+
 void *core_realloc(void *block, size_t bytes, int *refused) {
     _Atomic uint8_t *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
@@ -314,7 +360,13 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
     void *moved = alloc(bytes);
     if (moved == NULL)
         return NULL;
+    if (!take_for_move(desc, state)) {
+        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        *refused = 1;
+        free_block(moved);
+        return NULL;
+    }
     memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
-    free_block(block); // refuses, and counts, a block that somebody freed meanwhile
+    free_taken(block, desc, state);
     return moved;
 }

@@ -44,7 +44,8 @@ void core_stats(struct allocator_stats *out) {
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
         if (is_large(run)) {
             out->committed_bytes += run->large_bytes;
-            out->live_bytes += run->large_bytes;
+            if (atomic_load_explicit(&run->large_state, memory_order_relaxed) == HZ5_LIVE)
+                out->live_bytes += run->large_bytes;
         } else {
             out->committed_bytes += (uint64_t)__builtin_popcountll(run->dirty_pages) << run->page_shift;
             out->live_bytes += (uint64_t)count_state(run, HZ5_LIVE) *
@@ -107,6 +108,7 @@ void core_purge(void) {
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
         hz5_quarantine_flush(heap);
+        hz5_large_flush(heap);
         hz5_collect_pending(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
