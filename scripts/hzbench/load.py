@@ -280,8 +280,10 @@ def _provenance(path, run_id):
     return record
 
 
-# What tells two machines apart. Load, frequency and free memory change from run to run and are left out.
-_HOST_KEYS = ("cpu_model", "packages", "cores", "pus", "numa_nodes", "kernel", "libc", "virtualisation")
+# What tells two machines, or two systems on one machine, apart. Load, frequency and free memory change from run to run
+# and are left out.
+_HOST_KEYS = ("host_id", "cpu_model", "packages", "cores", "machine_pus", "pus", "numa_nodes", "kernel", "libc",
+              "virtualisation")  # fmt: skip
 
 
 def _host(record):
@@ -291,11 +293,6 @@ def _host(record):
     pus = machine.get("pus")
     pus = pus if isinstance(pus, int) and 0 < pus < 2**20 else 0
     return json.dumps({k: machine.get(k) for k in _HOST_KEYS}, sort_keys=True), pus
-
-
-def _one_line_host(host):
-    values = json.loads(host)
-    return printable(", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "")), 120)
 
 
 def _number_copies(data):
@@ -349,9 +346,11 @@ def same_host(first, second):
             " machine; give it alone"
         )
     if first.host != second.host:
+        one, other = json.loads(first.host), json.loads(second.host)
+        differ = [f"{k} {other[k]}, not {one[k]}" for k in _HOST_KEYS if one[k] != other[k]]
         raise InputError(
-            f"{second.path}: another machine ({_one_line_host(second.host)}) than {first.path}"
-            f" ({_one_line_host(first.host)}); numbers of two machines are not put in one table"
+            f"{second.path}: another machine or system than {first.path} ({printable('; '.join(differ), 160)});"
+            " numbers of two machines are not put in one table"
         )
 
 

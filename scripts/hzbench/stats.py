@@ -196,20 +196,20 @@ def _comparison(count, shift, interval, p, paired):
     )
 
 
-def compare_paired(new, base, seed=SEED):
+def compare_paired(new, base, seed=SEED, resamples=RESAMPLES):
     """Comparison of positive samples paired by position; None without a pair."""
     d = np.log(np.asarray(new, float)) - np.log(np.asarray(base, float))
     if len(d) == 0:
         return None
-    return _comparison(len(d), hodges_lehmann(d), bootstrap_interval(d, seed=seed), signed_rank_p(d), True)
+    return _comparison(len(d), hodges_lehmann(d), bootstrap_interval(d, LEVEL, seed, resamples), signed_rank_p(d), True)
 
 
-def compare_unpaired(new, base, seed=SEED):
+def compare_unpaired(new, base, seed=SEED, resamples=RESAMPLES):
     """Comparison of two independent sets of positive samples; None when either is empty."""
     x, y = np.log(np.asarray(new, float)), np.log(np.asarray(base, float))
     if min(len(x), len(y)) == 0:
         return None
-    interval = bootstrap_shift_interval(x, y, seed=seed)
+    interval = bootstrap_shift_interval(x, y, LEVEL, seed, resamples)
     return _comparison(min(len(x), len(y)), hodges_lehmann_shift(x, y), interval, rank_sum_p(x, y), False)
 
 

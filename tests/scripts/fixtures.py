@@ -139,7 +139,15 @@ def provenance(plan):
     return {
         "schema": 1,
         "run_id": f"{plan.run:016x}",
-        "machine": {"cpu_model": plan.cpu, "packages": 1, "cores": plan.pus, "pus": plan.pus, "kernel": "6.1.0"},
+        "machine": {
+            "host_id": f"host of {plan.cpu}",
+            "cpu_model": plan.cpu,
+            "packages": 1,
+            "cores": plan.pus,
+            "pus": plan.pus,
+            "machine_pus": plan.pus,
+            "kernel": "6.1.0",
+        },
     }
 
 

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures: all there, not blank, well formed, the same twice, platforms apart, failures visible."""
+
+import xml.etree.ElementTree as xml
+
+import fixtures
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from hzbench import figures, load
+
+KINDS = ("throughput", "peak-rss", "rss-over-time", "throughput-against-rss")
+PLAN = fixtures.Plan(threads=(1, 2, 4))
+
+
+def luminance(colour):
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("figures")
+    file = fixtures.write_run(directory / "a.csv", PLAN)
+    return file, figures.write_all(load.load([file]), directory / "out")
+
+
+def test_all_four_in_both_formats(drawn):
+    assert [p.name for p in drawn[1]] == [f"{k}-linux.{e}" for k in KINDS for e in ("svg", "png")]
+    assert all(p.stat().st_size > 5000 for p in drawn[1])
+
+
+def test_not_blank_and_in_the_allocators_colours(drawn):
+    for path in drawn[1]:
+        if path.suffix != ".png":
+            continue
+        pixels = matplotlib.image.imread(path)[..., :3]
+        assert pixels.var() > 0.005, path.name
+        assert pixels.shape[1] >= 1500  # wide enough for print
+        for name in ("hz5", "mimalloc", "jemalloc", "tcmalloc", "system"):
+            wanted = np.array(matplotlib.colors.to_rgb(figures.STYLE[name][0]))
+            assert (np.abs(pixels - wanted).max(axis=2) < 0.02).sum() > 50, (path.name, name)
+
+
+def test_svg_is_well_formed_and_has_no_date(drawn):
+    for path in drawn[1]:
+        if path.suffix == ".svg":
+            root = xml.parse(path).getroot()
+            assert root.tag.endswith("svg") and len(list(root.iter())) > 100
+            text = path.read_text()
+            assert "dc:date" not in text and str(path.parent) not in text
+
+
+def test_the_same_input_gives_the_same_bytes(drawn, script, tmp_path):
+    done = script("figures", drawn[0], f"--out={tmp_path / 'again'}", env={"PYTHONHASHSEED": "5"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [str(tmp_path / "again" / p.name) for p in drawn[1]]
+    for path in drawn[1]:
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_platforms_never_share_a_figure(tmp_path):
+    a = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",)))
+    b = fixtures.write_run(tmp_path / "b.csv", fixtures.Plan(workloads=("local",), run=2, platform="wine"))
+    names = {p.name for p in figures.write_all(load.load([a, b]), tmp_path / "out")}
+    assert names == {f"{k}-{p}.{e}" for k in KINDS for p in ("linux", "wine") for e in ("svg", "png")}
+
+
+def test_without_a_series_the_other_three_are_drawn(tmp_path):
+    file = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",)), with_series=False)
+    names = {p.name for p in figures.write_all(load.load([file]), tmp_path / "out")}
+    assert names == {f"{k}-linux.{e}" for k in KINDS if k != "rss-over-time" for e in ("svg", "png")}
+
+
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
+
+
+def test_failures_and_oversubscription_are_written_into_the_figure(tmp_path):
+    def edit(rows):
+        for row in rows:
+            if row["allocator"] == "jemalloc" and row["threads"] == 2 and row["round"] == 1:
+                row.update(status="crashed", throughput_ops_s="")
+
+    file = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1, 2, 4)), edit)
+    results = load.load([file])
+    with matplotlib.rc_context(figures.RC):
+        data = figures.Data(results, "linux")
+        throughput, peak = figures.throughput(data), figures.peak_rss(data)
+        series, tradeoff = figures.rss_over_time(data, figures._all_series(results)), figures.tradeoff(data)
+    assert "jemalloc: crashed (T=2)" in texts(throughput)
+    assert any("more threads than the 2 CPUs" in t for t in texts(throughput))
+    assert "crashed" in texts(peak) and "local, 4 threads *" in texts(peak)
+    assert "jemalloc: crashed (T=2)" in texts(series) and "jemalloc: crashed (T=2)" in texts(tradeoff)
+    # the failed count is a gap in the line, not a bridge from 1 to 4 threads
+    colour = figures.STYLE["jemalloc"][0]
+    lines = [a for a in throughput.axes[0].get_lines() if a.get_color() == colour and len(a.get_xdata()) == 3]
+    assert [np.isnan(line.get_ydata()).tolist() for line in lines] == [[False, True, False]]
+    matplotlib.pyplot.close("all")
+
+
+def test_only_null_has_nothing_to_draw(script, tmp_path):
+    file = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(allocators=("null",)))
+    done = script("figures", file, f"--out={tmp_path / 'out'}")
+    assert done.returncode == 2 and "nothing to draw" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written(script, tmp_path):
+    file = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",)))
+    done = script("figures", file, f"--out={file}")
+    assert done.returncode == 2 and "cannot make the directory" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_styles_are_fixed_distinct_and_readable():
+    names = [*figures.STYLE, "hz5{profile=rss}", "./libfoo.so", "bar"]
+    styles = figures.Styles(names)
+    assert styles["hz5"][0] == figures.STYLE["hz5"][0] == styles["hz5{profile=rss}"][0]
+    assert styles["hz5"][1] != styles["hz5{profile=rss}"][1]
+    colours = {styles[n][0] for n in names}
+    assert len(colours) == len(names) - 1
+    assert len({figures.Styles(list(reversed(names)))["hz4"], styles["hz4"]}) == 1
+    for colour in colours:
+        assert 1.05 / (luminance(figures.ink(colour)) + 0.05) >= 3.9  # contrast of words on white
+
+
+def test_labels_are_spread_and_keep_their_order():
+    placed = figures._spread([0.1, 0.11, 0.12, 0.9, 0.9], 0.1)
+    assert placed == sorted(placed)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(placed, placed[1:]))
+    assert np.mean(placed[:3]) == pytest.approx(0.11)
+    assert figures._spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+
+
+def test_the_front_is_what_nobody_beats_in_both():
+    points = [(1, 5, "a", ""), (2, 4, "b", ""), (3, 9, "c", ""), (1, 6, "d", ""), (9, 9, "e", "")]
+    assert figures._front(points) == [(1, 6), (3, 9)]
+
+
+def test_many_thread_counts_keep_the_ends_and_the_machine():
+    assert figures._some_threads([1, 2, 4], 2) == [1, 2, 4]
+    chosen = figures._some_threads([1, 2, 4, 8, 16, 32, 64], 16)
+    assert len(chosen) == 4 and {1, 16, 64} <= set(chosen)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real runner's files through the scripts: what C writes is what Python reads."""
+
+import csv
+import io
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hzbench import load, model
+
+BUILD = os.environ.get("HZBENCH_BUILD")
+pytestmark = pytest.mark.skipif(not BUILD, reason="HZBENCH_BUILD names no build directory (meson sets it)")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """One short run: two allocators that are always there, an A/A pair, the harness alone; RSS series included."""
+    file = tmp_path_factory.mktemp("real") / "run.csv"
+    done = subprocess.run(
+        [Path(BUILD) / "runner", "--alloc=hz5,system,system,null", "--workload=local,remote", "--threads=2", "--runs=6",
+         "--ops=20k", "--settle=100ms", "--rss-interval=1ms", f"--output={file}"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return file
+
+
+def test_the_loader_takes_all_of_it(real):
+    results = load.load([real])
+    assert results.allocators == ["hz5", "system", "system#2", "null"]
+    assert len(results.data) == 2 * 4 * 6 and (results.data["status"] == "ok").all()
+    run = results.runs[0]
+    assert run.pus > 0 and run.host and run.provenance["run_id"] == run.run_id
+    series = load.load_series(run)
+    assert set(series["sample"]) == set(results.data["sample"])
+    assert {"measured", "tear-down"} <= set(series["phase"])
+
+
+def test_what_was_asked_for_was_done(real):
+    data = load.load([real]).data
+    remote = data[data["workload"] == "remote"]
+    assert (remote["remote_share"] - remote["remote_ppm"] / 1e6).abs().max() < 1e-3
+    assert (data["ops"] == data["threads"] * data["ops_per_thread"]).all()
+    rate = data["ops"] / data["elapsed_ns"] * 1e9
+    assert ((data["throughput_ops_s"] - rate).abs() <= 1e-3 * rate).all()
+
+
+def test_all_tables_and_figures(real, script, tmp_path):
+    text = script("tables", real)
+    assert text.returncode == 0 and "local, 2 threads" in text.stdout and "system#2" in text.stdout, text.stderr
+    assert "The harness alone (null)" in text.stdout
+    rows = list(csv.DictReader(io.StringIO(script("tables", real, "--format=csv").stdout)))
+    assert len(rows) == 6 and all(float(r["rss_peak"]) > 0 and float(r["rss_after"]) > 0 for r in rows)
+    done = script("figures", real, f"--out={tmp_path}")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 8, done.stderr
+
+
+def test_report_of_a_real_run_has_a_ratio_for_each_allocator(real):
+    report = model.build(load.load([real]))
+    for section in report.sections:
+        assert section.harness_ns > 0
+        for row in section.rows:
+            assert not row.failure and (row.speed is not None) == (row.name != "system")

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""setup, python, test and quickstart as far as they can be tried without installing: stand-ins on PATH record calls."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+from conftest import ROOT, SCRIPTS
+from hzbench import testlog
+
+PACKAGES = [
+    line.split(None, 2) for line in (SCRIPTS / "packages.txt").read_text().splitlines() if not line.startswith("#")
+]
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A PATH whose dpkg-query knows the packages in `installed`, whose apt-get and sudo write down what they are asked."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    log = tmp_path / "log"
+
+    def put(name, body):
+        file = bin_ / name
+        file.write_text("#!/bin/sh\n" + body)
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    put("dpkg-query", 'for p; do :; done\ngrep -qx "$p" "$INSTALLED" && echo installed || exit 1\n')
+    put("apt-get", f'echo "apt-get $*" >> {log}\ncase "$*" in *"$APT_FAILS"*) exit 100;; esac\n')
+    put("id", 'echo "$FAKE_UID"\n')
+    put("sudo", f'echo "sudo $*" >> {log}\n[ "$SUDO" = works ] || exit 1\n[ "$1" = -n ] && shift\nexec "$@"\n')
+
+    def run(*arguments, installed=(), uid=0, sudo="works", apt_fails="nothing", hide=()):
+        for name in hide:
+            (bin_ / name).unlink()
+        listing = tmp_path / "installed"
+        listing.write_text("".join(f"{p}\n" for p in installed))
+        log.write_text("")
+        path = f"{bin_}:{tmp_path / 'core'}"
+        (tmp_path / "core").mkdir(exist_ok=True)
+        for tool in ("sh", "awk", "grep", "tr", "dirname", "cat", "env", "echo"):
+            link = tmp_path / "core" / tool
+            if not link.exists():
+                link.symlink_to(next(f"{d}/{tool}" for d in ("/usr/bin", "/bin") if os.path.exists(f"{d}/{tool}")))
+        env = {"PATH": path, "INSTALLED": str(listing), "FAKE_UID": str(uid), "SUDO": sudo, "APT_FAILS": apt_fails}
+        done = subprocess.run([SCRIPTS / "setup", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return done, log.read_text()
+
+    return run
+
+
+RUN = [p for s, p, _ in PACKAGES if s == "run"]
+ALL = [p for _, p, _ in PACKAGES]
+
+
+def test_nothing_missing_runs_no_apt(fake):
+    done, log = fake("test", installed=ALL, uid=1000, sudo="broken")
+    assert done.returncode == 0 and log == "" and "everything needed is installed" in done.stderr
+
+
+def test_only_the_missing_ones_are_installed(fake):
+    done, log = fake(installed=[p for p in RUN if p not in ("meson", "libmd-dev")])
+    assert done.returncode == 0
+    install = log.splitlines()[-1]
+    assert install.endswith("install --no-install-recommends meson libmd-dev")
+    assert log.splitlines()[0].endswith("update")
+
+
+def test_the_test_set_adds_to_the_run_set(fake):
+    _, log = fake("run")
+    assert log.splitlines()[-1].endswith(" ".join(RUN))
+    _, log = fake("test")
+    assert log.splitlines()[-1].endswith(" ".join(ALL))
+
+
+def test_sudo_is_used_only_when_needed(fake):
+    done, log = fake(uid=1000)
+    assert done.returncode == 0 and "sudo env DEBIAN_FRONTEND=noninteractive apt-get" in log
+    _, log = fake(uid=0)
+    assert "sudo" not in log
+
+
+def test_neither_root_nor_sudo_is_one_clear_line(fake):
+    done, log = fake(uid=1000, sudo="broken")
+    assert done.returncode == 3 and "apt-get" not in log
+    assert re.fullmatch(r"setup: needs root .* As root, run: apt-get install [^\n]*\n", done.stderr)
+    done, _ = fake(uid=1000, hide=["sudo"])
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+
+
+def test_a_failed_update_is_not_the_end_but_a_failed_install_is(fake):
+    done, _ = fake(apt_fails="update")
+    assert done.returncode == 0 and "apt-get update failed" in done.stderr
+    done, _ = fake(apt_fails="install")
+    assert done.returncode == 3 and "could not install" in done.stderr
+
+
+def test_no_apt_names_the_packages(fake):
+    done, _ = fake(hide=["apt-get"])
+    assert done.returncode == 3 and "no apt-get here" in done.stderr and "libhwloc-dev" in done.stderr
+
+
+def test_unknown_argument(fake):
+    done, _ = fake("everything")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_dry_run_and_list_install_nothing(fake):
+    done, log = fake("--dry-run", installed=RUN[1:])
+    assert done.stdout == f"apt-get install --no-install-recommends {RUN[0]}\n" and log == ""
+    done, log = fake("--list")
+    assert log == "" and all(p in done.stdout for p in ALL)
+
+
+def test_each_package_has_one_line_and_a_reason():
+    assert len(set(ALL)) == len(ALL)
+    assert all(s in ("run", "test") and len(reason) > 8 for s, _, reason in PACKAGES)
+
+
+def test_readme_lists_every_package_and_no_other():
+    text = (ROOT / "README.md").read_text().split("## Dependencies")[1].split("\n## ")[0]
+    listed = [cell for line in text.splitlines() if line.startswith("| `") for cell in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert sorted(listed) == sorted(ALL)
+
+
+def test_python_names_the_packages_when_none_fits(script, tmp_path):
+    text = (SCRIPTS / "python").read_text()
+    bare = tmp_path / "python"
+    bare.write_text(text.replace("/usr/bin/python3 python3", "/nonexistent/python3"))
+    bare.chmod(0o755)
+    done = subprocess.run([bare, "-c", "1"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "python3-pandas" in done.stderr
+
+
+def test_python_passes_arguments_and_status_on(script):
+    done = script("python", "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a b", "*")
+    assert done.returncode == 7 and done.stdout == "['a b', '*']\n"
+
+
+def test_python_passes_over_one_without_the_packages(script, tmp_path):
+    poor = tmp_path / "python3"
+    poor.write_text("#!/bin/sh\nexit 1\n")
+    poor.chmod(0o755)
+    done = script("python", "-c", "print(1)", env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HZBENCH_PYTHON": str(poor)})
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
+@pytest.mark.parametrize("name", ["tables", "figures", "compare", "gate"])
+def test_help(script, name):
+    done = script(name, "--help")
+    assert done.returncode == 0 and f"usage: scripts/{name}" in done.stdout
+
+
+def entry(name, result):
+    return json.dumps({"name": name, "result": result}) + "\n"
+
+
+def test_counts_of_the_test_log():
+    lines = [entry("a", "OK"), entry("b", "FAIL"), entry("c", "TIMEOUT"), entry("d", "SKIP"), entry("e", "EXPECTEDFAIL"),
+             entry("f", "UNEXPECTEDPASS"), entry("g", "ERROR"), entry("h", "INTERRUPT"), entry("i", "whatever")]  # fmt: skip
+    passed, failed, skipped, names = testlog.count(lines)
+    assert (passed, failed, skipped) == (2, 6, 1) and "c (timeout)" in names
+    assert testlog.verdict(2, 6, 1) == "2 passed, 6 failed, 1 skipped"
+    assert testlog.verdict(2, 0, 0) == "2 passed, 0 failed"
+
+
+@pytest.fixture
+def count(tmp_path, monkeypatch, capsys):
+    def run(lines, registered, status=0, scope="--all"):
+        log = tmp_path / "testlog.json"
+        if lines is not None:
+            log.write_text("".join(lines))
+        monkeypatch.setattr(testlog, "registered", lambda build: registered)
+        code = testlog.main([str(log), "build", scope, str(status)])
+        return code, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_last_line_and_exit_code(count):
+    assert count([entry("a", "OK")], 1) == (0, ["1 passed, 0 failed"])
+    code, out = count([entry("a", "OK"), entry("b", "FAIL")], 2, 1)
+    assert code == 1 and out[-1] == "1 passed, 1 failed"
+
+
+def test_a_log_that_cannot_be_believed_fails(count):
+    assert count(None, 1)[0] == 1
+    assert count(["{broken\n"], 1)[0] == 1
+    assert count([], 0)[0] == 1
+    code, out = count([entry("a", "OK")], 2)
+    assert code == 1 and out[-1] == "1 passed, 1 failed" and "only 1 of 2" in out[0]
+    assert count([entry("a", "OK")], 2, scope="--some")[0] == 0
+    assert count([entry("a", "OK")], 1, status=1)[0] == 1
+
+
+def test_scripts_are_executable_and_pass_the_shells_own_check():
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate")]
+    for file in [*shells, ROOT / ".ci" / "run"]:
+        assert os.access(file, os.X_OK), file
+        assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")
+        subprocess.run(["sh", "-n", file], check=True)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables from fixtures: exact text (golden files), and that nothing is dropped, flattered or left unescaped.
+
+A wanted change of the text: run with HZBENCH_REGENERATE=1, read the difference, commit it.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import fixtures
+import pytest
+from hzbench import load, model, stats, tables
+
+GOLDEN = Path(__file__).parent / "golden"
+PLAN = fixtures.Plan(threads=(1, 2, 4), workloads=("local", "remote"))
+
+
+def spoil(rows):
+    """One crash, one allocator that could not be loaded, one that corrupts, one interrupted cell, one disturbed round."""
+    kept = []
+    for row in rows:
+        key = (row["allocator"], row["workload"], row["threads"])
+        if key == ("jemalloc", "remote", 2) and row["round"] == 3:
+            row.update(status="crashed", message="killed by signal 11 in the measured part", throughput_ops_s="", ops="")
+        if row["allocator"] == "tcmalloc" and row["workload"] == "local":
+            row.update(status="unavailable", message="libtcmalloc_minimal.so.4 not found", throughput_ops_s="")
+        if key == ("mimalloc", "local", 1):
+            status = ("corrupt", "timeout")[row["round"] % 2]
+            row.update(status=status, message="bad", throughput_ops_s="")
+        if key == ("mimalloc", "remote", 4) and row["round"] >= 5:
+            continue
+        if row["workload"] == "remote" and row["threads"] == 2 and row["round"] == 1:
+            row["run_delay_ns"] = row["elapsed_ns"] // 2
+        kept.append(row)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tables")
+    return {
+        "plain": fixtures.write_run(directory / "plain.csv", PLAN),
+        "spoilt": fixtures.write_run(directory / "spoilt.csv", PLAN, spoil),
+        "slower": fixtures.write_run(
+            directory / "slower.csv",
+            fixtures.Plan(threads=(1, 2), workloads=("local",), run=2, seed=2, speed={**fixtures.SPEED, "hz5": 80e6}),
+        ),
+        "base": fixtures.write_run(directory / "base.csv", fixtures.Plan(threads=(1, 2), workloads=("local",), run=3, seed=3)),
+    }
+
+
+def golden(name, text):
+    file = GOLDEN / name
+    if os.environ.get("HZBENCH_REGENERATE"):
+        GOLDEN.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")])
+@pytest.mark.parametrize("which", ["plain", "spoilt"])
+def test_exact_tables(script, files, which, form, ending):
+    done = script("tables", files[which], f"--format={form}")
+    assert (done.returncode, done.stderr) == (0, "")
+    golden(f"{which}.{ending}", done.stdout)
+
+
+@pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("json", "json")])
+def test_exact_comparison(script, files, form, ending):
+    done = script("compare", files["base"].name, files["slower"].name, f"--format={form}", cwd=files["base"].parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    golden(f"compare.{ending}", done.stdout)
+
+
+def test_output_does_not_depend_on_row_order_or_locale(script, files, tmp_path):
+    lines = files["plain"].read_text().splitlines(keepends=True)
+    turned = tmp_path / "turned.csv"
+    turned.write_text(lines[0] + "".join(reversed(lines[1:])))
+    (tmp_path / "turned.run.json").write_text(Path(str(files["plain"])[:-4] + ".run.json").read_text())
+    expected = script("tables", files["plain"]).stdout
+    assert script("tables", turned, env={"LC_ALL": "C", "PYTHONHASHSEED": "7"}).stdout == expected
+
+
+def test_recovers_the_speeds_that_were_put_in(files):
+    report = model.build(load.load([files["plain"]]))
+    for section in report.sections:
+        for row in section.rows:
+            if row.name != "system":
+                truth = fixtures.SPEED[row.name] / fixtures.SPEED["system"]
+                assert row.speed.ratio == pytest.approx(truth, rel=0.02)
+                assert row.verdict == "faster"
+
+
+def test_failed_cells_are_rows_and_spoil_the_mean(files):
+    report = model.build(load.load([files["spoilt"]]))
+    names = ["hz5", "mimalloc", "jemalloc", "tcmalloc", "system"]
+    assert all([r.name for r in s.rows] == names for s in report.sections)
+    summary = {s.name: s for s in model.summaries(report)["linux"]}
+    assert summary["hz5"].failed == 0 and summary["hz5"].speed > 1
+    for name, failed in (("jemalloc", 1), ("tcmalloc", 3), ("mimalloc", 1)):
+        assert summary[name].failed == failed and summary[name].speed != summary[name].speed  # NaN: no flattering mean
+
+
+def test_a_failed_baseline_leaves_no_ratio(tmp_path):
+    def edit(rows):
+        for row in rows:
+            if row["allocator"] == "system" and row["round"] == 0:
+                row.update(status="timeout", throughput_ops_s="")
+
+    plan = fixtures.Plan(workloads=("local",), threads=(1,))
+    report = model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)]))
+    text = tables.as_text(report)
+    assert all(r.speed is None for r in report.sections[0].rows)
+    assert text.count("no baseline to compare") == 4 and "1 timeout of 8" in text
+
+
+def test_an_allocator_missing_from_a_cell_is_a_row(tmp_path):
+    plan = fixtures.Plan(workloads=("local",))
+    edit = lambda rows: [r for r in rows if (r["allocator"], r["threads"]) != ("hz5", 2)]  # noqa: E731
+    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)])))
+    assert re.search(r"^hz5 +0 +failed .* no sample", text, re.M)
+
+
+def test_disturbed_rounds_are_shown_with_and_without(files):
+    report = model.build(load.load([files["spoilt"]]))
+    section = next(s for s in report.sections if s.value("workload") == "remote" and s.value("threads") == 2)
+    row = section.rows[0]
+    assert row.disturbed == 1 and row.speed.pairs == 8 and row.quiet.pairs == 7
+    assert any("hz5 1 of 8, without them" in n for n in tables.notes_of(section, report))
+
+
+def test_too_few_rounds_say_so(tmp_path):
+    plan = fixtures.Plan(workloads=("local",), threads=(1,), rounds=3)
+    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan)])))
+    assert "undecided (needs 6 rounds)" in text and "With 3 rounds no rank test can reach 5 %" in text
+    assert "faster  " not in text.split("faster, slower:")[0].split("Geometric")[0]
+
+
+def test_baseline_and_margin(script, files):
+    done = script("tables", files["plain"], "--baseline=mimalloc", "--margin=50%", "--format=csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {r["baseline"] for r in rows} == {"mimalloc"}
+    assert {r["throughput_verdict"] for r in rows if r["allocator"] == "jemalloc"} == {"same"}  # 60/45 is inside 50 %
+    assert {r["throughput_verdict"] for r in rows if r["allocator"] == "hz5"} == {"faster"}
+
+
+def test_wine_and_linux_have_separate_sections_and_means(tmp_path):
+    a = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)))
+    b = fixtures.write_run(tmp_path / "b.csv", fixtures.Plan(workloads=("local",), threads=(1,), run=2, platform="wine"))
+    report = model.build(load.load([a, b]))
+    assert [s.value("platform") for s in report.sections] == ["linux", "wine"]
+    assert list(model.summaries(report)) == ["linux", "wine"]
+    text = tables.as_text(report)
+    assert "local, 1 thread, wine" in text and "Geometric mean of ratios, wine" in text
+
+
+HOSTILE = r"./a|b_$&#%{x}~^<script>`*[c]\d" + '"é界'
+
+
+def test_hostile_names_are_escaped(tmp_path):
+    def edit(rows):
+        for row in rows:
+            if row["allocator"] == "hz5":
+                row["allocator"] = HOSTILE
+
+    report = model.build(
+        load.load([fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), edit)])
+    )
+    assert HOSTILE in tables.as_text(report)
+    markdown = next(line for line in tables.as_markdown(report).splitlines() if "script" in line)
+    assert "<script>" not in markdown
+    assert len(re.findall(r"(?<!\\)\|", markdown)) == 10  # nine cells, whatever the name holds
+    tex = next(line for line in tables.as_latex(report).splitlines() if "textless" in line)
+    assert len(re.findall(r"(?<!\\)&", tex)) == 8 and tex.endswith(r"\\")
+    assert not re.search(r"(?<!\\)[#%$_^~]", tex.replace(r"\textasciicircum", "").replace(r"\textasciitilde", ""))
+    parsed = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
+    assert HOSTILE in {r["allocator"] for r in parsed}
+
+
+def test_latex_has_equal_columns_and_balanced_groups(files):
+    for which in ("plain", "spoilt"):
+        text = tables.as_latex(model.build(load.load([files[which]])))
+        assert text.count(r"\begin{") == text.count(r"\end{")
+        bare = text.replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}")
+        for block in re.findall(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}(.*?)\\end\{tabular\}", text, re.S):
+            rows = [line for line in block[1].splitlines() if line.endswith(r"\\")]
+            assert rows and all(len(re.findall(r"(?<!\\)&", r)) + 1 == len(block[0]) for r in rows)
+
+
+def test_comparison_finds_what_was_changed_and_nothing_else(script, files):
+    done = script("compare", files["base"], files["slower"], "--format=json")
+    verdicts = {(c["allocator"], c["threads"]): c["throughput"]["verdict"] for c in json.loads(done.stdout)["cells"]}
+    assert {k for k, v in verdicts.items() if v == "slower"} == {("hz5", 1), ("hz5", 2)}
+    assert "faster" not in verdicts.values()
+
+
+def test_gate(script, files, tmp_path):
+    assert script("gate", files["base"], files["slower"], "--max-worse=5%", "--alloc=hz5").returncode == 1
+    assert script("gate", files["base"], files["slower"], "--max-worse=50%").returncode == 0
+    assert script("gate", files["base"], files["slower"], "--max-worse=20%", "--alloc=mimalloc").returncode == 0
+    done = script("gate", files["base"], files["slower"], "--max-worse=0.1%", "--alloc=mimalloc", "--conclusive")
+    assert done.returncode == 5 and "open  mimalloc" in done.stdout
+    assert script("gate", files["base"], files["slower"], "--alloc=none").returncode == 2
+
+    def crash(rows):
+        for row in rows:
+            if row["allocator"] == "hz5" and row["round"] == 0:
+                row.update(status="crashed", throughput_ops_s="")
+
+    plan = fixtures.Plan(threads=(1, 2), workloads=("local",), run=9, seed=3)
+    broken = fixtures.write_run(tmp_path / "broken.csv", plan, crash)
+    done = script("gate", files["base"], broken, "--max-worse=50%")
+    assert done.returncode == 1 and "NEW: 1 crashed of 8" in done.stdout
+    assert script("gate", broken, files["base"], "--max-worse=50%").returncode == 0
+
+
+def test_a_closed_pipe_is_no_error(files):
+    command = f"{fixtures.__file__[:-len('tests/scripts/fixtures.py')]}scripts/tables {files['plain']} | head -n 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.count("\n") == 1
+
+
+def test_verdicts_follow_the_adjusted_p_values(files):
+    report = model.build(load.load([files["plain"]]))
+    rows = [r for s in report.sections for r in s.rows if r.speed]
+    assert [r.speed_q for r in rows] == pytest.approx(list(stats.benjamini_hochberg([r.speed.p for r in rows])))
