@@ -347,7 +347,8 @@ static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
             for (; marks != 0; marks &= marks - 1) {
                 uint32_t index = group + first_byte(marks);
                 found++;
-                if (HZ_UNLIKELY(heap->quarantine != NULL)) {
+                // A dead heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
+                if (HZ_UNLIKELY(heap->quarantine != NULL && heap == hz5_thread.heap)) {
                     set_state(states + index, HZ5_CACHED);
                     hz5_quarantine(heap, block_at(run, index), states + index, size_class_of(run));
                     continue;

@@ -107,9 +107,9 @@ void core_purge(void) {
     if (heap != NULL) {
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
-        hz5_quarantine_flush(heap);
-        hz5_large_flush(heap);
         hz5_collect_pending(heap);
+        hz5_quarantine_flush(heap); // after the collection, which fills it
+        hz5_large_flush(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
     }
