@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of allocator.h, held against every backend: contract [--preload] SPEC.
+// The contract of allocator.h, held against every backend: contract [--preload | --expect CHECK] SPEC.
+// With --expect the run succeeds if and only if that check fails: so the checks themselves are tested (faulty.c).
 // One process tests one backend. What a foreign backend is known to do otherwise stands in deviations.c with its
 // reason; it is checked like everything else and reported when it is no longer true. Owns its bookkeeping in static
 // memory: nothing of it lies in the heap under test.
@@ -26,6 +27,8 @@ static struct allocator a; // the table under test, complete
 static const char *backend_name;
 static int is_storing; // live blocks are distinct memory
 static int is_preloaded;
+static const char *expected_id; // of the check that has to fail, or NULL
+static uint64_t expected_count;
 static uint64_t check_count, failure_count, deviation_count;
 static uint32_t deviations_seen[CONTRACT_DEVIATIONS_MAX];
 
@@ -45,6 +48,7 @@ static void check_failed(const char *id, const char *detail, uint64_t x, uint64_
         }
     }
     failure_count++;
+    expected_count += expected_id != NULL && strcmp(expected_id, id) == 0;
     if (failure_count <= FAILURES_SHOWN) {
         printf("FAIL %s: %s (%" PRIu64 ", %" PRIu64 ")\n", id, detail, x, y);
     }
@@ -847,8 +851,9 @@ static void report_deviations(void) {
 
 int main(int argc, char **argv) {
     is_preloaded = argc == 3 && strcmp(argv[1], "--preload") == 0;
-    if (argc != 2 && !is_preloaded) {
-        fprintf(stderr, "contract: one allocator is needed - contract [--preload] SPEC\n");
+    expected_id = argc == 4 && strcmp(argv[1], "--expect") == 0 ? argv[2] : NULL;
+    if (argc != 2 && !is_preloaded && expected_id == NULL) {
+        fprintf(stderr, "contract: one allocator is needed - contract [--preload | --expect CHECK] SPEC\n");
         return 2;
     }
     static char why[512];
@@ -901,5 +906,9 @@ int main(int argc, char **argv) {
            argv[argc - 1], loaded.provenance.version, loaded.provenance.path,
            loaded.provenance.build_id[0] != '\0' ? loaded.provenance.build_id : "none", check_count, failure_count,
            deviation_count);
+    if (expected_id != NULL) {
+        printf("contract: expected to fail: %s, seen %" PRIu64 " times\n", expected_id, expected_count);
+        return expected_count > 0 ? 0 : 1;
+    }
     return failure_count == 0 ? 0 : 1;
 }
