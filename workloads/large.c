@@ -25,7 +25,7 @@ const struct workload large_workload = {
     .min_threads = 1,
     .defaults = {.sizes = SIZES_LOG_UNIFORM,
                  .touch = TOUCH_ENDS,
-                 .ops = 20000,
+                 .ops = 4000,
                  .working_set = 32,
                  .min_bytes = 64 << 10,
                  .max_bytes = 8 << 20},

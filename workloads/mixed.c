@@ -32,7 +32,7 @@ const struct workload mixed_workload = {
     .defaults = {.topology = TOPOLOGY_RING,
                  .sizes = SIZES_LOG_UNIFORM,
                  .touch = TOUCH_ENDS,
-                 .ops = 200000,
+                 .ops = 20000,
                  .working_set = 2000,
                  .min_bytes = 16,
                  .max_bytes = 1 << 20,

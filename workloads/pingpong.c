@@ -54,7 +54,7 @@ const struct workload pingpong_workload = {
     .summary = "allocate one object and free it at once",
     .source = "the classic loop; all good allocators are close",
     .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 40000000, .min_bytes = 64, .max_bytes = 64},
+    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 20000000, .min_bytes = 64, .max_bytes = 64},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .memory_bytes = memory_bytes,
     .prepare = prepare,

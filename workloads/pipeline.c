@@ -110,7 +110,7 @@ const struct workload pipeline_workload = {
     .summary = "messages pass through a chain of threads, each freed by the thread after its allocator",
     .source = "staged servers; 100 % cross-owner frees",
     .min_threads = 2,
-    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 2000000, .min_bytes = 64, .max_bytes = 1024},
+    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 1000000, .min_bytes = 64, .max_bytes = 1024},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
     .memory_bytes = memory_bytes,

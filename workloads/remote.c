@@ -33,7 +33,7 @@ const struct workload remote_workload = {
     .defaults = {.topology = TOPOLOGY_RING,
                  .sizes = SIZES_UNIFORM,
                  .touch = TOUCH_ENDS,
-                 .ops = 4000000,
+                 .ops = 2000000,
                  .working_set = 1000,
                  .min_bytes = 16,
                  .max_bytes = 2048,

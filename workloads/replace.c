@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `replace`: random replacement in a working set far beyond the caches, so that each free meets a cold object and a
-// cold page descriptor. Sizes fixed (--size=256) or a range. Layer: workloads.
+// cold page descriptor. Sizes fixed (--sizes=256) or a range. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 
@@ -25,7 +25,7 @@ const struct workload replace_workload = {
     .min_threads = 1,
     .defaults = {.sizes = SIZES_UNIFORM,
                  .touch = TOUCH_ENDS,
-                 .ops = 3000000,
+                 .ops = 1000000,
                  .working_set = 65536,
                  .min_bytes = 16,
                  .max_bytes = 1024},

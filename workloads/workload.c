@@ -131,12 +131,12 @@ static int take_defaults(const struct workload *workload, struct workload_params
     if (!default32(&params->topology, defaults->topology, uses & WORKLOAD_USES_TOPOLOGY)) {
         stray = "--topology";
     } else if (!default32(&params->sizes, defaults->sizes, uses & WORKLOAD_USES_SIZES)) {
-        stray = "--sizes";
+        stray = "--size-distribution";
     } else if (!default64(&params->min_bytes, defaults->min_bytes, uses & WORKLOAD_USES_SIZES) ||
                !default64(&params->max_bytes, defaults->max_bytes, uses & WORKLOAD_USES_SIZES)) {
-        stray = "--size";
+        stray = "--sizes";
     } else if (!default64(&params->duration_ns, 0, uses & WORKLOAD_USES_DURATION)) {
-        stray = "--time";
+        stray = "--duration";
     } else if (!default64(&params->working_set, defaults->working_set, uses & WORKLOAD_USES_WORKING_SET)) {
         stray = "--working-set";
     } else if (!default32(&params->remote_ppm, defaults->remote_ppm, uses & WORKLOAD_USES_REMOTE)) {
@@ -215,7 +215,7 @@ static int check_ranges(const struct workload *workload, const struct workload_p
                                name);
     }
     if (params->min_bytes < 1) {
-        return registry_refuse(why, why_bytes, "workload '%s': objects have at least 1 byte (got --size=0)", name);
+        return registry_refuse(why, why_bytes, "workload '%s': objects have at least 1 byte (got --sizes=0)", name);
     }
     if (params->min_bytes > params->max_bytes) {
         return registry_refuse(why, why_bytes,

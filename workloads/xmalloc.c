@@ -67,7 +67,7 @@ const struct workload xmalloc_workload = {
     .source = "Lever and Boreham 2000, malloc() performance in a multithreaded Linux environment",
     .min_threads = 2,
     .even_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 4000000, .min_bytes = 64, .max_bytes = 64},
+    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 2000000, .min_bytes = 64, .max_bytes = 64},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
     .memory_bytes = memory_bytes,

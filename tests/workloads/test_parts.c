@@ -317,7 +317,7 @@ static void refusals_say_what_and_why(void **state) {
     assert_string_equal(refusal("local", p),
                         "workload 'local': the smallest size, 4096, is above the largest, 2048 - give both ends");
     p.min_bytes = 0;
-    assert_string_equal(refusal("local", p), "workload 'local': objects have at least 1 byte (got --size=0)");
+    assert_string_equal(refusal("local", p), "workload 'local': objects have at least 1 byte (got --sizes=0)");
     p = unset(2);
     p.remote_ppm = 1000001;
     assert_string_equal(refusal("remote", p),
@@ -325,7 +325,7 @@ static void refusals_say_what_and_why(void **state) {
     p = unset(1);
     p.ops = 7;
     assert_string_equal(refusal("churn", p), "workload 'churn' derives its operations from --working-set and --rounds: "
-                                             "100000 here, not 7 - leave --ops out");
+                                             "50000 here, not 7 - leave --ops out");
     p = unset(256);
     p.working_set = UINT64_C(1) << 32;
     assert_string_equal(refusal("local", p), "workload 'local' would need more than 64 GiB of harness memory - use a "
