@@ -149,6 +149,12 @@ static uint64_t page_groups(uint64_t dirty, const struct hz5_desc *run) {
     return (uint64_t)__builtin_popcountll(dirty) << run->page_shift;
 }
 
+// Page groups that hold blocks; a tail too small for a block is never touched.
+static uint64_t all_page_groups(const struct hz5_desc *run, uint32_t block_bytes) {
+    uint32_t last = (run->block_count * block_bytes - 1) >> run->page_shift;
+    return ~(uint64_t)0 >> (63 - last);
+}
+
 static void run_no_longer_kept(struct hz5_heap *heap, struct hz5_desc *run) {
     if (run->is_kept)
         heap->kept_bytes -= page_groups(run->dirty_pages, run);
@@ -160,8 +166,7 @@ static void enqueue(struct hz5_desc *run);
 static int carve(struct hz5_heap *heap, unsigned size_class) {
     uint32_t units = run_units(size_class);
     uint32_t block_bytes = sizeclass_bytes[size_class];
-    uint32_t run_bytes = units << ARENA_UNIT_SHIFT;
-    uint32_t block_count = run_bytes / block_bytes;
+    uint32_t block_count = (units << ARENA_UNIT_SHIFT) / block_bytes;
     _Atomic uint8_t *states = state_array_take(size_class, block_count);
     if (states == NULL)
         return 0;
@@ -173,11 +178,11 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     }
     struct hz5_desc *run = hz5_desc_at(hz5_unit_of_pointer(base));
     run->page_shift = units == 1 ? 12 : 13;
-    run->dirty_pages = is_zero ? 0 : ~(uint64_t)0 >> (64 - (run_bytes >> run->page_shift));
+    run->units = units;
     run->block_count = block_count;
+    run->dirty_pages = is_zero ? 0 : all_page_groups(run, block_bytes);
     run->free_count = block_count;
     run->hint = 0;
-    run->units = units;
     run->is_kept = 0;
     heap->dirty_bytes += page_groups(run->dirty_pages, run);
     list_insert(heap, run, size_class, is_zero);
@@ -335,32 +340,36 @@ static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
     uint64_t regions = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
     _Atomic uint8_t *states = hz5_states_of(run);
     unsigned region_shift = atomic_load_explicit(&run->region_shift, memory_order_relaxed);
-    uint32_t found = 0;
+    uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
     uint32_t freed = 0;
     uint32_t lowest = UINT32_MAX;
     for (; regions != 0; regions &= regions - 1) {
         uint32_t group = (uint32_t)__builtin_ctzll(regions) << region_shift;
         uint32_t end = group + (1u << region_shift);
         for (; group < end && group < run->block_count; group += 8) {
-            // ORDER: seq_cst: as above; also acquires the block contents that the freeing thread released.
+            // ORDER: seq_cst: as above.
             uint64_t marks = bytes_equal(load_eight(states + group, memory_order_seq_cst), HZ5_REMOTE);
             for (; marks != 0; marks &= marks - 1) {
                 uint32_t index = group + first_byte(marks);
-                found++;
+                // The wide load has only found the byte: accesses of different sizes do not synchronise.
+                // ORDER: acquire: the block's contents; partner: the exchange in free_remote() and its like.
+                if (atomic_load_explicit(states + index, memory_order_acquire) != HZ5_REMOTE)
+                    continue; // a stale free took its mark back
+                atomic_store_explicit(&heap->remote_collected, ++collected, memory_order_relaxed);
                 // A dead heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
                 if (HZ_UNLIKELY(heap->quarantine != NULL && heap == hz5_thread.heap)) {
-                    set_state(states + index, HZ5_CACHED);
+                    // ORDER: release: counted before it changes; partner: count_state() in hz5_table.c.
+                    atomic_store_explicit(states + index, HZ5_CACHED, memory_order_release);
                     hz5_quarantine(heap, block_at(run, index), states + index, size_class_of(run));
                     continue;
                 }
-                set_state(states + index, HZ5_FREE);
+                // ORDER: release: as above.
+                atomic_store_explicit(states + index, HZ5_FREE, memory_order_release);
                 lowest = index < lowest ? index : lowest;
                 freed++;
             }
         }
     }
-    uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
-    atomic_store_explicit(&heap->remote_collected, collected + found, memory_order_relaxed);
     if (freed != 0)
         blocks_freed(heap, run, freed, lowest);
 }
@@ -395,8 +404,9 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                             uint32_t want) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
     _Atomic uint8_t *states = hz5_states_of(run);
+    int all_dirty = run->dirty_pages == all_page_groups(run, block_bytes);
     uint32_t end = run->block_count;
-    if (!touch_clean) {
+    if (!touch_clean && !all_dirty) {
         if (run->dirty_pages == 0)
             return 0;
         uint32_t dirty_end = (64 - (uint32_t)__builtin_clzll(run->dirty_pages)) << run->page_shift;
@@ -410,14 +420,14 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
         uint64_t marks = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
         for (; marks != 0 && taken < want; marks &= marks - 1) {
             uint32_t index = group + first_byte(marks);
-            uint64_t pages = pages_of(run, index, block_bytes);
-            if (HZ_UNLIKELY((run->dirty_pages & pages) != pages)) {
+            uint64_t clean = all_dirty ? 0 : pages_of(run, index, block_bytes) & ~run->dirty_pages;
+            if (HZ_UNLIKELY(clean != 0)) {
                 if (!touch_clean) {
                     skipped = index < skipped ? index : skipped;
                     continue;
                 }
-                heap->dirty_bytes += page_groups(pages & ~run->dirty_pages, run);
-                run->dirty_pages |= pages;
+                heap->dirty_bytes += page_groups(clean, run);
+                run->dirty_pages |= clean;
             }
             set_state(states + index, HZ5_CACHED);
             out[taken].block = block_at(run, index);

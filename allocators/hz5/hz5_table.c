@@ -24,7 +24,8 @@ static uint32_t count_state(struct hz5_desc *run, uint8_t wanted) {
     _Atomic uint8_t *states = hz5_states_of(run);
     uint32_t count = 0;
     for (uint32_t i = 0; i < run->block_count; i++)
-        count += atomic_load_explicit(states + i, memory_order_relaxed) == wanted;
+        // ORDER: acquire: partner: collect(), which counts a block before it changes the state.
+        count += atomic_load_explicit(states + i, memory_order_acquire) == wanted;
     return count;
 }
 
