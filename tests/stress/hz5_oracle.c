@@ -12,7 +12,7 @@
 #define THREADS 8
 #define OWN_SLOTS 256
 #define SHARED_SLOTS 1024
-#define OPS_A_TURN 64 // valid operations between two looks at the gate
+#define OPS_A_TURN 512 // valid operations between two looks at the gate
 
 static struct test_library library;
 static const struct allocator *heap;
@@ -21,7 +21,7 @@ static uint64_t ops_each;
 // Readers do valid work and misuse whose outcome nobody else can change; a writer, alone in the heap, does the misuse
 // whose outcome an allocation elsewhere could change (the freed block might be handed out again before its second
 // free).
-static pthread_rwlock_t world = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t world = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 struct block {
     uint64_t key;
@@ -252,6 +252,7 @@ static void *work(void *argument) {
     struct worker *worker = argument;
     uint64_t random = worker->seed;
     struct block *own[OWN_SLOTS] = {0};
+    heap->free(heap->alloc(1)); // before the first allocation nothing is reserved
     struct allocator_stats stats;
     heap->stats(&stats);
     while (worker->valid < ops_each) {
@@ -400,5 +401,5 @@ int main(int argc, char **argv) {
     heap = library.table;
     if (strcmp(argv[2], "oracle") == 0)
         return run_oracle(argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_ORACLE_OPS", 4000000));
-    return run_random(argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RANDOM_POINTERS", 200000));
+    return run_random(argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RANDOM_POINTERS", 2000000));
 }
