@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// hz4's data: tags, runs, messages, heaps, the thread's caches. Read README.md beside this file first.
+//
+//   free:    pointer -> unit (arithmetic) -> tag -> magazine of its class, or, when that is full, message to its owner
+//   malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
+//
+// A run is 1..8 units of equal blocks and has one owner, a heap. A block is *home* when its bit in the run is set.
+// Everywhere else - in use, in any thread's magazine, in a message - it counts as out, so a run whose bits are all set
+// is empty. Nothing is kept inside user memory.
+#ifndef HZ4_H
+#define HZ4_H
+
+#include "../common/arena.h"
+#include "../common/compiler.h"
+#include "../common/core.h"
+#include "../common/sizeclass.h"
+
+#include <stdatomic.h>
+
+#define HZ4_MAX_HEAPS 65535u
+#define HZ4_NAME_SHIFT 4u               // a name is the low 32 bits of address >> 4 ...
+#define HZ4_WINDOW_SHIFT 36u            // ... so it is unique in a window of 64 GiB, and a message has one window
+#define HZ4_MAX_UNITS ((size_t)1 << 28) // 16 TiB: 256 windows; units beyond are not used
+
+// ---- tags ---------------------------------------------------------------------------------------------------------
+
+// Where a block goes when nobody here wants it: owner id, size group and window, arranged so that the low byte is a
+// staging slot of the thread that frees.
+//   key = id << 2 | group;   bits 0..6 key & 127 | 7 set | 8..18 key >> 7 | 20..27 window
+#define HZ4_SLOTS 128u
+#define HZ4_FIRST_SLOT 128u          // slots 128..255; below are the classes
+#define HZ4_GROUPS 4u                // of sizes: a message has one, so its bytes are bounded by counting names
+#define HZ4_ROUTE_NONE 0u            // the unit holds nothing
+#define HZ4_ROUTE_LARGE 1u           // first unit of a run that is one live block; nobody owns it
+#define HZ4_ROUTE_LARGE_FREE 2u      // the same in a thread's cache
+#define HZ4_ROUTE_CLOSED 0xffffffffu // of a staging slot: not in use
+
+// One a unit, in the arena's side table. any: read by every thread that frees. Written by whoever holds the run's
+// owner, or the block while it is large; a program that hands a block to another thread has ordered that before the
+// other's free.
+struct hz4_tag {
+    _Atomic uint8_t index; // size class + 1; 0: no blocks of a class here
+    uint8_t unused[3];
+    _Atomic uint32_t route;
+};
+
+_Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
+
+// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init().
+extern uintptr_t hz4_base_unit;
+extern uintptr_t hz4_unit_count; // 0 before
+extern struct hz4_tag *hz4_tags;
+
+HZ_INLINE struct hz4_tag *hz4_tag_at(size_t unit) {
+    return hz4_tags + unit;
+}
+
+// Unit index of any pointer; >= hz4_unit_count when it is not in the arena.
+HZ_INLINE size_t hz4_unit_of(const void *pointer) {
+    return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - hz4_base_unit;
+}
+
+HZ_INLINE uint32_t hz4_route(uint32_t owner, uint32_t group, uintptr_t address) {
+    uint32_t window = (uint32_t)((address >> HZ4_WINDOW_SHIFT) - (arena.base >> HZ4_WINDOW_SHIFT));
+    uint32_t key = owner << 2 | group;
+    return (key & 127) | HZ4_FIRST_SLOT | key >> 7 << 8 | window << 20;
+}
+
+HZ_INLINE uint32_t hz4_route_key(uint32_t route) {
+    return (route & 127) | (route >> 8 & 0xfff) << 7;
+}
+
+HZ_INLINE uint32_t hz4_route_owner(uint32_t route) {
+    return hz4_route_key(route) >> 2;
+}
+
+HZ_INLINE uint32_t hz4_route_group(uint32_t route) {
+    return hz4_route_key(route) & 3;
+}
+
+HZ_INLINE uintptr_t hz4_route_window(uint32_t route) {
+    return ((arena.base >> HZ4_WINDOW_SHIFT) + (route >> 20)) << HZ4_WINDOW_SHIFT;
+}
+
+// ---- runs ---------------------------------------------------------------------------------------------------------
+
+// holder: only the thread that holds the lock of the run's owner reads or writes a run.
+// Invariant: free_count = number of set bits; in a list <=> free_count > 0; no word below `hint` has a set bit.
+struct hz4_run {
+    uintptr_t base;
+    uint64_t magic; // floor((2^64 - 1) / block_bytes) + 1
+    uint32_t block_count;
+    uint32_t units;
+    uint32_t size_class;
+    uint32_t free_count;
+    uint32_t hint;
+    uint32_t is_kept; // empty and not released
+    struct hz4_run *next, *previous;
+    uint64_t bits[]; // set: the block is home
+};
+
+// ---- messages -----------------------------------------------------------------------------------------------------
+
+#define HZ4_MESSAGE_NAMES 60u
+
+// Names of blocks on their way to the heap they are addressed to. Aligned to its size. Type-stable: recycled, never
+// unmapped. owner: whoever took it from the pool, a staging slot or an inbox.
+struct hz4_message {
+    _Atomic uint32_t next; // index of the next message in inbox or pool, 0: end
+    uint32_t count;        // names; in the pool, messages in this chain
+    uint32_t route;        // of the sender's slot: owner at that time, and the window of all names
+    uint32_t chain;        // in a pool's chain: index of the next message of the same chain
+    uint32_t names[HZ4_MESSAGE_NAMES];
+};
+
+_Static_assert(sizeof(struct hz4_message) == 256, "four lines");
+
+// ---- heaps --------------------------------------------------------------------------------------------------------
+
+#define HZ4_LARGE_UNITS 16u // runs up to this size are cached by a thread
+#define HZ4_LARGE_DEPTH 4u  // of each size
+
+enum hz4_control {
+    HZ4_FREE = 0u, // alive; nobody is at its runs
+    HZ4_HELD = 1u, // bit: somebody is
+    HZ4_DEAD = 2u, // bit: its thread has ended; anybody may hold it, and a new thread may take it
+};
+
+// What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins anew with each thread.
+struct hz4_local {
+    int64_t budget_bytes;   // what magazines and staging may hold together
+    int64_t promised_bytes; // capacity of all magazines and open slots, in bytes
+    uint32_t class_hand;    // clocks: next class to shrink, next slot to flush, next heap to visit
+    uint32_t slot_hand;
+    uint32_t heap_hand;
+    uint32_t is_helping;          // drains a heap of another: no help within help ...
+    uint32_t owes_help;           // ... but a dead heap got a message meanwhile
+    uint32_t is_spilling;         // a magazine is being emptied: nothing may be put into one
+    uint64_t open_slots[2];       // bit a slot
+    struct hz4_message *messages; // empty ones
+    uint32_t message_count;
+    uint8_t used[SIZECLASS_COUNT];    // refilled or overflown since the class hand passed
+    uint32_t slot_promise[HZ4_SLOTS]; // bytes promised to an open slot
+    void *slot_seen[HZ4_SLOTS];       // top when the slot hand passed
+    uint32_t large_bytes;
+    uint32_t large_count[HZ4_LARGE_UNITS + 1];
+    void *large[HZ4_LARGE_UNITS + 1][HZ4_LARGE_DEPTH];
+};
+
+// A list of runs with free blocks; the head is used first.
+struct hz4_list {
+    struct hz4_run *first, *last;
+};
+
+// A home for runs. Outlives its thread and goes, whole, to the next one; ids are heap ids and never mean another heap.
+struct hz4_heap {
+    // any: senders push by compare-and-swap, the holder takes all by exchange.
+    _Alignas(128) _Atomic uint64_t inbox; // index of the newest message | charge in bytes << 32
+    // any
+    _Alignas(128) _Atomic uint32_t control;      // enum hz4_control
+    _Atomic uint32_t activity;                   // owner: counts its visits
+    _Atomic uint32_t activity_seen;              // any: when another heap last looked
+    uint32_t id;                                 // const
+    _Atomic uint16_t run_count[SIZECLASS_COUNT]; // holder writes, any: length of lists[], saturating at 65535
+    // holder
+    _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
+    _Atomic int64_t out_bytes; // of blocks of its runs that are not home; any reads
+    struct hz4_message *rest;  // taken from the inbox, not yet looked at
+    uint32_t kept_runs;
+    struct hz4_local local;
+    // owner: magazine of class c begins at magazines[hz4_magazine_offset[c]]; entry 0 of each stays NULL
+    _Alignas(128) void *magazines[];
+};
+
+// The calling thread's view, embedded in initial-exec TLS. One index space for all that a thread may push to, because
+// an array at offset 0 costs the fast paths no address arithmetic: 0 is always empty and full, class + 1 is the
+// magazine of a class, 128..255 are staging slots.
+struct hz4_thread {
+    union {
+        void *top[256]; // void **: behind the newest entry of a magazine, top[-1] is NULL when it is empty;
+                        // uint32_t *: next name of an open message
+        struct {
+            void *none;
+            void *top_of_class[255];
+        };
+    };
+    void *limit[256];          // top may not pass this
+    uint32_t stage_route[256]; // of the slot's open message, or HZ4_ROUTE_CLOSED; 0..127 never equal a route
+    struct hz4_heap *heap;     // NULL before the first slow path and after the thread's end
+};
+
+extern HZ_THREAD_LOCAL struct hz4_thread hz4_thread;
+extern uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
+extern uint32_t hz4_magazine_entries[SIZECLASS_COUNT];
+extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size group
+
+// ---- knobs (reasons in README.md) ---------------------------------------------------------------------------------
+
+#define HZ4_BUDGET_ALL_BYTES HZ_MIB(4)   // divided by the number of threads ...
+#define HZ4_BUDGET_MIN_BYTES HZ_KIB(192) // ... within these
+#define HZ4_BUDGET_MAX_BYTES HZ_MIB(1)
+#define HZ4_MAGAZINE_BYTES HZ_KIB(32) // a class's share at most
+#define HZ4_MAGAZINE_MAX 120u         // entries
+#define HZ4_MAGAZINE_MIN 2u
+#define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
+#define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
+#define HZ4_DRAIN_BYTES HZ_KIB(128)     // an owner with more in its inbox drains on any slow path
+#define HZ4_HELP_BYTES HZ_KIB(512)      // a sender that sees more drains for the owner
+#define HZ4_DRAIN_MESSAGES 8u           // in one call
+#define HZ4_KEPT_RUNS 2u                // empty runs a heap keeps
+#define HZ4_VISITS 8u                   // heaps looked at before a run is taken from the arena
+#define HZ4_LARGE_ALL_BYTES HZ_MIB(16)  // divided by the number of threads ...
+#define HZ4_LARGE_MIN_BYTES HZ_KIB(256) // ... within these
+#define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
+
+// ---- hz4_heap.c: heaps and threads --------------------------------------------------------------------------------
+int hz4_init(void);                        // arena, tables; idempotent
+struct hz4_heap *hz4_heap_of_thread(void); // begins one if need be; NULL when out of memory
+struct hz4_heap *hz4_heap_by_id(uint32_t id);
+uint32_t hz4_heap_count(void);  // ids 1..count have existed
+uint32_t hz4_alive_count(void); // threads with a heap, at least 1
+void hz4_thread_fini(void);
+void hz4_hold(struct hz4_heap *heap);    // the own heap; waits for a helper
+int hz4_try_hold(struct hz4_heap *heap); // 1 on success; any heap
+void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
+
+// ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
+uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
+void hz4_run_put(struct hz4_heap *heap, void *block); // of a run that `heap` owns
+int hz4_run_carve(struct hz4_heap *heap, unsigned size_class);
+uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
+void hz4_run_release_empty(struct hz4_heap *heap);
+// What the map says of a unit that heads a large run: its length in units.
+int hz4_map_set_large(size_t unit, size_t units); // 0: out of memory
+size_t hz4_map_large(size_t unit);
+void hz4_run_fork_prepare(void);
+void hz4_run_fork_done(void);
+
+// ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------
+void hz4_stage(void *block, uint32_t route); // slow twin of what free does
+void hz4_stage_flush(uint32_t slot);
+void hz4_stage_flush_stale(void);
+void hz4_stage_flush_all(void);
+uint32_t hz4_inbox_charge(struct hz4_heap *heap);         // bytes waiting, an upper bound; 0: no message
+void hz4_drain(struct hz4_heap *heap, uint32_t messages); // the calling thread holds `heap`
+void hz4_pool_give_all(struct hz4_local *local);
+
+// ---- hz4_cache.c: magazines ---------------------------------------------------------------------------------------
+void hz4_magazines_lay_out(void);
+uint32_t hz4_magazines_entries(void); // of one heap
+void hz4_magazines_begin(struct hz4_heap *heap);
+void hz4_magazines_end(struct hz4_heap *heap); // the calling thread holds it
+int hz4_refill(struct hz4_heap *heap, unsigned size_class);
+void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class); // a block of an own run that has no room
+void hz4_spill_all(struct hz4_heap *heap);                                  // the calling thread holds it
+uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
+
+// ---- hz4_large.c: runs that are one block -------------------------------------------------------------------------
+void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
+int hz4_large_free(void *block, size_t unit); // 0: refused
+int hz4_large_resize(void *block, size_t unit, size_t bytes);
+void hz4_large_flush(struct hz4_local *local);
+uint64_t hz4_large_bytes(void); // of all large runs, those in caches included
+
+// ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------
+enum hz4_operation { HZ4_OP_FREE, HZ4_OP_REALLOC, HZ4_OP_USABLE_SIZE, HZ4_OP_RETURN };
+void hz4_reject_load(void); // policy, from HZ4_OPTIONS
+void hz4_reject(const void *pointer, enum hz4_operation operation, enum allocator_reject reason);
+enum allocator_reject hz4_classify(const void *pointer);
+uint64_t hz4_reject_count(enum allocator_reject reason);
+
+#endif

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heaps and threads: who holds a heap, how one begins, outlives its thread and goes to the next one, and fork.
+//
+//   FREE <-> HELD                      alive: the owner on its slow paths, a helper for a moment
+//   HELD -> DEAD <-> DEAD|HELD         its thread has ended: anybody who has a reason
+//   DEAD|HELD -> FREE                  a new thread has taken it
+#include "hz4.h"
+
+#include "../common/check.h"
+#include "../common/os_mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <threads.h>
+
+static struct {
+    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    _Atomic int ready;
+    pthread_key_t key;
+    _Atomic uint32_t count;
+    _Atomic uint32_t dead;
+    _Atomic(struct hz4_heap *) by_id[HZ4_MAX_HEAPS + 1];
+} heaps = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+// ---- holding ------------------------------------------------------------------------------------------------------
+
+int hz4_try_hold(struct hz4_heap *heap) {
+    uint32_t control = atomic_load_explicit(&heap->control, memory_order_relaxed);
+    // ORDER: acquire: all that the last holder did; partner: the stores in hz4_let_go().
+    return (control & HZ4_HELD) == 0 &&
+           atomic_compare_exchange_strong_explicit(&heap->control, &control, control | HZ4_HELD, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void hz4_hold(struct hz4_heap *heap) {
+    uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
+    atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);
+    while (HZ_UNLIKELY(!hz4_try_hold(heap)))
+        thrd_yield(); // a helper is bringing messages home; it may wait for this very CPU
+}
+
+void hz4_let_go(struct hz4_heap *heap) {
+    if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) == 0) {
+        // ORDER: release: what was done while holding; partner: hz4_try_hold().
+        atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+        return;
+    }
+    for (;;) {
+        // ORDER: seq_cst: releases as above, and comes before the look at the inbox; partner: send(), which looks at
+        // `control` after it has sent. One of the two sees the other, so no message stays with a dead heap.
+        atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_seq_cst);
+        if (atomic_load_explicit(&heap->inbox, memory_order_seq_cst) == 0 || !hz4_try_hold(heap))
+            return;
+        if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) == 0) { // a new thread was faster
+            // ORDER: release: as above.
+            atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+            return;
+        }
+        hz4_drain(heap, UINT32_MAX);
+        if (heap == hz4_thread.heap) { // the end of its thread: what belongs to others goes on at once
+            hz4_stage_flush_all();
+            hz4_pool_give_all(&heap->local);
+        }
+    }
+}
+
+// ---- initialisation and fork --------------------------------------------------------------------------------------
+
+static void thread_exit(void *heap) {
+    (void)heap;
+    hz4_thread_fini();
+}
+
+static void fork_prepare(void) {
+    pthread_mutex_lock(&heaps.lock);
+    hz4_run_fork_prepare();
+    arena_fork_prepare();
+}
+
+static void fork_parent(void) {
+    arena_fork_done();
+    hz4_run_fork_done();
+    pthread_mutex_unlock(&heaps.lock);
+}
+
+// Only the forking thread lives on. A heap that nobody held is whole, and dead now; one that was held may be in the
+// middle of anything and stays held for ever. What other threads had cached or staged is lost to the child.
+static void fork_child(void) {
+    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (heap == NULL || heap == hz4_thread.heap ||
+            atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_FREE)
+            continue;
+        atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
+        atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+    }
+    fork_parent();
+}
+
+static HZ_COLD int init_slow(void) {
+    pthread_mutex_lock(&heaps.lock);
+    int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
+    if (!ready && arena_init(sizeof(struct hz4_tag))) {
+        hz4_base_unit = arena.base_unit;
+        hz4_unit_count = arena.unit_count;
+        hz4_tags = (struct hz4_tag *)(void *)arena.table;
+        hz4_reject_load();
+        sizeclass_init();
+        hz4_magazines_lay_out();
+        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        // ORDER: release: everything above; partner: the acquire load in hz4_init().
+        atomic_store_explicit(&heaps.ready, ready, memory_order_release);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return ready;
+}
+
+int hz4_init(void) {
+    // ORDER: acquire: pairs with the release store in init_slow().
+    return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
+}
+
+// pthread_atfork may allocate, so it must not run inside an allocation.
+__attribute__((constructor)) static void register_fork_handlers(void) {
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+// ---- heaps --------------------------------------------------------------------------------------------------------
+
+struct hz4_heap *hz4_heap_by_id(uint32_t id) {
+    // ORDER: acquire: the heap's fields; partner: the release store in new_heap().
+    return atomic_load_explicit(&heaps.by_id[id], memory_order_acquire);
+}
+
+uint32_t hz4_heap_count(void) {
+    return atomic_load_explicit(&heaps.count, memory_order_relaxed);
+}
+
+uint32_t hz4_alive_count(void) {
+    uint32_t count = hz4_heap_count();
+    uint32_t dead = atomic_load_explicit(&heaps.dead, memory_order_relaxed);
+    return count > dead ? count - dead : 1;
+}
+
+static struct hz4_heap *revive_heap(void) {
+    uint32_t count = atomic_load_explicit(&heaps.dead, memory_order_relaxed) > 0 ? hz4_heap_count() : 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (heap == NULL || atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_DEAD ||
+            !hz4_try_hold(heap))
+            continue;
+        if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) != 0) {
+            atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
+            return heap;
+        }
+        hz4_let_go(heap);
+    }
+    return NULL;
+}
+
+static struct hz4_heap *new_heap(void) {
+    pthread_mutex_lock(&heaps.lock);
+    uint32_t id = atomic_load_explicit(&heaps.count, memory_order_relaxed) + 1;
+    size_t bytes = sizeof(struct hz4_heap) + hz4_magazines_entries() * sizeof(void *);
+    struct hz4_heap *heap = id <= HZ4_MAX_HEAPS ? arena_metadata(bytes, OS_PAGE_BYTES) : NULL;
+    if (heap != NULL) {
+        heap->id = id;
+        atomic_store_explicit(&heap->control, HZ4_HELD, memory_order_relaxed);
+        // ORDER: release: the fields above; partner: hz4_heap_by_id().
+        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
+        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return heap;
+}
+
+static HZ_COLD struct hz4_heap *heap_begin(void) {
+    struct hz4_heap *heap = hz4_init() ? revive_heap() : NULL;
+    if (heap == NULL && hz4_init())
+        heap = new_heap();
+    if (heap == NULL)
+        return NULL;
+    hz4_magazines_begin(heap);
+    hz4_thread.heap = heap;
+    // ORDER: release: as in hz4_let_go(); alive from here on.
+    atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+    // May allocate for high keys: the heap is complete by now.
+    int saved = errno;
+    pthread_setspecific(heaps.key, heap);
+    errno = saved;
+    return heap;
+}
+
+struct hz4_heap *hz4_heap_of_thread(void) {
+    struct hz4_heap *heap = hz4_thread.heap;
+    return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
+}
+
+// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again.
+void hz4_thread_fini(void) {
+    struct hz4_heap *heap = hz4_thread.heap;
+    if (heap == NULL)
+        return;
+    hz4_large_flush(&heap->local);
+    hz4_hold(heap);
+    hz4_magazines_end(heap);
+    hz4_drain(heap, UINT32_MAX);
+    hz4_run_release_empty(heap);
+    hz4_stage_flush_all();
+    hz4_pool_give_all(&heap->local);
+    atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+    atomic_store_explicit(&heap->control, HZ4_HELD | HZ4_DEAD, memory_order_relaxed);
+    hz4_let_go(heap);
+    hz4_thread.heap = NULL;
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fast paths: malloc and free of blocks up to 64 KiB, and every way into and around them. See hz4.h for the data.
+#include "hz4.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Every thread begins with magazines that are empty and full at once, so its first malloc and its first free leave the
+// fast path by the tests that are there anyway. Slot 0 is the one that the route of an unused unit, 0, would fit.
+static void *no_magazine[2];
+
+#define NONE_8                                                                                                         \
+    no_magazine + 1, no_magazine + 1, no_magazine + 1, no_magazine + 1, no_magazine + 1, no_magazine + 1,              \
+        no_magazine + 1, no_magazine + 1
+#define NONE_128                                                                                                       \
+    NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8,    \
+        NONE_8, NONE_8
+_Static_assert(SIZECLASS_COUNT < HZ4_FIRST_SLOT, "classes end below the slots, and NONE_128 fills them");
+
+// Routes of tags begin at bit 7, so 0 closes every slot but that of a unit without a route.
+HZ_THREAD_LOCAL struct hz4_thread hz4_thread = {
+    .top = {NONE_128}, .limit = {NONE_128}, .stage_route = {HZ4_ROUTE_CLOSED}};
+
+uintptr_t hz4_base_unit;
+uintptr_t hz4_unit_count;
+struct hz4_tag *hz4_tags;
+
+static HZ_COLD void *alloc_slow(size_t bytes);
+
+// ---- malloc -------------------------------------------------------------------------------------------------------
+
+HZ_INLINE void *alloc(size_t bytes) {
+    if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
+        return alloc_slow(bytes);
+    unsigned size_class = sizeclass_of(bytes);
+    void **top = hz4_thread.top_of_class[size_class];
+    void *block = top[-1];
+    if (HZ_UNLIKELY(block == NULL))
+        return alloc_slow(bytes);
+    hz4_thread.top_of_class[size_class] = top - 1;
+    return block;
+}
+
+static void *alloc_from_class(unsigned size_class) {
+    void **top = hz4_thread.top_of_class[size_class];
+    if (top[-1] == NULL) {
+        struct hz4_heap *heap = hz4_heap_of_thread();
+        if (heap == NULL || !hz4_refill(heap, size_class))
+            return NULL;
+        top = hz4_thread.top_of_class[size_class];
+    }
+    hz4_thread.top_of_class[size_class] = top - 1;
+    return top[-1];
+}
+
+// The table of classes may not have been filled yet: hz4_init() comes first.
+static void *alloc_any(size_t bytes, int *is_zero) {
+    *is_zero = 0;
+    if (bytes > PTRDIFF_MAX || !hz4_init())
+        return NULL;
+    return bytes > SIZECLASS_MAX_BYTES ? hz4_large_alloc(bytes, ARENA_UNIT_BYTES, is_zero)
+                                       : alloc_from_class(sizeclass_of(bytes));
+}
+
+static void *alloc_slow(size_t bytes) {
+    int is_zero;
+    void *block = alloc_any(bytes, &is_zero);
+    if (HZ_UNLIKELY(block == NULL))
+        errno = ENOMEM;
+    return block;
+}
+
+HZ_EXPORT void *malloc(size_t bytes) {
+    return alloc(bytes);
+}
+
+void *core_alloc(size_t bytes) {
+    int is_zero;
+    return alloc_any(bytes, &is_zero);
+}
+
+void *core_alloc_zeroed(size_t bytes) {
+    int is_zero;
+    void *block = alloc_any(bytes, &is_zero);
+    return block != NULL && !is_zero ? memset(block, 0, bytes) : block;
+}
+
+void *core_alloc_aligned(size_t alignment, size_t bytes) {
+    if (!hz4_init())
+        return NULL;
+    unsigned size_class = sizeclass_of_aligned(bytes, alignment);
+    int is_zero;
+    return size_class == SIZECLASS_COUNT ? hz4_large_alloc(bytes, alignment, &is_zero) : alloc_from_class(size_class);
+}
+
+// ---- free ---------------------------------------------------------------------------------------------------------
+
+static HZ_COLD void free_refused(void *block) {
+    if (block != NULL)
+        hz4_reject(block, HZ4_OP_FREE, hz4_classify(block));
+}
+
+// No room in the magazine and no open message to the owner: an own block, a first one for that owner, a large one, or
+// nothing of ours.
+static HZ_COLD void free_slow(void *block) {
+    size_t unit = hz4_unit_of(block);
+    struct hz4_tag *tag = hz4_tag_at(unit);
+    unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
+    if (index == 0) {
+        if (!hz4_large_free(block, unit))
+            free_refused(block);
+        return;
+    }
+    int saved = errno; // a first free begins a heap
+    struct hz4_heap *heap = hz4_heap_of_thread();
+    errno = saved;
+    if (HZ_UNLIKELY(heap == NULL))
+        return; // no memory even for a heap: the block is lost, nothing else
+    uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
+    if (hz4_route_owner(route) == heap->id)
+        hz4_overflow(heap, block, index - 1);
+    else
+        hz4_stage(block, route);
+}
+
+HZ_INLINE void free_block(void *block) {
+    size_t unit = hz4_unit_of(block);
+    if (HZ_UNLIKELY(unit >= hz4_unit_count)) {
+        free_refused(block);
+        return;
+    }
+    size_t index = atomic_load_explicit(&hz4_tags[unit].index, memory_order_relaxed);
+    void **top = hz4_thread.top[index];
+    if (HZ_LIKELY(top < (void **)hz4_thread.limit[index])) { // whoever owns it: my next malloc can use it
+        *top = block;
+        hz4_thread.top[index] = top + 1;
+        return;
+    }
+    __asm__("" : "+r"(unit)); // else gcc computes the tag's address early, for both paths
+    uint32_t route = atomic_load_explicit(&hz4_tags[unit].route, memory_order_relaxed);
+    size_t slot = (uint8_t)route;
+    if (HZ_UNLIKELY(hz4_thread.stage_route[slot] != route)) {
+        free_slow(block);
+        return;
+    }
+    uint32_t *name = hz4_thread.top[slot];
+    *name++ = (uint32_t)((uintptr_t)block >> HZ4_NAME_SHIFT);
+    hz4_thread.top[slot] = name;
+    if (HZ_UNLIKELY((void *)name >= hz4_thread.limit[slot]))
+        hz4_stage_flush((uint32_t)slot);
+}
+
+HZ_EXPORT void free(void *block) {
+    free_block(block);
+}
+
+void core_free(void *block) {
+    free_block(block);
+}
+
+// ---- the rest -----------------------------------------------------------------------------------------------------
+
+// Usable bytes of what may start at `block`; 0 when nothing of ours can.
+static size_t usable_bytes(const void *block) {
+    size_t unit = hz4_unit_of(block);
+    if (unit >= hz4_unit_count)
+        return 0;
+    struct hz4_tag *tag = hz4_tag_at(unit);
+    unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
+    if (index != 0)
+        return sizeclass_bytes[index - 1];
+    if (atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE ||
+        ((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0)
+        return 0;
+    return hz4_map_large(unit) << ARENA_UNIT_SHIFT;
+}
+
+size_t core_usable_size(void *block) {
+    size_t bytes = block != NULL ? usable_bytes(block) : 0;
+    if (bytes == 0 && block != NULL)
+        hz4_reject(block, HZ4_OP_USABLE_SIZE, hz4_classify(block));
+    return bytes;
+}
+
+void core_free_sized(void *block, size_t bytes) {
+    // A block may be larger than its request by alignment or in-place shrinking, never smaller.
+    size_t usable = block != NULL ? usable_bytes(block) : 0;
+    if (usable != 0 && bytes > usable) {
+        hz4_reject(block, HZ4_OP_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
+        return;
+    }
+    free_block(block);
+}
+
+void *core_realloc(void *block, size_t bytes, int *refused) {
+    size_t old_bytes = usable_bytes(block);
+    if (old_bytes == 0) {
+        hz4_reject(block, HZ4_OP_REALLOC, hz4_classify(block));
+        *refused = 1;
+        return NULL;
+    }
+    size_t unit = hz4_unit_of(block);
+    if (atomic_load_explicit(&hz4_tag_at(unit)->index, memory_order_relaxed) == 0) {
+        if (bytes > SIZECLASS_MAX_BYTES && hz4_large_resize(block, unit, bytes))
+            return block;
+    } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
+        return block; // a smaller class would save less than the copy costs
+    }
+    void *moved = core_alloc(bytes);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
+    free_block(block);
+    return moved;
+}

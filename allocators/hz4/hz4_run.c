@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs: units of equal blocks with one bit a block, set while the block is home. Lists change by transition: full ->
+// partial
+// -> empty, and an empty run goes back to the arena at once, but for a few. Everything but the map and the spare
+// descriptors is guarded by the lock of the heap that owns the run.
+#include "hz4.h"
+
+#include "../common/check.h"
+
+#include <pthread.h>
+
+#define UNITS_OF_LARGE_BLOCKS 8u // run of blocks above 8 KiB: a tail that is never touched costs nothing
+#define ONE_UNIT_MAX_BYTES 8256u
+#define WORD_BITS 64u
+
+static uint32_t run_units(unsigned size_class) {
+    return sizeclass_bytes[size_class] <= ONE_UNIT_MAX_BYTES ? 1 : UNITS_OF_LARGE_BLOCKS;
+}
+
+static uint32_t run_blocks(unsigned size_class) {
+    return (run_units(size_class) << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class];
+}
+
+// ---- the map: unit -> run -----------------------------------------------------------------------------------------
+
+// Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first unit of
+// a large run its length << 1 | 1. Written before a block of the run is handed out, so a thread that has one reads it
+// plainly.
+#define CHUNK_SHIFT 10u
+#define CHUNK_UNITS ((size_t)1 << CHUNK_SHIFT)
+
+static struct {
+    pthread_mutex_t lock;                   // guards growth and spare descriptors
+    struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
+    _Atomic(_Atomic uintptr_t *) chunks[HZ4_MAX_UNITS >> CHUNK_SHIFT];
+} map = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void hz4_run_fork_prepare(void) {
+    pthread_mutex_lock(&map.lock);
+}
+
+void hz4_run_fork_done(void) {
+    pthread_mutex_unlock(&map.lock);
+}
+
+static _Atomic uintptr_t *map_chunk(size_t unit) {
+    // ORDER: acquire: the zeroed chunk; partner: the release below.
+    return atomic_load_explicit(&map.chunks[unit >> CHUNK_SHIFT], memory_order_acquire);
+}
+
+static int map_prepare(size_t unit, size_t units) {
+    for (size_t at = unit & ~(CHUNK_UNITS - 1); at < unit + units; at += CHUNK_UNITS) {
+        if (map_chunk(at) != NULL)
+            continue;
+        pthread_mutex_lock(&map.lock);
+        _Atomic uintptr_t *chunk = map_chunk(at);
+        if (chunk == NULL) {
+            chunk = arena_metadata(CHUNK_UNITS * sizeof *chunk, HZ_CACHE_LINE);
+            // ORDER: release: the chunk reads zero; partner: map_chunk().
+            atomic_store_explicit(&map.chunks[at >> CHUNK_SHIFT], chunk, memory_order_release);
+        }
+        pthread_mutex_unlock(&map.lock);
+        if (chunk == NULL)
+            return 0;
+    }
+    return 1;
+}
+
+static void map_store(size_t unit, uintptr_t value) {
+    atomic_store_explicit(map_chunk(unit) + (unit & (CHUNK_UNITS - 1)), value, memory_order_relaxed);
+}
+
+static uintptr_t map_load(size_t unit) {
+    _Atomic uintptr_t *chunk = map_chunk(unit);
+    return chunk != NULL ? atomic_load_explicit(chunk + (unit & (CHUNK_UNITS - 1)), memory_order_relaxed) : 0;
+}
+
+int hz4_map_set_large(size_t unit, size_t units) {
+    if (unit >= HZ4_MAX_UNITS || !map_prepare(unit, 1))
+        return 0;
+    map_store(unit, units << 1 | 1);
+    return 1;
+}
+
+size_t hz4_map_large(size_t unit) {
+    uintptr_t entry = map_load(unit);
+    return (entry & 1) != 0 ? entry >> 1 : 0;
+}
+
+// ---- lists --------------------------------------------------------------------------------------------------------
+
+static void count_runs(struct hz4_heap *heap, unsigned size_class, int more) {
+    int count = atomic_load_explicit(&heap->run_count[size_class], memory_order_relaxed) + more;
+    atomic_store_explicit(&heap->run_count[size_class], (uint16_t)count, memory_order_relaxed);
+}
+
+static void list_push_first(struct hz4_heap *heap, struct hz4_run *run) {
+    struct hz4_list *list = &heap->lists[run->size_class];
+    run->previous = NULL;
+    run->next = list->first;
+    if (list->first != NULL)
+        list->first->previous = run;
+    else
+        list->last = run;
+    list->first = run;
+    count_runs(heap, run->size_class, 1);
+}
+
+static void list_remove(struct hz4_heap *heap, struct hz4_run *run) {
+    struct hz4_list *list = &heap->lists[run->size_class];
+    if (run->previous != NULL)
+        run->previous->next = run->next;
+    else
+        list->first = run->next;
+    if (run->next != NULL)
+        run->next->previous = run->previous;
+    else
+        list->last = run->previous;
+    count_runs(heap, run->size_class, -1);
+}
+
+// ---- birth and death of a run -------------------------------------------------------------------------------------
+
+static struct hz4_run *descriptor_take(unsigned size_class) {
+    pthread_mutex_lock(&map.lock);
+    struct hz4_run *run = map.spare[size_class];
+    if (run != NULL)
+        map.spare[size_class] = run->next;
+    pthread_mutex_unlock(&map.lock);
+    size_t words = (run_blocks(size_class) + WORD_BITS - 1) / WORD_BITS;
+    return run != NULL ? run : arena_metadata(sizeof *run + words * sizeof(uint64_t), HZ_CACHE_LINE);
+}
+
+static void descriptor_give(struct hz4_run *run) {
+    pthread_mutex_lock(&map.lock);
+    run->next = map.spare[run->size_class];
+    map.spare[run->size_class] = run;
+    pthread_mutex_unlock(&map.lock);
+}
+
+static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
+    size_t unit = hz4_unit_of((void *)run->base);
+    uint32_t group = 0;
+    while (hz4_group_bytes[group] < sizeclass_bytes[run->size_class])
+        group++;
+    for (uint32_t i = 0; i < run->units; i++) {
+        struct hz4_tag *tag = hz4_tag_at(unit + i);
+        uintptr_t address = run->base + ((uintptr_t)i << ARENA_UNIT_SHIFT);
+        uint32_t route = owner != 0 ? hz4_route(owner, group, address) : HZ4_ROUTE_NONE;
+        atomic_store_explicit(&tag->route, route, memory_order_relaxed);
+        atomic_store_explicit(&tag->index, (uint8_t)index, memory_order_relaxed);
+    }
+}
+
+int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
+    struct hz4_run *run = descriptor_take(size_class);
+    if (run == NULL)
+        return 0;
+    uint32_t units = run_units(size_class);
+    run->size_class = size_class;
+    int is_zero;
+    void *base = arena_take(units, 1, &is_zero);
+    size_t unit = base != NULL ? hz4_unit_of(base) : 0;
+    if (base == NULL || unit + units > HZ4_MAX_UNITS || !map_prepare(unit, units)) {
+        if (base != NULL)
+            arena_give(base, units, is_zero);
+        descriptor_give(run);
+        return 0;
+    }
+    run->base = (uintptr_t)base;
+    run->magic = UINT64_MAX / sizeclass_bytes[size_class] + 1;
+    run->block_count = run_blocks(size_class);
+    run->units = units;
+    run->free_count = run->block_count;
+    run->hint = 0;
+    run->is_kept = 0;
+    for (uint32_t i = 0; i < run->block_count; i += WORD_BITS) {
+        uint32_t left = run->block_count - i;
+        run->bits[i / WORD_BITS] = left >= WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+    }
+    for (uint32_t i = 0; i < units; i++)
+        map_store(unit + i, (uintptr_t)run);
+    set_tags(run, heap->id, size_class + 1);
+    list_push_first(heap, run);
+    return 1;
+}
+
+static void release(struct hz4_heap *heap, struct hz4_run *run) {
+    list_remove(heap, run);
+    heap->kept_runs -= run->is_kept;
+    set_tags(run, 0, 0);
+    void *base = (void *)run->base;
+    uint32_t units = run->units;
+    descriptor_give(run);
+    arena_give(base, units, 0);
+}
+
+void hz4_run_release_empty(struct hz4_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        for (struct hz4_run *run = heap->lists[size_class].first, *next; run != NULL; run = next) {
+            next = run->next;
+            if (run->free_count == run->block_count)
+                release(heap, run);
+        }
+    }
+}
+
+// Single writer: the holder.
+static void count_out(struct hz4_heap *heap, int64_t bytes) {
+    int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed) + bytes;
+    atomic_store_explicit(&heap->out_bytes, out, memory_order_relaxed);
+}
+
+// ---- blocks leave and come home -----------------------------------------------------------------------------------
+
+// The lowest blocks of one run, the lowest of them last, where the magazine's next pop finds it: memory of a fresh run
+// is touched in address order, one page after the other.
+static uint32_t take_blocks(struct hz4_run *run, void **out, uint32_t want) {
+    uint32_t taken = want < run->free_count ? want : run->free_count;
+    uint32_t block_bytes = sizeclass_bytes[run->size_class];
+    uint32_t word = run->hint;
+    for (uint32_t left = taken; left > 0; word++) {
+        uint64_t bits = run->bits[word];
+        char *base = (char *)run->base + (size_t)word * WORD_BITS * block_bytes;
+        for (; bits != 0 && left > 0; bits &= bits - 1) {
+            void *block = base + (size_t)__builtin_ctzll(bits) * block_bytes;
+            __builtin_prefetch(block, 1);
+            out[--left] = block;
+        }
+        run->bits[word] = bits;
+        if (bits != 0)
+            break;
+    }
+    run->hint = word;
+    run->free_count -= taken;
+    return taken;
+}
+
+uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want) {
+    uint32_t taken = 0;
+    while (taken < want && heap->lists[size_class].first != NULL) {
+        struct hz4_run *run = heap->lists[size_class].first;
+        heap->kept_runs -= run->is_kept;
+        run->is_kept = 0;
+        taken += take_blocks(run, out + taken, want - taken);
+        if (run->free_count == 0)
+            list_remove(heap, run);
+    }
+    count_out(heap, (int64_t)taken * sizeclass_bytes[size_class]);
+    return taken;
+}
+
+static void run_became_empty(struct hz4_heap *heap, struct hz4_run *run) {
+    int is_last = run->next == NULL && run->previous == NULL;
+    if (is_last && run->units == 1 && heap->kept_runs < HZ4_KEPT_RUNS) {
+        heap->kept_runs++;
+        run->is_kept = 1;
+        return;
+    }
+    release(heap, run);
+}
+
+void hz4_run_put(struct hz4_heap *heap, void *block) {
+    struct hz4_run *run = (struct hz4_run *)map_load(hz4_unit_of(block));
+    hz_uint128 product = (hz_uint128)((uintptr_t)block - run->base) * run->magic;
+    uint32_t index = (uint32_t)(product >> 64);
+    uint32_t word = index / WORD_BITS;
+    uint64_t bit = (uint64_t)1 << index % WORD_BITS;
+    // Late, and no promise: a pointer inside a block, or a block that came home before.
+    if (HZ_UNLIKELY((uint64_t)product >= run->magic || index >= run->block_count)) {
+        hz4_reject(block, HZ4_OP_RETURN, ALLOCATOR_REJECT_INTERIOR);
+        return;
+    }
+    if (HZ_UNLIKELY((run->bits[word] & bit) != 0)) {
+        hz4_reject(block, HZ4_OP_RETURN, ALLOCATOR_REJECT_DOUBLE_FREE);
+        return;
+    }
+    run->bits[word] |= bit;
+    if (word < run->hint)
+        run->hint = word;
+    run->free_count++;
+    count_out(heap, -(int64_t)sizeclass_bytes[run->size_class]);
+    if (run->free_count == 1) {
+        run->hint = word;
+        list_push_first(heap, run);
+    }
+    if (run->free_count == run->block_count)
+        run_became_empty(heap, run);
+}
+
+// From the cold end of the list. The receiver holds both heaps.
+uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit) {
+    uint32_t moved = 0;
+    while (moved < limit && from->lists[size_class].last != NULL) {
+        struct hz4_run *run = from->lists[size_class].last;
+        list_remove(from, run);
+        from->kept_runs -= run->is_kept;
+        run->is_kept = 0;
+        int64_t out = (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
+        count_out(from, -out);
+        count_out(to, out);
+        set_tags(run, to->id, size_class + 1);
+        list_push_first(to, run);
+        moved++;
+    }
+    return moved;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exported vtable, and what stands behind it: statistics and purge.
+#include "hz4.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+void core_stats(struct allocator_stats *out) {
+    *out = (struct allocator_stats){0};
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    out->reserved_bytes = usage.reserved_bytes;
+    out->committed_bytes = usage.used_bytes + usage.dirty_free_bytes;
+    out->metadata_bytes = usage.metadata_bytes;
+    // What lies in magazines of other threads and in messages counts as live: only those threads know it.
+    int64_t live = (int64_t)hz4_large_bytes();
+    for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        live += heap != NULL ? atomic_load_explicit(&heap->out_bytes, memory_order_relaxed) : 0;
+    }
+    struct hz4_heap *mine = hz4_thread.heap;
+    if (mine != NULL)
+        live -= (int64_t)hz4_magazines_bytes(mine) + mine->local.large_bytes;
+    out->live_bytes = live > 0 ? (uint64_t)live : 0;
+    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
+        out->rejects[reason] = hz4_reject_count((enum allocator_reject)reason);
+}
+
+void core_purge(void) {
+    struct hz4_heap *mine = hz4_thread.heap;
+    if (mine != NULL) {
+        hz4_large_flush(&mine->local);
+        hz4_hold(mine);
+        hz4_spill_all(mine);
+        hz4_drain(mine, UINT32_MAX);
+        hz4_spill_all(mine); // what the drain put into magazines
+        hz4_run_release_empty(mine);
+        hz4_let_go(mine);
+        hz4_stage_flush_all();
+    }
+    for (uint32_t id = 1; mine != NULL && id <= hz4_heap_count(); id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (heap == NULL || heap == mine || !hz4_try_hold(heap))
+            continue;
+        mine->local.is_spilling++;
+        hz4_drain(heap, UINT32_MAX);
+        mine->local.is_spilling--;
+        hz4_run_release_empty(heap);
+        hz4_let_go(heap);
+    }
+    if (mine != NULL)
+        hz4_stage_flush_all();
+    if (arena.unit_count != 0)
+        arena_purge();
+}
+
+static const char *version(void) {
+    return HZBENCH_VERSION;
+}
+
+static void *table_alloc_aligned(size_t alignment, size_t bytes) {
+    return memalign(alignment, bytes);
+}
+
+HZ_EXPORT const struct allocator hzbench_allocator = {
+    .abi_version = ALLOCATOR_ABI_VERSION,
+    .struct_bytes = sizeof(struct allocator),
+    .name = "hz4",
+    .summary = "message passing: recycle before you send, the rest goes home in array messages",
+    .capabilities = ALLOCATOR_STORES | ALLOCATOR_PURGE | ALLOCATOR_STATS | ALLOCATOR_ALIGNED,
+    .alloc = malloc,
+    .free = free,
+    .alloc_aligned = table_alloc_aligned,
+    .calloc = calloc,
+    .realloc = realloc,
+    .usable_size = malloc_usable_size,
+    .thread_fini = hz4_thread_fini,
+    .stats = core_stats,
+    .purge = core_purge,
+    .version = version,
+};
