@@ -23,13 +23,13 @@ hypothesis.settings.load_profile("fixed")
 def script():
     """Runs scripts/NAME with arguments; returns the finished process with text output. No stdin, as in CI."""
 
-    def run(name, *arguments, env=None, cwd=None):
+    def run(name, *arguments, env=None, cwd=None, timeout=120):
         return subprocess.run(
             [str(SCRIPTS / name), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
             env={**os.environ, **(env or {})},
             cwd=cwd,
         )

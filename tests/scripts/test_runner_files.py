@@ -63,3 +63,24 @@ def test_report_of_a_real_run_has_a_ratio_for_each_allocator(real):
         assert section.harness_ns > 0
         for row in section.rows:
             assert not row.failure and (row.speed is not None) == (row.name != "system")
+
+
+def test_quickstart(script, tmp_path):
+    """The whole path of a newcomer but for installing and building; a second run finds everything done."""
+    arguments = (f"--built={BUILD}", f"--out={tmp_path / 'a dir'}", "--runs=1")
+    first = script("quickstart", *arguments, timeout=400)
+    assert first.returncode == 0, first.stderr
+    for name in ("table.txt", "table.md", "run.csv", "run.rss.csv", "run.run.json", "throughput-linux.svg",
+                 "peak-rss-linux.png", "rss-over-time-linux.svg", "throughput-against-rss-linux.png"):  # fmt: skip
+        assert (tmp_path / "a dir" / name).stat().st_size > 0
+        assert name in first.stdout or name.startswith("run.r")
+    assert "remote, 2 threads" in first.stdout and "The harness alone (null)" in first.stdout
+    rows = (tmp_path / "a dir" / "run.csv").read_bytes()
+    again = script("quickstart", *arguments, timeout=100)
+    assert again.returncode == 0 and again.stdout == first.stdout
+    assert (tmp_path / "a dir" / "run.csv").read_bytes() == rows
+
+
+def test_quickstart_refuses_what_it_does_not_know(script):
+    done = script("quickstart", "--fast")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executed instructions per malloc and per free, counted by callgrind.
+
+The same program runs with N and with 2N rounds; the difference of what the allocator's own object executed, divided by
+the operations in between, has start-up cancelled and is exact: callgrind counts, it does not sample, and a loaded machine
+changes nothing. Instructions of the driver, of the C library and of the dynamic linker are not in the figure.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROUNDS = {"local": 2000, "remote": 8}
+OPS_A_ROUND = {"local": 8, "remote": 4096}
+SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
+
+
+def fail(message, code):
+    print(f"instructions: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def parse_callgrind(text):
+    """Exclusive instruction counts: {(object, function): count}."""
+    names = {"ob": {}, "fn": {}}
+    costs = {}
+    current = {"ob": "", "fn": ""}
+    skip = False
+    header = re.compile(r"^(ob|fn)=\((\d+)\)(?: (.*))?$")
+    cost = re.compile(r"^[+\-*\d]\S* (\d+)$")
+    callee = re.compile(r"^c(ob|fn)=\((\d+)\)(?: (.*))?$")
+    for line in text.splitlines():
+        match = header.match(line) or callee.match(line)
+        if match:
+            kind, number, name = match.groups()
+            if name is not None:
+                names[kind][number] = name
+            if not line.startswith("c"):
+                current[kind] = names[kind][number]
+        elif line.startswith("calls="):
+            skip = True  # the next line is the inclusive cost of the call
+        elif (match := cost.match(line)) is not None:
+            if not skip:
+                key = (current["ob"], current["fn"])
+                costs[key] = costs.get(key, 0) + int(match.group(1))
+            skip = False
+    return costs
+
+
+def run(budget, allocator, pattern, size, rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind.out"
+        # Fair scheduling keeps the two threads of `remote` in step; nothing else may write into the file.
+        command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out}",
+                   str(budget), allocator, pattern, str(size), str(rounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            fail(f"{allocator}: the driver ended with {done.returncode}: {last}", 3 if done.returncode == 3 else 4)
+        return parse_callgrind(out.read_text(encoding="utf-8", errors="replace"))
+
+
+def object_costs(costs, is_malloc):
+    """Instructions of the object that holds the allocator's malloc: (in malloc, in free, all)."""
+    objects = {ob for (ob, fn) in costs if fn == is_malloc or fn.startswith(is_malloc + ".")}
+    objects.discard("")
+    # The driver and the dynamic linker have functions of that name too; the allocator's is the one called most.
+    best = max(objects, key=lambda ob: sum(n for (o, fn), n in costs.items() if o == ob and fn == is_malloc), default=None)
+    if best is None:
+        return None
+    total = {name: sum(n for (ob, fn), n in costs.items() if ob == best and fn == name) for name in ("malloc", "free")}
+    return total["malloc"], total["free"], sum(n for (ob, _), n in costs.items() if ob == best)
+
+
+def measure(budget, allocator, pattern, size):
+    """Instructions an operation: {"malloc", "free", "pair"}; free and malloc are exclusive of what they call."""
+    rounds = ROUNDS[pattern]
+    once = object_costs(run(budget, allocator, pattern, size, rounds), "malloc")
+    twice = object_costs(run(budget, allocator, pattern, size, 2 * rounds), "malloc")
+    if once is None or twice is None:
+        fail(f"{allocator}: no function called malloc in the profile (stripped library?)", 3)
+    ops = rounds * OPS_A_ROUND[pattern]
+    malloc, free, pair = ((b - a) / ops for a, b in zip(once, twice))
+    return {"malloc": round(malloc, 2), "free": round(free, 2), "pair": round(pair, 2)}
+
+
+def table(budget, allocators, patterns, sizes):
+    return {name: {pattern: {str(size): measure(budget, name, pattern, size) for size in sizes} for pattern in patterns}
+            for name in allocators}
+
+
+def render(result):
+    lines = ["allocator            pattern   bytes   malloc     free     pair"]
+    for name, patterns in result.items():
+        for pattern, sizes in patterns.items():
+            for size, cell in sizes.items():
+                lines.append(f"{name:20} {pattern:7} {size:>7} {cell['malloc']:8.2f} {cell['free']:8.2f} {cell['pair']:8.2f}")
+    return "\n".join(lines)
+
+
+def differences(golden, now):
+    """Cells that differ: local counts must be equal to the instruction, remote ones (slow paths, two threads) within 3 %."""
+    for name, patterns in golden.items():
+        for pattern, sizes in patterns.items():
+            for size, cell in sizes.items():
+                for what, expected in cell.items():
+                    got = now[name][pattern][size][what]
+                    slack = 0 if pattern == "local" else max(0.5, 0.03 * expected)
+                    if abs(got - expected) > slack:
+                        yield f"{name} {pattern} {size} B {what}: {got} instructions, the reviewed figure is {expected}"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="instructions", description=__doc__.splitlines()[0])
+    parser.add_argument("--alloc", default="hz5,mimalloc,jemalloc,tcmalloc,system", help="backends, comma separated")
+    parser.add_argument("--pattern", default="local,remote")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--budget", type=Path, help="the driver (default: build/tests/budget/budget)")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--check", type=Path, help="compare with reviewed figures; exit 1 when one differs")
+    args = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        fail("valgrind not found. Debian: apt-get install valgrind", 3)
+    budget = args.budget or Path(__file__).resolve().parents[2] / "build/tests/budget/budget"
+    if not budget.exists():
+        fail(f"{budget} not found - build first (scripts/quickstart or ninja -C build)", 3)
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
+    if args.check:
+        golden = json.loads(args.check.read_text(encoding="utf-8"))
+        now = {name: {pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}
+                      for pattern, sizes in patterns.items()} for name, patterns in golden.items()}
+    else:
+        now = table(budget, args.alloc.split(","), args.pattern.split(","), [int(s) for s in args.sizes.split(",")])
+    print(render(now))
+    if args.json:
+        args.json.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    if args.check:
+        wrong = list(differences(golden, now))
+        for line in wrong:
+            print(line)
+        sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
