@@ -24,7 +24,7 @@ void sizeclass_init(void) {
     for (uint32_t granules = 0; granules <= SIZECLASS_MAX_BYTES / SIZECLASS_GRANULE; granules++) {
         while (sizeclass_bytes[fit] < granules * SIZECLASS_GRANULE)
             fit++;
-        sizeclass_of_granules[granules] = (uint8_t)fit;
+        sizeclass_of_granules[granules] = (uint8_t)(SIZECLASS_FIRST_SLOT + fit);
     }
 }
 

@@ -17,16 +17,25 @@
 #define SIZECLASS_FIRST_ALIGNED (SIZECLASS_FINE_COUNT + SIZECLASS_STEPPED_COUNT)
 #define SIZECLASS_COUNT (SIZECLASS_FIRST_ALIGNED + SIZECLASS_ALIGNED_COUNT)
 
+// What the table below holds for class 0. A library may choose it (hz3 does) so that an entry is the index of a list.
+#ifndef SIZECLASS_FIRST_SLOT
+#define SIZECLASS_FIRST_SLOT 0u
+#endif
+
 extern uint8_t sizeclass_of_granules[SIZECLASS_MAX_BYTES / SIZECLASS_GRANULE + 1]; // all zero until sizeclass_init()
 extern uint32_t sizeclass_bytes[SIZECLASS_COUNT];
 
 // Idempotent; the caller orders it before the first use of the tables.
 void sizeclass_init(void);
 
-// Class of a request of `bytes` <= SIZECLASS_MAX_BYTES. Before sizeclass_init() it answers 0 for everything, which leads
+// Slot of a request of `bytes` <= SIZECLASS_MAX_BYTES. Before sizeclass_init() it answers 0 for everything, which leads
 // into the slow path because every list is empty then.
-HZ_INLINE unsigned sizeclass_of(size_t bytes) {
+HZ_INLINE unsigned sizeclass_slot_of(size_t bytes) {
     return sizeclass_of_granules[((uint32_t)bytes + SIZECLASS_GRANULE - 1) / SIZECLASS_GRANULE];
+}
+
+HZ_INLINE unsigned sizeclass_of(size_t bytes) {
+    return sizeclass_slot_of(bytes) - SIZECLASS_FIRST_SLOT;
 }
 
 // Smallest class whose blocks hold `bytes` and all start at a multiple of `alignment` in a run that starts at one;

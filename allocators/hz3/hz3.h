@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// hz3's data: tags, runs, thread lists, heaps. Read README.md beside this file first.
+//
+//   pointer -> unit (one shift) -> tag: owner | size class -> the calling thread's list of that class
+//
+// Free blocks are linked in band. What a thread holds in its lists is touched by no other thread; what changes hands
+// travels by name, in messages.
+#ifndef HZ3_H
+#define HZ3_H
+
+#include "../common/arena.h"
+#include "../common/compiler.h"
+#include "../common/core.h"
+#include "../common/sizeclass.h"
+
+#include <stdatomic.h>
+
+// Not on the fast path, yet too frequent to be optimised for size.
+#define HZ3_SLOW __attribute__((noinline))
+
+// -fvisibility does not reach declarations of variables; without this each access goes through the offset table.
+#define HZ3_HIDDEN __attribute__((visibility("hidden")))
+
+struct hz3_block {
+    struct hz3_block *next;
+};
+
+// ---- tags
+// ------------------------------------------------------------------------------------------------------------
+
+// PTAG32: owner << 8 | slot of the size class, one for every unit in which blocks may start; 0: no block starts here.
+#define HZ3_TAG_NONE 0u
+#define HZ3_TAG_LARGE 0xffu // first unit of a run that is one block; below every owner's tags
+#define HZ3_TAG_SHIFT 8u
+#define HZ3_FIRST_SLOT SIZECLASS_FIRST_SLOT // slot = this + class, see union hz3_thread
+#define HZ3_MAX_HEAPS 65535u
+
+// How free() finds a tag without any test: a table over the whole address space, in which everything that is not ours
+// reads 0. Before it exists, and for good when the address space is limited, the shift makes every pointer find one
+// zero; then the slow path looks.
+extern HZ3_HIDDEN _Atomic(const _Atomic uint32_t *) hz3_lookup_table;
+extern HZ3_HIDDEN _Atomic uint32_t hz3_lookup_shift;
+extern HZ3_HIDDEN _Atomic uint32_t *hz3_tags; // const after hz3_init(): the arena's part, one tag a unit
+
+HZ_INLINE uint32_t hz3_tag_fast(const void *pointer) {
+    // ORDER: acquire: who sees the new shift must see the new table; partner: the release store in hz3_heap.c.
+    uint32_t shift = atomic_load_explicit(&hz3_lookup_shift, memory_order_acquire);
+    const _Atomic uint32_t *table = atomic_load_explicit(&hz3_lookup_table, memory_order_relaxed);
+    return atomic_load_explicit(table + ((uintptr_t)pointer >> shift), memory_order_relaxed);
+}
+
+// Unit index of any pointer; >= arena.unit_count when it is not in the arena.
+HZ_INLINE size_t hz3_unit_of(const void *pointer) {
+    return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
+}
+
+HZ_INLINE uint32_t hz3_tag_of(const void *pointer) {
+    size_t unit = hz3_unit_of(pointer);
+    return unit < arena.unit_count ? atomic_load_explicit(hz3_tags + unit, memory_order_relaxed) : HZ3_TAG_NONE;
+}
+
+HZ_INLINE unsigned hz3_tag_class(uint32_t tag) {
+    return (tag & ((1u << HZ3_TAG_SHIFT) - 1)) - HZ3_FIRST_SLOT;
+}
+
+HZ_INLINE uint32_t hz3_tag_make(uint32_t owner, unsigned size_class) {
+    return owner << HZ3_TAG_SHIFT | (HZ3_FIRST_SLOT + size_class);
+}
+
+HZ_INLINE uint32_t hz3_tag_owner(uint32_t tag) {
+    return tag >> HZ3_TAG_SHIFT;
+}
+
+HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
+    atomic_store_explicit(hz3_tags + unit, tag, memory_order_relaxed);
+}
+
+// ---- runs
+// ------------------------------------------------------------------------------------------------------------
+
+#define HZ3_WIDE_UNITS 8u // a run of blocks above HZ3_ONE_UNIT_BYTES; starts at a multiple of its size
+#define HZ3_ONE_UNIT_BYTES 8256u
+#define HZ3_EMPTY_UNITS_MAX 16u // empty runs a heap keeps, in units
+
+// One a unit, in the arena's side table; used by a run's first unit. owner: every field of a small run; counts are
+// atomic only for readers of statistics.
+struct hz3_run {
+    _Alignas(HZ_CACHE_LINE) struct hz3_block *free; // blocks that came back
+    struct hz3_block *free_last;                    // end of that list: it joins another one in one store
+    uint32_t next, previous;                        // unit index + 1 in a list of the heap, 0: end
+    _Atomic uint32_t free_count;                    // blocks in `free`
+    _Atomic uint32_t carved;                        // blocks that have existed; those behind have never been touched
+    uint32_t block_count;
+    _Atomic uint32_t units;
+    _Atomic(void *) large; // the block, when the run is one block
+};
+
+_Static_assert(sizeof(struct hz3_run) == HZ_CACHE_LINE, "the side table's stride");
+
+HZ_INLINE struct hz3_run *hz3_run_at(size_t unit) {
+    return (struct hz3_run *)(void *)arena.table + unit;
+}
+
+HZ_INLINE unsigned hz3_run_units(unsigned size_class) {
+    return sizeclass_bytes[size_class] <= HZ3_ONE_UNIT_BYTES ? 1 : HZ3_WIDE_UNITS;
+}
+
+// ---- mail
+// ------------------------------------------------------------------------------------------------------------
+
+#define HZ3_MESSAGE_NAMES 60u
+#define HZ3_STAGED_COUNT 32u
+
+// A link of an inbox: the address of a message, or of a single block + 1, which then is its own message.
+#define HZ3_LINK_IS_BLOCK ((uintptr_t)1)
+
+// Blocks of one owner, by name: address bits 4 to 35; `window` has the bits above. Messages are type-stable metadata.
+struct hz3_message {
+    _Alignas(HZ_CACHE_LINE) uintptr_t next;
+    uint32_t window;
+    uint32_t count;
+    uint32_t names[HZ3_MESSAGE_NAMES];
+};
+
+// The message in the making for one owner. Private: its lines never leave this core, only copies of it do.
+struct hz3_staged {
+    _Alignas(HZ_CACHE_LINE) uint32_t owner;
+    uint32_t window;
+    uint16_t count;
+    uint16_t is_stale; // the clock hand has passed since the last flush
+    uint32_t bytes;
+    uint32_t names[HZ3_MESSAGE_NAMES];
+};
+
+// ---- heaps and threads
+// -----------------------------------------------------------------------------------------------
+
+#define HZ3_LARGE_CACHED_UNITS 16u // largest run kept by a thread
+#define HZ3_LARGE_SLOTS 4u         // of each size
+
+struct hz3_large_cache {
+    uint32_t sizes; // bit a size in units that is there
+    uint32_t units; // sum
+    uint32_t hand;  // size evicted last
+    uint8_t count[HZ3_LARGE_CACHED_UNITS + 1];
+    uint32_t unit[HZ3_LARGE_CACHED_UNITS + 1][HZ3_LARGE_SLOTS];
+};
+
+enum hz3_heap_status { HZ3_HEAP_UNUSED, HZ3_HEAP_ALIVE, HZ3_HEAP_DEAD, HZ3_HEAP_CLAIMED, HZ3_HEAP_ORPHAN };
+
+#define HZ3_CLASS_WORDS ((SIZECLASS_COUNT + 63) / 64)
+
+// The cold part of what a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
+struct hz3_heap {
+    // any
+    _Alignas(128) _Atomic uintptr_t inbox;       // newest link
+    _Atomic uint32_t status;                     // enum hz3_heap_status
+    _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
+    // owner: the thread, or whoever claimed the dead heap
+    _Alignas(128) uint32_t id;
+    uint32_t empty_units;                     // in `empty`
+    uint32_t empty[2];                        // runs without blocks, of one unit and of HZ3_WIDE_UNITS
+    uint64_t carved_bytes;                    // blocks that exist, whoever holds them
+    uint64_t limit_bytes;                     // by which all lists may exceed their first length
+    uint64_t reclaim_mark_bytes;              // carved_bytes at which quiet lists are searched
+    struct hz3_message *messages;             // blank ones
+    struct hz3_staged *staged;                // NULL until the first foreign free
+    uint32_t staged_bytes;                    // named in `staged`
+    uint32_t staged_hand;                     // entry looked at last
+    uint32_t adopt_hand;                      // heap looked at last
+    uint64_t recent[HZ3_CLASS_WORDS];         // bit a class that took a slow path since the last reclaim
+    uint32_t partial[SIZECLASS_COUNT];        // runs with blocks in `free`
+    uint32_t fresh[SIZECLASS_COUNT];          // runs without, and not carved to the end
+    uint16_t half[SIZECLASS_COUNT];           // a list's length at which it becomes the spare
+    int32_t base[SIZECLASS_COUNT];            // room of an empty list: length = base - room
+    uint32_t spare_count[SIZECLASS_COUNT];    //
+    struct hz3_block *spare[SIZECLASS_COUNT]; // second list of the class, whole
+    struct hz3_large_cache large;
+};
+
+// The hot part, in initial-exec TLS, all zero until the thread needs a heap: every list is empty and has no room, so
+// the first malloc and the first free leave the fast path by tests that are there anyway.
+//
+// The two arrays overlap, and the classes' slots begin where they no longer do: then one register addresses both
+// without a displacement, which saves free() an instruction. The elements below are never indexed but for element 0,
+// with which tag 0 meets a thread without a heap; the rest of that space serves other fields.
+union hz3_thread {
+    struct {
+        int32_t always_zero[2];
+        uint32_t mine; // id << HZ3_TAG_SHIFT; 0 without a heap
+        struct hz3_heap *heap;
+    };
+    int32_t room[2 * SIZECLASS_COUNT]; // counts down, so that one subtraction is the overflow test
+    struct hz3_block *head[2 * SIZECLASS_COUNT];
+};
+
+_Static_assert(sizeof(int32_t) * 2 * SIZECLASS_COUNT <= sizeof(void *) * HZ3_FIRST_SLOT, "no class's slots overlap");
+
+extern HZ3_HIDDEN HZ_THREAD_LOCAL union hz3_thread hz3_thread;
+
+HZ_INLINE struct hz3_block **hz3_head(unsigned size_class) {
+    return &hz3_thread.head[HZ3_FIRST_SLOT + size_class];
+}
+
+HZ_INLINE int32_t *hz3_room(unsigned size_class) {
+    return &hz3_thread.room[HZ3_FIRST_SLOT + size_class];
+}
+
+HZ_INLINE void hz3_list_push(struct hz3_block *block, unsigned size_class) {
+    block->next = *hz3_head(size_class);
+    *hz3_head(size_class) = block;
+    --*hz3_room(size_class);
+}
+
+// hz3_malloc.c
+void hz3_free_other(void *block); // what the tag test sends away
+
+// hz3_list.c: the thread's lists
+void hz3_list_init(void);
+void hz3_list_begin(struct hz3_heap *heap);                        // lists of a thread that starts
+void hz3_list_end(struct hz3_heap *heap);                          // and of one that ends
+void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class); // one block, and more behind it; NULL: no memory
+void hz3_list_full(void *block); // the list of its class has no room, and was charged for it
+void hz3_list_return_all(struct hz3_heap *heap);
+
+// hz3_run.c: runs of equal blocks
+void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class);
+uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want, struct hz3_block **list);
+uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list);
+int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept);
+int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class); // from dead heaps; 1 when something came
+void hz3_run_release_empty(struct hz3_heap *heap);
+void hz3_units_give(size_t unit, size_t units); // to the arena, errno kept
+
+// hz3_mail.c: blocks on their way home
+void hz3_mail_stage(struct hz3_heap *heap, uint32_t owner, void *block, unsigned size_class);
+void hz3_mail_send(uint32_t owner, void *block); // at once, alone; needs neither a heap nor memory
+void hz3_mail_flush(struct hz3_heap *heap);
+void hz3_mail_tick(struct hz3_heap *heap); // flushes one entry that waits for long
+void hz3_mail_drain(struct hz3_heap *heap);
+
+// hz3_heap.c: heaps and threads
+int hz3_init(void);                        // idempotent
+struct hz3_heap *hz3_heap_of_thread(void); // acquires one if need be; NULL when out of memory
+struct hz3_heap *hz3_heap_by_id(uint32_t id);
+void hz3_thread_fini(void);
+int hz3_heap_claim_dead(struct hz3_heap *heap);
+void hz3_heap_unclaim(struct hz3_heap *heap);
+uint32_t hz3_heap_count(void); // ids 1..count have existed
+uint32_t hz3_dead_heap_count(void);
+
+// hz3_large.c: runs that are one block
+void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero);
+void hz3_large_free(void *block);
+int hz3_large_is_start(const void *block); // of a live one; its tag is HZ3_TAG_LARGE
+size_t hz3_large_usable(const void *block);
+int hz3_large_resize(void *block, size_t bytes);
+void hz3_large_release_cached(struct hz3_heap *heap);
+
+// hz3_reject.c: pointers that lead to no block
+enum hz3_operation { HZ3_OP_FREE, HZ3_OP_REALLOC, HZ3_OP_USABLE_SIZE };
+void hz3_reject_init(void); // from HZ3_OPTIONS
+void hz3_reject(const void *pointer, enum hz3_operation operation);
+void hz3_reject_as(const void *pointer, enum hz3_operation operation, enum allocator_reject reason);
+uint64_t hz3_reject_count(enum allocator_reject reason);
+
+#endif

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who
+// has a reason may claim it for a moment (to drain what was freed into it, or to adopt its runs).
+//
+//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE;  after fork, in the child: others ALIVE or CLAIMED -> ORPHAN
+#include "hz3.h"
+
+#include "../common/os_mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+// One tag a unit for all 47 bits of user address space: 8 GiB of which only pages with tags ever exist.
+#define ADDRESS_BITS 47u
+#define TABLE_BYTES ((size_t)4 << (ADDRESS_BITS - ARENA_UNIT_SHIFT))
+#define TABLE_LIMIT_SHARE 8u // of the address space this process may use
+#define NO_TABLE_SHIFT 63u
+
+static const _Atomic uint32_t no_tag = HZ3_TAG_NONE;
+
+_Atomic(const _Atomic uint32_t *) hz3_lookup_table = &no_tag;
+_Atomic uint32_t hz3_lookup_shift = NO_TABLE_SHIFT;
+_Atomic uint32_t *hz3_tags;
+
+static struct {
+    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    _Atomic int ready;
+    pthread_key_t key;
+    _Atomic uint32_t count;
+    _Atomic uint32_t dead;
+    _Atomic(struct hz3_heap *) by_id[HZ3_MAX_HEAPS + 1];
+} heaps = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+// ---- initialisation
+// ------------------------------------------------------------------------------------------------------
+
+static int tags_init(void) {
+    size_t bytes = hz_align_up(arena.unit_count * sizeof *hz3_tags, OS_PAGE_BYTES);
+    char *table = NULL;
+    if (os_mem_address_space_limit() / TABLE_LIMIT_SHARE >= TABLE_BYTES &&
+        arena.base_unit + arena.unit_count <= (uintptr_t)1 << (ADDRESS_BITS - ARENA_UNIT_SHIFT))
+        table = os_mem_reserve(TABLE_BYTES, OS_PAGE_BYTES, OS_MEM_READ);
+    if (table == NULL) { // the slow path will do all look-ups, in a table for the arena alone
+        hz3_tags = os_mem_reserve(bytes, OS_PAGE_BYTES, OS_MEM_READ_WRITE);
+        return hz3_tags != NULL;
+    }
+    char *ours = table + arena.base_unit * sizeof *hz3_tags;
+    char *page = (char *)((uintptr_t)ours & ~(OS_PAGE_BYTES - 1));
+    if (!os_mem_protect(page, bytes + OS_PAGE_BYTES, OS_MEM_READ_WRITE)) {
+        os_mem_release(table, TABLE_BYTES);
+        return 0;
+    }
+    hz3_tags = (_Atomic uint32_t *)(void *)ours;
+    atomic_store_explicit(&hz3_lookup_table, (const _Atomic uint32_t *)(void *)table, memory_order_relaxed);
+    // ORDER: release: the table; partner: hz3_tag_fast(). The old shift is in order with either table.
+    atomic_store_explicit(&hz3_lookup_shift, ARENA_UNIT_SHIFT, memory_order_release);
+    return 1;
+}
+
+static void thread_exit(void *heap) {
+    (void)heap;
+    hz3_thread_fini();
+}
+
+static HZ_COLD int init_slow(void) {
+    pthread_mutex_lock(&heaps.lock);
+    int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
+    if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_tags != NULL || tags_init())) {
+        static const struct arena_limits limits = {.retain_bytes = HZ_MIB(8), .retain_percent = 12, .decay_ms = 250};
+        arena_set_limits(&limits);
+        hz3_reject_init();
+        sizeclass_init();
+        hz3_list_init();
+        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        // ORDER: release: everything above; partner: the acquire load in hz3_init().
+        atomic_store_explicit(&heaps.ready, ready, memory_order_release);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return ready;
+}
+
+int hz3_init(void) {
+    // ORDER: acquire: pairs with the release store in init_slow().
+    return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
+}
+
+// ---- fork
+// ----------------------------------------------------------------------------------------------------------------
+
+static void fork_prepare(void) {
+    pthread_mutex_lock(&heaps.lock);
+    arena_fork_prepare();
+}
+
+static void fork_parent(void) {
+    arena_fork_done();
+    pthread_mutex_unlock(&heaps.lock);
+}
+
+// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be
+// freed (they wait in an inbox), but nothing of them is reused.
+static void fork_child(void) {
+    uint32_t count = hz3_heap_count();
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz3_heap *heap = hz3_heap_by_id(id);
+        uint32_t status = heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ3_HEAP_UNUSED;
+        if (heap != hz3_thread.heap && (status == HZ3_HEAP_ALIVE || status == HZ3_HEAP_CLAIMED))
+            atomic_store_explicit(&heap->status, HZ3_HEAP_ORPHAN, memory_order_relaxed);
+    }
+    fork_parent();
+}
+
+// pthread_atfork may allocate, so it must not run inside an allocation.
+__attribute__((constructor)) static void register_fork_handlers(void) {
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+// ---- heaps
+// ---------------------------------------------------------------------------------------------------------------
+
+struct hz3_heap *hz3_heap_by_id(uint32_t id) {
+    // ORDER: acquire: the heap's fields; partner: the release store in new_heap().
+    return atomic_load_explicit(&heaps.by_id[id], memory_order_acquire);
+}
+
+uint32_t hz3_heap_count(void) {
+    return atomic_load_explicit(&heaps.count, memory_order_relaxed);
+}
+
+uint32_t hz3_dead_heap_count(void) {
+    return atomic_load_explicit(&heaps.dead, memory_order_relaxed);
+}
+
+int hz3_heap_claim_dead(struct hz3_heap *heap) {
+    uint32_t dead = HZ3_HEAP_DEAD;
+    if (atomic_load_explicit(&heap->status, memory_order_relaxed) != HZ3_HEAP_DEAD)
+        return 0;
+    // ORDER: acquire: all that the last holder did; partner: the store in hz3_heap_unclaim().
+    if (!atomic_compare_exchange_strong_explicit(&heap->status, &dead, HZ3_HEAP_CLAIMED, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return 0;
+    atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
+    return 1;
+}
+
+// Sets the heap down. What is posted to it from now on is drained by the thread that posts, if it sees the status;
+// otherwise it has posted before our last look.
+void hz3_heap_unclaim(struct hz3_heap *heap) {
+    do {
+        atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+        // ORDER: seq_cst: releases the heap, and comes before the look at the inbox; partner: post() in hz3_mail.c,
+        // which looks at the status after it has posted.
+        atomic_store_explicit(&heap->status, HZ3_HEAP_DEAD, memory_order_seq_cst);
+        if (atomic_load_explicit(&heap->inbox, memory_order_seq_cst) == 0 || !hz3_heap_claim_dead(heap))
+            return;
+        hz3_mail_drain(heap);
+    } while (1);
+}
+
+static struct hz3_heap *revive_heap(void) {
+    uint32_t count = hz3_dead_heap_count() > 0 ? hz3_heap_count() : 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz3_heap *heap = hz3_heap_by_id(id);
+        if (heap != NULL && hz3_heap_claim_dead(heap)) {
+            atomic_store_explicit(&heap->status, HZ3_HEAP_ALIVE, memory_order_relaxed);
+            return heap;
+        }
+    }
+    return NULL;
+}
+
+static struct hz3_heap *new_heap(void) {
+    pthread_mutex_lock(&heaps.lock);
+    uint32_t id = hz3_heap_count() + 1;
+    struct hz3_heap *heap = id <= HZ3_MAX_HEAPS ? arena_metadata(sizeof *heap, _Alignof(struct hz3_heap)) : NULL;
+    if (heap != NULL) {
+        heap->id = id;
+        atomic_store_explicit(&heap->status, HZ3_HEAP_ALIVE, memory_order_relaxed);
+        // ORDER: release: the fields above; partner: hz3_heap_by_id().
+        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
+        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&heaps.lock);
+    return heap;
+}
+
+static HZ_COLD struct hz3_heap *heap_begin(void) {
+    struct hz3_heap *heap = revive_heap();
+    if (heap == NULL)
+        heap = new_heap();
+    if (heap == NULL)
+        return NULL;
+    hz3_list_begin(heap);
+    hz3_thread.heap = heap;
+    hz3_thread.mine = heap->id << HZ3_TAG_SHIFT;
+    // May allocate for high keys: the heap is complete by now.
+    int saved = errno;
+    pthread_setspecific(heaps.key, heap);
+    errno = saved;
+    return heap;
+}
+
+struct hz3_heap *hz3_heap_of_thread(void) {
+    struct hz3_heap *heap = hz3_thread.heap;
+    return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
+}
+
+// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again. What
+// it frees without allocating needs no heap.
+void hz3_thread_fini(void) {
+    struct hz3_heap *heap = hz3_thread.heap;
+    if (heap == NULL)
+        return;
+    hz3_mail_drain(heap);
+    hz3_list_return_all(heap);
+    hz3_mail_flush(heap);
+    hz3_large_release_cached(heap);
+    hz3_run_release_empty(heap);
+    hz3_list_end(heap); // posting may have drained dead heaps, never into lists
+    hz3_thread.mine = 0;
+    hz3_thread.heap = NULL;
+    hz3_heap_unclaim(heap);
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner: whoever
+// takes the tag away has freed the block. Each thread keeps a few of up to 1 MiB, found by size in constant time.
+#include "hz3.h"
+
+#define CACHE_UNITS 32u // 2 MiB a thread
+// Blocks that all start at multiples of 64 KiB would share one set of every cache.
+#define COLOUR_BYTES 64u
+#define COLOURS 16u
+
+static size_t units_of(size_t bytes) {
+    return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
+}
+
+static uint32_t units_get(const struct hz3_run *run) {
+    return atomic_load_explicit(&run->units, memory_order_relaxed);
+}
+
+// ---- the thread's cache
+// --------------------------------------------------------------------------------------------------
+
+static size_t cache_pop(struct hz3_large_cache *cache, unsigned units) {
+    uint32_t at = --cache->count[units];
+    if (at == 0)
+        cache->sizes &= ~(1u << units);
+    cache->units -= units;
+    return cache->unit[units][at];
+}
+
+static void cache_evict(struct hz3_large_cache *cache) {
+    uint32_t behind = cache->sizes & ~((2u << cache->hand) - 1); // sizes take turns
+    cache->hand = (uint32_t)__builtin_ctz(behind != 0 ? behind : cache->sizes);
+    hz3_units_give(cache_pop(cache, cache->hand), cache->hand);
+}
+
+// A run of `units`, or up to a quarter more; SIZE_MAX when there is none.
+static size_t cache_take(struct hz3_large_cache *cache, size_t units) {
+    if (units > HZ3_LARGE_CACHED_UNITS)
+        return SIZE_MAX;
+    uint32_t fitting = cache->sizes >> units;
+    if (fitting == 0 || (uint32_t)__builtin_ctz(fitting) > units / 4)
+        return SIZE_MAX;
+    return cache_pop(cache, (unsigned)units + (unsigned)__builtin_ctz(fitting));
+}
+
+static int cache_put(struct hz3_large_cache *cache, size_t unit, uint32_t units) {
+    if (units > HZ3_LARGE_CACHED_UNITS || cache->count[units] == HZ3_LARGE_SLOTS)
+        return 0;
+    while (cache->units + units > CACHE_UNITS)
+        cache_evict(cache);
+    cache->unit[units][cache->count[units]++] = (uint32_t)unit;
+    cache->sizes |= 1u << units;
+    cache->units += units;
+    return 1;
+}
+
+void hz3_large_release_cached(struct hz3_heap *heap) {
+    while (heap->large.sizes != 0)
+        cache_evict(&heap->large);
+}
+
+// ---- blocks
+// --------------------------------------------------------------------------------------------------------------
+
+void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
+    if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
+        return NULL;
+    size_t spread = alignment <= COLOUR_BYTES ? (COLOURS - 1) * COLOUR_BYTES : 0;
+    size_t units = units_of(bytes + spread == 0 ? 1 : bytes + spread);
+    size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
+    struct hz3_heap *heap = hz3_heap_of_thread();
+    size_t unit = heap != NULL && align_units == 1 ? cache_take(&heap->large, units) : SIZE_MAX;
+    *is_zero = 0;
+    if (unit == SIZE_MAX) {
+        char *base = arena_take(units, align_units, is_zero);
+        if (base == NULL)
+            return NULL;
+        unit = hz3_unit_of(base);
+        atomic_store_explicit(&hz3_run_at(unit)->units, (uint32_t)units, memory_order_relaxed);
+    }
+    char *block = (char *)arena.base + (unit << ARENA_UNIT_SHIFT) + (spread != 0 ? unit % COLOURS * COLOUR_BYTES : 0);
+    atomic_store_explicit(&hz3_run_at(unit)->large, block, memory_order_relaxed);
+    hz3_tag_set(unit, HZ3_TAG_LARGE);
+    return block;
+}
+
+int hz3_large_is_start(const void *block) {
+    return atomic_load_explicit(&hz3_run_at(hz3_unit_of(block))->large, memory_order_relaxed) == block;
+}
+
+size_t hz3_large_usable(const void *block) {
+    return ((size_t)units_get(hz3_run_at(hz3_unit_of(block))) << ARENA_UNIT_SHIFT) -
+           (uintptr_t)block % ARENA_UNIT_BYTES;
+}
+
+void hz3_large_free(void *block) {
+    size_t unit = hz3_unit_of(block);
+    uint32_t live = HZ3_TAG_LARGE;
+    // Of two frees of one block one is refused. Relaxed: the program orders the free after the allocation, the arena's
+    // lock and the owning thread order what follows.
+    if (!hz3_large_is_start(block) ||
+        !atomic_compare_exchange_strong_explicit(hz3_tags + unit, &live, HZ3_TAG_NONE, memory_order_relaxed,
+                                                 memory_order_relaxed)) {
+        hz3_reject(block, HZ3_OP_FREE);
+        return;
+    }
+    uint32_t units = units_get(hz3_run_at(unit));
+    struct hz3_heap *heap = hz3_thread.heap;
+    if (heap == NULL || !cache_put(&heap->large, unit, units))
+        hz3_units_give(unit, units);
+}
+
+int hz3_large_resize(void *block, size_t bytes) {
+    struct hz3_run *run = hz3_run_at(hz3_unit_of(block));
+    size_t units = units_get(run);
+    size_t wanted = units_of(bytes + (uintptr_t)block % ARENA_UNIT_BYTES);
+    char *base = (char *)block - (uintptr_t)block % ARENA_UNIT_BYTES;
+    if (wanted > units) {
+        int is_zero;
+        if (!arena_extend(base, units, wanted - units, &is_zero))
+            return 0;
+    } else if (wanted < units) {
+        arena_shrink(base, units, wanted);
+    }
+    atomic_store_explicit(&run->units, (uint32_t)wanted, memory_order_relaxed);
+    return 1;
+}

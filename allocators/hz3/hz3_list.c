@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread's lists: two of each class. The head list serves malloc and free; when it is full it becomes the spare,
+// when it is empty the spare becomes it, both in constant time. Only a full pair goes to the runs, and only an empty
+// pair is filled from them. Lengths start short and double while the class proves busy, within a budget for all
+// classes.
+#include "hz3.h"
+
+#define FIRST_BYTES 4096u // half a list at the start of a thread: a page, as much as one carving brings
+#define FIRST_BLOCKS 64u
+#define MOST_BYTES HZ_KIB(32) // and at most
+#define MOST_BLOCKS 512u
+#define MOST_BLOCKS_MIN 16u // however large the blocks
+#define REFILL_BLOCKS 32u
+#define BUDGET_BYTES HZ_MIB(1)
+#define BUDGET_SHARE 16u             // or this part of what the heap has carved
+#define RECLAIM_BYTES HZ_KIB(128)    // less than this in idle lists stays there
+#define RECLAIM_STEP_BYTES HZ_MIB(1) // growth between two reclaims
+#define RECLAIM_SHARE 8u             // or this part of the heap
+
+static struct { uint16_t first, most; } lengths[SIZECLASS_COUNT]; // const after hz3_list_init()
+
+static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+void hz3_list_init(void) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        uint32_t bytes = sizeclass_bytes[size_class];
+        lengths[size_class].first = (uint16_t)clamp(FIRST_BYTES / bytes, 1, FIRST_BLOCKS);
+        lengths[size_class].most = (uint16_t)clamp(MOST_BYTES / bytes, MOST_BLOCKS_MIN, MOST_BLOCKS);
+    }
+}
+
+static void mark_recent(struct hz3_heap *heap, unsigned size_class) {
+    heap->recent[size_class / 64] |= (uint64_t)1 << size_class % 64;
+}
+
+static int is_recent(const struct hz3_heap *heap, unsigned size_class) {
+    return (int)(heap->recent[size_class / 64] >> size_class % 64 & 1);
+}
+
+static uint32_t length(const struct hz3_heap *heap, unsigned size_class) {
+    return (uint32_t)(heap->base[size_class] - *hz3_room(size_class));
+}
+
+// Makes a list of `count` blocks the head list. It gets room for half a list more, however long it is, so that a few
+// frees after a refill stay on the fast path.
+static void install(struct hz3_heap *heap, unsigned size_class, struct hz3_block *list, uint32_t count) {
+    uint32_t half = heap->half[size_class];
+    uint32_t base = count + half / 2 + 1;
+    base = base > half ? base : half;
+    heap->base[size_class] = (int32_t)base;
+    *hz3_head(size_class) = list;
+    *hz3_room(size_class) = (int32_t)(base - count);
+}
+
+static void set_half(struct hz3_heap *heap, unsigned size_class, uint32_t half) {
+    int64_t change = ((int64_t)half - heap->half[size_class]) * 2 * sizeclass_bytes[size_class];
+    heap->limit_bytes = (uint64_t)((int64_t)heap->limit_bytes + change);
+    heap->half[size_class] = (uint16_t)half;
+}
+
+// Blocks of own runs go there, others home.
+static void return_list(struct hz3_heap *heap, unsigned size_class, struct hz3_block *list) {
+    while (list != NULL) {
+        struct hz3_block *block = list;
+        list = block->next;
+        uint32_t owner = hz3_tag_owner(hz3_tag_of(block));
+        if (HZ_LIKELY(owner == heap->id))
+            hz3_run_push(heap, block, size_class);
+        else
+            hz3_mail_stage(heap, owner, block, size_class);
+    }
+}
+
+static void return_spare(struct hz3_heap *heap, unsigned size_class) {
+    struct hz3_block *list = heap->spare[size_class];
+    heap->spare[size_class] = NULL;
+    heap->spare_count[size_class] = 0;
+    return_list(heap, size_class, list);
+}
+
+static void return_class(struct hz3_heap *heap, unsigned size_class) {
+    struct hz3_block *list = *hz3_head(size_class);
+    install(heap, size_class, NULL, 0);
+    return_list(heap, size_class, list);
+    return_spare(heap, size_class);
+}
+
+void hz3_list_return_all(struct hz3_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
+        return_class(heap, size_class);
+}
+
+void hz3_list_begin(struct hz3_heap *heap) {
+    heap->limit_bytes = 0;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        heap->half[size_class] = lengths[size_class].first;
+        install(heap, size_class, NULL, 0);
+    }
+}
+
+void hz3_list_end(struct hz3_heap *heap) {
+    hz3_list_return_all(heap);
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
+        *hz3_room(size_class) = 0;
+}
+
+// ---- a full list
+// -------------------------------------------------------------------------------------------------------
+
+static int may_grow(const struct hz3_heap *heap, unsigned size_class) {
+    uint64_t budget = heap->carved_bytes / BUDGET_SHARE;
+    uint64_t more = (uint64_t)heap->half[size_class] * 2 * sizeclass_bytes[size_class];
+    return heap->half[size_class] < lengths[size_class].most &&
+           heap->limit_bytes + more <= (budget > BUDGET_BYTES ? budget : BUDGET_BYTES);
+}
+
+HZ3_SLOW void hz3_list_full(void *block) {
+    struct hz3_heap *heap = hz3_thread.heap;
+    if (HZ_UNLIKELY(heap == NULL)) { // a thread that has never allocated met tag 0
+        hz3_thread.always_zero[0] = 0;
+        hz3_free_other(block);
+        return;
+    }
+    unsigned size_class = hz3_tag_class(hz3_tag_of(block));
+    ++*hz3_room(size_class);
+    mark_recent(heap, size_class);
+    if (heap->spare[size_class] != NULL && may_grow(heap, size_class)) {
+        uint32_t more = clamp(heap->half[size_class], 1, (uint32_t)(lengths[size_class].most - heap->half[size_class]));
+        set_half(heap, size_class, heap->half[size_class] + more);
+        heap->base[size_class] += (int32_t)more;
+        *hz3_room(size_class) += (int32_t)more;
+    } else {
+        return_spare(heap, size_class);
+        heap->spare[size_class] = *hz3_head(size_class);
+        heap->spare_count[size_class] = length(heap, size_class);
+        install(heap, size_class, NULL, 0);
+    }
+    hz3_list_push(block, size_class);
+}
+
+// ---- an empty list
+// -----------------------------------------------------------------------------------------------------
+
+// Before the heap grows beyond all it has been: lists of classes that have been quiet give back what they hold. 1 when
+// they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying each other.
+static int reclaim(struct hz3_heap *heap) {
+    if (heap->carved_bytes < heap->reclaim_mark_bytes)
+        return 0;
+    uint64_t idle_bytes = 0;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        if (!is_recent(heap, size_class))
+            idle_bytes +=
+                (uint64_t)(length(heap, size_class) + heap->spare_count[size_class]) * sizeclass_bytes[size_class];
+    }
+    int worth = idle_bytes >= RECLAIM_BYTES;
+    for (unsigned size_class = 0; worth && size_class < SIZECLASS_COUNT; size_class++) {
+        if (is_recent(heap, size_class))
+            continue;
+        uint32_t half = heap->half[size_class] / 2u;
+        set_half(heap, size_class, half > lengths[size_class].first ? half : lengths[size_class].first);
+        return_class(heap, size_class);
+    }
+    for (unsigned word = 0; word < HZ3_CLASS_WORDS; word++)
+        heap->recent[word] = 0;
+    uint64_t step = heap->carved_bytes / RECLAIM_SHARE;
+    heap->reclaim_mark_bytes = heap->carved_bytes + (step > RECLAIM_STEP_BYTES ? step : RECLAIM_STEP_BYTES);
+    return worth;
+}
+
+// What was freed comes before what was never touched.
+static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
+    uint32_t want = clamp(heap->half[size_class], 1, REFILL_BLOCKS);
+    uint32_t count = hz3_run_take(heap, size_class, want, list);
+    if (count == 0 && hz3_run_adopt(heap, size_class))
+        count = hz3_run_take(heap, size_class, want, list);
+    if (count == 0)
+        count = hz3_run_carve(heap, size_class, list);
+    if (count == 0 && (hz3_run_open(heap, size_class, 1) || (reclaim(heap) && hz3_run_open(heap, size_class, 1)) ||
+                       hz3_run_open(heap, size_class, 0)))
+        count = hz3_run_carve(heap, size_class, list);
+    return count;
+}
+
+void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
+    mark_recent(heap, size_class);
+    if (heap->spare[size_class] != NULL) {
+        struct hz3_block *list = heap->spare[size_class];
+        heap->spare[size_class] = NULL;
+        install(heap, size_class, list, heap->spare_count[size_class]);
+        heap->spare_count[size_class] = 0;
+    } else {
+        hz3_mail_tick(heap);
+        if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
+            hz3_mail_drain(heap);
+        if (*hz3_head(size_class) == NULL) {
+            struct hz3_block *list = NULL;
+            uint32_t count = supply(heap, size_class, &list);
+            if (count == 0)
+                return NULL;
+            install(heap, size_class, list, count);
+        }
+    }
+    struct hz3_block *block = *hz3_head(size_class);
+    *hz3_head(size_class) = block->next;
+    ++*hz3_room(size_class);
+    return block;
+}

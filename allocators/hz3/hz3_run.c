@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs of equal blocks: opened, carved a page at a time, taken from and given back to in batches, released when empty.
+// Counts and lists of a run change here only, that is at slow paths of its owner; free() and malloc() never see a run.
+#include "hz3.h"
+
+#include "../common/check.h"
+#include "../common/os_mem.h"
+
+#include <errno.h>
+
+#define ADOPT_LOOKS 8u // heaps looked at in one attempt
+
+static struct hz3_run *run_of_link(uint32_t link) {
+    return hz3_run_at(link - 1);
+}
+
+static size_t unit_of_run(const struct hz3_run *run) {
+    return (size_t)(run - hz3_run_at(0));
+}
+
+static char *run_base(const struct hz3_run *run) {
+    return (char *)arena.base + (unit_of_run(run) << ARENA_UNIT_SHIFT);
+}
+
+static struct hz3_run *run_of_block(const void *block, unsigned units) {
+    uintptr_t first = (uintptr_t)block >> ARENA_UNIT_SHIFT & ~(uintptr_t)(units - 1);
+    return hz3_run_at(first - arena.base_unit);
+}
+
+static uint32_t count_get(const _Atomic uint32_t *count) {
+    return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+static void count_set(_Atomic uint32_t *count, uint32_t value) {
+    atomic_store_explicit(count, value, memory_order_relaxed);
+}
+
+// ---- lists
+// -------------------------------------------------------------------------------------------------------------
+
+static void hint_update(struct hz3_heap *heap, unsigned size_class) {
+    uint64_t bit = (uint64_t)1 << size_class % 64;
+    uint64_t old = atomic_load_explicit(&heap->with_runs[size_class / 64], memory_order_relaxed);
+    uint64_t now = heap->partial[size_class] != 0 || heap->fresh[size_class] != 0 ? old | bit : old & ~bit;
+    if (now != old)
+        atomic_store_explicit(&heap->with_runs[size_class / 64], now, memory_order_relaxed);
+}
+
+static void list_insert(uint32_t *list, struct hz3_run *run) {
+    uint32_t link = (uint32_t)unit_of_run(run) + 1;
+    run->previous = 0;
+    run->next = *list;
+    if (*list != 0)
+        run_of_link(*list)->previous = link;
+    *list = link;
+}
+
+static void list_remove(uint32_t *list, struct hz3_run *run) {
+    if (run->previous != 0)
+        run_of_link(run->previous)->next = run->next;
+    else
+        *list = run->next;
+    if (run->next != 0)
+        run_of_link(run->next)->previous = run->previous;
+}
+
+static void set_tags(const struct hz3_run *run, unsigned units, uint32_t tag) {
+    for (unsigned i = 0; i < units; i++)
+        hz3_tag_set(unit_of_run(run) + i, tag);
+}
+
+// ---- birth and death of a run
+// ------------------------------------------------------------------------------------------
+
+void hz3_units_give(size_t unit, size_t units) {
+    int saved = errno;
+    arena_give((char *)arena.base + (unit << ARENA_UNIT_SHIFT), units, 0);
+    errno = saved;
+}
+
+int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
+    unsigned units = hz3_run_units(size_class);
+    uint32_t *empty = &heap->empty[units > 1];
+    struct hz3_run *run;
+    if (*empty != 0) {
+        run = run_of_link(*empty);
+        *empty = run->next;
+        heap->empty_units -= units;
+    } else {
+        int is_zero;
+        char *base = only_kept ? NULL : arena_take(units, units, &is_zero);
+        if (base == NULL)
+            return 0;
+        run = hz3_run_at(hz3_unit_of(base));
+    }
+    run->free = NULL;
+    count_set(&run->free_count, 0);
+    count_set(&run->carved, 0);
+    count_set(&run->units, units);
+    run->block_count = (uint32_t)((units << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class]);
+    set_tags(run, units, hz3_tag_make(heap->id, size_class));
+    list_insert(&heap->fresh[size_class], run);
+    hint_update(heap, size_class);
+    return 1;
+}
+
+// All blocks are back. The heap keeps a few such runs for whatever class asks next.
+static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run, unsigned size_class) {
+    unsigned units = hz3_run_units(size_class);
+    list_remove(&heap->partial[size_class], run);
+    hint_update(heap, size_class);
+    set_tags(run, units, HZ3_TAG_NONE);
+    heap->carved_bytes -= (uint64_t)count_get(&run->carved) * sizeclass_bytes[size_class];
+    if (heap->empty_units + units <= HZ3_EMPTY_UNITS_MAX) {
+        run->next = heap->empty[units > 1];
+        heap->empty[units > 1] = (uint32_t)unit_of_run(run) + 1;
+        heap->empty_units += units;
+        return;
+    }
+    hz3_units_give(unit_of_run(run), units);
+}
+
+void hz3_run_release_empty(struct hz3_heap *heap) {
+    for (int wide = 0; wide <= 1; wide++) {
+        while (heap->empty[wide] != 0) {
+            struct hz3_run *run = run_of_link(heap->empty[wide]);
+            heap->empty[wide] = run->next;
+            hz3_units_give(unit_of_run(run), wide ? HZ3_WIDE_UNITS : 1);
+        }
+    }
+    heap->empty_units = 0;
+}
+
+// ---- blocks out, blocks in
+// -----------------------------------------------------------------------------------------------
+
+void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
+    struct hz3_run *run = run_of_block(block, hz3_run_units(size_class));
+    uint32_t free_count = count_get(&run->free_count);
+    uint32_t carved = count_get(&run->carved);
+    block->next = run->free;
+    run->free = block;
+    if (free_count == 0) { // a run that was in full use comes first: it is the last that could become empty
+        run->free_last = block;
+        if (carved < run->block_count)
+            list_remove(&heap->fresh[size_class], run);
+        list_insert(&heap->partial[size_class], run);
+        hint_update(heap, size_class);
+    }
+    count_set(&run->free_count, free_count + 1);
+    if (HZ_UNLIKELY(free_count + 1 == carved))
+        run_became_empty(heap, run, size_class);
+}
+
+// Whole lists of as many runs as it takes.
+uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want, struct hz3_block **list) {
+    uint32_t taken = 0;
+    while (taken < want && heap->partial[size_class] != 0) {
+        struct hz3_run *run = run_of_link(heap->partial[size_class]);
+        run->free_last->next = *list;
+        *list = run->free;
+        run->free = NULL;
+        taken += count_get(&run->free_count);
+        count_set(&run->free_count, 0);
+        list_remove(&heap->partial[size_class], run);
+        if (count_get(&run->carved) < run->block_count)
+            list_insert(&heap->fresh[size_class], run);
+    }
+    if (taken != 0)
+        hint_update(heap, size_class);
+    return taken;
+}
+
+// The blocks that begin on the next page of a fresh run, lowest first: memory is touched as it is used, not before.
+uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
+    if (heap->fresh[size_class] == 0)
+        return 0;
+    struct hz3_run *run = run_of_link(heap->fresh[size_class]);
+    uint32_t carved = count_get(&run->carved);
+    uint32_t bytes = sizeclass_bytes[size_class];
+    char *at = run_base(run) + (size_t)carved * bytes;
+    size_t to_page_end = hz_align_up((uintptr_t)at + 1, OS_PAGE_BYTES) - (uintptr_t)at;
+    uint32_t count = (uint32_t)(to_page_end + bytes - 1) / bytes;
+    if (count > run->block_count - carved)
+        count = run->block_count - carved;
+    *list = (struct hz3_block *)(void *)at;
+    for (uint32_t i = 1; i < count; i++, at += bytes)
+        ((struct hz3_block *)(void *)at)->next = (struct hz3_block *)(void *)(at + bytes);
+    ((struct hz3_block *)(void *)at)->next = NULL;
+    count_set(&run->carved, carved + count);
+    heap->carved_bytes += (uint64_t)count * bytes;
+    if (carved + count == run->block_count) {
+        list_remove(&heap->fresh[size_class], run);
+        hint_update(heap, size_class);
+    }
+    return count;
+}
+
+// ---- runs of the dead
+// ----------------------------------------------------------------------------------------------------
+
+static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned size_class, uint32_t *from, uint32_t *to) {
+    int adopted = 0;
+    while (*from != 0) {
+        struct hz3_run *run = run_of_link(*from);
+        uint64_t bytes = (uint64_t)count_get(&run->carved) * sizeclass_bytes[size_class];
+        list_remove(from, run);
+        list_insert(to, run);
+        dead->carved_bytes -= bytes;
+        heap->carved_bytes += bytes;
+        // Frees under way still go to the dead heap; who drains its inbox sees this tag and sends them on.
+        set_tags(run, count_get(&run->units), hz3_tag_make(heap->id, size_class));
+        adopted = 1;
+    }
+    return adopted;
+}
+
+int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class) {
+    if (HZ_LIKELY(hz3_dead_heap_count() == 0))
+        return 0;
+    int adopted = 0;
+    uint32_t count = hz3_heap_count();
+    for (uint32_t looks = 0; looks < ADOPT_LOOKS && looks < count && !adopted; looks++) {
+        heap->adopt_hand = heap->adopt_hand % count + 1;
+        struct hz3_heap *dead = hz3_heap_by_id(heap->adopt_hand);
+        if (dead == NULL ||
+            (atomic_load_explicit(&dead->with_runs[size_class / 64], memory_order_relaxed) >> size_class % 64 & 1) ==
+                0 ||
+            !hz3_heap_claim_dead(dead))
+            continue;
+        adopted = adopt_list(heap, dead, size_class, &dead->partial[size_class], &heap->partial[size_class]);
+        adopted |= adopt_list(heap, dead, size_class, &dead->fresh[size_class], &heap->fresh[size_class]);
+        hint_update(dead, size_class);
+        hz3_heap_unclaim(dead);
+    }
+    hint_update(heap, size_class);
+    return adopted;
+}
