@@ -67,10 +67,11 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     if (base == NULL)
         return NULL;
     struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
-    atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
-    atomic_store_explicit(&desc->magic, 1, memory_order_relaxed); // only offset 0 has a product below 1
-    atomic_store_explicit(&desc->states, (uintptr_t)&desc->large_state, memory_order_relaxed);
-    atomic_store_explicit(&desc->run, desc, memory_order_relaxed);
+    // ORDER: release: as in carve().
+    atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
+    atomic_store_explicit(&desc->magic, 1, memory_order_release); // only offset 0 has a product below 1
+    atomic_store_explicit(&desc->states, (uintptr_t)&desc->large_state, memory_order_release);
+    atomic_store_explicit(&desc->run, desc, memory_order_release);
     atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
     atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
     desc->units = (uint32_t)units;

@@ -152,40 +152,40 @@ HZ_INLINE void remote_freed(struct hz5_desc *run, unsigned region) {
 
 // Any block whose run this thread does not own.
 static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
-    // ORDER: acquire: pairs with the release store of ident in hz5_run.c and hz5_large.c; the fields below belong to a
-    // generation not older than this one.
-    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
-    uint32_t owner = hz5_owner_of(ident);
-    uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_relaxed);
-    uint64_t index;
-    if (HZ_UNLIKELY(owner == HZ5_OWNER_NONE ||
-                    !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))) {
-        free_refused(block);
-        return;
-    }
-    _Atomic uint8_t *state = hz5_states_of(desc) + index;
+    uint64_t ident, index;
+    uint32_t owner;
+    struct hz5_desc *run;
+    _Atomic uint8_t *state;
+    unsigned region;
+    do {
+        // ORDER: acquire: pairs with the release stores in carve() and hz5_large_alloc(): what is read below is not older
+        // than this generation, and, as ident is read again behind it, not younger either.
+        ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+        owner = hz5_owner_of(ident);
+        uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
+        if (HZ_UNLIKELY(owner == HZ5_OWNER_NONE ||
+                        !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_acquire), &index))) {
+            free_refused(block);
+            return;
+        }
+        state = (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_acquire) + index;
+        run = atomic_load_explicit(&desc->run, memory_order_acquire);
+        region = (unsigned)(index >> atomic_load_explicit(&desc->region_shift, memory_order_acquire));
+    } while (HZ_UNLIKELY(hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) !=
+                         hz5_generation_of(ident)));
     if (owner == HZ5_OWNER_LARGE) {
         free_large(block, desc, state);
         return;
     }
-    struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
-    unsigned region = (unsigned)(index >> atomic_load_explicit(&desc->region_shift, memory_order_relaxed));
     uint8_t expected = HZ5_LIVE;
     // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that collects it; (2) comes before the load
     // of `pending` below in the one total order in which hz5_collect exchanges `pending` before it reads the states, so
     // either the collector sees REMOTE or we see the cleared bit.
+    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the descriptor
+    // can tell any more whether the free was good. A run released before the exchange has left its states at rest.
     if (HZ_UNLIKELY(!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
                                                              memory_order_relaxed))) {
         free_refused(block);
-        return;
-    }
-    // A free of a block whose run was released and carved anew since `ident` was read has hit a stranger's state byte.
-    // ORDER: acquire: keeps this load behind the exchange above.
-    uint64_t now = atomic_load_explicit(&desc->ident, memory_order_acquire);
-    if (HZ_UNLIKELY(hz5_generation_of(now) != hz5_generation_of(ident))) {
-        expected = HZ5_REMOTE;
-        atomic_compare_exchange_strong_explicit(state, &expected, HZ5_LIVE, memory_order_relaxed, memory_order_relaxed);
-        hz5_reject(block, HZ5_OP_FREE, ALLOCATOR_REJECT_STALE_RUN);
         return;
     }
     remote_freed(run, region);

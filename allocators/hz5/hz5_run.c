@@ -22,9 +22,16 @@ static unsigned run_units(unsigned size_class) {
 
 // A free array holds its link in its first eight bytes, seven bits a byte under a set top bit: no stale compare-and-swap
 // that expects LIVE can hit it.
+// A returned array rests until STATE_ARRAYS_RESTING others of its class have been returned: a free that is stalled between
+// its look at the descriptor and its exchange meets bytes that are not LIVE, not those of the run's next life.
+#define STATE_ARRAYS_RESTING 8u
+
 static struct {
     pthread_mutex_t lock;
-    _Atomic uint8_t *head[SIZECLASS_COUNT];
+    struct {
+        _Atomic uint8_t *first, *last; // oldest and youngest
+        uint32_t count;
+    } resting[SIZECLASS_COUNT];
 } state_arrays = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void hz5_run_fork_prepare(void) {
@@ -52,10 +59,13 @@ static _Atomic uint8_t *link_read(_Atomic uint8_t *array) {
 }
 
 static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_count) {
+    _Atomic uint8_t *array = NULL;
     pthread_mutex_lock(&state_arrays.lock);
-    _Atomic uint8_t *array = state_arrays.head[size_class];
-    if (array != NULL)
-        state_arrays.head[size_class] = link_read(array);
+    if (state_arrays.resting[size_class].count > STATE_ARRAYS_RESTING) {
+        array = state_arrays.resting[size_class].first;
+        state_arrays.resting[size_class].first = link_read(array);
+        state_arrays.resting[size_class].count--;
+    }
     pthread_mutex_unlock(&state_arrays.lock);
     uint32_t bytes = (uint32_t)hz_align_up(block_count + 1, STATE_ARRAY_ALIGN);
     uint32_t fresh_from = array == NULL ? block_count : 8;
@@ -71,8 +81,12 @@ static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_cou
 
 static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
     pthread_mutex_lock(&state_arrays.lock);
-    link_write(array, state_arrays.head[size_class]);
-    state_arrays.head[size_class] = array;
+    link_write(array, NULL);
+    if (state_arrays.resting[size_class].count++ == 0)
+        state_arrays.resting[size_class].first = array;
+    else
+        link_write(state_arrays.resting[size_class].last, array);
+    state_arrays.resting[size_class].last = array;
     pthread_mutex_unlock(&state_arrays.lock);
 }
 
@@ -188,13 +202,15 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     list_insert(heap, run, size_class, is_zero);
     for (uint32_t unit = 0; unit < units; unit++) {
         struct hz5_desc *desc = run + unit;
-        atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_relaxed);
-        atomic_store_explicit(&desc->magic, UINT64_MAX / block_bytes + 1, memory_order_relaxed);
-        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_relaxed);
-        atomic_store_explicit(&desc->run, run, memory_order_relaxed);
+        // ORDER: release: after the store of ident that ended the unit's last life; partner: free_remote(), which reads
+        // ident again when it has read these.
+        atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
+        atomic_store_explicit(&desc->magic, UINT64_MAX / block_bytes + 1, memory_order_release);
+        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_release);
+        atomic_store_explicit(&desc->run, run, memory_order_release);
+        atomic_store_explicit(&desc->region_shift, block_count > 2048 ? 6 : 5, memory_order_release);
         atomic_store_explicit(&desc->block_bytes, block_bytes, memory_order_relaxed);
         atomic_store_explicit(&desc->size_class, (uint8_t)size_class, memory_order_relaxed);
-        atomic_store_explicit(&desc->region_shift, block_count > 2048 ? 6 : 5, memory_order_relaxed);
         atomic_store_explicit(&desc->kind, HZ5_KIND_SMALL, memory_order_relaxed);
         set_ident(desc, 1, heap->id);
     }
@@ -226,7 +242,12 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 
 // An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not carve
 // and release on every sway, and a run that changes its class comes to have all its pages resident.
+//
+// A run in the pending queue stays until it is collected: its next owner could not queue it while it is in ours, and we may
+// sleep for long.
 static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
+    if (atomic_load_explicit(&run->is_queued, memory_order_relaxed) != 0)
+        return;
     uint64_t bytes = page_groups(run->dirty_pages, run);
     uint64_t limit = hz5_profile.keep_bytes + heap->used_bytes / 100 * hz5_profile.keep_percent;
     if (heap->kept_bytes + bytes > limit) {
@@ -372,6 +393,8 @@ static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
     }
     if (freed != 0)
         blocks_freed(heap, run, freed, lowest);
+    else if (run->free_count == run->block_count && !run->is_kept)
+        run_became_empty(heap, run, size_class_of(run));
 }
 
 void hz5_collect_pending(struct hz5_heap *heap) {
@@ -382,8 +405,11 @@ void hz5_collect_pending(struct hz5_heap *heap) {
         link = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
         // ORDER: seq_cst: before the bits are taken, so that a thread which sets a bit later queues the run again.
         atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
-        if (hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_relaxed)) == heap->id)
+        int is_mine = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_relaxed)) == heap->id;
+        if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run)
             collect(heap, run);
+        else if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
+            atomic_store_explicit(&run->pending, 0, memory_order_relaxed);
         else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
             enqueue(run); // it has a new owner, or none
     }
@@ -547,7 +573,8 @@ void hz5_release_empty_runs(struct hz5_heap *heap) {
             while (link != 0) {
                 struct hz5_desc *run = run_of_link(link);
                 link = run->next;
-                if (run->free_count == run->block_count)
+                if (run->free_count == run->block_count &&
+                    atomic_load_explicit(&run->is_queued, memory_order_relaxed) == 0)
                     release(heap, run, size_class);
             }
         }
