@@ -61,10 +61,20 @@ static int takes_part(unsigned self, uint64_t round) {
     return self == 0 ? round % 2 == 0 : self != racers || round % 2 != 0;
 }
 
+// Whoever comes last through the gate would always be the first to free: a random pause of up to a microsecond lays the
+// frees over each other.
+static void pause_at_random(uint64_t *random) {
+    uint64_t turns = test_random(random) % 1024;
+    for (uint64_t i = 0; i < turns; i++)
+        atomic_signal_fence(memory_order_seq_cst); // keeps the loop
+}
+
 static void *racer(void *argument) {
     unsigned self = (unsigned)(uintptr_t)argument;
+    uint64_t random = self;
     for (uint64_t round = 0; round < rounds; round++) {
         gate_wait(racers + 1);
+        pause_at_random(&random);
         if (takes_part(self, round)) {
             if (mode_realloc && self == 1) {
                 void *moved = heap->realloc(victim, victim_bytes * 3);
@@ -84,6 +94,7 @@ static void *racer(void *argument) {
 static void *owner_racer(void *argument) {
     (void)argument;
     uint64_t rejected = test_library_rejects(heap);
+    uint64_t random = 1000;
     struct allocator_stats stats;
     void *probes[PROBES];
     for (uint64_t round = 0; round < rounds; round++) {
@@ -94,6 +105,7 @@ static void *owner_racer(void *argument) {
         if (victim == NULL)
             fail("no memory", round, 0, 1);
         gate_wait(racers + 1);
+        pause_at_random(&random);
         if (takes_part(0, round))
             heap->free(victim);
         gate_wait(racers + 1);
