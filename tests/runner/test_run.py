@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a good run leaves behind: golden rows, rounds, seeds, proof, provenance; and what it prints where."""
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from conftest import HERE, QUICK, RUNNER, children_of, clean_environment, rows
+
+SCHEMA = HERE.parents[1] / "results" / "SCHEMA.md"
+GOLDEN = HERE / "golden"
+
+
+def normalised(path):
+    """The rows without what depends on where the library lies and how it was compiled."""
+    table = rows(path)
+    for row in table:
+        row["library_path"] = Path(row["library_path"]).name
+        assert re.fullmatch(r"[0-9a-f]{64}", row["library_sha256"])
+        assert re.fullmatch(r"[0-9a-f]{40}", row["library_build_id"])
+        for name in ("library_sha256", "library_build_id", "run_id"):
+            row[name] = "X"
+    out = io.StringIO()
+    writer = csv.DictWriter(out, table[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()
+
+
+def matches_golden(name, text):
+    """HZBENCH_UPDATE_GOLDEN=1 writes the file anew; the change is then read in the diff."""
+    path = GOLDEN / name
+    if os.environ.get("HZBENCH_UPDATE_GOLDEN"):
+        path.write_text(text)
+    return path.read_text() == text
+
+
+def test_golden_rows_on_null_with_a_fake_clock(run, tmp_path):
+    result = run(
+        "--alloc=null,null", "--workload=local,remote", "--threads=1,2", "--ops=5000", "--runs=2", "--seed=7",
+        "--fake-clock", "--output=r.csv", "--quiet",
+    )
+    assert (result.code, result.err) == (0, "")
+    assert matches_golden("null.csv", normalised(tmp_path / "r.csv"))
+    run_id = rows(tmp_path / "r.csv")[0]["run_id"]
+    assert matches_golden("null.rss.csv", (tmp_path / "r.rss.csv").read_text().replace(run_id, "X"))
+    table = re.sub(r"Harness: [\d.]+", "Harness: N", result.out)
+    assert matches_golden("null.txt", table)
+
+
+def test_two_runs_with_a_fake_clock_are_equal_byte_for_byte(run, tmp_path):
+    command = ("--alloc=null", "--workload=remote", "--ops=5000", "--runs=3", "--fake-clock", "--quiet")
+    assert run(*command, "--output=a.csv").code == 0
+    assert run(*command, "--output=b.csv").code == 0
+    for end in (".csv", ".rss.csv"):
+        assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
+
+
+def test_columns_are_those_of_the_schema(run, tmp_path):
+    run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv")
+    documented = []
+    for line in SCHEMA.read_text().split("## NAME.csv")[1].split("## NAME.rss.csv")[0].splitlines():
+        if line.startswith("| ") and not line.startswith("| column"):
+            documented += [name.strip() for name in line.split("|")[1].split(",")]
+    header = (tmp_path / "r.csv").read_text().splitlines()[0].split(",")
+    assert header == documented
+    assert (tmp_path / "r.rss.csv").read_text() == "schema,run_id,sample,t_ns,rss_bytes,live_bytes,phase\n"
+
+
+def test_rounds_visit_each_cell_once_in_their_own_order(run, tmp_path):
+    result = run("--alloc=null,system,jemalloc", "--workload=local,remote", "--threads=2", *QUICK, "--runs=4",
+                 "--output=r.csv")
+    assert (result.code, result.err) == (0, "")
+    table = rows(tmp_path / "r.csv")
+    assert [int(r["sample"]) for r in table] == list(range(24))
+    orders = []
+    for number in range(4):
+        part = [r for r in table if int(r["round"]) == number]
+        assert [int(r["order"]) for r in part] == list(range(6))
+        orders.append(tuple((r["allocator"], r["workload"]) for r in part))
+        assert len(set(orders[-1])) == 6
+        assert len({r["seed"] for r in part}) == 1
+        for workload in ("local", "remote"):
+            assert len({r["stream_hash"] for r in part if r["workload"] == workload}) == 1
+    assert len(set(orders)) > 1
+    assert len({r["seed"] for r in table}) == 4
+    assert len({r["stream_hash"] for r in table if r["workload"] == "local"}) == 4
+    assert all(r["remote_share"] == "0.900000" for r in table if r["workload"] == "remote")
+
+
+def test_the_seed_makes_order_and_events(run, tmp_path):
+    command = ("--alloc=null,null,null", "--workload=local,remote", "--threads=2", *QUICK, "--runs=3")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run(*command, f"--seed={seed}", f"--output={name}.csv").code == 0
+    key = lambda name: [(r["workload"], r["seed"], r["stream_hash"]) for r in rows(tmp_path / f"{name}.csv")]
+    assert key("a") == key("b") != key("c")
+
+
+def test_rows_prove_the_library(run, tmp_path):
+    for load in ("dlopen", "preload"):
+        result = run("--alloc=system,jemalloc", "--workload=local", *QUICK, "--runs=1", f"--load={load}",
+                     f"--output={load}.csv")
+        assert (result.code, result.err) == (0, "")
+        for row in rows(tmp_path / f"{load}.csv"):
+            assert row["load"] == load and row["status"] == "ok"
+            assert {"system": "libc.so", "jemalloc": "libjemalloc.so"}[row["allocator"]] in row["library_path"]
+            digest = subprocess.run(["sha256sum", row["library_path"]], capture_output=True, text=True, check=True)
+            assert digest.stdout.split()[0] == row["library_sha256"]
+
+
+def test_what_was_not_measured_is_empty(run, tmp_path):
+    assert run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv").code == 0
+    row = rows(tmp_path / "r.csv")[0]
+    for name in ("rss_mean", "rss_p95", "rss_100ms", "rss_1s", "live_peak", "cycles", "instructions", "topology"):
+        assert row[name] == "", name
+    assert row["corruptions"] == row["failures"] == "0"
+    assert float(row["throughput_ops_s"]) > 0
+
+
+def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
+    environment = {"MALLOC_CONF": "narenas:2", "MIMALLOC_VERBOSE": "0", "UNRELATED": "x"}
+    result = run("--alloc=null,jemalloc{narenas:1}", "--workload=remote", *QUICK, "--runs=1", "--seed=9",
+                 "--output=r.csv", env=environment)
+    assert (result.code, result.err) == (0, "")
+    document = json.loads((tmp_path / "r.run.json").read_text())
+    table = rows(tmp_path / "r.csv")
+    assert document["schema"] == 1 and document["seed"] == 9
+    assert re.fullmatch(r"[0-9a-f]{16}", document["run_id"])
+    assert {r["run_id"] for r in table} == {document["run_id"]}
+    assert document["command"].endswith("--runs=1 --seed=9 --output=r.csv")
+    assert "'--alloc=null,jemalloc{narenas:1}'" in document["command"]
+    assert document["environment"] == {"MALLOC_CONF": "narenas:2", "MIMALLOC_VERBOSE": "0"}
+    machine = document["machine"]
+    for name in ("cpu_model", "kernel", "libc", "transparent_hugepages", "overcommit", "virtualisation", "host_id"):
+        assert machine[name], name
+    for name in ("packages", "cores", "pus", "numa_nodes"):
+        assert machine[name] >= 1
+    assert {"version", "commit", "dirty", "compiler", "flags"} <= set(document["build"])
+    assert [a["allocator"] for a in document["allocators"]] == ["null", "jemalloc{narenas:1}"]
+    for allocator, row in zip(document["allocators"], sorted(table, key=lambda r: r["allocator"] != "null")):
+        assert allocator["available"] is True
+        assert allocator["path"] == row["library_path"]
+        assert allocator["sha256"] == row["library_sha256"]
+        assert (allocator["version"] or "") == row["library_version"]
+    assert [cell["workload"] for cell in document["plan"]["cells"]] == ["remote", "remote"]
+    assert document["plan"]["samples"] == 2
+
+
+def test_a_preloaded_runner_does_not_preload_its_workers(run, tmp_path):
+    library = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True,
+                             env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}).stdout
+    jemalloc = re.search(r"libjemalloc\.so\.2 .* => (\S+)", library).group(1)
+    result = run("--alloc=system", "--workload=local", *QUICK, "--runs=1", "--load=preload", "--output=r.csv",
+                 env={"LD_PRELOAD": jemalloc})
+    assert (result.code, result.err) == (0, "")
+    assert rows(tmp_path / "r.csv")[0]["status"] == "ok"
+    assert json.loads((tmp_path / "r.run.json").read_text())["environment"]["LD_PRELOAD"] == jemalloc
+
+
+def test_series_covers_the_phases(run, tmp_path):
+    result = run("--alloc=system", "--workload=local", "--ops=300k", "--runs=1", "--rss-interval=1ms", "--settle=100ms",
+                 "--output=r.csv")
+    assert (result.code, result.err) == (0, "")
+    row = rows(tmp_path / "r.csv")[0]
+    series = rows(tmp_path / "r.rss.csv")
+    assert {p["sample"] for p in series} == {"0"} and {p["run_id"] for p in series} == {row["run_id"]}
+    assert {"measured", "settle"} <= {p["phase"] for p in series}
+    assert int(row["rss_baseline"]) <= int(row["rss_mean"]) <= int(row["rss_p95"]) <= int(row["rss_peak"])
+    assert row["rss_100ms"] != "" and row["rss_1s"] == ""
+
+
+def test_a_duration_gives_no_hash(run, tmp_path):
+    result = run("--alloc=null,system", "--workload=local", "--duration=30ms", "--settle=0", "--runs=1", "--output=r.csv")
+    assert (result.code, result.err) == (0, "")
+    for row in rows(tmp_path / "r.csv"):
+        assert row["stream_hash"] == "" and row["duration_ns"] == "30000000"
+        assert int(row["elapsed_ns"]) >= 30000000
+
+
+def test_pinning_is_what_the_row_says(start, run, tmp_path):
+    allowed = sorted(os.sched_getaffinity(0))
+    process = start("--alloc=null", "--workload=local", "--duration=3s", "--runs=1", f"--pin={allowed[-1]}", "--settle=0",
+                    "--output=r.csv")
+    seen = set()
+    while process.poll() is None:
+        for worker in children_of(process.pid):
+            try:
+                for task in Path(f"/proc/{worker}/task").iterdir():
+                    text = (task / "status").read_text()
+                    seen.add(re.search(r"Cpus_allowed_list:\t(\S+)", text).group(1))
+            except (OSError, AttributeError):
+                pass
+    assert process.wait() == 0
+    assert str(allowed[-1]) in seen
+    assert rows(tmp_path / "r.csv")[0]["pin"] == str(allowed[-1])
+
+
+def test_a_terminal_gets_a_live_line_and_a_pipe_none(tmp_path):
+    command = [str(RUNNER), "--alloc=null", "--workload=local", *QUICK, "--runs=3"]
+    for quiet in (False, True):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(command + ["--quiet"] * quiet, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=theirs, cwd=tmp_path, env=clean_environment())
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            seen += part
+        out, _ = process.communicate()
+        os.close(ours)
+        assert process.returncode == 0 and b"null" in out
+        assert (b"0/3" in seen and b"2/3" in seen and b" left " in seen) != quiet
+        assert not (quiet and seen)
+
+
+def test_table_goes_to_stdout(run):
+    result = run("--alloc=null,system", "--workload=local", *QUICK, "--runs=3")
+    assert (result.code, result.err) == (0, "")
+    for name in ("null", "system"):
+        assert re.search(rf"^  {name} +[\d.]+  [\d.]+\.\.[\d.]+ +[\d.]+ +-  3/3$", result.out, re.M), name
+    assert re.search(r"^Harness: [\d.]+ ns an op over the null allocator", result.out, re.M)
+
+
+def test_full_stdout_is_an_error(tmp_path):
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([str(RUNNER), "--help"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.returncode == 3
+    assert process.stderr == (
+        "runner: standard output: No space left on device - the rows of --output are complete all the same\n"
+    )
