@@ -19,7 +19,12 @@
 #include <string.h>
 
 #define EXIT_USAGE 2
-#define STACK_BYTES (UINT64_C(256) << 10)        // the same in every run; fits 16 KiB of optional static TLS
+// The same in every run; fits 16 KiB of optional static TLS. TSan keeps more than that in TLS of its own.
+#if defined(__SANITIZE_THREAD__)
+#define STACK_BYTES (UINT64_C(2) << 20)
+#else
+#define STACK_BYTES (UINT64_C(256) << 10)
+#endif
 #define STACK_TOUCHED_BYTES (UINT64_C(32) << 10) // what threads use of it, with thread descriptor and TLS
 #define SETTLE_SHORT_NS UINT64_C(100000000)
 #define SETTLE_LONG_NS UINT64_C(1000000000)
@@ -438,15 +443,29 @@ static void fake(void) {
     }
 }
 
-static void find_live_peak(void) {
+static uint64_t larger_measured(uint64_t peak, uint64_t value) {
+    return value != OS_NOT_MEASURED && (peak == OS_NOT_MEASURED || value > peak) ? value : peak;
+}
+
+static void find_peaks(void) {
+    struct cell_result *result = &cell->result;
     // ORDER: acquire pairs with the release in rss_append; the sampler has been joined besides.
     const uint32_t points = atomic_load_explicit(&cell->rss_points, memory_order_acquire);
-    int64_t peak = 0;
-    for (uint32_t i = 0; i < points; i++) {
-        peak = cell->rss[i].live_bytes > peak ? cell->rss[i].live_bytes : peak;
+    int64_t live = 0;
+    // The kernel keeps VmHWM from per-CPU counters that may lag by dozens of pages a CPU, so that it can stand below
+    // what statm has shown. A peak below a value of its own row would be nonsense: the largest reading wins.
+    uint64_t peak = os_rss_peak_bytes();
+    const uint64_t readings[] = {result->rss_baseline, result->rss_work, result->rss_freed, result->rss_joined};
+    for (size_t i = 0; i < sizeof(readings) / sizeof(readings[0]); i++) {
+        peak = larger_measured(peak, readings[i]);
     }
+    for (uint32_t i = 0; i < points; i++) {
+        live = cell->rss[i].live_bytes > live ? cell->rss[i].live_bytes : live;
+        peak = larger_measured(peak, cell->rss[i].rss_bytes);
+    }
+    result->rss_peak = peak;
     if (points != 0) {
-        cell->result.live_peak = (uint64_t)peak > cell->result.live_work ? (uint64_t)peak : cell->result.live_work;
+        result->live_peak = (uint64_t)live > result->live_work ? (uint64_t)live : result->live_work;
     }
 }
 
@@ -511,8 +530,7 @@ static int run_cell(uint64_t started_ns) {
     if (with_series) {
         rss_stop(&sampler);
     }
-    result->rss_peak = os_rss_peak_bytes();
-    find_live_peak();
+    find_peaks();
     if (request->fake_clock) {
         fake();
     }
