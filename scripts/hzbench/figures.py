@@ -129,15 +129,34 @@ class Panel:
         return [c[CELL.index("threads")] for c in self.cells]
 
     def value(self, column):
-        return self.cells[0][CELL.index(column)]
+        return self.cells[-1][CELL.index(column)]  # of the most threads: a single one has no remote share
+
+
+_ALONE = tuple(CELL.index(c) for c in ("remote_ppm", "topology"))  # mean nothing to a single thread
+_THREADS = CELL.index("threads")
 
 
 def panels_of(cells):
+    """Cells that differ in threads alone share a panel; a single thread joins the panel it is the start of."""
     groups = {}
-    at = CELL.index("threads")
     for cell in cells:
-        groups.setdefault(cell[:at] + cell[at + 1 :], []).append(cell)
+        groups.setdefault(cell[:_THREADS] + cell[_THREADS + 1 :], []).append(cell)
+    for key, group in list(groups.items()):
+        cell = group[0]
+        if len(group) == 1 and cell[_THREADS] == 1:
+            rest = [v for i, v in enumerate(cell) if i not in (*_ALONE, _THREADS)]
+            hosts = [k for k, g in groups.items() if k != key and g[0][_THREADS] > 1
+                     and [v for i, v in enumerate(g[0]) if i not in (*_ALONE, _THREADS)] == rest]  # fmt: skip
+            if len(hosts) == 1:
+                groups[hosts[0]].append(cell)
+                del groups[key]
     return [Panel(k, v) for k, v in groups.items()]
+
+
+def live_is_resident(cell):
+    """Whether live bytes must be resident: every page of an object touched, or no object with an inner page."""
+    touch, largest = cell[CELL.index("touch")], cell[CELL.index("max_bytes")]
+    return touch == "all" or (touch == "ends" and largest is not None and largest <= 4096)
 
 
 # Which parameters tell two panels of one workload apart, as a short addition to the title.
@@ -272,8 +291,7 @@ def throughput(data):
     shaded = False
     for axis, panel in zip(axes, data.panels):
         ticks = {t: i for i, t in enumerate(panel.threads)}
-        values = []
-        labels = []
+        values, medians, labels = [], [], []
         for place, name in enumerate(data.names):
             colour, dash = data.styles[name]
             xs, ys = [], []
@@ -290,11 +308,12 @@ def throughput(data):
                           mew=0, zorder=2)  # fmt: skip
                 xs.append(ticks[threads] + jitter)
                 ys.append(float(np.median(speeds)))
+                medians.append(ys[-1])
             good = [(x, y) for x, y in zip(xs, ys) if not math.isnan(y)]
             if good:
                 axis.plot(xs, ys, color=colour, ls=dash, lw=1.6, zorder=3, **data.styles.mark(name, 5))
                 labels.append((*good[-1], name, colour))
-        wide = _log_if_wide(values, 25)
+        wide = _log_if_wide(medians, 25)  # one sample that was held up must not change the scale
         if wide:
             axis.set_yscale("log")
             axis.yaxis.set_minor_locator(NullLocator())
@@ -373,16 +392,18 @@ def peak_rss(data):
             top = max(top, peaks.max())
             axis.barh(place, peak, height=0.66, color=colour, alpha=1 if dash == "-" else 0.6, lw=0)
             axis.plot([peaks.min(), peaks.max()], [place, place], color=INK, lw=1, solid_capstyle="butt")
-            axis.text(peak, place, f"  {text.three(peak)}", va="center", ha="left", fontsize=8)
+            label_at = peaks.max()
             for column in ("rss_1s", "rss_100ms", "rss_joined", "rss_freed"):
                 after = group[column].dropna() / 2**20
                 if len(after) == len(group):
                     at = float(after.median())
                     axis.plot([at, at], [place - 0.33, place + 0.33], color="white", lw=2.2, solid_capstyle="butt")
                     axis.plot([at, at], [place - 0.33, place + 0.33], color=INK, lw=0.9, solid_capstyle="butt")
+                    label_at = max(label_at, at)
                     break
-            need = (group["live_peak"] + group["rss_baseline"]).dropna()
-            needs += list(need / 2**20)
+            axis.text(label_at, place, f"  {text.three(peak)}", va="center", ha="left", fontsize=8)
+            if live_is_resident(cell):
+                needs += list((group["live_peak"] + group["rss_baseline"]).dropna() / 2**20)
         if needs:
             axis.axvline(np.median(needs), color=INK, lw=0.9, ls=(0, (3, 2)), zorder=3)
         axis.set_ylim(len(data.names) - 0.45, -0.55)
@@ -408,6 +429,8 @@ def peak_rss(data):
         Line2D([], [], color=INK, marker="|", ms=9, mew=1, ls="none", label="RSS after the work"),
         Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="live bytes + RSS before the first allocation"),
     ]
+    if not all(live_is_resident(c) for _, c, _ in panels):
+        handles.append(Line2D([], [], ls="none", label="(no dashes: objects not touched throughout)"))
     if any(data.pus and t > data.pus for _, _, t in panels):
         handles.append(Line2D([], [], ls="none", label=f"* more threads than the {data.pus} CPUs"))
     left_out = sorted({t for p in data.panels for t in p.threads} - set(columns))
@@ -442,7 +465,7 @@ SEGMENTS = (
     ("warm-up", ("warm-up",), 1.0),
     ("work", ("measured",), 2.2),
     ("free", ("tear-down",), 0.8),
-    ("after", ("joined", "settle", "purged"), 1.0),
+    ("after", ("joined", "settle"), 1.0),  # before the purge, which not every allocator offers,
 )
 
 
@@ -513,7 +536,7 @@ def rss_over_time(data, table):
             lives.append((len(xs), xs, live / 2**20))
             floors.append(float(group["rss_baseline"].median()) / 2**20)
             top = max(top, rss.max() / 2**20)
-        if lives:  # equal for all allocators but for the times of the readings: show the one with most of them
+        if lives and live_is_resident(cell):  # equal for all allocators but for the times of the readings: show the one with most of them
             _, xs, live = max(lives, key=lambda item: item[0])
             floor = np.nan_to_num(np.median(floors))
             axis.fill_between(xs, floor, floor + np.maximum(live, 0), color="#D9D9D9", lw=0, zorder=1)
@@ -538,7 +561,8 @@ def rss_over_time(data, table):
     for axis in _row_starts(axes):
         axis.set_ylabel("RSS, MiB")
     _foot(figure, "phases have the same width for all, whatever time they took; sample with the median peak; "
-                  "light grey: RSS before the first allocation; grey: live bytes")
+                  "light grey: RSS before the first allocation;"
+                  "\ngrey: live bytes, where objects are touched throughout")
     _settle(figure)
     for axis, labels in pending:
         _end_labels(axis, labels, 1.045)
@@ -551,7 +575,7 @@ def tradeoff(data):
     pending = []
     for axis, panel in zip(axes, data.panels):
         cell = _busiest(panel, data.pus)
-        points = []
+        points, bars = [], []
         for name in data.names:
             group = data.samples(cell, name)
             if group is None:
@@ -562,8 +586,10 @@ def tradeoff(data):
                 continue
             colour, _ = data.styles[name]
             x, y = float(rss.median()), float(speed.median())
-            axis.plot(rss.quantile([0.25, 0.75]), [y, y], color=colour, lw=1.1, alpha=0.8)
-            axis.plot([x, x], speed.quantile([0.25, 0.75]), color=colour, lw=1.1, alpha=0.8)
+            wide, high = rss.quantile([0.25, 0.75]), speed.quantile([0.25, 0.75])
+            axis.plot(wide, [y, y], color=colour, lw=1.1, alpha=0.8)
+            axis.plot([x, x], high, color=colour, lw=1.1, alpha=0.8)
+            bars += [((wide.iloc[0], y), (wide.iloc[1], y)), ((x, high.iloc[0]), (x, high.iloc[1]))]
             axis.plot(x, y, ls="none", zorder=4, **data.styles.mark(name, 7))
             points.append((x, y, name, colour))
         if points:
@@ -578,12 +604,12 @@ def tradeoff(data):
         arrow = axis.annotate("better", xy=(0.03, 0.97), xytext=(0.15, 0.87), xycoords="axes fraction", fontsize=7.5, color=FAINT,
                       ha="left", va="top", arrowprops={"arrowstyle": "->", "color": FAINT, "lw": 0.9})  # fmt: skip
         _note_failures(axis, data, [cell], bottom=True)
-        pending.append((axis, points, arrow))
+        pending.append((axis, points, bars, arrow))
     for axis in _row_starts(axes):
         axis.set_ylabel("throughput, M ops/s")
     _settle(figure)
-    for axis, points, arrow in pending:
-        _point_labels(axis, points, arrow)
+    for axis, points, bars, arrow in pending:
+        _point_labels(axis, points, bars, arrow)
     return figure
 
 
@@ -614,13 +640,16 @@ def _front(points):
     return front
 
 
-def _point_labels(axis, points, arrow):
-    """A name beside each point, at the first of eight places where it hits no point, no name and no edge."""
+def _point_labels(axis, points, bars, arrow):
+    """A name beside each point, at the first place where it hits no point, no spread, no name and no edge."""
     renderer = axis.figure.canvas.get_renderer()
     dots = [axis.transData.transform((x, y)) for x, y, *_ in points]
     box = axis.get_window_extent()
     unit = axis.figure.dpi / 72
     taken = [(px - 5 * unit, py - 5 * unit, px + 5 * unit, py + 5 * unit) for px, py in dots]
+    for ends in bars:
+        (x0, y0), (x1, y1) = (axis.transData.transform(end) for end in ends)
+        taken.append((x0 - unit, y0 - unit, x1 + unit, y1 + unit))
     around = arrow.get_window_extent(renderer)
     taken.append((around.x0, around.y0, around.x1, around.y1))
     diagonal = [(1, 1, "left", "bottom"), (1, -1, "left", "top"), (-1, 1, "right", "bottom"), (-1, -1, "right", "top")]

@@ -61,8 +61,9 @@ def run(budget, allocator, pattern, size, rounds):
                    str(budget), allocator, pattern, str(size), str(rounds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            fail(f"{allocator}: the driver ended with {done.returncode}: {last}", 3 if done.returncode == 3 else 4)
+            said = [line for line in done.stderr.splitlines() if line.startswith("budget: ")]
+            fail(said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
+                 3 if done.returncode == 3 else 4)
         return parse_callgrind(out.read_text(encoding="utf-8", errors="replace"))
 
 

@@ -155,7 +155,9 @@ def as_text(report):
     for section in report.sections:
         lines += [text.cell_title(section.value, platforms), f"  {text.cell_details(section.value)}"]
         lines += grid(headers(report), [cells_of(r, report) for r in section.rows], NUMERIC)
-        lines += [f"  {n}" for n in notes_of(section, report)] + [""]
+        for note in notes_of(section, report):
+            lines += textwrap.wrap(note, 118, initial_indent="  ", subsequent_indent="    ")
+        lines.append("")
     for platform, rows in model.summaries(report).items():
         if not rows:
             continue

@@ -141,3 +141,25 @@ def test_many_thread_counts_keep_the_ends_and_the_machine():
     assert figures._some_threads([1, 2, 4], 2) == [1, 2, 4]
     chosen = figures._some_threads([1, 2, 4, 8, 16, 32, 64], 16)
     assert len(chosen) == 4 and {1, 16, 64} <= set(chosen)
+
+
+def cell(**values):
+    base = dict.fromkeys(load.CELL) | {"platform": "linux", "load": "dlopen", "workload": "mixed", "threads": 2}
+    return tuple((base | values)[c] for c in load.CELL)
+
+
+def test_a_single_thread_starts_the_line_of_its_workload():
+    """With one thread nothing is remote: the runner says 0 %, and the curve must still go from 1 to 2 to 4."""
+    alone = cell(threads=1, remote_ppm=0, topology="")
+    pair, four = cell(remote_ppm=250000, topology="ring"), cell(threads=4, remote_ppm=250000, topology="ring")
+    (panel,) = figures.panels_of([alone, pair, four])
+    assert panel.threads == [1, 2, 4] and panel.value("remote_ppm") == 250000
+    other = cell(remote_ppm=500000, topology="ring")
+    assert len(figures.panels_of([alone, pair, other])) == 3  # of which of two it is the start nobody can say
+
+
+def test_live_bytes_are_drawn_only_where_they_must_be_resident():
+    assert figures.live_is_resident(cell(touch="all", max_bytes=1 << 20))
+    assert figures.live_is_resident(cell(touch="ends", max_bytes=2048))
+    assert not figures.live_is_resident(cell(touch="ends", max_bytes=1 << 20))
+    assert not figures.live_is_resident(cell(touch="none", max_bytes=64))
