@@ -31,18 +31,27 @@ void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access) 
     return base;
 }
 
+// free() may not change errno, so nothing that it can reach does; what allocates sets ENOMEM itself.
+static int without_errno(int result, int saved) {
+    errno = saved;
+    return result == 0;
+}
+
 void os_mem_release(void *base, size_t bytes) {
-    munmap(base, bytes);
+    int saved = errno;
+    without_errno(munmap(base, bytes), saved);
 }
 
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access) {
-    return mprotect(base, bytes, access_bits(access)) == 0;
+    int saved = errno;
+    return without_errno(mprotect(base, bytes, access_bits(access)), saved);
 }
 
 int os_mem_decommit(void *base, size_t bytes) {
     // MADV_DONTNEED, not MADV_FREE: resident size must fall now, and the next touch must read zero.
     // It fails for locked memory (mlockall); the caller then keeps the pages as dirty.
-    return madvise(base, bytes, MADV_DONTNEED) == 0;
+    int saved = errno;
+    return without_errno(madvise(base, bytes, MADV_DONTNEED), saved);
 }
 
 size_t os_mem_address_space_limit(void) {
