@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+// What hz5 does when the system refuses: the n-th call fails for every n (once, thrice, and all from there on), over
+// six workloads; address-space limits from 32 MiB up; forks of a process whose threads churn. Each trial is a process.
+// Usage: hz5_fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY. Layer: test, exported table or preload.
+#include "../support/library.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCKS 600
+
+static const struct allocator *heap;
+static void (*fault_arm)(uint64_t first, uint64_t count);
+static uint64_t (*fault_calls)(void);
+
+static void die(const char *what, uint64_t value) {
+    dprintf(STDERR_FILENO, "%s (%llu)\n", what, (unsigned long long)value);
+    _exit(10);
+}
+
+// ---- blocks that know what they hold
+// -------------------------------------------------------------------------------------------
+
+struct block {
+    size_t bytes;
+    unsigned char *at;
+};
+
+static uint64_t failures; // allocations refused by this process
+
+static void expect_enomem(void) {
+    if (errno != ENOMEM)
+        die("NULL without ENOMEM", (uint64_t)errno);
+    failures++;
+}
+
+static void fill(struct block *block, void *at, size_t bytes) {
+    block->at = at;
+    block->bytes = at != NULL ? bytes : 0;
+    size_t part = bytes < 256 ? bytes : 256;
+    if (at != NULL) {
+        memset(at, (int)bytes & 0xff, part);
+        memset((unsigned char *)at + bytes - part, (int)bytes & 0xff, part);
+    }
+}
+
+static void check(const struct block *block) {
+    size_t part = block->bytes < 256 ? block->bytes : 256;
+    for (size_t i = 0; i < part; i++) {
+        if (block->at[i] != (block->bytes & 0xff) || block->at[block->bytes - 1 - i] != (block->bytes & 0xff))
+            die("a live block changed", block->bytes);
+    }
+}
+
+static void take(struct block *block, size_t bytes) {
+    errno = 0;
+    void *at = heap->alloc(bytes);
+    if (at == NULL)
+        expect_enomem();
+    fill(block, at, bytes);
+}
+
+static void give(struct block *block) {
+    if (block->at == NULL)
+        return;
+    check(block);
+    errno = 1234;
+    heap->free(block->at);
+    if (errno != 1234)
+        die("free changed errno", (uint64_t)errno);
+    block->at = NULL;
+}
+
+// ---- the workloads
+// ----------------------------------------------------------------------------------------------------------------
+
+static struct block blocks[BLOCKS];
+
+static void work_small(uint64_t *random) {
+    for (int i = 0; i < BLOCKS; i++)
+        take(&blocks[i], 16 + test_random(random) % 2000);
+    for (int round = 0; round < 2000; round++) {
+        struct block *block = &blocks[test_random(random) % BLOCKS];
+        give(block);
+        take(block, 16 + test_random(random) % 8000);
+    }
+}
+
+static void work_page(uint64_t *random) {
+    for (int round = 0; round < 800; round++) {
+        struct block *block = &blocks[test_random(random) % (BLOCKS / 4)];
+        give(block);
+        take(block, 8000 + test_random(random) % 57000);
+    }
+}
+
+static void work_large(uint64_t *random) {
+    for (int round = 0; round < 200; round++) {
+        struct block *block = &blocks[test_random(random) % 40];
+        give(block);
+        take(block, 66000 + test_random(random) % 4000000);
+        if (round % 50 == 49)
+            heap->purge();
+    }
+}
+
+static void work_realloc(uint64_t *random) {
+    for (int round = 0; round < 700; round++) {
+        struct block *block = &blocks[test_random(random) % 60];
+        size_t bytes = 16 + test_random(random) % (round % 4 == 0 ? 900000 : 20000);
+        if (block->at == NULL) {
+            take(block, bytes);
+            continue;
+        }
+        errno = 0;
+        unsigned char first = block->at[0];
+        unsigned char *moved = heap->realloc(block->at, bytes);
+        if (moved == NULL) {
+            expect_enomem();
+            check(block); // failure leaves the block as it was
+            continue;
+        }
+        if (moved[0] != first)
+            die("realloc lost the contents", bytes);
+        fill(block, moved, bytes);
+    }
+}
+
+static void work_aligned(uint64_t *random) {
+    for (int round = 0; round < 600; round++) {
+        struct block *block = &blocks[test_random(random) % 80];
+        give(block);
+        size_t alignment = (size_t)32 << test_random(random) % 16;
+        size_t bytes = 1 + test_random(random) % 30000;
+        errno = 0;
+        void *at = round % 2 ? heap->alloc_aligned(alignment, bytes) : heap->calloc(1, bytes);
+        if (at == NULL)
+            expect_enomem();
+        else if (round % 2 && (uintptr_t)at % alignment != 0)
+            die("misaligned", alignment);
+        fill(block, at, bytes);
+    }
+}
+
+static void *thread_work(void *argument) {
+    uint64_t random = (uint64_t)(uintptr_t)argument;
+    struct block own[40] = {0};
+    for (int round = 0; round < 600; round++) {
+        struct block *block = &own[test_random(&random) % 40];
+        give(block);
+        errno = 0;
+        size_t bytes = 16 + test_random(&random) % 9000;
+        void *at = heap->alloc(bytes);
+        if (at == NULL && errno != ENOMEM)
+            die("NULL without ENOMEM in a thread", (uint64_t)errno);
+        fill(block, at, bytes);
+    }
+    for (int i = 0; i < 40; i++)
+        give(&own[i]);
+    return NULL;
+}
+
+static void work_threads(uint64_t *random) {
+    for (int round = 0; round < 4; round++) {
+        pthread_t threads[3];
+        for (int i = 0; i < 3; i++)
+            pthread_create(&threads[i], NULL, thread_work, (void *)(uintptr_t)test_random(random));
+        for (int i = 0; i < 3; i++)
+            pthread_join(threads[i], NULL);
+        heap->purge();
+    }
+}
+
+static void (*const works[])(uint64_t *random) = {work_small,   work_page,    work_large,
+                                                  work_realloc, work_aligned, work_threads};
+#define WORK_COUNT (sizeof works / sizeof *works)
+
+// ---- the n-th call fails
+// ------------------------------------------------------------------------------------------------------------
+
+// Exit status 0: the fault struck and was survived; 20: the workload makes fewer calls than that.
+static void trial(const char *path, size_t work, uint64_t first, uint64_t count) {
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    alarm(60);
+    // Little is kept, so that memory goes back and comes again often.
+    setenv("HZ5_PROFILE", "rss", 1);
+    struct test_library library = test_library_open(path);
+    heap = library.table;
+    *(void **)(void *)&fault_arm = dlsym(library.handle, "os_fault_arm");
+    *(void **)(void *)&fault_calls = dlsym(library.handle, "os_fault_calls");
+    if (fault_arm == NULL || fault_calls == NULL)
+        die("the library has no faults built in", 0);
+    uint64_t random = 42 + work;
+    fault_arm(first, count);
+    works[work](&random);
+    uint64_t calls = fault_calls();
+    fault_arm(UINT64_MAX, 0);
+    // The system gives again: everything works, nothing was damaged, nothing leaks.
+    failures = 0;
+    for (int i = 0; i < BLOCKS; i++)
+        give(&blocks[i]);
+    random = 42 + work;
+    works[work](&random);
+    if (failures != 0)
+        die("still out of memory after the system has recovered", failures);
+    for (int i = 0; i < BLOCKS; i++)
+        give(&blocks[i]);
+    int contradictions = heap->verify();
+    if (contradictions != 0)
+        die("verify", (uint64_t)contradictions);
+    struct allocator_stats stats;
+    heap->stats(&stats);
+    if (stats.live_bytes != 0)
+        die("live bytes at the end", stats.live_bytes);
+    heap->purge();
+    heap->stats(&stats);
+    if (stats.committed_bytes > 2u << 20)
+        die("committed bytes after the purge", stats.committed_bytes);
+    if (test_library_rejects(heap) != 0)
+        die("valid operations refused", test_library_rejects(heap));
+    _exit(calls >= first ? 0 : 20);
+}
+
+static int wait_for(pid_t pid) {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run_calls(const char *path, uint64_t most, uint64_t dense) {
+    static const uint64_t counts[] = {1, 3, UINT64_MAX};
+    unsigned trials = 0, failed = 0;
+    for (size_t work = 0; work < WORK_COUNT; work++) {
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            uint64_t step = 1;
+            for (uint64_t first = 1; first <= most; first += step) {
+                step = first < dense ? 1 : first / 8 + 1; // every call at first, then fewer
+                fflush(stdout);
+                pid_t pid = fork();
+                if (pid == 0)
+                    trial(path, work, first, counts[c]);
+                int status = wait_for(pid);
+                if (status == 20)
+                    break;
+                trials++;
+                if (status != 0) {
+                    failed++;
+                    printf("FAIL: workload %zu, %s from call %llu: status %d\n", work,
+                           counts[c] == 1 ? "one failure" : (counts[c] == 3 ? "three failures" : "all failures"),
+                           (unsigned long long)first, status);
+                }
+            }
+        }
+    }
+    printf("faults survived: %u of %u\n", trials - failed, trials);
+    return failed != 0 || trials == 0;
+}
+
+// ---- address-space limits
+// -------------------------------------------------------------------------------------------------------------
+
+// Runs preloaded. Takes until nothing is left, gives everything back, and can take again.
+static int run_small(void) {
+    static void *taken[200000];
+    size_t count = 0;
+    size_t bytes = 100000;
+    while (count < 200000) {
+        errno = 0;
+        void *block = malloc(bytes);
+        if (block == NULL) {
+            if (errno != ENOMEM)
+                die("NULL without ENOMEM", (uint64_t)errno);
+            if (bytes < 64)
+                break;
+            bytes /= 2;
+            continue;
+        }
+        *(size_t *)block = count;
+        taken[count++] = block;
+        if (count * bytes > 512u << 20)
+            break; // plenty
+    }
+    if (count < 8)
+        die("hardly any memory under the limit", count);
+    for (size_t i = 0; i < count; i++) {
+        if (*(size_t *)taken[i] != i)
+            die("a live block changed", i);
+        free(taken[i]);
+    }
+    void *again = malloc(1u << 20);
+    if (again == NULL)
+        die("no megabyte after everything was freed", count);
+    free(again);
+    pthread_t thread;
+    heap = &(const struct allocator){.alloc = malloc, .free = free};
+    if (pthread_create(&thread, NULL, thread_work, (void *)(uintptr_t)7) == 0) // a stack may not fit
+        pthread_join(thread, NULL);
+    return 0;
+}
+
+static int run_limit(const char *path, unsigned steps) {
+    unsigned trials = 0, failed = 0;
+    double limit = 32.0 * (1 << 20);
+    for (unsigned i = 0; i<steps; i++, limit *= steps> 32 ? 1.08 : 1.5) {
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct rlimit bound = {(rlim_t)limit, (rlim_t)limit}, no_core = {0, 0};
+            setrlimit(RLIMIT_CORE, &no_core);
+            setenv("LD_PRELOAD", path, 1);
+            alarm(60);
+            setrlimit(RLIMIT_AS, &bound);
+            execl("/proc/self/exe", "hz5_fault", "small", (char *)NULL);
+            _exit(30);
+        }
+        int status = wait_for(pid);
+        trials++;
+        if (status != 0) {
+            failed++;
+            printf("FAIL: address space of %.0f MiB: status %d\n", limit / (1 << 20), status);
+        }
+    }
+    printf("address-space limits survived: %u of %u\n", trials - failed, trials);
+    return failed != 0;
+}
+
+// ---- forks
+// --------------------------------------------------------------------------------------------------------------------------------
+
+static _Atomic int stop;
+static _Atomic(void *) exchanged[64];
+
+static void *churner(void *argument) {
+    uint64_t random = (uint64_t)(uintptr_t)argument;
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        uint64_t r = test_random(&random);
+        char *block = malloc(16 + r % (r % 32 == 0 ? 300000 : 3000));
+        if (block == NULL)
+            die("no memory in a churning thread", 0);
+        block[0] = 1;
+        // ORDER: acq_rel: the block goes with its contents; partner: the same exchange in another thread.
+        free(atomic_exchange_explicit(&exchanged[r >> 40 & 63], block, memory_order_acq_rel));
+    }
+    return NULL;
+}
+
+static void *child_thread(void *argument) {
+    void *block = malloc(5000);
+    free(argument);
+    free(block);
+    return NULL;
+}
+
+// In the child of a threaded parent: allocates, frees what the parent's threads left, starts a thread.
+static void forked(uint64_t seed) {
+    alarm(20);
+    uint64_t random = seed;
+    void *mine[64];
+    for (int i = 0; i < 64; i++) {
+        mine[i] = malloc(16 + test_random(&random) % 100000);
+        if (mine[i] == NULL)
+            die("no memory in the child", (uint64_t)i);
+        memset(mine[i], 1, 16);
+    }
+    for (int i = 0; i < 64; i++) {
+        free(mine[i]);
+        // ORDER: acq_rel: as in churner().
+        free(atomic_exchange_explicit(&exchanged[i], NULL, memory_order_acq_rel));
+    }
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, child_thread, malloc(100)) != 0)
+        die("no thread in the child", 0);
+    pthread_join(thread, NULL);
+    _exit(0);
+}
+
+static void *forker(void *argument) {
+    uint64_t count = (uint64_t)(uintptr_t)argument;
+    for (uint64_t i = 0; i < count; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            forked(i);
+        int status = pid > 0 ? wait_for(pid) : 31;
+        if (status != 0)
+            die(status == 128 + SIGALRM ? "a child hangs" : "a child died", (uint64_t)status);
+    }
+    return NULL;
+}
+
+static int run_forks(uint64_t forks) {
+    pthread_t threads[8], forkers[4];
+    for (unsigned i = 0; i < 8; i++)
+        pthread_create(&threads[i], NULL, churner, (void *)(uintptr_t)(i + 1));
+    forker((void *)(uintptr_t)(forks / 2)); // one thread forks, then four at once
+    for (unsigned i = 0; i < 4; i++)
+        pthread_create(&forkers[i], NULL, forker, (void *)(uintptr_t)(forks / 8));
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(forkers[i], NULL);
+    atomic_store_explicit(&stop, 1, memory_order_relaxed);
+    for (unsigned i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+    printf("forks survived: %llu, hangs 0, deaths 0\n", (unsigned long long)(forks / 2 + forks / 8 * 4));
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "small") == 0)
+        return run_small();
+    if (argc < 3) {
+        fprintf(stderr, "usage: hz5_fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY\n");
+        return 2;
+    }
+    if (strcmp(argv[1], "limit") == 0)
+        return run_limit(argv[2], (unsigned)test_count("HZ5_LIMIT_STEPS", 12));
+    if (strcmp(argv[1], "fork") == 0) {
+        const char *preloaded = getenv("LD_PRELOAD");
+        if (preloaded == NULL || strcmp(preloaded, argv[2]) != 0) {
+            setenv("LD_PRELOAD", argv[2], 1);
+            execv("/proc/self/exe", argv);
+            return 3;
+        }
+        return run_forks(test_count("HZ5_FORKS", 120));
+    }
+    test_library_environment(argv);
+    return run_calls(argv[2], test_count("HZ5_FAULT_CALLS", 120), test_count("HZ5_FAULT_DENSE", 8));
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise: makes chosen system calls of the
+// allocator, and of nobody else, fail with ENOMEM. Controlled through two exported functions.
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define FAULT_EXPORT __attribute__((visibility("default")))
+
+void *__real_mmap(void *, size_t, int, int, int, off_t);
+void *__real_mmap64(void *, size_t, int, int, int, off_t);
+int __real_munmap(void *, size_t);
+int __real_mprotect(void *, size_t, int);
+int __real_madvise(void *, size_t, int);
+void *__wrap_mmap(void *, size_t, int, int, int, off_t);
+void *__wrap_mmap64(void *, size_t, int, int, int, off_t);
+int __wrap_munmap(void *, size_t);
+int __wrap_mprotect(void *, size_t, int);
+int __wrap_madvise(void *, size_t, int);
+FAULT_EXPORT void os_fault_arm(uint64_t first, uint64_t count);
+FAULT_EXPORT uint64_t os_fault_calls(void);
+
+static _Atomic uint64_t calls;
+static _Atomic uint64_t first_bad = UINT64_MAX;
+static _Atomic uint64_t bad_count;
+
+// Calls number `first` (from 1, counted from the library's start) up to first + count - 1 fail.
+void os_fault_arm(uint64_t first, uint64_t count) {
+    atomic_store_explicit(&bad_count, count, memory_order_relaxed);
+    atomic_store_explicit(&first_bad, first, memory_order_relaxed);
+}
+
+uint64_t os_fault_calls(void) {
+    return atomic_load_explicit(&calls, memory_order_relaxed);
+}
+
+static int fails(void) {
+    uint64_t number = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) + 1;
+    uint64_t first = atomic_load_explicit(&first_bad, memory_order_relaxed);
+    if (number < first || number - first >= atomic_load_explicit(&bad_count, memory_order_relaxed))
+        return 0;
+    errno = ENOMEM;
+    return 1;
+}
+
+void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int file, off_t offset) {
+    return fails() ? MAP_FAILED : __real_mmap(address, bytes, protection, flags, file, offset);
+}
+
+// The name that mmap has where file offsets are 64 bits wide by macro.
+void *__wrap_mmap64(void *address, size_t bytes, int protection, int flags, int file, off_t offset) {
+    return fails() ? MAP_FAILED : __real_mmap64(address, bytes, protection, flags, file, offset);
+}
+
+// The system refuses to unmap only when that would split a mapping once too often; never for long.
+int __wrap_munmap(void *address, size_t bytes) {
+    return fails() && atomic_load_explicit(&bad_count, memory_order_relaxed) <= 3 ? -1 : __real_munmap(address, bytes);
+}
+
+int __wrap_mprotect(void *address, size_t bytes, int protection) {
+    return fails() ? -1 : __real_mprotect(address, bytes, protection);
+}
+
+int __wrap_madvise(void *address, size_t bytes, int advice) {
+    return fails() ? -1 : __real_madvise(address, bytes, advice);
+}
