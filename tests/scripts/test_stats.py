@@ -87,23 +87,23 @@ def test_benjamini_hochberg_on_the_example_of_its_paper():
     assert sum(stats.benjamini_hochberg(p) <= 0.05) == 4
 
 
-@pytest.mark.parametrize("n", [6, 8, 12, 20])
-@pytest.mark.parametrize("draw", ["normal", "skewed", "heavy"])
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says(n, draw):
-    rng = np.random.default_rng(100 + n)
-    make, truth = {
-        "normal": (lambda: rng.normal(0, 1, n), 0.0),
-        # the pseudomedian of an exponential: median of the mean of two, a gamma of shape 2 and scale 1/2
-        "skewed": (lambda: rng.exponential(1, n), scipy.stats.gamma.median(2, scale=0.5)),
-        "heavy": (lambda: rng.standard_t(3, n), 0.0),
-    }[draw]
-    trials = 300
-    covered = 0
-    for _ in range(trials):
-        low, high = stats.bootstrap_interval(make(), resamples=600)
-        covered += low <= truth <= high
-    print(f"coverage {draw} n={n}: {covered / trials:.3f}")
-    assert covered / trials >= 0.92
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
+    """95 % intervals: at least 95 % over all cases less sampling error, and in no case credibly below 94 %."""
+    trials, covered = 300, {}
+    for n in (6, 8, 12, 20):
+        for name, draw, truth in (
+            ("normal", lambda rng, n: rng.normal(0, 1, n), 0.0),
+            # the pseudomedian of an exponential: median of the mean of two, a gamma of shape 2 and scale 1/2
+            ("skewed", lambda rng, n: rng.exponential(1, n), scipy.stats.gamma.median(2, scale=0.5)),
+            ("heavy", lambda rng, n: rng.standard_t(3, n), 0.0),
+        ):
+            rng = np.random.default_rng(100 + n)
+            intervals = [stats.bootstrap_interval(draw(rng, n), resamples=600) for _ in range(trials)]
+            hits = covered[name, n] = sum(low <= truth <= high for low, high in intervals)
+            assert scipy.stats.binomtest(hits, trials, 0.94, alternative="less").pvalue > 0.01, (name, n, hits)
+    total, count = sum(covered.values()), trials * len(covered)
+    print(f"95 % intervals cover the truth in {total} of {count}; by case {covered}")
+    assert scipy.stats.binomtest(total, count, 0.95, alternative="less").pvalue > 0.01
 
 
 def test_bootstrap_is_seeded():
@@ -163,19 +163,20 @@ def test_a_a_unpaired_is_called_different_in_at_most_5_percent():
 
 
 def test_real_effects_are_found_and_have_the_right_sign():
+    """20 % in 12 rounds of 3 % noise with hits: the conventional power of 80 %, and never the wrong way round."""
     rng = np.random.default_rng(8)
     found = [stats.compare_paired(*rounds(rng, 12, e), resamples=1000).verdict() for e in [1.2] * 100 + [1 / 1.2] * 100]
-    assert found[:100].count("faster") >= 95 and "slower" not in found[:100]
-    assert found[100:].count("slower") >= 95 and "faster" not in found[100:]
+    assert found[:100].count("faster") >= 80 and "slower" not in found[:100]
+    assert found[100:].count("slower") >= 80 and "faster" not in found[100:]
 
 
 def test_pairing_removes_what_a_round_shares():
     rng = np.random.default_rng(9)
-    new, base = rounds(rng, 12, 1.1, noise=0.005)
-    order = rng.permutation(12)
-    paired = stats.compare_paired(new, base)
-    shuffled = stats.compare_paired(new[order], base)
-    assert paired.high - paired.low < shuffled.high - shuffled.low
+    shared = rng.normal(0, 0.2, 12)  # much more than each sample's own 1 %
+    new, base = (np.exp(level + shared + rng.normal(0, 0.01, 12)) for level in (math.log(1.1), 0.0))
+    paired, unpaired = stats.compare_paired(new, base), stats.compare_unpaired(new, base)
+    assert paired.verdict() == "faster" and unpaired.verdict() == "undecided"
+    assert math.log(paired.high / paired.low) < math.log(unpaired.high / unpaired.low) / 5
 
 
 def test_same_needs_the_whole_interval_inside_the_margin():
