@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Disables each check of hz5 in turn, in a copy, and demands that the matching test row goes red.
+
+A test that stays green without the check it is there for proves nothing. Usage:
+mutate_hz5.py SOURCE_ROOT MISUSE_PROGRAM RACE_PROGRAM [--all]
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+COMPILE = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-builtin-malloc",
+           "-fno-builtin-calloc", "-fno-builtin-realloc", "-fno-builtin-free", "-fno-stack-protector", "-mprfchw",
+           '-DHZBENCH_VERSION="mutant"']
+
+# (what is disabled, file, pattern, replacement, misuse case or race mode that must go red; under
+# policy count a second remote free would still be found by the audit, hence one row under policy abort). A pattern must match exactly
+# once, inside the named function, so that a change of the source is noticed here instead of silently testing nothing.
+MUTANTS = [
+    ("local free: state is LIVE", "hz5_malloc.c", "free_block",
+     r"atomic_load_explicit\(state, memory_order_relaxed\) != HZ5_LIVE", "0", "case:double_now"),
+    ("local free: exact start", "hz5_malloc.c", "free_block",
+     r"!hz5_index_of\(offset, HZ5_OWN\(desc, uint64_t, magic\), &index\)",
+     "(hz5_index_of(offset, HZ5_OWN(desc, uint64_t, magic), &index), 0)", "case:interior_near"),
+    ("remote free: exact start", "hz5_malloc.c", "free_remote",
+     r"!hz5_index_of\(([^;]*?&index)\)", r"(hz5_index_of(\1), 0)", "case:interior_middle"),
+    ("remote free: state is LIVE", "hz5_malloc.c", "free_remote",
+     r"!atomic_compare_exchange_strong_explicit\(state, &expected, HZ5_REMOTE, memory_order_seq_cst,\s*"
+     r"memory_order_relaxed\)", "(atomic_store_explicit(state, HZ5_REMOTE, memory_order_seq_cst), (void)expected, 0)",
+     "abort:double_there_there"),
+    ("free: inside the arena", "hz5_malloc.c", "free_block", r"unit >= arena\.unit_count", "0", "case:kernel_half"),
+    ("free: the run is this thread's", "hz5_malloc.c", "free_block",
+     r"hz5_owner_of\([^;{]*\) != hz5_thread\.owner", "0", "case:double_owner_elsewhere"),
+    ("sized free: size", "hz5_malloc.c", "core_free_sized", r"bytes > usable_bytes\(desc\)", "0", "case:wrong_size"),
+    ("large free: state is LIVE", "hz5_malloc.c", "free_large",
+     r"!atomic_compare_exchange_strong_explicit\(state, &expected, HZ5_CACHED, memory_order_acq_rel,\s*"
+     r"memory_order_relaxed\)", "((void)expected, (void)state, 0)", "race:k2"),
+    ("lookup: state is LIVE", "hz5_malloc.c", "hz5_find_live",
+     r"atomic_load_explicit\(\*state, memory_order_relaxed\) != HZ5_LIVE", "0", "case:double_interleaved"),
+    ("lookup: exact start", "hz5_malloc.c", "hz5_find_live", r"!hz5_index_of\(([^;]*?&index)\)",
+     r"(hz5_index_of(\1), 0)", "case:interior_last"),
+    ("reason: alignment", "hz5_reject.c", "hz5_classify", r"\(uintptr_t\)pointer % SIZECLASS_GRANULE != 0", "0",
+     "case:misaligned_one"),
+    ("reason: inside a large run", "hz5_reject.c", "hz5_classify", r"is_inside_run\(unit\)", "((void)is_inside_run, 0)",
+     "case:large_inside_unit"),
+    ("reason: counted", "hz5_reject.c", "hz5_reject", r"hz5_reject_add\(reason, 1\)", "hz5_reject_add(reason, 0)",
+     "case:stack"),
+    ("reason: counted once", "hz5_reject.c", "hz5_reject", r"hz5_reject_add\(reason, 1\)", "hz5_reject_add(reason, 2)",
+     "case:static"),
+    ("tail of a run is no block", "hz5_run.c", "state_array_take", r"set_state\(array \+ i, HZ5_NO_BLOCK\);\n    return",
+     "set_state(array + i, HZ5_LIVE);\n    return", "case:run_tail"),
+    ("realloc takes the block before it copies", "hz5_malloc.c", "core_realloc", r"!take_for_move\(desc, state\)",
+     "((void)take_for_move, 0)", "race:realloc"),
+    ("absorbed double frees are counted", "hz5_table.c", "hz5_audit", r"issued > seen \? issued - seen : 0", "0 * issued",
+     "race:k2"),
+]
+# Red only when two frees really meet; not for a busy machine with two processors.
+NEEDS_LUCK = {"realloc takes the block before it copies", "absorbed double frees are counted"}
+
+
+def mutate(text, function, pattern, replacement):
+    start = re.search(r"^[^\n;]*\b%s\([^;{]*\) \{$" % re.escape(function), text, re.M)
+    if not start:
+        return None
+    end = text.index("\n}\n", start.end())
+    body, count = re.subn(pattern, replacement, text[start.end():end])
+    return text[:start.end()] + body + text[end:] if count == 1 else None
+
+
+def compile_one(source, target, build, root):
+    subprocess.run(COMPILE + ["-I", str(build), "-I", str(root / "allocators/hz5"), "-I", str(root / "allocators/common"),
+                              "-c", str(source), "-o", str(target)], check=True)
+
+
+def link(objects, target):
+    subprocess.run(["gcc", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,nodelete", *map(str, objects), "-o", str(target),
+                    "-lpthread"], check=True)
+
+
+def is_red(row, library, misuse, race):
+    kind, name = row.split(":")
+    environment = dict(os.environ, GLIBC_TUNABLES="glibc.rtld.optional_static_tls=16384")
+    if kind == "race":
+        command = [race, library, name, "20000"]
+    else:
+        command = [misuse, library, "--policy", "abort" if kind == "abort" else "count", "--case", name]
+    try:
+        return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              timeout=120).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True  # a hang is not green
+
+
+def main():
+    root, misuse, race = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    everything = "--all" in sys.argv[4:]
+    failures = caught = 0
+    with tempfile.TemporaryDirectory() as directory:
+        build = pathlib.Path(directory)
+        (build / "hz5_build.h").write_text('#define HZ5_SOURCE_COMMIT "mutant"\n')
+        sources = sorted((root / "allocators/common").glob("*.c")) + sorted((root / "allocators/hz5").glob("*.c"))
+        objects = {source.name: build / (source.name + ".o") for source in sources}
+        for source in sources:
+            compile_one(source, objects[source.name], build, root)
+        sound = build / "libsound.so"
+        link(objects.values(), sound)
+        wanted = [m for m in MUTANTS if everything or m[0] not in NEEDS_LUCK]
+        for row in sorted({mutant[5] for mutant in wanted}):
+            if is_red(row, sound, misuse, race):
+                print(f"FAIL: row {row} is red without any mutation")
+                failures += 1
+        for what, name, function, pattern, replacement, row in wanted:
+            mutated = mutate((root / "allocators/hz5" / name).read_text(), function, pattern, replacement)
+            if mutated is None:
+                print(f"FAIL: {what}: the check is no longer found once in {function}() of {name}: adapt MUTANTS")
+                failures += 1
+                continue
+            # Includes with "../" are relative to the file: the copy stands where the original would.
+            place = build / "allocators" / "hz5"
+            place.mkdir(parents=True, exist_ok=True)
+            mutated = mutated.replace('"../common/', f'"{root}/allocators/common/')
+            (place / name).write_text(mutated)
+            compile_one(place / name, place / (name + ".o"), build, root)
+            library = build / "libmutant.so"
+            link([place / (name + ".o") if key == name else path for key, path in objects.items()], library)
+            red = is_red(row, library, misuse, race)
+            print(f"{'red ' if red else 'FAIL: still green'} {row:28} without: {what}")
+            caught += red
+            failures += not red
+    print(f"mutants: {caught} of {len(wanted)} turn their row red")
+    return 1 if failures else 0
+
+
+sys.exit(main())
