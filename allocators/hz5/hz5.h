@@ -110,8 +110,9 @@ struct hz5_heap {
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     // any
-    _Alignas(128) _Atomic uint32_t pending; // queue of runs with pending bits, unit index + 1
-    _Atomic uint32_t status;                // enum hz5_heap_status
+    _Alignas(128) _Atomic uint32_t status;   // enum hz5_heap_status
+    _Atomic uint32_t pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
+                                               // run is collected when its class needs blocks, not at every refill
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
     _Alignas(128) struct hz5_entry magazines[];
 };
@@ -177,7 +178,8 @@ HZ_INLINE int hz5_index_of(uint64_t offset, uint64_t magic, uint64_t *index) {
 // hz5_run.c: runs of small blocks
 int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
-void hz5_collect_pending(struct hz5_heap *heap);
+void hz5_collect_pending(struct hz5_heap *heap); // of all classes
+int hz5_has_pending(struct hz5_heap *heap);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state); // CACHED -> FREE
 void hz5_publish(struct hz5_desc *run, uint64_t region_bit);
 void hz5_release_empty_runs(struct hz5_heap *heap);

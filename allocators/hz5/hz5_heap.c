@@ -138,7 +138,7 @@ void hz5_heap_unclaim(struct hz5_heap *heap) {
         // ORDER: seq_cst: before the look at the queue; partner: push() in hz5_run.c, which looks at the status after it
         // has queued.
         atomic_store_explicit(&heap->status, HZ5_HEAP_DEAD, memory_order_seq_cst);
-        if (atomic_load_explicit(&heap->pending, memory_order_seq_cst) == 0 || !hz5_heap_claim_dead(heap))
+        if (!hz5_has_pending(heap) || !hz5_heap_claim_dead(heap))
             return;
         hz5_collect_pending(heap);
     } while (1);

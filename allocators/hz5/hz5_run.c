@@ -309,24 +309,30 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
 
 // ---- remote frees --------------------------------------------------------------------------------------------------------
 
-// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue.
+static void collect_class(struct hz5_heap *heap, unsigned size_class);
+
+// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue. If the run changes
+// its class meanwhile it may land in the queue of another one: it is collected all the same, before the next carve.
 static void push(struct hz5_desc *run) {
     for (;;) {
         // ORDER: seq_cst: after the bit was set; partner: carve(), which stores ident before it looks for bits.
         uint32_t owner = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_seq_cst));
         if (owner != HZ5_OWNER_NONE && owner != HZ5_OWNER_LARGE) {
             struct hz5_heap *heap = hz5_heap_by_id(owner);
-            uint32_t head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
+            unsigned size_class = size_class_of(run);
+            size_class = size_class < SIZECLASS_COUNT ? size_class : 0;
+            _Atomic uint32_t *queue = &heap->pending[size_class];
+            uint32_t head = atomic_load_explicit(queue, memory_order_relaxed);
             do {
                 atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
                 // ORDER: seq_cst: releases pending_next to the collector, and comes before the look at the heap's status
                 // in the order in which a dying thread sets the status before its last look at the queue.
-            } while (!atomic_compare_exchange_weak_explicit(&heap->pending, &head, link_of(run), memory_order_seq_cst,
+            } while (!atomic_compare_exchange_weak_explicit(queue, &head, link_of(run), memory_order_seq_cst,
                                                             memory_order_relaxed));
             // Nobody else would collect for a dead thread.
             if (HZ_UNLIKELY(atomic_load_explicit(&heap->status, memory_order_seq_cst) == HZ5_HEAP_DEAD) &&
                 hz5_heap_claim_dead(heap)) {
-                hz5_collect_pending(heap);
+                collect_class(heap, size_class);
                 hz5_heap_unclaim(heap);
             }
             return;
@@ -397,9 +403,9 @@ static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
         run_became_empty(heap, run, size_class_of(run));
 }
 
-void hz5_collect_pending(struct hz5_heap *heap) {
+static void collect_class(struct hz5_heap *heap, unsigned size_class) {
     // ORDER: acquire: pending_next of the runs; partner: the exchange in push().
-    uint32_t link = atomic_exchange_explicit(&heap->pending, 0, memory_order_seq_cst);
+    uint32_t link = atomic_exchange_explicit(&heap->pending[size_class], 0, memory_order_seq_cst);
     while (link != 0) {
         struct hz5_desc *run = run_of_link(link);
         link = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
@@ -412,6 +418,25 @@ void hz5_collect_pending(struct hz5_heap *heap) {
             atomic_store_explicit(&run->pending, 0, memory_order_relaxed);
         else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
             enqueue(run); // it has a new owner, or none
+    }
+}
+
+static int is_pending(struct hz5_heap *heap, unsigned size_class) {
+    // ORDER: seq_cst: after the store of the status in hz5_heap_unclaim(); partner: push().
+    return atomic_load_explicit(&heap->pending[size_class], memory_order_seq_cst) != 0;
+}
+
+int hz5_has_pending(struct hz5_heap *heap) {
+    unsigned size_class = 0;
+    while (size_class < SIZECLASS_COUNT && !is_pending(heap, size_class))
+        size_class++;
+    return size_class < SIZECLASS_COUNT;
+}
+
+void hz5_collect_pending(struct hz5_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        if (is_pending(heap, size_class))
+            collect_class(heap, size_class);
     }
     maybe_trim(heap);
 }
@@ -527,16 +552,22 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
     uint32_t taken = take_warm(heap, size_class, bottom + 1, want);
-    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then a new run.
-    if (taken == 0 && atomic_load_explicit(&heap->pending, memory_order_relaxed) != 0) {
-        hz5_collect_pending(heap);
+    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then whatever others
+    // freed of other classes, which may empty a run, then a new run.
+    if (taken == 0 && is_pending(heap, size_class)) {
+        collect_class(heap, size_class);
         taken = take_warm(heap, size_class, bottom + 1, want);
     }
     if (taken == 0 && adopt_from_dead_heaps(heap, size_class) != 0)
         taken = take_warm(heap, size_class, bottom + 1, want);
-    if (taken == 0 && (heap->cold[size_class] != 0 || carve(heap, size_class)))
-        taken = heap->cold[size_class] != 0 ? take_cold(heap, size_class, bottom + 1, want)
-                                            : take_warm(heap, size_class, bottom + 1, want);
+    if (taken == 0 && heap->cold[size_class] == 0) {
+        hz5_collect_pending(heap);
+        if (heap->warm[size_class] == 0 && heap->cold[size_class] == 0)
+            carve(heap, size_class);
+        taken = take_warm(heap, size_class, bottom + 1, want);
+    }
+    if (taken == 0 && heap->cold[size_class] != 0)
+        taken = take_cold(heap, size_class, bottom + 1, want);
     reverse(bottom + 1, taken); // the lowest address leaves first
     hz5_thread.top[size_class] = bottom + taken;
     return taken != 0;
