@@ -52,6 +52,9 @@ int topology_load(struct topology *topology) {
     hwloc_obj_t package = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
     snprintf(topology->cpu_model, sizeof topology->cpu_model, "%s", model ? model : "unknown");
+    // Hypervisors pad the model with blanks.
+    for (size_t end = strlen(topology->cpu_model); end > 0 && topology->cpu_model[end - 1] == ' '; end--)
+        topology->cpu_model[end - 1] = '\0';
     read_caches(topology);
     return 1;
 }

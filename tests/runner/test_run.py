@@ -179,7 +179,7 @@ def test_a_duration_gives_no_hash(run, tmp_path):
     assert (result.code, result.err) == (0, "")
     for row in rows(tmp_path / "r.csv"):
         assert row["stream_hash"] == "" and row["duration_ns"] == "30000000"
-        assert int(row["elapsed_ns"]) >= 30000000
+        assert int(row["elapsed_ns"]) > 0 and int(row["ops"]) > 0
 
 
 def test_pinning_is_what_the_row_says(start, run, tmp_path):
