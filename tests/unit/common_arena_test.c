@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arena against a shadow of who holds which unit: exclusive, aligned, zero when it says so, accounted for to the
+// unit.
+#include "../../allocators/common/arena.h"
+#include "../support/library.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUNS 400
+#define MAX_UNITS 24
+#define STRIDE 128u
+
+struct run {
+    char *at;
+    size_t units;
+};
+
+static struct run runs[RUNS];
+static size_t used;
+
+static int set_up(void **state) {
+    (void)state;
+    int is_zero;
+    assert_null(arena_take(1, 1, &is_zero)); // nothing is reserved yet
+    assert_int_equal(arena_init(STRIDE), 1);
+    struct arena before = arena;
+    assert_int_equal(arena_init(STRIDE), 1);
+    assert_memory_equal(&before, &arena, sizeof arena);
+    assert_true(arena.unit_count >= 64);
+    assert_int_equal(arena.base % ARENA_UNIT_BYTES, 0);
+    return 0;
+}
+
+static size_t unit_of(const char *at) {
+    return ((uintptr_t)at >> ARENA_UNIT_SHIFT) - arena.base_unit;
+}
+
+static void assert_alone(const struct run *run) {
+    for (size_t i = 0; i < RUNS; i++) {
+        const struct run *other = &runs[i];
+        if (other != run && other->at != NULL)
+            assert_true(run->at + run->units * ARENA_UNIT_BYTES <= other->at ||
+                        other->at + other->units * ARENA_UNIT_BYTES <= run->at);
+    }
+}
+
+static void assert_zero_if(const char *at, size_t units, int is_zero) {
+    for (size_t i = 0; is_zero && i < units; i++) {
+        assert_int_equal(at[i * ARENA_UNIT_BYTES], 0);
+        assert_int_equal(at[i * ARENA_UNIT_BYTES + ARENA_UNIT_BYTES - 1], 0);
+    }
+}
+
+static void touch(const struct run *run) {
+    for (size_t i = 0; i < run->units; i++) {
+        run->at[i * ARENA_UNIT_BYTES] = 1;
+        run->at[i * ARENA_UNIT_BYTES + ARENA_UNIT_BYTES - 1] = (char)i;
+    }
+}
+
+static void take(struct run *run, size_t units, size_t align_units) {
+    int is_zero = -1;
+    run->at = arena_take(units, align_units, &is_zero);
+    assert_non_null(run->at);
+    run->units = units;
+    used += units;
+    assert_int_equal((uintptr_t)run->at % (align_units * ARENA_UNIT_BYTES), 0);
+    assert_true(is_zero == 0 || is_zero == 1);
+    assert_zero_if(run->at, units, is_zero);
+    assert_alone(run);
+    assert_true(unit_of(run->at) + units <= arena_high_water());
+    touch(run);
+}
+
+static void give(struct run *run) {
+    used -= run->units;
+    arena_give(run->at, run->units, 0);
+    run->at = NULL;
+}
+
+static void assert_accounts(void) {
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    assert_int_equal(usage.used_bytes, used * ARENA_UNIT_BYTES);
+    assert_true(usage.dirty_free_bytes + usage.used_bytes <= arena_high_water() * ARENA_UNIT_BYTES);
+    assert_true(usage.reserved_bytes > arena.unit_count * ARENA_UNIT_BYTES);
+}
+
+static void random_operations(uint64_t seed, uint64_t count) {
+    uint64_t random = seed;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t r = test_random(&random);
+        struct run *run = &runs[(r >> 8) % RUNS];
+        if (run->at == NULL) {
+            size_t units = (r >> 24) % 3 ? 1 : 1 + (r >> 32) % MAX_UNITS;
+            take(run, units, (r >> 40) % 8 ? 1 : (size_t)1 << (r >> 44) % 6);
+        } else if (r % 8 == 0 && run->units < MAX_UNITS) {
+            size_t more = 1 + (r >> 40) % 4;
+            int is_zero = -1;
+            if (arena_extend(run->at, run->units, more, &is_zero)) {
+                char *tail = run->at + run->units * ARENA_UNIT_BYTES;
+                assert_zero_if(tail, more, is_zero);
+                run->units += more;
+                used += more;
+                assert_alone(run);
+                touch(run);
+            }
+        } else if (r % 8 == 1 && run->units > 1) {
+            size_t keep = 1 + (r >> 40) % (run->units - 1);
+            used -= run->units - keep;
+            arena_shrink(run->at, run->units, keep);
+            run->units = keep;
+        } else {
+            assert_int_equal(run->at[0], 1);
+            size_t inside = unit_of(run->at) + run->units - 1;
+            assert_int_equal(arena_run_of(inside), unit_of(run->at));
+            give(run);
+            assert_int_equal(arena_run_of(inside), SIZE_MAX);
+        }
+        if (i % 512 == 0)
+            assert_accounts();
+        if (i % 4096 == 0) {
+            arena_purge();
+            struct arena_usage usage;
+            arena_read_usage(&usage);
+            assert_int_equal(usage.dirty_free_bytes, 0);
+        }
+    }
+    for (size_t i = 0; i < RUNS; i++) {
+        if (runs[i].at != NULL)
+            give(&runs[i]);
+    }
+    assert_accounts();
+}
+
+static void behaves_like_its_shadow(void **state) {
+    (void)state;
+    const struct arena_limits limits[] = {
+        {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250},
+        {.retain_bytes = 0, .retain_percent = 0, .decay_ms = 0},
+        {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1},
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        arena_set_limits(&limits[i]);
+        random_operations(100 + i, 30000);
+    }
+}
+
+static void keeps_no_more_than_its_limit(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 1000000});
+    for (size_t i = 0; i < RUNS; i++)
+        take(&runs[i], 1, 1);
+    for (size_t i = 0; i < RUNS; i++)
+        give(&runs[i]);
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    assert_true(usage.dirty_free_bytes <= 1u << 20);
+    arena_set_limits(&(struct arena_limits){0});
+    take(&runs[0], 3, 1);
+    give(&runs[0]);
+    arena_read_usage(&usage);
+    assert_int_equal(usage.dirty_free_bytes, 0); // at once
+}
+
+static void a_clean_run_is_zero_again(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 64u << 20, .retain_percent = 0, .decay_ms = 1000000});
+    int is_zero = 0;
+    arena_purge();
+    char *at = arena_take(2, 1, &is_zero);
+    assert_non_null(at);
+    assert_int_equal(is_zero, 1);
+    arena_give(at, 2, 1); // never touched
+    char *again = arena_take(2, 1, &is_zero);
+    assert_ptr_equal(again, at);
+    assert_int_equal(is_zero, 1);
+    again[0] = 1;
+    arena_give(again, 2, 0);
+    again = arena_take(2, 1, &is_zero);
+    assert_ptr_equal(again, at);
+    assert_int_equal(is_zero, 0);
+    arena_give(again, 2, 0);
+}
+
+static void refuses_what_it_has_not(void **state) {
+    (void)state;
+    int is_zero;
+    size_t high_water = arena_high_water();
+    assert_null(arena_take(arena.unit_count + 1, 1, &is_zero));
+    assert_null(arena_take(SIZE_MAX >> ARENA_UNIT_SHIFT, 1, &is_zero));
+    assert_null(arena_take(1, (size_t)1 << 40, &is_zero)); // no such address
+    assert_int_equal(arena_high_water(), high_water);
+    assert_int_equal(arena_run_of(arena.unit_count + 5), SIZE_MAX);
+    struct run run = {0};
+    take(&run, 1, 1);
+    assert_int_equal(arena_extend(run.at, 1, arena.unit_count, &is_zero), 0);
+    give(&run);
+}
+
+static void metadata_is_zeroed_aligned_and_apart(void **state) {
+    (void)state;
+    char *previous_end = NULL;
+    for (size_t bytes = 1; bytes < 5000; bytes += 331) {
+        for (size_t alignment = 8; alignment <= 4096; alignment *= 8) {
+            char *at = arena_metadata(bytes, alignment);
+            assert_non_null(at);
+            assert_int_equal((uintptr_t)at % alignment, 0);
+            assert_true(at >= previous_end);
+            assert_true((uintptr_t)at + bytes <= arena.base);
+            for (size_t i = 0; i < bytes; i++)
+                assert_int_equal(at[i], 0);
+            memset(at, 1, bytes);
+            previous_end = at + bytes;
+        }
+    }
+    assert_null(arena_metadata((size_t)1 << 46, 8));
+}
+
+static void the_side_table_reads_zero_above_high_water(void **state) {
+    (void)state;
+    const char *last = arena.table + (arena.unit_count - 1) * STRIDE;
+    for (size_t i = 0; i < STRIDE; i++)
+        assert_int_equal(last[i], 0);
+    struct run run = {0};
+    take(&run, 1, 1);
+    arena.table[unit_of(run.at) * STRIDE] = 1; // below it can be written
+    give(&run);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(behaves_like_its_shadow),
+        cmocka_unit_test(keeps_no_more_than_its_limit),
+        cmocka_unit_test(a_clean_run_is_zero_again),
+        cmocka_unit_test(refuses_what_it_has_not),
+        cmocka_unit_test(metadata_is_zeroed_aligned_and_apart),
+        cmocka_unit_test(the_side_table_reads_zero_above_high_water),
+    };
+    return cmocka_run_group_tests_name("common/arena", tests, set_up, NULL);
+}
