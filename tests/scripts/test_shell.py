@@ -41,7 +41,7 @@ def fake(tmp_path):
         log.write_text("")
         path = f"{bin_}:{tmp_path / 'core'}"
         (tmp_path / "core").mkdir(exist_ok=True)
-        for tool in ("sh", "awk", "grep", "tr", "dirname", "cat", "env", "echo"):
+        for tool in ("sh", "awk", "grep", "tr", "dirname", "cat", "env", "echo", "true"):
             link = tmp_path / "core" / tool
             if not link.exists():
                 link.symlink_to(next(f"{d}/{tool}" for d in ("/usr/bin", "/bin") if os.path.exists(f"{d}/{tool}")))
