@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 int main(int argc, char **argv) {
-    static uint8_t data[4096];
+    static uint8_t data[1024];
     DIR *directory = argc > 1 ? opendir(argv[1]) : NULL;
     if (directory == NULL) {
         fprintf(stderr, "usage: hz5_fuzz_replay CORPUS [COUNT]\n");
@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
         files++;
     }
     closedir(directory);
-    uint64_t random = 5, count = argc > 2 ? strtoull(argv[2], NULL, 10) : test_count("HZ5_FUZZ_INPUTS", 2000);
+    uint64_t random = 5, count = argc > 2 ? strtoull(argv[2], NULL, 10) : test_count("HZ5_FUZZ_INPUTS", 500);
     for (uint64_t i = 0; i < count; i++) {
         size_t bytes = test_random(&random) % sizeof data;
         for (size_t at = 0; at < bytes; at++)
