@@ -352,11 +352,11 @@ static void settle(int rss_fd) {
         os_sleep_ns(SETTLE_LONG_NS - SETTLE_SHORT_NS);
         result->rss_1s = os_rss_bytes(rss_fd);
     }
+    enter(CELL_PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
     if (loaded.table.capabilities & ALLOCATOR_PURGE) {
         loaded.table.purge();
         result->rss_purged = os_rss_bytes(rss_fd);
     }
-    enter(CELL_PHASE_PURGED);
 }
 
 static void judge(void) {

@@ -85,7 +85,9 @@ def check_headers(root, headers, compiler):
             continue  # the cross build compiles it
         line = f'#include "{os.path.join(os.path.abspath(root), header)}"\n'
         for times in (1, 2):
-            run = subprocess.run(compiler + flags, input=line * times, capture_output=True, text=True)
+            # The declaration keeps a header of nothing but macros from being an empty translation unit.
+            unit = line * times + "extern int check_sources_unit;\n"
+            run = subprocess.run(compiler + flags, input=unit, capture_output=True, text=True)
             if run.returncode != 0:
                 errors = [text for text in run.stderr.splitlines() if "error" in text]
                 first = (errors or run.stderr.splitlines() or ["no message"])[0]

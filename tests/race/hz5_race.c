@@ -66,7 +66,8 @@ static int takes_part(unsigned self, uint64_t round) {
 static void pause_at_random(uint64_t *random) {
     uint64_t turns = test_random(random) % 1024;
     for (uint64_t i = 0; i < turns; i++)
-        atomic_signal_fence(memory_order_seq_cst); // keeps the loop
+        // ORDER: none between threads: a fence for the compiler alone, so that the loop stays.
+        atomic_signal_fence(memory_order_seq_cst);
 }
 
 static void *racer(void *argument) {
