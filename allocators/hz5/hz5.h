@@ -20,6 +20,8 @@
 //   CACHED -> LIVE    owner: malloc
 //   LIVE -> CACHED    owner: free, plain load and plain store
 //   LIVE -> REMOTE    any other thread: free, one compare-and-swap; the winner has freed the block
+//   LIVE -> MOVING    any other thread: realloc, before it copies
+//   MOVING -> REMOTE  the same thread: realloc, when it has copied
 //   REMOTE -> FREE    owner: collect
 //   CACHED -> FREE    owner: a magazine spills
 enum hz5_state {
@@ -27,6 +29,7 @@ enum hz5_state {
     HZ5_LIVE = 1,
     HZ5_CACHED = 2,
     HZ5_REMOTE = 3,
+    HZ5_MOVING = 4,
     HZ5_NO_BLOCK = 0x7f, // behind the last block of a run
 };
 

@@ -306,38 +306,48 @@ static int is_own(const struct hz5_desc *desc) {
 // Takes a live block out of LIVE before its contents are copied: nobody can free it, and so get it handed out again,
 // while they are read. 1 on success.
 static int take_for_move(struct hz5_desc *desc, _Atomic uint8_t *state) {
+    if (is_own(desc)) {
+        if (atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)
+            return 0;
+        atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+        return 1;
+    }
+    // A state of its own: give_moved() must see when the owner's free, with its plain load and store, has covered it.
     uint8_t expected = HZ5_LIVE;
-    if (!is_own(desc))
-        // ORDER: acquire: the copy comes after; partner: the release part of every exchange that gives the block away.
-        return atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acquire,
-                                                       memory_order_relaxed);
-    if (atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)
-        return 0;
-    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
-    return 1;
+    // ORDER: acquire: the copy comes after; partner: the release part of every exchange that gives the block away.
+    return atomic_compare_exchange_strong_explicit(state, &expected, HZ5_MOVING, memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
-// Frees a block that take_for_move() has taken.
-static void free_taken(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
-    if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
-        hz5_large_release(desc);
-    } else if (is_own(desc)) {
+// Frees a block that take_for_move() has taken. 0 when its owner has freed it meanwhile.
+static int give_moved(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
+    if (is_own(desc)) {
         size_t size_class = atomic_load_explicit(&desc->size_class, memory_order_relaxed);
         struct hz5_entry *top = hz5_thread.top[size_class] + 1;
         if (top > hz5_thread.limit[size_class]) {
             free_spill(block, state, size_class);
-            return;
+            return 1;
         }
         top->block = block;
         top->state = state;
         hz5_thread.top[size_class] = top;
-    } else {
-        // ORDER: seq_cst: as the exchange in free_remote().
-        atomic_store_explicit(state, HZ5_REMOTE, memory_order_seq_cst);
-        struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
-        unsigned index = (unsigned)(state - hz5_states_of(run));
-        remote_freed(run, index >> atomic_load_explicit(&run->region_shift, memory_order_relaxed));
+        return 1;
     }
+    uint8_t expected = HZ5_MOVING;
+    if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
+        atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed); // nobody else changes MOVING there
+        hz5_large_release(desc);
+        return 1;
+    }
+    struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
+    unsigned index = (unsigned)(state - hz5_states_of(run));
+    unsigned region = index >> atomic_load_explicit(&run->region_shift, memory_order_relaxed);
+    // ORDER: seq_cst: as the exchange in free_remote().
+    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
+                                                 memory_order_relaxed))
+        return 0;
+    remote_freed(run, region);
+    return 1;
 }
 
 void *core_realloc(void *block, size_t bytes, int *refused) {
@@ -360,13 +370,14 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
     void *moved = alloc(bytes);
     if (moved == NULL)
         return NULL;
-    if (!take_for_move(desc, state)) {
+    int taken = take_for_move(desc, state);
+    if (taken)
+        memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
+    if (!taken || !give_moved(block, desc, state)) {
         hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
         *refused = 1;
         free_block(moved);
         return NULL;
     }
-    memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
-    free_taken(block, desc, state);
     return moved;
 }

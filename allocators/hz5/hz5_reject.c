@@ -44,6 +44,7 @@ enum allocator_reject hz5_classify(const void *pointer) {
                                  memory_order_relaxed)) {
     case HZ5_FREE:
     case HZ5_CACHED:
+    case HZ5_MOVING:
     case HZ5_LIVE: // somebody else's free came between the refusal and this look
         return ALLOCATOR_REJECT_DOUBLE_FREE;
     case HZ5_REMOTE:

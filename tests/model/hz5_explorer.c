@@ -14,7 +14,7 @@
 #define HEAPS 3 // heap ids 1 and 2
 #define SCRIPT 10
 
-enum { FREE, LIVE, CACHED, REMOTE };          // states of a block
+enum { FREE, LIVE, CACHED, REMOTE, MOVING };  // states of a block
 enum { HEAP_ALIVE, HEAP_DEAD, HEAP_CLAIMED }; // of a heap
 
 // Shared memory. IDENT is generation << 2 | owner, one word as in the descriptor. There are two state arrays; a run's
@@ -25,6 +25,7 @@ enum operation {
     OP_END,
     OP_FREE0,         // free(block 0), whoever owns it
     OP_FREE1,         //
+    OP_MOVE0,         // realloc(block 0) by a thread that does not own the run: take, copy, give
     OP_FREE_HANDED,   // free a block that an OP_ALLOC of this run of the model has handed out, if there is one
     OP_ALLOC,         // malloc by the owner: magazine, FREE blocks of its run, collection
     OP_COLLECT,       // collection of its own heap
@@ -46,6 +47,7 @@ enum mutant {
     MUTANT_CARVE_NO_LOOK,   // carving does not look for bits of the unit's last life
     MUTANT_NO_SECOND_LOOK,  // a push that found no owner does not look again after clearing is_queued
     MUTANT_LATE_GENERATION, // generations are compared after the exchange, which is undone when they differ
+    MUTANT_BLIND_GIVE,      // a realloc that has copied stores REMOTE without looking
     MUTANT_NO_REST,         // a returned state array is used again at once
 };
 
@@ -110,6 +112,27 @@ static const struct scenario scenarios[] = {
      0},
     {"owner and two others free one block",
      {{OP_FREE0, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE0}},
+     {LIVE, LIVE},
+     0,
+     1,
+     {1, 0, 0},
+     0},
+    {"owner frees what another reallocates",
+     {{OP_FREE0, OP_ALLOC, OP_ALLOC}, {OP_MOVE0}},
+     {LIVE, LIVE},
+     0,
+     1,
+     {1, 0, 0},
+     0},
+    {"two others free and reallocate one block",
+     {{OP_COLLECT, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_MOVE0}},
+     {LIVE, LIVE},
+     0,
+     1,
+     {1, 0, 0},
+     0},
+    {"owner frees, another frees, a third reallocates",
+     {{OP_FREE0, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_MOVE0}},
      {LIVE, LIVE},
      0,
      1,
@@ -311,6 +334,10 @@ enum pc {
     R_ROLLBACK,
     R_PENDING,
     R_MARK,
+    // realloc by another thread, goes on in R_PENDING
+    M_IDENT,
+    M_TAKE,
+    M_GIVE,
     // enqueue, returns to `after`
     E_LOOK,
     E_FLAG,
@@ -369,6 +396,8 @@ static int needs_empty_buffer(uint8_t pc) {
     case R_EXCHANGE:
     case R_ROLLBACK:
     case R_MARK:
+    case M_TAKE:
+    case M_GIVE:
     case E_FLAG:
     case P_PUSH:
     case P_CLAIM:
@@ -413,6 +442,11 @@ static void begin(struct model *m, unsigned t) {
         thread->block = operation == OP_FREE1;
         m->calls++;
         thread->pc = F_IDENT;
+        break;
+    case OP_MOVE0:
+        thread->block = 0;
+        m->calls++;
+        thread->pc = M_IDENT;
         break;
     case OP_FREE_HANDED:
         if (m->handed == 0)
@@ -553,6 +587,29 @@ static void step(struct model *m, unsigned t) {
         m->memory[PENDING] |= bit;
         thread->after = NEXT;
         thread->pc = E_LOOK;
+        break;
+    case M_IDENT:
+        reg[0] = load(m, t, IDENT);
+        thread->pc = M_TAKE;
+        break;
+    case M_TAKE:
+        thread->pc = M_GIVE;
+        if (!compare_exchange(m, state_of(reg[0], b), LIVE, MOVING)) {
+            m->refused++;
+            thread->pc = NEXT;
+        }
+        break;
+    case M_GIVE:
+        thread->pc = R_PENDING;
+        if (mutant == MUTANT_BLIND_GIVE) {
+            m->memory[state_of(reg[0], b)] = REMOTE;
+            m->issued++;
+        } else if (compare_exchange(m, state_of(reg[0], b), MOVING, REMOTE)) {
+            m->issued++;
+        } else {
+            m->refused++;
+            thread->pc = NEXT;
+        }
         break;
     case E_LOOK:
         thread->pc = load(m, t, IS_QUEUED) != 0 ? thread->after : E_FLAG;
@@ -771,7 +828,7 @@ static void step(struct model *m, unsigned t) {
 static void account(const struct model *before, struct model *m, unsigned t) {
     const struct thread_state *was = &before->thread[t];
     uint8_t b = was->block;
-    if (was->pc == R_EXCHANGE && m->thread[t].pc != NEXT) {
+    if ((was->pc == R_EXCHANGE || was->pc == M_GIVE) && m->thread[t].pc != NEXT) {
         int is_stale = before->memory[IDENT] >> 2 != was->reg[0] >> 2;
         if (!is_stale)
             accept(m, b, owner_store_under_way(before, t, state_of(was->reg[0], b)));
@@ -963,6 +1020,7 @@ int main(void) {
         {MUTANT_CARVE_NO_LOOK, "carving does not look for late bits"},
         {MUTANT_NO_SECOND_LOOK, "no second look after a push without an owner"},
         {MUTANT_LATE_GENERATION, "generation compared after the exchange"},
+        {MUTANT_BLIND_GIVE, "realloc gives its block without looking"},
         {MUTANT_NO_REST, "state arrays used again at once"},
     };
     int failed = 0;

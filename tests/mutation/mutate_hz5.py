@@ -53,8 +53,8 @@ MUTANTS = [
      "case:static"),
     ("tail of a run is no block", "hz5_run.c", "state_array_take", r"set_state\(array \+ i, HZ5_NO_BLOCK\);\n    return",
      "set_state(array + i, HZ5_LIVE);\n    return", "case:run_tail"),
-    ("realloc takes the block before it copies", "hz5_malloc.c", "core_realloc", r"!take_for_move\(desc, state\)",
-     "((void)take_for_move, 0)", "race:realloc"),
+    ("realloc takes the block before it copies", "hz5_malloc.c", "core_realloc", r"= take_for_move\(desc, state\)",
+     "= ((void)take_for_move, 1)", "race:realloc"),
     ("absorbed double frees are counted", "hz5_table.c", "hz5_audit", r"issued > seen \? issued - seen : 0", "0 * issued",
      "race:k2"),
 ]

@@ -238,8 +238,10 @@ int main(int argc, char **argv) {
     }
     setenv("HZ5_PROFILE", "reject=count", 1);
     heap = test_library_open(argv[1]).table;
-    rounds = argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RACE_ROUNDS", 10000);
     const char *mode = argv[2];
+    int has_threads_to_start = mode[0] == 'e' || mode[0] == 'h';
+    rounds =
+        argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RACE_ROUNDS", has_threads_to_start ? 5000 : 40000);
     if (mode[0] == 'k' && mode[1] >= '2' && mode[1] <= '4') {
         race_frees((unsigned)(mode[1] - '0'));
     } else if (strcmp(mode, "realloc") == 0) {
