@@ -19,7 +19,8 @@ QUICK = ("--ops=2000", "--settle=0", "--rss-interval=0")
 
 
 def clean_environment(extra=None):
-    drop = ("MALLOC_", "MIMALLOC_", "TCMALLOC_", "HZ5_", "LD_PRELOAD", "GLIBC_TUNABLES")
+    # What run.json records of the environment; meson sets LD_LIBRARY_PATH for tests that depend on libraries.
+    drop = ("MALLOC_", "MIMALLOC_", "TCMALLOC_", "HZ3_", "HZ4_", "HZ5_", "LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES")
     return {**{k: v for k, v in os.environ.items() if not k.startswith(drop)}, **(extra or {})}
 
 
