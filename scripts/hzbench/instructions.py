@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROUNDS = {"local": 2000, "remote": 8}
-OPS_A_ROUND = {"local": 8, "remote": 4096}
+OPS_A_ROUND = {"local": 4, "remote": 4096}
 SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
 
 
