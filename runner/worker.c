@@ -376,8 +376,8 @@ static void judge(void) {
         conclude(CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name, strerror(birth_error));
     }
     if (result->corruptions != 0) {
-        conclude(CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' held bytes that nobody wrote", result->corruptions,
-                 run.workload->name);
+        conclude(CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
+                 result->corruptions, run.workload->name);
     }
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT && (loaded.table.capabilities & ALLOCATOR_FAIL_CLOSED); i++) {
         if (result->rejects[i] != 0 && result->rejects[i] != ALLOCATOR_NOT_TOLD) {

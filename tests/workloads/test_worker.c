@@ -205,7 +205,7 @@ static void assert_verdict(const char *allocator, const char *workload, const ch
 static void verdicts_name_the_cause(void **state) {
     (void)state;
     assert_verdict(broken_path, "local", NULL, CELL_OK, "");
-    assert_verdict(broken_path, "remote", "overlap", CELL_CORRUPT, "bytes that nobody wrote");
+    assert_verdict(broken_path, "remote", "overlap", CELL_CORRUPT, "had a wrong byte or a wrong alignment");
     assert_verdict(broken_path, "remote", "refuse", CELL_REFUSED_FREE, "refused as owner");
     assert_verdict(broken_path, "remote", "scarce", CELL_OUT_OF_MEMORY, "returned NULL");
     assert_verdict(broken_path, "larson", "scarce", CELL_OUT_OF_MEMORY, "returned NULL");
