@@ -8,6 +8,11 @@
 #ifndef HZ3_H
 #define HZ3_H
 
+// For a header that is read alone; the build gives it to sizeclass.c as well (meson.build).
+#ifndef SIZECLASS_FIRST_SLOT
+#define SIZECLASS_FIRST_SLOT 118u
+#endif
+
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/core.h"
@@ -25,8 +30,7 @@ struct hz3_block {
     struct hz3_block *next;
 };
 
-// ---- tags
-// ------------------------------------------------------------------------------------------------------------
+// ---- tags ----------------------------------------------------------------------------------------------------------
 
 // PTAG32: owner << 8 | slot of the size class, one for every unit in which blocks may start; 0: no block starts here.
 #define HZ3_TAG_NONE 0u
@@ -75,12 +79,11 @@ HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
     atomic_store_explicit(hz3_tags + unit, tag, memory_order_relaxed);
 }
 
-// ---- runs
-// ------------------------------------------------------------------------------------------------------------
+// ---- runs ----------------------------------------------------------------------------------------------------------
 
 #define HZ3_WIDE_UNITS 8u // a run of blocks above HZ3_ONE_UNIT_BYTES; starts at a multiple of its size
 #define HZ3_ONE_UNIT_BYTES 8256u
-#define HZ3_EMPTY_UNITS_MAX 16u // empty runs a heap keeps, in units
+#define HZ3_EMPTY_UNITS_MAX 32u // empty runs a heap keeps, in units
 
 // One a unit, in the arena's side table; used by a run's first unit. owner: every field of a small run; counts are
 // atomic only for readers of statistics.
@@ -91,6 +94,7 @@ struct hz3_run {
     _Atomic uint32_t free_count;                    // blocks in `free`
     _Atomic uint32_t carved;                        // blocks that have existed; those behind have never been touched
     uint32_t block_count;
+    uint32_t touched_bytes; // of the run, from its start: they may be resident, whatever is carved
     _Atomic uint32_t units;
     _Atomic(void *) large; // the block, when the run is one block
 };
@@ -105,8 +109,7 @@ HZ_INLINE unsigned hz3_run_units(unsigned size_class) {
     return sizeclass_bytes[size_class] <= HZ3_ONE_UNIT_BYTES ? 1 : HZ3_WIDE_UNITS;
 }
 
-// ---- mail
-// ------------------------------------------------------------------------------------------------------------
+// ---- mail ----------------------------------------------------------------------------------------------------------
 
 #define HZ3_MESSAGE_NAMES 60u
 #define HZ3_STAGED_COUNT 32u
@@ -132,11 +135,10 @@ struct hz3_staged {
     uint32_t names[HZ3_MESSAGE_NAMES];
 };
 
-// ---- heaps and threads
-// -----------------------------------------------------------------------------------------------
+// ---- heaps and threads ---------------------------------------------------------------------------------------------
 
-#define HZ3_LARGE_CACHED_UNITS 16u // largest run kept by a thread
-#define HZ3_LARGE_SLOTS 4u         // of each size
+#define HZ3_LARGE_CACHED_UNITS 17u // largest run kept by a thread: 1 MiB and its colour
+#define HZ3_LARGE_SLOTS 16u        // of each size
 
 struct hz3_large_cache {
     uint32_t sizes; // bit a size in units that is there
@@ -169,6 +171,7 @@ struct hz3_heap {
     uint32_t staged_hand;                     // entry looked at last
     uint32_t adopt_hand;                      // heap looked at last
     uint64_t recent[HZ3_CLASS_WORDS];         // bit a class that took a slow path since the last reclaim
+    uint64_t hungry[HZ3_CLASS_WORDS];         // bit a class that was empty since it was last full
     uint32_t partial[SIZECLASS_COUNT];        // runs with blocks in `free`
     uint32_t fresh[SIZECLASS_COUNT];          // runs without, and not carved to the end
     uint16_t half[SIZECLASS_COUNT];           // a list's length at which it becomes the spare
@@ -213,7 +216,8 @@ HZ_INLINE void hz3_list_push(struct hz3_block *block, unsigned size_class) {
 }
 
 // hz3_malloc.c
-void hz3_free_other(void *block); // what the tag test sends away
+void *hz3_alloc_slow(size_t bytes); // sets errno
+void hz3_free_other(void *block);   // what the tag test sends away
 
 // hz3_list.c: the thread's lists
 void hz3_list_init(void);
@@ -221,10 +225,13 @@ void hz3_list_begin(struct hz3_heap *heap);                        // lists of a
 void hz3_list_end(struct hz3_heap *heap);                          // and of one that ends
 void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class); // one block, and more behind it; NULL: no memory
 void hz3_list_full(void *block); // the list of its class has no room, and was charged for it
+int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block,
+                    unsigned size_class); // 1 when the list has taken it
 void hz3_list_return_all(struct hz3_heap *heap);
 
 // hz3_run.c: runs of equal blocks
 void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class);
+void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size_class);
 uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want, struct hz3_block **list);
 uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list);
 int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept);
@@ -251,6 +258,7 @@ uint32_t hz3_dead_heap_count(void);
 
 // hz3_large.c: runs that are one block
 void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero);
+void *hz3_large_alloc_cached(size_t bytes); // else hz3_alloc_slow()
 void hz3_large_free(void *block);
 int hz3_large_is_start(const void *block); // of a live one; its tag is HZ3_TAG_LARGE
 size_t hz3_large_usable(const void *block);

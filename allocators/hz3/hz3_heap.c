@@ -31,8 +31,7 @@ static struct {
     _Atomic(struct hz3_heap *) by_id[HZ3_MAX_HEAPS + 1];
 } heaps = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-// ---- initialisation
-// ------------------------------------------------------------------------------------------------------
+// ---- initialisation ------------------------------------------------------------------------------------------------
 
 static int tags_init(void) {
     size_t bytes = hz_align_up(arena.unit_count * sizeof *hz3_tags, OS_PAGE_BYTES);
@@ -66,7 +65,7 @@ static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
     if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_tags != NULL || tags_init())) {
-        static const struct arena_limits limits = {.retain_bytes = HZ_MIB(8), .retain_percent = 12, .decay_ms = 250};
+        static const struct arena_limits limits = {.retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250};
         arena_set_limits(&limits);
         hz3_reject_init();
         sizeclass_init();
@@ -84,8 +83,7 @@ int hz3_init(void) {
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
 }
 
-// ---- fork
-// ----------------------------------------------------------------------------------------------------------------
+// ---- fork ----------------------------------------------------------------------------------------------------------
 
 static void fork_prepare(void) {
     pthread_mutex_lock(&heaps.lock);
@@ -115,8 +113,7 @@ __attribute__((constructor)) static void register_fork_handlers(void) {
     pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
-// ---- heaps
-// ---------------------------------------------------------------------------------------------------------------
+// ---- heaps ---------------------------------------------------------------------------------------------------------
 
 struct hz3_heap *hz3_heap_by_id(uint32_t id) {
     // ORDER: acquire: the heap's fields; partner: the release store in new_heap().

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner: whoever
-// takes the tag away has freed the block. Each thread keeps a few of up to 1 MiB, found by size in constant time.
+// clears the tag has freed the block. Each thread keeps a few of up to 1 MiB, found by size in constant time.
 #include "hz3.h"
 
-#define CACHE_UNITS 32u // 2 MiB a thread
+#define CACHE_UNITS 64u // 4 MiB a thread
 // Blocks that all start at multiples of 64 KiB would share one set of every cache.
 #define COLOUR_BYTES 64u
 #define COLOURS 16u
+#define COLOUR_MOST_BYTES ((COLOURS - 1) * COLOUR_BYTES)
 
 static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
@@ -16,8 +17,7 @@ static uint32_t units_get(const struct hz3_run *run) {
     return atomic_load_explicit(&run->units, memory_order_relaxed);
 }
 
-// ---- the thread's cache
-// --------------------------------------------------------------------------------------------------
+// ---- the thread's cache --------------------------------------------------------------------------------------------
 
 static size_t cache_pop(struct hz3_large_cache *cache, unsigned units) {
     uint32_t at = --cache->count[units];
@@ -27,7 +27,7 @@ static size_t cache_pop(struct hz3_large_cache *cache, unsigned units) {
     return cache->unit[units][at];
 }
 
-static void cache_evict(struct hz3_large_cache *cache) {
+static HZ3_SLOW void cache_evict(struct hz3_large_cache *cache) {
     uint32_t behind = cache->sizes & ~((2u << cache->hand) - 1); // sizes take turns
     cache->hand = (uint32_t)__builtin_ctz(behind != 0 ? behind : cache->sizes);
     hz3_units_give(cache_pop(cache, cache->hand), cache->hand);
@@ -46,7 +46,7 @@ static size_t cache_take(struct hz3_large_cache *cache, size_t units) {
 static int cache_put(struct hz3_large_cache *cache, size_t unit, uint32_t units) {
     if (units > HZ3_LARGE_CACHED_UNITS || cache->count[units] == HZ3_LARGE_SLOTS)
         return 0;
-    while (cache->units + units > CACHE_UNITS)
+    while (HZ_UNLIKELY(cache->units + units > CACHE_UNITS))
         cache_evict(cache);
     cache->unit[units][cache->count[units]++] = (uint32_t)unit;
     cache->sizes |= 1u << units;
@@ -59,13 +59,19 @@ void hz3_large_release_cached(struct hz3_heap *heap) {
         cache_evict(&heap->large);
 }
 
-// ---- blocks
-// --------------------------------------------------------------------------------------------------------------
+// ---- blocks --------------------------------------------------------------------------------------------------------
+
+static void *begin(size_t unit, int is_coloured) {
+    char *block = (char *)arena.base + (unit << ARENA_UNIT_SHIFT) + (is_coloured ? unit % COLOURS * COLOUR_BYTES : 0);
+    atomic_store_explicit(&hz3_run_at(unit)->large, block, memory_order_relaxed);
+    hz3_tag_set(unit, HZ3_TAG_LARGE);
+    return block;
+}
 
 void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
         return NULL;
-    size_t spread = alignment <= COLOUR_BYTES ? (COLOURS - 1) * COLOUR_BYTES : 0;
+    size_t spread = alignment <= COLOUR_BYTES ? COLOUR_MOST_BYTES : 0;
     size_t units = units_of(bytes + spread == 0 ? 1 : bytes + spread);
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
     struct hz3_heap *heap = hz3_heap_of_thread();
@@ -78,10 +84,18 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         unit = hz3_unit_of(base);
         atomic_store_explicit(&hz3_run_at(unit)->units, (uint32_t)units, memory_order_relaxed);
     }
-    char *block = (char *)arena.base + (unit << ARENA_UNIT_SHIFT) + (spread != 0 ? unit % COLOURS * COLOUR_BYTES : 0);
-    atomic_store_explicit(&hz3_run_at(unit)->large, block, memory_order_relaxed);
-    hz3_tag_set(unit, HZ3_TAG_LARGE);
-    return block;
+    return begin(unit, spread != 0);
+}
+
+// What malloc() does most of the time, without the cases.
+HZ3_SLOW void *hz3_large_alloc_cached(size_t bytes) {
+    struct hz3_heap *heap = hz3_thread.heap;
+    if (HZ_LIKELY(heap != NULL && bytes <= (size_t)HZ3_LARGE_CACHED_UNITS << ARENA_UNIT_SHIFT)) {
+        size_t unit = cache_take(&heap->large, units_of(bytes + COLOUR_MOST_BYTES));
+        if (HZ_LIKELY(unit != SIZE_MAX))
+            return begin(unit, 1);
+    }
+    return hz3_alloc_slow(bytes);
 }
 
 int hz3_large_is_start(const void *block) {
@@ -95,15 +109,13 @@ size_t hz3_large_usable(const void *block) {
 
 void hz3_large_free(void *block) {
     size_t unit = hz3_unit_of(block);
-    uint32_t live = HZ3_TAG_LARGE;
-    // Of two frees of one block one is refused. Relaxed: the program orders the free after the allocation, the arena's
-    // lock and the owning thread order what follows.
-    if (!hz3_large_is_start(block) ||
-        !atomic_compare_exchange_strong_explicit(hz3_tags + unit, &live, HZ3_TAG_NONE, memory_order_relaxed,
-                                                 memory_order_relaxed)) {
+    if (!hz3_large_is_start(block)) {
         hz3_reject(block, HZ3_OP_FREE);
         return;
     }
+    // A second free finds no tag. Not an exchange: two frees at the same instant are not told apart, as with small
+    // blocks.
+    hz3_tag_set(unit, HZ3_TAG_NONE);
     uint32_t units = units_get(hz3_run_at(unit));
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap == NULL || !cache_put(&heap->large, unit, units))

@@ -7,11 +7,11 @@
 
 #define FIRST_BYTES 4096u // half a list at the start of a thread: a page, as much as one carving brings
 #define FIRST_BLOCKS 64u
-#define MOST_BYTES HZ_KIB(32) // and at most
+#define MOST_BYTES HZ_KIB(256) // and at most
 #define MOST_BLOCKS 512u
-#define MOST_BLOCKS_MIN 16u // however large the blocks
+#define MOST_BLOCKS_MIN 32u // however large the blocks
 #define REFILL_BLOCKS 32u
-#define BUDGET_BYTES HZ_MIB(1)
+#define BUDGET_BYTES HZ_MIB(4)
 #define BUDGET_SHARE 16u             // or this part of what the heap has carved
 #define RECLAIM_BYTES HZ_KIB(128)    // less than this in idle lists stays there
 #define RECLAIM_STEP_BYTES HZ_MIB(1) // growth between two reclaims
@@ -31,12 +31,16 @@ void hz3_list_init(void) {
     }
 }
 
-static void mark_recent(struct hz3_heap *heap, unsigned size_class) {
-    heap->recent[size_class / 64] |= (uint64_t)1 << size_class % 64;
+static void mark(uint64_t *classes, unsigned size_class) {
+    classes[size_class / 64] |= (uint64_t)1 << size_class % 64;
 }
 
-static int is_recent(const struct hz3_heap *heap, unsigned size_class) {
-    return (int)(heap->recent[size_class / 64] >> size_class % 64 & 1);
+static void unmark(uint64_t *classes, unsigned size_class) {
+    classes[size_class / 64] &= ~((uint64_t)1 << size_class % 64);
+}
+
+static int is_marked(const uint64_t *classes, unsigned size_class) {
+    return (int)(classes[size_class / 64] >> size_class % 64 & 1);
 }
 
 static uint32_t length(const struct hz3_heap *heap, unsigned size_class) {
@@ -60,30 +64,17 @@ static void set_half(struct hz3_heap *heap, unsigned size_class, uint32_t half) 
     heap->half[size_class] = (uint16_t)half;
 }
 
-// Blocks of own runs go there, others home.
-static void return_list(struct hz3_heap *heap, unsigned size_class, struct hz3_block *list) {
-    while (list != NULL) {
-        struct hz3_block *block = list;
-        list = block->next;
-        uint32_t owner = hz3_tag_owner(hz3_tag_of(block));
-        if (HZ_LIKELY(owner == heap->id))
-            hz3_run_push(heap, block, size_class);
-        else
-            hz3_mail_stage(heap, owner, block, size_class);
-    }
-}
-
 static void return_spare(struct hz3_heap *heap, unsigned size_class) {
     struct hz3_block *list = heap->spare[size_class];
     heap->spare[size_class] = NULL;
     heap->spare_count[size_class] = 0;
-    return_list(heap, size_class, list);
+    hz3_run_return(heap, list, size_class);
 }
 
 static void return_class(struct hz3_heap *heap, unsigned size_class) {
     struct hz3_block *list = *hz3_head(size_class);
     install(heap, size_class, NULL, 0);
-    return_list(heap, size_class, list);
+    hz3_run_return(heap, list, size_class);
     return_spare(heap, size_class);
 }
 
@@ -106,14 +97,27 @@ void hz3_list_end(struct hz3_heap *heap) {
         *hz3_room(size_class) = 0;
 }
 
-// ---- a full list
-// -------------------------------------------------------------------------------------------------------
+// ---- a full list ---------------------------------------------------------------------------------------------------
 
 static int may_grow(const struct hz3_heap *heap, unsigned size_class) {
     uint64_t budget = heap->carved_bytes / BUDGET_SHARE;
     uint64_t more = (uint64_t)heap->half[size_class] * 2 * sizeclass_bytes[size_class];
     return heap->half[size_class] < lengths[size_class].most &&
            heap->limit_bytes + more <= (budget > BUDGET_BYTES ? budget : BUDGET_BYTES);
+}
+
+static void grow(struct hz3_heap *heap, unsigned size_class) {
+    uint32_t half = heap->half[size_class];
+    uint32_t more = clamp(half, 1, lengths[size_class].most - half);
+    set_half(heap, size_class, half + more);
+    heap->base[size_class] += (int32_t)more;
+    *hz3_room(size_class) += (int32_t)more;
+}
+
+static void head_becomes_spare(struct hz3_heap *heap, unsigned size_class) {
+    heap->spare[size_class] = *hz3_head(size_class);
+    heap->spare_count[size_class] = length(heap, size_class);
+    install(heap, size_class, NULL, 0);
 }
 
 HZ3_SLOW void hz3_list_full(void *block) {
@@ -125,23 +129,35 @@ HZ3_SLOW void hz3_list_full(void *block) {
     }
     unsigned size_class = hz3_tag_class(hz3_tag_of(block));
     ++*hz3_room(size_class);
-    mark_recent(heap, size_class);
+    mark(heap->recent, size_class);
+    unmark(heap->hungry, size_class);
     if (heap->spare[size_class] != NULL && may_grow(heap, size_class)) {
-        uint32_t more = clamp(heap->half[size_class], 1, (uint32_t)(lengths[size_class].most - heap->half[size_class]));
-        set_half(heap, size_class, heap->half[size_class] + more);
-        heap->base[size_class] += (int32_t)more;
-        *hz3_room(size_class) += (int32_t)more;
+        grow(heap, size_class);
     } else {
         return_spare(heap, size_class);
-        heap->spare[size_class] = *hz3_head(size_class);
-        heap->spare_count[size_class] = length(heap, size_class);
-        install(heap, size_class, NULL, 0);
+        head_becomes_spare(heap, size_class);
     }
     hz3_list_push(block, size_class);
 }
 
-// ---- an empty list
-// -----------------------------------------------------------------------------------------------------
+// A foreign block, which only a thread takes that will need it: the next malloc reuses it, and nobody has to carry it
+// home. One that frees and never allocates has room for two lists once, and then no more.
+int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
+    if (HZ_UNLIKELY(*hz3_room(size_class) <= 0)) {
+        if (heap->spare[size_class] == NULL) {
+            head_becomes_spare(heap, size_class);
+        } else if (is_marked(heap->hungry, size_class) && may_grow(heap, size_class)) {
+            unmark(heap->hungry, size_class);
+            grow(heap, size_class);
+        } else {
+            return 0;
+        }
+    }
+    hz3_list_push(block, size_class);
+    return 1;
+}
+
+// ---- an empty list -------------------------------------------------------------------------------------------------
 
 // Before the heap grows beyond all it has been: lists of classes that have been quiet give back what they hold. 1 when
 // they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying each other.
@@ -150,13 +166,13 @@ static int reclaim(struct hz3_heap *heap) {
         return 0;
     uint64_t idle_bytes = 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
-        if (!is_recent(heap, size_class))
+        if (!is_marked(heap->recent, size_class))
             idle_bytes +=
                 (uint64_t)(length(heap, size_class) + heap->spare_count[size_class]) * sizeclass_bytes[size_class];
     }
     int worth = idle_bytes >= RECLAIM_BYTES;
     for (unsigned size_class = 0; worth && size_class < SIZECLASS_COUNT; size_class++) {
-        if (is_recent(heap, size_class))
+        if (is_marked(heap->recent, size_class))
             continue;
         uint32_t half = heap->half[size_class] / 2u;
         set_half(heap, size_class, half > lengths[size_class].first ? half : lengths[size_class].first);
@@ -173,7 +189,7 @@ static int reclaim(struct hz3_heap *heap) {
 static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
     uint32_t want = clamp(heap->half[size_class], 1, REFILL_BLOCKS);
     uint32_t count = hz3_run_take(heap, size_class, want, list);
-    if (count == 0 && hz3_run_adopt(heap, size_class))
+    if (count == 0 && hz3_dead_heap_count() != 0 && hz3_run_adopt(heap, size_class))
         count = hz3_run_take(heap, size_class, want, list);
     if (count == 0)
         count = hz3_run_carve(heap, size_class, list);
@@ -184,7 +200,8 @@ static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
 }
 
 void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
-    mark_recent(heap, size_class);
+    mark(heap->recent, size_class);
+    mark(heap->hungry, size_class);
     if (heap->spare[size_class] != NULL) {
         struct hz3_block *list = heap->spare[size_class];
         heap->spare[size_class] = NULL;

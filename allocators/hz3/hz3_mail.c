@@ -32,8 +32,7 @@ static void *block_of(uint32_t window, uint32_t name) {
     return (void *)((uintptr_t)window << 36 | (uintptr_t)name << 4);
 }
 
-// ---- blank messages
-// ----------------------------------------------------------------------------------------------------
+// ---- blank messages ------------------------------------------------------------------------------------------------
 
 static struct hz3_message *blank_take(struct hz3_heap *heap) {
     if (heap->messages == NULL && atomic_load_explicit(&blanks, memory_order_relaxed) != 0) {
@@ -64,8 +63,7 @@ static void blanks_give(uintptr_t first, struct hz3_message *last) {
     } while (!atomic_compare_exchange_weak_explicit(&blanks, &head, first, memory_order_release, memory_order_relaxed));
 }
 
-// ---- posting
-// -----------------------------------------------------------------------------------------------------------
+// ---- posting -------------------------------------------------------------------------------------------------------
 
 static void post(uint32_t owner, uintptr_t link, uintptr_t *next) {
     struct hz3_heap *heap = hz3_heap_by_id(owner);
@@ -161,8 +159,7 @@ void hz3_mail_stage(struct hz3_heap *heap, uint32_t owner, void *block, unsigned
         hz3_mail_flush(heap);
 }
 
-// ---- arriving
-// ----------------------------------------------------------------------------------------------------------
+// ---- arriving ------------------------------------------------------------------------------------------------------
 
 static void deliver(struct hz3_heap *heap, void *block) {
     uint32_t tag = hz3_tag_of(block);

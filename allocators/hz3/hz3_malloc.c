@@ -13,8 +13,7 @@ HZ_THREAD_LOCAL union hz3_thread hz3_thread;
 // write where the owner writes (passive false sharing).
 #define BORROW_FROM_BYTES 64u
 
-// ---- malloc
-// ----------------------------------------------------------------------------------------------------------
+// ---- malloc --------------------------------------------------------------------------------------------------------
 
 static void *alloc_from_class(unsigned size_class) {
     struct hz3_block *block = *hz3_head(size_class);
@@ -28,7 +27,7 @@ static void *alloc_from_class(unsigned size_class) {
 }
 
 // The table of classes may not have been filled yet: hz3_init() comes first.
-static HZ3_SLOW void *alloc_slow(size_t bytes) {
+HZ3_SLOW void *hz3_alloc_slow(size_t bytes) {
     void *block = NULL;
     if (HZ_LIKELY(bytes <= PTRDIFF_MAX && hz3_init())) {
         int is_zero;
@@ -42,11 +41,11 @@ static HZ3_SLOW void *alloc_slow(size_t bytes) {
 
 HZ_INLINE void *alloc(size_t bytes) {
     if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
-        return alloc_slow(bytes);
+        return hz3_large_alloc_cached(bytes);
     unsigned slot = sizeclass_slot_of(bytes);
     struct hz3_block *block = hz3_thread.head[slot];
     if (HZ_UNLIKELY(block == NULL))
-        return alloc_slow(bytes);
+        return hz3_alloc_slow(bytes);
     hz3_thread.room[slot]++;
     hz3_thread.head[slot] = block->next;
     return block;
@@ -80,8 +79,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
     return size_class == SIZECLASS_COUNT ? hz3_large_alloc(bytes, alignment, &is_zero) : alloc_from_class(size_class);
 }
 
-// ---- free
-// ------------------------------------------------------------------------------------------------------------
+// ---- free ----------------------------------------------------------------------------------------------------------
 
 static HZ_COLD void free_untagged(void *block) {
     if (block != NULL)
@@ -101,11 +99,12 @@ HZ_INLINE void free_to_slot(void *block, uint32_t slot) {
 // Everything that is not a block of an own run; without the table over the address space, those too.
 HZ3_SLOW void hz3_free_other(void *block) {
     uint32_t tag = hz3_tag_of(block);
-    if (HZ_UNLIKELY(tag <= HZ3_TAG_LARGE)) {
-        if (tag == HZ3_TAG_LARGE)
-            hz3_large_free(block);
-        else
-            free_untagged(block);
+    if (tag == HZ3_TAG_LARGE) {
+        hz3_large_free(block);
+        return;
+    }
+    if (HZ_UNLIKELY(tag < HZ3_TAG_LARGE)) {
+        free_untagged(block);
         return;
     }
     unsigned size_class = hz3_tag_class(tag);
@@ -114,10 +113,7 @@ HZ3_SLOW void hz3_free_other(void *block) {
         hz3_mail_send(hz3_tag_owner(tag), block);
     } else if (hz3_tag_owner(tag) == heap->id) {
         free_to_slot(block, HZ3_FIRST_SLOT + size_class);
-    } else if (*hz3_room(size_class) > 0 && sizeclass_bytes[size_class] >= BORROW_FROM_BYTES) {
-        // This thread uses the class: the next malloc takes the block, and nobody has to carry it home.
-        hz3_list_push(block, size_class);
-    } else {
+    } else if (sizeclass_bytes[size_class] < BORROW_FROM_BYTES || !hz3_list_borrow(heap, block, size_class)) {
         hz3_mail_stage(heap, hz3_tag_owner(tag), block, size_class);
     }
 }
@@ -141,8 +137,7 @@ void core_free(void *block) {
     free_block(block);
 }
 
-// ---- lookups
-// ---------------------------------------------------------------------------------------------------------
+// ---- lookups -------------------------------------------------------------------------------------------------------
 
 // 0 for pointers that lead to no block.
 static size_t usable_bytes(const void *block) {

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 
-#define ADOPT_LOOKS 8u // heaps looked at in one attempt
+#define ADOPT_LOOKS 8u         // heaps looked at in one attempt
+#define CARVE_BYTES HZ_KIB(32) // carved at once of memory that has been in use before
+#define CARVE_BLOCKS 4u        // or so many
 
 static struct hz3_run *run_of_link(uint32_t link) {
     return hz3_run_at(link - 1);
@@ -35,8 +37,7 @@ static void count_set(_Atomic uint32_t *count, uint32_t value) {
     atomic_store_explicit(count, value, memory_order_relaxed);
 }
 
-// ---- lists
-// -------------------------------------------------------------------------------------------------------------
+// ---- lists ---------------------------------------------------------------------------------------------------------
 
 static void hint_update(struct hz3_heap *heap, unsigned size_class) {
     uint64_t bit = (uint64_t)1 << size_class % 64;
@@ -69,8 +70,7 @@ static void set_tags(const struct hz3_run *run, unsigned units, uint32_t tag) {
         hz3_tag_set(unit_of_run(run) + i, tag);
 }
 
-// ---- birth and death of a run
-// ------------------------------------------------------------------------------------------
+// ---- birth and death of a run --------------------------------------------------------------------------------------
 
 void hz3_units_give(size_t unit, size_t units) {
     int saved = errno;
@@ -87,11 +87,12 @@ int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
         *empty = run->next;
         heap->empty_units -= units;
     } else {
-        int is_zero;
+        int is_zero = 0;
         char *base = only_kept ? NULL : arena_take(units, units, &is_zero);
         if (base == NULL)
             return 0;
         run = hz3_run_at(hz3_unit_of(base));
+        run->touched_bytes = is_zero ? 0 : units << ARENA_UNIT_SHIFT;
     }
     run->free = NULL;
     count_set(&run->free_count, 0);
@@ -110,7 +111,10 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
     list_remove(&heap->partial[size_class], run);
     hint_update(heap, size_class);
     set_tags(run, units, HZ3_TAG_NONE);
-    heap->carved_bytes -= (uint64_t)count_get(&run->carved) * sizeclass_bytes[size_class];
+    uint32_t carved_bytes = count_get(&run->carved) * sizeclass_bytes[size_class];
+    heap->carved_bytes -= carved_bytes;
+    if (run->touched_bytes < carved_bytes)
+        run->touched_bytes = carved_bytes;
     if (heap->empty_units + units <= HZ3_EMPTY_UNITS_MAX) {
         run->next = heap->empty[units > 1];
         heap->empty[units > 1] = (uint32_t)unit_of_run(run) + 1;
@@ -131,25 +135,52 @@ void hz3_run_release_empty(struct hz3_heap *heap) {
     heap->empty_units = 0;
 }
 
-// ---- blocks out, blocks in
-// -----------------------------------------------------------------------------------------------
+// ---- blocks out, blocks in -----------------------------------------------------------------------------------------
 
-void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
-    struct hz3_run *run = run_of_block(block, hz3_run_units(size_class));
+// `count` blocks of one run, linked from `first` to `last`.
+static void push_chain(struct hz3_heap *heap, unsigned size_class, struct hz3_block *first, struct hz3_block *last,
+                       uint32_t count) {
+    struct hz3_run *run = run_of_block(first, hz3_run_units(size_class));
     uint32_t free_count = count_get(&run->free_count);
     uint32_t carved = count_get(&run->carved);
-    block->next = run->free;
-    run->free = block;
+    last->next = run->free;
+    run->free = first;
     if (free_count == 0) { // a run that was in full use comes first: it is the last that could become empty
-        run->free_last = block;
+        run->free_last = last;
         if (carved < run->block_count)
             list_remove(&heap->fresh[size_class], run);
         list_insert(&heap->partial[size_class], run);
         hint_update(heap, size_class);
     }
-    count_set(&run->free_count, free_count + 1);
-    if (HZ_UNLIKELY(free_count + 1 == carved))
+    count_set(&run->free_count, free_count + count);
+    if (HZ_UNLIKELY(free_count + count == carved))
         run_became_empty(heap, run, size_class);
+}
+
+void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
+    push_chain(heap, size_class, block, block, 1);
+}
+
+// Blocks of own runs go there, others home. Blocks that were freed one after the other often lie in one run, and then
+// they are linked already.
+void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size_class) {
+    uintptr_t run_bytes = (uintptr_t)hz3_run_units(size_class) << ARENA_UNIT_SHIFT;
+    while (list != NULL) {
+        struct hz3_block *first = list;
+        uint32_t owner = hz3_tag_owner(hz3_tag_of(first));
+        if (HZ_UNLIKELY(owner != heap->id)) {
+            list = first->next;
+            hz3_mail_stage(heap, owner, first, size_class);
+            continue;
+        }
+        struct hz3_block *last = first;
+        uint32_t count = 1;
+        for (list = first->next; list != NULL && ((uintptr_t)list ^ (uintptr_t)first) < run_bytes; list = list->next) {
+            last = list;
+            count++;
+        }
+        push_chain(heap, size_class, first, last, count);
+    }
 }
 
 // Whole lists of as many runs as it takes.
@@ -171,18 +202,23 @@ uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want,
     return taken;
 }
 
-// The blocks that begin on the next page of a fresh run, lowest first: memory is touched as it is used, not before.
+// The next blocks of a fresh run, lowest first. Of memory that may have no pages yet only those that begin on one page:
+// it is touched as it is used, not before.
 uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
     if (heap->fresh[size_class] == 0)
         return 0;
     struct hz3_run *run = run_of_link(heap->fresh[size_class]);
     uint32_t carved = count_get(&run->carved);
     uint32_t bytes = sizeclass_bytes[size_class];
-    char *at = run_base(run) + (size_t)carved * bytes;
-    size_t to_page_end = hz_align_up((uintptr_t)at + 1, OS_PAGE_BYTES) - (uintptr_t)at;
-    uint32_t count = (uint32_t)(to_page_end + bytes - 1) / bytes;
+    uint32_t from = carved * bytes;
+    uint32_t page_end = (uint32_t)hz_align_up(from + 1, OS_PAGE_BYTES);
+    uint32_t again = bytes * CARVE_BLOCKS > CARVE_BYTES ? bytes * CARVE_BLOCKS : CARVE_BYTES;
+    uint32_t end = run->touched_bytes > from + again ? from + again : run->touched_bytes;
+    end = end > page_end ? end : page_end;
+    uint32_t count = (end - from + bytes - 1) / bytes;
     if (count > run->block_count - carved)
         count = run->block_count - carved;
+    char *at = run_base(run) + from;
     *list = (struct hz3_block *)(void *)at;
     for (uint32_t i = 1; i < count; i++, at += bytes)
         ((struct hz3_block *)(void *)at)->next = (struct hz3_block *)(void *)(at + bytes);
@@ -196,14 +232,13 @@ uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     return count;
 }
 
-// ---- runs of the dead
-// ----------------------------------------------------------------------------------------------------
+// ---- runs of the dead ----------------------------------------------------------------------------------------------
 
 static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned size_class, uint32_t *from, uint32_t *to) {
     int adopted = 0;
     while (*from != 0) {
         struct hz3_run *run = run_of_link(*from);
-        uint64_t bytes = (uint64_t)count_get(&run->carved) * sizeclass_bytes[size_class];
+        uint64_t bytes = count_get(&run->carved) * (uint64_t)sizeclass_bytes[size_class];
         list_remove(from, run);
         list_insert(to, run);
         dead->carved_bytes -= bytes;
@@ -216,8 +251,6 @@ static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned siz
 }
 
 int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class) {
-    if (HZ_LIKELY(hz3_dead_heap_count() == 0))
-        return 0;
     int adopted = 0;
     uint32_t count = hz3_heap_count();
     for (uint32_t looks = 0; looks < ADOPT_LOOKS && looks < count && !adopted; looks++) {

@@ -68,8 +68,7 @@ void core_purge(void) {
         arena_purge();
 }
 
-// ---- audit
-// ---------------------------------------------------------------------------------------------------------------
+// ---- audit ---------------------------------------------------------------------------------------------------------
 
 // Blocks of a list, all of which must be able to start where they do; UINT32_MAX when one is not or the list has no
 // end.
