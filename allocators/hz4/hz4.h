@@ -129,13 +129,17 @@ enum hz4_control {
 // What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins anew with each thread.
 struct hz4_local {
     int64_t budget_bytes;   // what magazines and staging may hold together
-    int64_t promised_bytes; // capacity of all magazines and open slots, in bytes
+    int64_t magazine_bytes; // capacity of all magazines
+    int64_t staged_bytes;   // capacity of all open slots
     uint32_t class_hand;    // clocks: next class to shrink, next slot to flush, next heap to visit
     uint32_t slot_hand;
     uint32_t heap_hand;
     uint32_t is_helping;          // drains a heap of another: no help within help ...
     uint32_t owes_help;           // ... but a dead heap got a message meanwhile
     uint32_t is_spilling;         // a magazine is being emptied: nothing may be put into one
+    uint32_t slow_paths;          // a clock
+    int64_t depot_bytes;          // put into the depot minus taken, not yet accounted
+    uint32_t depot_hand;          // clock: next class of the depot to look at
     uint64_t open_slots[2];       // bit a slot
     struct hz4_message *messages; // empty ones
     uint32_t message_count;
@@ -196,21 +200,25 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 
 // ---- knobs (reasons in README.md) ---------------------------------------------------------------------------------
 
-#define HZ4_BUDGET_ALL_BYTES HZ_MIB(4)   // divided by the number of threads ...
-#define HZ4_BUDGET_MIN_BYTES HZ_KIB(192) // ... within these
-#define HZ4_BUDGET_MAX_BYTES HZ_MIB(1)
-#define HZ4_MAGAZINE_BYTES HZ_KIB(32) // a class's share at most
-#define HZ4_MAGAZINE_MAX 120u         // entries
-#define HZ4_MAGAZINE_MIN 2u
+// What magazines and staging of a thread may hold: a share of this, ...
+#define HZ4_BUDGET_ALL_BYTES HZ_MIB(6)
+#define HZ4_BUDGET_SHARE_BYTES HZ_MIB(1)    // ... at most this, ...
+#define HZ4_BUDGET_THREAD_BYTES HZ_KIB(256) // ... this for each thread ...
+#define HZ4_BUDGET_OUT_SHARE 8              // ... and an eighth of what its heap has out
+#define HZ4_MAGAZINE_BYTES HZ_KIB(64)       // a class's share at most
+#define HZ4_MAGAZINE_MAX 128u               // entries
+#define HZ4_MAGAZINE_MIN 4u
 #define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
 #define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
-#define HZ4_DRAIN_BYTES HZ_KIB(128)     // an owner with more in its inbox drains on any slow path
-#define HZ4_HELP_BYTES HZ_KIB(512)      // a sender that sees more drains for the owner
-#define HZ4_DRAIN_MESSAGES 8u           // in one call
-#define HZ4_KEPT_RUNS 2u                // empty runs a heap keeps
-#define HZ4_VISITS 8u                   // heaps looked at before a run is taken from the arena
-#define HZ4_LARGE_ALL_BYTES HZ_MIB(16)  // divided by the number of threads ...
-#define HZ4_LARGE_MIN_BYTES HZ_KIB(256) // ... within these
+#define HZ4_DRAIN_BYTES HZ_KIB(128) // an owner with more in its inbox drains on any slow path
+#define HZ4_HELP_BYTES HZ_KIB(512)  // a sender that sees more drains for the owner
+#define HZ4_DRAIN_MESSAGES 8u       // in one call
+#define HZ4_DEPOT_BYTES HZ_MIB(2)
+#define HZ4_DEPOT_THREAD_BYTES HZ_KIB(64) // more for each thread
+#define HZ4_KEPT_RUNS 2u                  // empty runs a heap keeps
+#define HZ4_VISITS 8u                     // heaps looked at before a run is taken from the arena
+#define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
+#define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
 #define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
 
 // ---- hz4_heap.c: heaps and threads --------------------------------------------------------------------------------
@@ -230,6 +238,8 @@ void hz4_run_put(struct hz4_heap *heap, void *block); // of a run that `heap` ow
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class);
 uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
 void hz4_run_release_empty(struct hz4_heap *heap);
+struct hz4_run *hz4_run_at(size_t unit); // NULL when the unit is not one of a run of blocks
+int hz4_run_contradictions(const struct hz4_run *run);
 // What the map says of a unit that heads a large run: its length in units.
 int hz4_map_set_large(size_t unit, size_t units); // 0: out of memory
 size_t hz4_map_large(size_t unit);
@@ -241,9 +251,21 @@ void hz4_stage(void *block, uint32_t route); // slow twin of what free does
 void hz4_stage_flush(uint32_t slot);
 void hz4_stage_flush_stale(void);
 void hz4_stage_flush_all(void);
-uint32_t hz4_inbox_charge(struct hz4_heap *heap);         // bytes waiting, an upper bound; 0: no message
-void hz4_drain(struct hz4_heap *heap, uint32_t messages); // the calling thread holds `heap`
+uint32_t hz4_inbox_charge(struct hz4_heap *heap);              // bytes waiting, an upper bound; 0: no message
+void hz4_drain(struct hz4_heap *heap, uint32_t messages);      // the calling thread holds `heap`
+struct hz4_message *hz4_message_take(struct hz4_local *local); // an empty one; NULL when out of memory
+void hz4_message_give(struct hz4_local *local, struct hz4_message *message);
+uint32_t hz4_message_index(const struct hz4_message *message); // never 0
+struct hz4_message *hz4_message_at(uint32_t index);            // NULL for 0
 void hz4_pool_give_all(struct hz4_local *local);
+
+// ---- hz4_depot.c: messages for whoever needs them -----------------------------------------------------------------
+uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count);
+uint32_t hz4_depot_take(struct hz4_local *local, unsigned size_class, void **out);
+void hz4_depot_fold(struct hz4_local *local);
+uint64_t hz4_depot_bytes(void);
+void hz4_depot_age(struct hz4_heap *heap);
+void hz4_depot_clear(struct hz4_heap *heap); // through the calling thread's hands, home
 
 // ---- hz4_cache.c: magazines ---------------------------------------------------------------------------------------
 void hz4_magazines_lay_out(void);
@@ -251,8 +273,9 @@ uint32_t hz4_magazines_entries(void); // of one heap
 void hz4_magazines_begin(struct hz4_heap *heap);
 void hz4_magazines_end(struct hz4_heap *heap); // the calling thread holds it
 int hz4_refill(struct hz4_heap *heap, unsigned size_class);
-void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class); // a block of an own run that has no room
-void hz4_spill_all(struct hz4_heap *heap);                                  // the calling thread holds it
+void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route); // no room for the block
+void hz4_send_home(struct hz4_heap *heap, void *block); // the calling thread holds it
+void hz4_spill_all(struct hz4_heap *heap);              // the calling thread holds it
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 
 // ---- hz4_large.c: runs that are one block -------------------------------------------------------------------------

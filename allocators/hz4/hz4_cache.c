@@ -11,6 +11,7 @@
 
 #define FIRST_BYTES 1024u // a class's first capacity, in bytes and ...
 #define FIRST_BLOCKS 8u   // ... in blocks at most; one block at least
+#define CHORE_PERIOD 16u  // slow paths
 #define SHRINK_STEPS 16u  // classes looked at to make room for another
 
 uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
@@ -43,16 +44,21 @@ static uint32_t capacity_of(struct hz4_heap *heap, unsigned size_class) {
     return (uint32_t)((void **)hz4_thread.limit[size_class + 1] - bottom_of(heap, size_class));
 }
 
+static uint32_t count_of(struct hz4_heap *heap, unsigned size_class) {
+    return (uint32_t)((void **)hz4_thread.top[size_class + 1] - bottom_of(heap, size_class));
+}
+
 static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t blocks) {
     int64_t more = (int64_t)blocks - (int64_t)capacity_of(heap, size_class);
-    heap->local.promised_bytes += more * (int64_t)sizeclass_bytes[size_class];
+    heap->local.magazine_bytes += more * (int64_t)sizeclass_bytes[size_class];
     hz4_thread.limit[size_class + 1] = bottom_of(heap, size_class) + blocks;
 }
 
-static void update_budget(struct hz4_local *local) {
-    size_t bytes = HZ4_BUDGET_ALL_BYTES / hz4_alive_count();
-    bytes = bytes > HZ4_BUDGET_MAX_BYTES ? HZ4_BUDGET_MAX_BYTES : bytes;
-    local->budget_bytes = (int64_t)(bytes < HZ4_BUDGET_MIN_BYTES ? HZ4_BUDGET_MIN_BYTES : bytes);
+static void update_budget(struct hz4_heap *heap) {
+    size_t share = HZ4_BUDGET_ALL_BYTES / hz4_alive_count();
+    share = share > HZ4_BUDGET_SHARE_BYTES ? HZ4_BUDGET_SHARE_BYTES : share;
+    int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
+    heap->local.budget_bytes = (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) + out / HZ4_BUDGET_OUT_SHARE;
 }
 
 void hz4_magazines_begin(struct hz4_heap *heap) {
@@ -61,12 +67,12 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
         hz4_thread.limit[size_class + 1] = bottom_of(heap, size_class);
     }
     memset(&heap->local, 0, sizeof heap->local);
-    update_budget(&heap->local);
+    update_budget(heap);
 }
 
 // ---- surplus ------------------------------------------------------------------------------------------------------
 
-static void send_home(struct hz4_heap *heap, void *block) {
+void hz4_send_home(struct hz4_heap *heap, void *block) {
     uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_unit_of(block))->route, memory_order_relaxed);
     if (hz4_route_owner(route) == heap->id)
         hz4_run_put(heap, block);
@@ -74,31 +80,50 @@ static void send_home(struct hz4_heap *heap, void *block) {
         hz4_stage(block, route);
 }
 
-// The oldest entries leave: they are the coldest. The caller holds the heap.
-static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
+// The oldest entries leave first: they are the coldest.
+static void drop_oldest(struct hz4_heap *heap, unsigned size_class, uint32_t gone, uint32_t keep) {
     void **bottom = bottom_of(heap, size_class);
-    uint32_t count = (uint32_t)((void **)hz4_thread.top[size_class + 1] - bottom);
+    memmove(bottom, bottom + gone, keep * sizeof *bottom);
+    hz4_thread.top[size_class + 1] = bottom + keep;
+}
+
+// The caller holds the heap.
+static void spill_home(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
+    void **bottom = bottom_of(heap, size_class);
+    uint32_t count = count_of(heap, size_class);
     if (count <= keep)
         return;
-    uint32_t leave = count - keep;
     heap->local.is_spilling++;
-    for (uint32_t i = 0; i < leave; i++)
-        send_home(heap, bottom[i]);
+    for (uint32_t i = 0; i < count - keep; i++)
+        hz4_send_home(heap, bottom[i]);
     heap->local.is_spilling--;
-    memmove(bottom, bottom + leave, keep * sizeof *bottom);
-    hz4_thread.top[size_class + 1] = bottom + keep;
+    drop_oldest(heap, size_class, count - keep, keep);
+}
+
+// To the depot, as far as it takes them. The caller does not hold the heap.
+static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
+    uint32_t count = count_of(heap, size_class);
+    uint32_t gone = 0;
+    for (uint32_t taken = 1; count - gone > keep && taken != 0; gone += taken)
+        taken = hz4_depot_put(&heap->local, size_class, bottom_of(heap, size_class) + gone, count - gone - keep);
+    if (gone != 0)
+        drop_oldest(heap, size_class, gone, count - gone);
+    if (count - gone > keep) {
+        hz4_hold(heap);
+        spill_home(heap, size_class, keep);
+        hz4_let_go(heap);
+    }
 }
 
 void hz4_spill_all(struct hz4_heap *heap) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
-        spill(heap, size_class, 0);
+        spill_home(heap, size_class, 0);
 }
 
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap) {
     uint64_t bytes = 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
-        bytes += (uint64_t)((void **)hz4_thread.top[size_class + 1] - bottom_of(heap, size_class)) *
-                 sizeclass_bytes[size_class];
+        bytes += (uint64_t)count_of(heap, size_class) * sizeclass_bytes[size_class];
     return bytes;
 }
 
@@ -110,29 +135,46 @@ void hz4_magazines_end(struct hz4_heap *heap) {
     }
 }
 
-void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class) {
-    heap->local.used[size_class] = 1;
+// Behind every slow path; now and then what has waited long goes on.
+static void do_chores(struct hz4_heap *heap) {
+    if (++heap->local.slow_paths % CHORE_PERIOD != 0)
+        return;
+    hz4_stage_flush_stale();
+    hz4_depot_age(heap);
+}
+
+// A class without a magazine does not allocate here: what comes is surplus, block by block.
+void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     uint32_t capacity = capacity_of(heap, size_class);
-    hz4_hold(heap);
-    if (capacity == 0) {
-        send_home(heap, block);
-    } else {
+    if (capacity != 0) {
+        heap->local.used[size_class] = 1;
         spill(heap, size_class, capacity / 2);
         void **top = hz4_thread.top[size_class + 1];
         *top = block;
         hz4_thread.top[size_class + 1] = top + 1;
+    } else if (hz4_route_owner(route) != heap->id) {
+        hz4_stage(block, route);
+        return;
+    } else {
+        hz4_hold(heap);
+        hz4_send_home(heap, block);
+        hz4_let_go(heap);
     }
-    hz4_let_go(heap);
-    hz4_stage_flush_stale();
+    do_chores(heap);
+}
+
+// Staging is guaranteed a quarter of the budget, or surplus would travel in messages of one name.
+static int64_t room_of(const struct hz4_local *local) {
+    return local->budget_bytes - local->budget_bytes / 4 - local->magazine_bytes;
 }
 
 // ---- capacity -----------------------------------------------------------------------------------------------------
 
-// Halves what other classes may keep, those first that were not refilled lately. The caller holds the heap.
+// Halves what other classes may keep, those first that were not used lately.
 static void shrink_others(struct hz4_heap *heap, unsigned size_class, int64_t bytes) {
     struct hz4_local *local = &heap->local;
     for (uint32_t step = 0; step < SHRINK_STEPS; step++) {
-        if (local->budget_bytes - local->promised_bytes >= bytes)
+        if (room_of(local) >= bytes)
             return;
         unsigned victim = local->class_hand;
         local->class_hand = victim + 1 < SIZECLASS_COUNT ? victim + 1 : 0;
@@ -163,12 +205,12 @@ static void grow_capacity(struct hz4_heap *heap, unsigned size_class) {
     local->used[size_class] = 1;
     if (wanted <= capacity)
         return;
-    update_budget(local);
+    update_budget(heap);
     int64_t more = (int64_t)(wanted - capacity) * bytes;
-    if (local->budget_bytes - local->promised_bytes < more)
+    if (room_of(local) < more)
         shrink_others(heap, size_class, more);
     // The first block is always granted: without it every malloc of the class would be slow.
-    if (capacity == 0 || local->budget_bytes - local->promised_bytes >= more)
+    if (capacity == 0 || room_of(local) >= more)
         set_capacity(heap, size_class, wanted);
 }
 
@@ -226,16 +268,22 @@ static uint32_t take_own(struct hz4_heap *heap, unsigned size_class) {
 }
 
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
-    hz4_hold(heap);
     grow_capacity(heap, size_class);
-    // Reclaim before grow: own runs, what others sent, what others do not use; only then a new run.
+    void **bottom = bottom_of(heap, size_class);
+    uint32_t count = hz4_depot_take(&heap->local, size_class, bottom);
+    int done = count != 0;
+    hz4_thread.top[size_class + 1] = bottom + count;
     uint32_t charge = hz4_inbox_charge(heap);
-    if (heap->lists[size_class].first == NULL || charge > HZ4_DRAIN_BYTES || heap->rest != NULL)
-        hz4_drain(heap, charge > HZ4_HELP_BYTES ? UINT32_MAX : HZ4_DRAIN_MESSAGES);
-    int done = take_own(heap, size_class) != 0 ||
+    if (!done || charge > HZ4_DRAIN_BYTES) {
+        hz4_hold(heap);
+        // Reclaim before grow: own runs, what others sent, what others do not use; only then a new run.
+        if (heap->lists[size_class].first == NULL || charge > HZ4_DRAIN_BYTES || heap->rest != NULL)
+            hz4_drain(heap, charge > HZ4_HELP_BYTES ? UINT32_MAX : HZ4_DRAIN_MESSAGES);
+        done = done || take_own(heap, size_class) != 0 ||
                (take_from_others(heap, size_class) && take_own(heap, size_class) != 0) ||
                (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
-    hz4_let_go(heap);
-    hz4_stage_flush_stale();
+        hz4_let_go(heap);
+    }
+    do_chores(heap);
     return done;
 }

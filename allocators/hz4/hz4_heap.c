@@ -105,6 +105,9 @@ static HZ_COLD int init_slow(void) {
         hz4_base_unit = arena.base_unit;
         hz4_unit_count = arena.unit_count;
         hz4_tags = (struct hz4_tag *)(void *)arena.table;
+        // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
+        // long as it is less than a quarter of what is used, or small.
+        arena_set_limits(&(struct arena_limits){.retain_bytes = HZ_MIB(8), .retain_percent = 25, .decay_ms = 1000});
         hz4_reject_load();
         sizeclass_init();
         hz4_magazines_lay_out();
@@ -203,12 +206,15 @@ void hz4_thread_fini(void) {
     if (heap == NULL)
         return;
     hz4_large_flush(&heap->local);
+    if (hz4_alive_count() <= 2)
+        hz4_depot_clear(heap); // nobody is left to exchange with
     hz4_hold(heap);
     hz4_magazines_end(heap);
     hz4_drain(heap, UINT32_MAX);
     hz4_run_release_empty(heap);
     hz4_stage_flush_all();
     hz4_pool_give_all(&heap->local);
+    hz4_depot_fold(&heap->local);
     atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
     atomic_store_explicit(&heap->control, HZ4_HELD | HZ4_DEAD, memory_order_relaxed);
     hz4_let_go(heap);

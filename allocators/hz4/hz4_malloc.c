@@ -118,10 +118,7 @@ static HZ_COLD void free_slow(void *block) {
     if (HZ_UNLIKELY(heap == NULL))
         return; // no memory even for a heap: the block is lost, nothing else
     uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
-    if (hz4_route_owner(route) == heap->id)
-        hz4_overflow(heap, block, index - 1);
-    else
-        hz4_stage(block, route);
+    hz4_overflow(heap, block, index - 1, route);
 }
 
 HZ_INLINE void free_block(void *block) {

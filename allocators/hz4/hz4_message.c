@@ -7,17 +7,19 @@
 #include "../common/check.h"
 
 #define POOL_SLAB_BYTES ((size_t)4096)
-#define POOL_CHAIN 16u // messages that go to the pool, or come from it, at once
+#define POOL_CHAIN 16u    // messages that go to the pool, or come from it, at once
+#define HELP_MESSAGES 16u // a helper drains at once: the owner may be waiting
+#define STALE_PERIOD 16u  // slow paths between two looks at open slots
 #define CHARGE_MAX 0xffffffffu
 
 static _Atomic uint64_t pool; // index of the first message of the newest chain | counter << 32
 
 // Messages are metadata, which lies below the arena's first unit.
-static uint32_t index_of(const struct hz4_message *message) {
+uint32_t hz4_message_index(const struct hz4_message *message) {
     return (uint32_t)((arena.base - (uintptr_t)message) / sizeof *message);
 }
 
-static struct hz4_message *message_at(uint32_t index) {
+struct hz4_message *hz4_message_at(uint32_t index) {
     return index != 0 ? (struct hz4_message *)(arena.base - (uintptr_t)index * sizeof(struct hz4_message)) : NULL;
 }
 
@@ -27,7 +29,7 @@ static struct hz4_message *pool_take_chain(void) {
     // ORDER: acquire: the chain's links; partner: the release in pool_give_chain().
     uint64_t head = atomic_load_explicit(&pool, memory_order_acquire);
     while ((uint32_t)head != 0) {
-        struct hz4_message *chain = message_at((uint32_t)head);
+        struct hz4_message *chain = hz4_message_at((uint32_t)head);
         uint64_t next = atomic_load_explicit(&chain->next, memory_order_relaxed) | ((head >> 32) + 1) << 32;
         // ORDER: acquire: as above, on either way out.
         if (atomic_compare_exchange_weak_explicit(&pool, &head, next, memory_order_acquire, memory_order_acquire))
@@ -42,12 +44,12 @@ static void pool_give_chain(struct hz4_message *chain, uint32_t count) {
     uint64_t desired;
     do {
         atomic_store_explicit(&chain->next, (uint32_t)head, memory_order_relaxed);
-        desired = index_of(chain) | ((head >> 32) + 1) << 32;
+        desired = hz4_message_index(chain) | ((head >> 32) + 1) << 32;
         // ORDER: release: the chain's links; partner: pool_take_chain().
     } while (!atomic_compare_exchange_weak_explicit(&pool, &head, desired, memory_order_release, memory_order_relaxed));
 }
 
-static struct hz4_message *message_take(struct hz4_local *local) {
+struct hz4_message *hz4_message_take(struct hz4_local *local) {
     if (HZ_UNLIKELY(local->messages == NULL)) {
         struct hz4_message *chain = pool_take_chain();
         if (chain != NULL) {
@@ -58,25 +60,25 @@ static struct hz4_message *message_take(struct hz4_local *local) {
                 return NULL;
             local->message_count = POOL_SLAB_BYTES / sizeof *chain;
             for (uint32_t i = 0; i + 1 < local->message_count; i++)
-                chain[i].chain = index_of(chain + i + 1);
+                chain[i].chain = hz4_message_index(chain + i + 1);
         }
         local->messages = chain;
     }
     struct hz4_message *message = local->messages;
-    local->messages = message_at(message->chain);
+    local->messages = hz4_message_at(message->chain);
     local->message_count--;
     return message;
 }
 
-static void message_give(struct hz4_local *local, struct hz4_message *message) {
-    message->chain = local->messages != NULL ? index_of(local->messages) : 0;
+void hz4_message_give(struct hz4_local *local, struct hz4_message *message) {
+    message->chain = local->messages != NULL ? hz4_message_index(local->messages) : 0;
     local->messages = message;
     if (++local->message_count < 2 * POOL_CHAIN)
         return;
     struct hz4_message *last = message;
     for (uint32_t i = 1; i < POOL_CHAIN; i++)
-        last = message_at(last->chain);
-    local->messages = message_at(last->chain);
+        last = hz4_message_at(last->chain);
+    local->messages = hz4_message_at(last->chain);
     local->message_count -= POOL_CHAIN;
     last->chain = 0;
     pool_give_chain(message, POOL_CHAIN);
@@ -104,7 +106,7 @@ static HZ_COLD void help(struct hz4_heap *heap) {
     }
     local->is_helping = 1;
     if (hz4_try_hold(heap)) {
-        hz4_drain(heap, UINT32_MAX);
+        hz4_drain(heap, HELP_MESSAGES);
         hz4_let_go(heap);
     }
     while (local->owes_help) {
@@ -132,7 +134,7 @@ static void send(struct hz4_message *message, uint32_t charge) {
         // ORDER: seq_cst: (1) releases the names, and this thread's uses of the blocks, to hz4_drain(); (2) comes
         // before the look at `control` in the one order in which a dying thread stores DEAD before its last look at the
         // inbox.
-    } while (!atomic_compare_exchange_weak_explicit(&heap->inbox, &head, index_of(message) | total << 32,
+    } while (!atomic_compare_exchange_weak_explicit(&heap->inbox, &head, hz4_message_index(message) | total << 32,
                                                     memory_order_seq_cst, memory_order_relaxed));
     uint32_t control = atomic_load_explicit(&heap->control, memory_order_seq_cst);
     if (HZ_UNLIKELY((control & HZ4_DEAD) != 0 || total > HZ4_HELP_BYTES))
@@ -165,11 +167,11 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
                 return;
             // ORDER: acquire: the names and what senders did to the blocks; partner: send(). Each sender's exchange
             // continues the release sequence of those before it.
-            message = message_at((uint32_t)atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire));
+            message = hz4_message_at((uint32_t)atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire));
             if (message == NULL)
                 return;
         }
-        heap->rest = message_at(atomic_load_explicit(&message->next, memory_order_relaxed));
+        heap->rest = hz4_message_at(atomic_load_explicit(&message->next, memory_order_relaxed));
         if (heap->rest != NULL) {
             for (uint32_t line = 0; line < sizeof *message; line += HZ_CACHE_LINE)
                 __builtin_prefetch((char *)heap->rest + line);
@@ -177,7 +179,7 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
         uintptr_t window = hz4_route_window(message->route);
         for (uint32_t i = 0; i < message->count; i++)
             bring_home(heap, (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT));
-        message_give(&hz4_thread.heap->local, message);
+        hz4_message_give(&hz4_thread.heap->local, message);
     }
 }
 
@@ -222,14 +224,14 @@ void hz4_stage_flush(uint32_t slot) {
     message->count = (uint32_t)(top - message->names);
     hz4_thread.stage_route[slot] = HZ4_ROUTE_CLOSED;
     mark_slot(local, slot, 0);
-    local->promised_bytes -= local->slot_promise[slot - HZ4_FIRST_SLOT];
+    local->staged_bytes -= local->slot_promise[slot - HZ4_FIRST_SLOT];
     // Blocks of a group are taken for three quarters of its largest; the message itself is memory too.
     uint32_t largest = hz4_group_bytes[hz4_route_group(message->route)];
     send(message, message->count * (largest - largest / 4) + (uint32_t)sizeof *message);
 }
 
-// One open slot is looked at; if nothing was added to it since the last look, it leaves: no block waits long in a
-// thread that goes on working.
+// One open slot is looked at; if nothing was added to it since the last look, it leaves: no block
+// waits long in a thread that goes on working.
 void hz4_stage_flush_stale(void) {
     struct hz4_local *local = &hz4_thread.heap->local;
     uint32_t slot;
@@ -252,15 +254,15 @@ void hz4_stage_flush_all(void) {
 // A slot's promise shrinks as the budget does, so many owners share what one would get alone.
 static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     uint32_t victim;
-    while (local->budget_bytes - local->promised_bytes < (int64_t)(2 * HZ4_SLOT_MIN_BYTES) &&
+    while (local->budget_bytes - local->magazine_bytes - local->staged_bytes < (int64_t)(2 * HZ4_SLOT_MIN_BYTES) &&
            next_open_slot(local, local->slot_hand, &victim)) {
         local->slot_hand = (victim + 1) % HZ4_SLOTS;
         hz4_stage_flush(victim);
     }
-    struct hz4_message *message = message_take(local);
+    struct hz4_message *message = hz4_message_take(local);
     if (message == NULL)
         return 0;
-    int64_t share = (local->budget_bytes - local->promised_bytes) / 4;
+    int64_t share = (local->budget_bytes - local->magazine_bytes - local->staged_bytes) / 8;
     share = share > (int64_t)HZ4_SLOT_MAX_BYTES ? (int64_t)HZ4_SLOT_MAX_BYTES : share;
     share = share < (int64_t)HZ4_SLOT_MIN_BYTES ? (int64_t)HZ4_SLOT_MIN_BYTES : share;
     uint32_t group = hz4_route_group(route);
@@ -275,7 +277,7 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     mark_slot(local, slot, 1);
     local->slot_promise[slot - HZ4_FIRST_SLOT] = names * hz4_group_bytes[group];
     local->slot_seen[slot - HZ4_FIRST_SLOT] = NULL;
-    local->promised_bytes += names * hz4_group_bytes[group];
+    local->staged_bytes += names * hz4_group_bytes[group];
     return 1;
 }
 

@@ -87,6 +87,11 @@ size_t hz4_map_large(size_t unit) {
     return (entry & 1) != 0 ? entry >> 1 : 0;
 }
 
+struct hz4_run *hz4_run_at(size_t unit) {
+    uintptr_t entry = map_load(unit);
+    return (entry & 1) == 0 ? (struct hz4_run *)entry : NULL;
+}
+
 // ---- lists --------------------------------------------------------------------------------------------------------
 
 static void count_runs(struct hz4_heap *heap, unsigned size_class, int more) {
@@ -304,4 +309,15 @@ uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_
         moved++;
     }
     return moved;
+}
+
+int hz4_run_contradictions(const struct hz4_run *run) {
+    uint32_t count = 0;
+    uint32_t first = UINT32_MAX;
+    for (uint32_t word = 0; word < (run->block_count + WORD_BITS - 1) / WORD_BITS; word++) {
+        count += (uint32_t)__builtin_popcountll(run->bits[word]);
+        if (run->bits[word] != 0 && first == UINT32_MAX)
+            first = word;
+    }
+    return (count != run->free_count) + (count != 0 && first < run->hint);
 }

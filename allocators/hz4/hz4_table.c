@@ -12,7 +12,7 @@ void core_stats(struct allocator_stats *out) {
     out->reserved_bytes = usage.reserved_bytes;
     out->committed_bytes = usage.used_bytes + usage.dirty_free_bytes;
     out->metadata_bytes = usage.metadata_bytes;
-    // What lies in magazines of other threads and in messages counts as live: only those threads know it.
+    // What lies in magazines of other threads and in messages to owners counts as live: only those threads know it.
     int64_t live = (int64_t)hz4_large_bytes();
     for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
@@ -20,7 +20,8 @@ void core_stats(struct allocator_stats *out) {
     }
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL)
-        live -= (int64_t)hz4_magazines_bytes(mine) + mine->local.large_bytes;
+        live -= (int64_t)hz4_magazines_bytes(mine) + mine->local.large_bytes + mine->local.depot_bytes;
+    live -= (int64_t)hz4_depot_bytes();
     out->live_bytes = live > 0 ? (uint64_t)live : 0;
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         out->rejects[reason] = hz4_reject_count((enum allocator_reject)reason);
@@ -30,6 +31,7 @@ void core_purge(void) {
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL) {
         hz4_large_flush(&mine->local);
+        hz4_depot_clear(mine);
         hz4_hold(mine);
         hz4_spill_all(mine);
         hz4_drain(mine, UINT32_MAX);
@@ -54,6 +56,33 @@ void core_purge(void) {
         arena_purge();
 }
 
+// Contradictions between tags, runs and accounts of all heaps; exact while no other thread runs.
+static int verify(void) {
+    int contradictions = 0;
+    int64_t out = 0;
+    size_t end = arena.unit_count != 0 ? arena_high_water() : 0;
+    for (size_t unit = 0; unit < end; unit++) {
+        struct hz4_tag *tag = hz4_tag_at(unit);
+        unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
+        if (index == 0)
+            continue;
+        struct hz4_run *run = hz4_run_at(unit);
+        if (run == NULL || run->size_class + 1 != index) {
+            contradictions++;
+            continue;
+        }
+        uint32_t owner = hz4_route_owner(atomic_load_explicit(&tag->route, memory_order_relaxed));
+        contradictions += owner == 0 || owner > hz4_heap_count();
+        if (unit != hz4_unit_of((void *)run->base))
+            continue;
+        contradictions += hz4_run_contradictions(run);
+        out += (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[run->size_class];
+    }
+    for (uint32_t id = 1; id <= hz4_heap_count(); id++)
+        out -= atomic_load_explicit(&hz4_heap_by_id(id)->out_bytes, memory_order_relaxed);
+    return contradictions + (out != 0);
+}
+
 static const char *version(void) {
     return HZBENCH_VERSION;
 }
@@ -67,13 +96,14 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .struct_bytes = sizeof(struct allocator),
     .name = "hz4",
     .summary = "message passing: recycle before you send, the rest goes home in array messages",
-    .capabilities = ALLOCATOR_STORES | ALLOCATOR_PURGE | ALLOCATOR_STATS | ALLOCATOR_ALIGNED,
+    .capabilities = ALLOCATOR_STORES | ALLOCATOR_PURGE | ALLOCATOR_STATS | ALLOCATOR_ALIGNED | ALLOCATOR_VERIFY,
     .alloc = malloc,
     .free = free,
     .alloc_aligned = table_alloc_aligned,
     .calloc = calloc,
     .realloc = realloc,
     .usable_size = malloc_usable_size,
+    .verify = verify,
     .thread_fini = hz4_thread_fini,
     .stats = core_stats,
     .purge = core_purge,

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// The depot: messages without an address, a few of each size class, for whoever is short of that class next. A full
+// magazine leaves half of itself here in one atomic operation and an empty one picks it up in another; owners, runs and
+// locks are not touched. What does not fit goes home. Bounded in bytes, all classes together.
+//
+// Linearisation points: the compare-and-swap from 0 puts a batch in, the exchange takes it out. A place holds a
+// message's index << 1 | 1, or the address of a single block; nobody compares it with anything but 0, so there is no
+// ABA.
+#include "hz4.h"
+
+#define PLACES 8u             // of a class: one line
+#define FOLD_BYTES HZ_KIB(32) // a thread's share of the account that others do not see yet
+
+struct shelf {
+    _Alignas(HZ_CACHE_LINE) _Atomic uint64_t places[PLACES];
+};
+
+static struct shelf shelves[SIZECLASS_COUNT];
+static _Atomic uint64_t last_seen[SIZECLASS_COUNT];
+static _Alignas(HZ_CACHE_LINE) _Atomic int64_t held_bytes;
+
+static int64_t limit_bytes(void) {
+    return (int64_t)(HZ4_DEPOT_BYTES + hz4_alive_count() * HZ4_DEPOT_THREAD_BYTES);
+}
+
+static void account(struct hz4_local *local, int64_t bytes) {
+    local->depot_bytes += bytes;
+    if (local->depot_bytes > (int64_t)FOLD_BYTES || local->depot_bytes < -(int64_t)FOLD_BYTES)
+        hz4_depot_fold(local);
+}
+
+void hz4_depot_fold(struct hz4_local *local) {
+    atomic_fetch_add_explicit(&held_bytes, local->depot_bytes, memory_order_relaxed);
+    local->depot_bytes = 0;
+}
+
+uint64_t hz4_depot_bytes(void) {
+    int64_t bytes = atomic_load_explicit(&held_bytes, memory_order_relaxed);
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+// As many of the blocks as have the first one's window; 0: no message can be had.
+static uint32_t pack(struct hz4_local *local, void **blocks, uint32_t count, uint64_t *packed) {
+    if (count == 1) {
+        *packed = (uintptr_t)blocks[0];
+        return 1;
+    }
+    struct hz4_message *message = hz4_message_take(local);
+    if (message == NULL)
+        return 0;
+    uintptr_t window = (uintptr_t)blocks[0] >> HZ4_WINDOW_SHIFT;
+    uint32_t names = 0;
+    for (; names < count && names < HZ4_MESSAGE_NAMES; names++) {
+        if ((uintptr_t)blocks[names] >> HZ4_WINDOW_SHIFT != window)
+            break;
+        message->names[names] = (uint32_t)((uintptr_t)blocks[names] >> HZ4_NAME_SHIFT);
+    }
+    message->count = names;
+    message->route = hz4_route(0, 0, (uintptr_t)blocks[0]); // nobody's; for the window
+    *packed = (uint64_t)hz4_message_index(message) << 1 | 1;
+    return names;
+}
+
+// Returns how many of the blocks it took, from the first on.
+uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count) {
+    struct shelf *shelf = &shelves[size_class];
+    uint32_t place = 0;
+    while (place < PLACES && atomic_load_explicit(&shelf->places[place], memory_order_relaxed) != 0)
+        place++;
+    if (place == PLACES || atomic_load_explicit(&held_bytes, memory_order_relaxed) > limit_bytes())
+        return 0;
+    uint64_t packed;
+    uint32_t taken = pack(local, blocks, count, &packed);
+    for (; taken != 0 && place < PLACES; place++) {
+        uint64_t expected = 0;
+        // ORDER: release: the names, and this thread's uses of the blocks; partner: hz4_depot_take().
+        if (atomic_load_explicit(&shelf->places[place], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong_explicit(&shelf->places[place], &expected, packed, memory_order_release,
+                                                    memory_order_relaxed)) {
+            account(local, (int64_t)taken * sizeclass_bytes[size_class]);
+            return taken;
+        }
+    }
+    if ((packed & 1) != 0 && taken != 0)
+        hz4_message_give(local, hz4_message_at((uint32_t)(packed >> 1)));
+    return 0;
+}
+
+static uint32_t take_place(struct hz4_local *local, unsigned size_class, uint32_t place, void **out) {
+    _Atomic uint64_t *word = &shelves[size_class].places[place];
+    if (atomic_load_explicit(word, memory_order_relaxed) == 0)
+        return 0;
+    // ORDER: acquire: the names and what earlier users did to the blocks; partner: hz4_depot_put().
+    uint64_t packed = atomic_exchange_explicit(word, 0, memory_order_acquire);
+    if (packed == 0)
+        return 0;
+    uint32_t count = 1;
+    if ((packed & 1) == 0) {
+        out[0] = (void *)(uintptr_t)packed;
+    } else {
+        struct hz4_message *message = hz4_message_at((uint32_t)(packed >> 1));
+        uintptr_t window = hz4_route_window(message->route);
+        count = message->count;
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT);
+            __builtin_prefetch(out[i], 1);
+        }
+        hz4_message_give(local, message);
+    }
+    account(local, -(int64_t)count * sizeclass_bytes[size_class]);
+    return count;
+}
+
+// Takes one batch: up to 60 blocks, no more than the class's magazine has entries.
+uint32_t hz4_depot_take(struct hz4_local *local, unsigned size_class, void **out) {
+    uint32_t count = 0;
+    for (uint32_t place = 0; place < PLACES && count == 0; place++)
+        count = take_place(local, size_class, place, out);
+    return count;
+}
+
+static void clear_place(struct hz4_heap *heap, unsigned size_class, uint32_t place) {
+    void *blocks[HZ4_MESSAGE_NAMES];
+    uint32_t count = take_place(&heap->local, size_class, place, blocks);
+    if (count == 0)
+        return;
+    hz4_hold(heap);
+    for (uint32_t i = 0; i < count; i++)
+        hz4_send_home(heap, blocks[i]);
+    hz4_let_go(heap);
+}
+
+void hz4_depot_clear(struct hz4_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        for (uint32_t place = 0; place < PLACES; place++)
+            clear_place(heap, size_class, place);
+    }
+}
+
+// A block that waits here keeps its whole run from becoming empty. One class is looked at; the places that are taken
+// from last keep what nobody needs, so if the last batch is the one seen at the previous look, it goes home.
+void hz4_depot_age(struct hz4_heap *heap) {
+    unsigned size_class = heap->local.depot_hand;
+    heap->local.depot_hand = size_class + 1 < SIZECLASS_COUNT ? size_class + 1 : 0;
+    struct shelf *shelf = &shelves[size_class];
+    uint32_t place = PLACES;
+    uint64_t packed = 0;
+    while (place > 0 && packed == 0)
+        packed = atomic_load_explicit(&shelf->places[--place], memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&last_seen[size_class], memory_order_relaxed);
+    atomic_store_explicit(&last_seen[size_class], packed, memory_order_relaxed);
+    if (packed != 0 && packed == seen)
+        clear_place(heap, size_class, place);
+}
