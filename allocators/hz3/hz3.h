@@ -42,14 +42,19 @@ struct hz3_block {
 // How free() finds a tag without any test: a table over the whole address space, in which everything that is not ours
 // reads 0. Before it exists, and for good when the address space is limited, the shift makes every pointer find one
 // zero; then the slow path looks.
-extern HZ3_HIDDEN _Atomic(const _Atomic uint32_t *) hz3_lookup_table;
-extern HZ3_HIDDEN _Atomic uint32_t hz3_lookup_shift;
-extern HZ3_HIDDEN _Atomic uint32_t *hz3_tags; // const after hz3_init(): the arena's part, one tag a unit
+struct hz3_lookup {
+    _Alignas(HZ_CACHE_LINE) _Atomic(const _Atomic uint32_t *) table;
+    _Atomic uint32_t shift;
+    _Atomic uint32_t *tags; // const after hz3_init(): the arena's part, one tag a unit
+};
+
+// A line of its own: every free() of every thread reads it.
+extern HZ3_HIDDEN struct hz3_lookup hz3_lookup;
 
 HZ_INLINE uint32_t hz3_tag_fast(const void *pointer) {
     // ORDER: acquire: who sees the new shift must see the new table; partner: the release store in hz3_heap.c.
-    uint32_t shift = atomic_load_explicit(&hz3_lookup_shift, memory_order_acquire);
-    const _Atomic uint32_t *table = atomic_load_explicit(&hz3_lookup_table, memory_order_relaxed);
+    uint32_t shift = atomic_load_explicit(&hz3_lookup.shift, memory_order_acquire);
+    const _Atomic uint32_t *table = atomic_load_explicit(&hz3_lookup.table, memory_order_relaxed);
     return atomic_load_explicit(table + ((uintptr_t)pointer >> shift), memory_order_relaxed);
 }
 
@@ -60,7 +65,7 @@ HZ_INLINE size_t hz3_unit_of(const void *pointer) {
 
 HZ_INLINE uint32_t hz3_tag_of(const void *pointer) {
     size_t unit = hz3_unit_of(pointer);
-    return unit < arena.unit_count ? atomic_load_explicit(hz3_tags + unit, memory_order_relaxed) : HZ3_TAG_NONE;
+    return unit < arena.unit_count ? atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed) : HZ3_TAG_NONE;
 }
 
 HZ_INLINE unsigned hz3_tag_class(uint32_t tag) {
@@ -76,7 +81,7 @@ HZ_INLINE uint32_t hz3_tag_owner(uint32_t tag) {
 }
 
 HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
-    atomic_store_explicit(hz3_tags + unit, tag, memory_order_relaxed);
+    atomic_store_explicit(hz3_lookup.tags + unit, tag, memory_order_relaxed);
 }
 
 // ---- runs ----------------------------------------------------------------------------------------------------------
@@ -160,24 +165,25 @@ struct hz3_heap {
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
     // owner: the thread, or whoever claimed the dead heap
     _Alignas(128) uint32_t id;
-    uint32_t empty_units;                     // in `empty`
-    uint32_t empty[2];                        // runs without blocks, of one unit and of HZ3_WIDE_UNITS
-    uint64_t carved_bytes;                    // blocks that exist, whoever holds them
-    uint64_t limit_bytes;                     // by which all lists may exceed their first length
-    uint64_t reclaim_mark_bytes;              // carved_bytes at which quiet lists are searched
-    struct hz3_message *messages;             // blank ones
-    struct hz3_staged *staged;                // NULL until the first foreign free
-    uint32_t staged_bytes;                    // named in `staged`
-    uint32_t staged_hand;                     // entry looked at last
-    uint32_t adopt_hand;                      // heap looked at last
-    uint64_t recent[HZ3_CLASS_WORDS];         // bit a class that took a slow path since the last reclaim
-    uint64_t hungry[HZ3_CLASS_WORDS];         // bit a class that was empty since it was last full
-    uint32_t partial[SIZECLASS_COUNT];        // runs with blocks in `free`
-    uint32_t fresh[SIZECLASS_COUNT];          // runs without, and not carved to the end
-    uint16_t half[SIZECLASS_COUNT];           // a list's length at which it becomes the spare
-    int32_t base[SIZECLASS_COUNT];            // room of an empty list: length = base - room
-    uint32_t spare_count[SIZECLASS_COUNT];    //
-    struct hz3_block *spare[SIZECLASS_COUNT]; // second list of the class, whole
+    uint32_t empty_units;                       // in `empty`
+    uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
+    uint64_t carved_bytes;                      // blocks that exist, whoever holds them
+    uint64_t limit_bytes;                       // by which all lists may exceed their first length
+    uint64_t reclaim_mark_bytes;                // carved_bytes at which quiet lists are searched
+    struct hz3_message *messages;               // blank ones
+    struct hz3_staged *staged;                  // NULL until the first foreign free
+    uint32_t staged_bytes;                      // named in `staged`
+    uint32_t staged_hand;                       // entry looked at last
+    uint32_t adopt_hand;                        // heap looked at last
+    uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that took a slow path since the last reclaim
+    uint64_t hungry[HZ3_CLASS_WORDS];           // bit a class that was empty since it was last full
+    uint32_t partial[SIZECLASS_COUNT];          // runs with blocks in `free`
+    uint32_t fresh[SIZECLASS_COUNT];            // runs without, and not carved to the end
+    uint16_t half[SIZECLASS_COUNT];             // a list's length at which it becomes the spare
+    int32_t base[SIZECLASS_COUNT];              // room of an empty list: length = base - room
+    uint32_t spare_count[SIZECLASS_COUNT];      //
+    struct hz3_block *spare[SIZECLASS_COUNT];   // second list of the class, whole
+    uint8_t shared_count[SIZECLASS_FINE_COUNT]; // blocks a class had from a shared one
     struct hz3_large_cache large;
 };
 

@@ -18,9 +18,7 @@
 
 static const _Atomic uint32_t no_tag = HZ3_TAG_NONE;
 
-_Atomic(const _Atomic uint32_t *) hz3_lookup_table = &no_tag;
-_Atomic uint32_t hz3_lookup_shift = NO_TABLE_SHIFT;
-_Atomic uint32_t *hz3_tags;
+struct hz3_lookup hz3_lookup = {.table = &no_tag, .shift = NO_TABLE_SHIFT};
 
 static struct {
     pthread_mutex_t lock; // guards initialisation and the birth of heaps
@@ -34,25 +32,25 @@ static struct {
 // ---- initialisation ------------------------------------------------------------------------------------------------
 
 static int tags_init(void) {
-    size_t bytes = hz_align_up(arena.unit_count * sizeof *hz3_tags, OS_PAGE_BYTES);
+    size_t bytes = hz_align_up(arena.unit_count * sizeof *hz3_lookup.tags, OS_PAGE_BYTES);
     char *table = NULL;
     if (os_mem_address_space_limit() / TABLE_LIMIT_SHARE >= TABLE_BYTES &&
         arena.base_unit + arena.unit_count <= (uintptr_t)1 << (ADDRESS_BITS - ARENA_UNIT_SHIFT))
         table = os_mem_reserve(TABLE_BYTES, OS_PAGE_BYTES, OS_MEM_READ);
     if (table == NULL) { // the slow path will do all look-ups, in a table for the arena alone
-        hz3_tags = os_mem_reserve(bytes, OS_PAGE_BYTES, OS_MEM_READ_WRITE);
-        return hz3_tags != NULL;
+        hz3_lookup.tags = os_mem_reserve(bytes, OS_PAGE_BYTES, OS_MEM_READ_WRITE);
+        return hz3_lookup.tags != NULL;
     }
-    char *ours = table + arena.base_unit * sizeof *hz3_tags;
+    char *ours = table + arena.base_unit * sizeof *hz3_lookup.tags;
     char *page = (char *)((uintptr_t)ours & ~(OS_PAGE_BYTES - 1));
     if (!os_mem_protect(page, bytes + OS_PAGE_BYTES, OS_MEM_READ_WRITE)) {
         os_mem_release(table, TABLE_BYTES);
         return 0;
     }
-    hz3_tags = (_Atomic uint32_t *)(void *)ours;
-    atomic_store_explicit(&hz3_lookup_table, (const _Atomic uint32_t *)(void *)table, memory_order_relaxed);
+    hz3_lookup.tags = (_Atomic uint32_t *)(void *)ours;
+    atomic_store_explicit(&hz3_lookup.table, (const _Atomic uint32_t *)(void *)table, memory_order_relaxed);
     // ORDER: release: the table; partner: hz3_tag_fast(). The old shift is in order with either table.
-    atomic_store_explicit(&hz3_lookup_shift, ARENA_UNIT_SHIFT, memory_order_release);
+    atomic_store_explicit(&hz3_lookup.shift, ARENA_UNIT_SHIFT, memory_order_release);
     return 1;
 }
 
@@ -64,7 +62,7 @@ static void thread_exit(void *heap) {
 static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
-    if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_tags != NULL || tags_init())) {
+    if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_lookup.tags != NULL || tags_init())) {
         static const struct arena_limits limits = {.retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250};
         arena_set_limits(&limits);
         hz3_reject_init();

@@ -5,6 +5,8 @@
 // classes.
 #include "hz3.h"
 
+#include <string.h>
+
 #define FIRST_BYTES 4096u // half a list at the start of a thread: a page, as much as one carving brings
 #define FIRST_BLOCKS 64u
 #define MOST_BYTES HZ_KIB(256) // and at most
@@ -13,6 +15,7 @@
 #define REFILL_BLOCKS 32u
 #define BUDGET_BYTES HZ_MIB(4)
 #define BUDGET_SHARE 16u             // or this part of what the heap has carved
+#define SHARED_BLOCKS 4u             // before a class gets a run of its own
 #define RECLAIM_BYTES HZ_KIB(128)    // less than this in idle lists stays there
 #define RECLAIM_STEP_BYTES HZ_MIB(1) // growth between two reclaims
 #define RECLAIM_SHARE 8u             // or this part of the heap
@@ -85,6 +88,7 @@ void hz3_list_return_all(struct hz3_heap *heap) {
 
 void hz3_list_begin(struct hz3_heap *heap) {
     heap->limit_bytes = 0;
+    memset(heap->shared_count, 0, sizeof heap->shared_count);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         heap->half[size_class] = lengths[size_class].first;
         install(heap, size_class, NULL, 0);
@@ -185,6 +189,35 @@ static int reclaim(struct hz3_heap *heap) {
     return worth;
 }
 
+// A class with few blocks costs a page however small they are. The first requests of a class that has no run are
+// therefore served with blocks of one of three classes; they return to that one when they are freed.
+static unsigned shared_class(unsigned size_class) {
+    static const uint8_t classes[] = {64 / SIZECLASS_GRANULE - 1, 256 / SIZECLASS_GRANULE - 1,
+                                      1024 / SIZECLASS_GRANULE - 1};
+    return size_class <= classes[0] ? classes[0] : size_class <= classes[1] ? classes[1] : classes[2];
+}
+
+static uint32_t supply_shared(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
+    if (size_class >= SIZECLASS_FINE_COUNT || heap->shared_count[size_class] == SHARED_BLOCKS)
+        return 0;
+    unsigned shared = shared_class(size_class);
+    if (shared == size_class)
+        return 0;
+    heap->shared_count[size_class]++;
+    struct hz3_block *block = *hz3_head(shared);
+    if (block != NULL) {
+        *hz3_head(shared) = block->next;
+        ++*hz3_room(shared);
+    } else {
+        block = hz3_list_refill(heap, shared);
+    }
+    if (block == NULL)
+        return 0;
+    block->next = NULL;
+    *list = block;
+    return 1;
+}
+
 // What was freed comes before what was never touched.
 static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
     uint32_t want = clamp(heap->half[size_class], 1, REFILL_BLOCKS);
@@ -193,6 +226,8 @@ static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
         count = hz3_run_take(heap, size_class, want, list);
     if (count == 0)
         count = hz3_run_carve(heap, size_class, list);
+    if (count == 0)
+        count = supply_shared(heap, size_class, list);
     if (count == 0 && (hz3_run_open(heap, size_class, 1) || (reclaim(heap) && hz3_run_open(heap, size_class, 1)) ||
                        hz3_run_open(heap, size_class, 0)))
         count = hz3_run_carve(heap, size_class, list);

@@ -14,7 +14,7 @@
 #define BLANKS_PER_ALLOCATION 16u
 
 // Blank messages that no heap holds; taken all at once, so that no pop can meet a link that has moved on.
-static _Atomic uintptr_t blanks;
+static struct { _Alignas(2 * HZ_CACHE_LINE) _Atomic uintptr_t newest; } blanks;
 
 static struct hz3_message *message_of(uintptr_t link) {
     return (struct hz3_message *)link;
@@ -35,9 +35,9 @@ static void *block_of(uint32_t window, uint32_t name) {
 // ---- blank messages ------------------------------------------------------------------------------------------------
 
 static struct hz3_message *blank_take(struct hz3_heap *heap) {
-    if (heap->messages == NULL && atomic_load_explicit(&blanks, memory_order_relaxed) != 0) {
+    if (heap->messages == NULL && atomic_load_explicit(&blanks.newest, memory_order_relaxed) != 0) {
         // ORDER: acquire: the links, and the end of the last reader's use; partner: the release in blanks_give().
-        heap->messages = message_of(atomic_exchange_explicit(&blanks, 0, memory_order_acquire));
+        heap->messages = message_of(atomic_exchange_explicit(&blanks.newest, 0, memory_order_acquire));
     }
     if (heap->messages == NULL) {
         int saved = errno;
@@ -55,12 +55,13 @@ static struct hz3_message *blank_take(struct hz3_heap *heap) {
 }
 
 static void blanks_give(uintptr_t first, struct hz3_message *last) {
-    uintptr_t head = atomic_load_explicit(&blanks, memory_order_relaxed);
+    uintptr_t head = atomic_load_explicit(&blanks.newest, memory_order_relaxed);
     do {
         last->next = head;
         // ORDER: release: the links, and our reading of the names comes before anybody's writing; partner:
         // blank_take().
-    } while (!atomic_compare_exchange_weak_explicit(&blanks, &head, first, memory_order_release, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&blanks.newest, &head, first, memory_order_release,
+                                                    memory_order_relaxed));
 }
 
 // ---- posting -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@
 
 HZ_THREAD_LOCAL union hz3_thread hz3_thread;
 
-// A foreign block goes on the own list only when its neighbours are not on its cache lines: else this thread would
-// write where the owner writes (passive false sharing).
-#define BORROW_FROM_BYTES 64u
+// A foreign block goes on the own list only when it shares no cache line with its neighbours: else this thread would
+// write where the owner writes for as long as the block lives (passive false sharing).
+static int has_own_lines(unsigned size_class) {
+    return sizeclass_bytes[size_class] % HZ_CACHE_LINE == 0;
+}
 
 // ---- malloc --------------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ HZ3_SLOW void hz3_free_other(void *block) {
         hz3_mail_send(hz3_tag_owner(tag), block);
     } else if (hz3_tag_owner(tag) == heap->id) {
         free_to_slot(block, HZ3_FIRST_SLOT + size_class);
-    } else if (sizeclass_bytes[size_class] < BORROW_FROM_BYTES || !hz3_list_borrow(heap, block, size_class)) {
+    } else if (!has_own_lines(size_class) || !hz3_list_borrow(heap, block, size_class)) {
         hz3_mail_stage(heap, hz3_tag_owner(tag), block, size_class);
     }
 }

@@ -40,7 +40,7 @@ static enum allocator_reject classify(const void *pointer) {
     size_t first = arena_run_of(unit);
     if (first == SIZE_MAX)
         return unit < arena_high_water() ? ALLOCATOR_REJECT_STALE_RUN : ALLOCATOR_REJECT_UNMAPPED;
-    uint32_t tag = atomic_load_explicit(hz3_tags + first, memory_order_relaxed);
+    uint32_t tag = atomic_load_explicit(hz3_lookup.tags + first, memory_order_relaxed);
     return tag == HZ3_TAG_NONE ? ALLOCATOR_REJECT_STALE_RUN : ALLOCATOR_REJECT_INTERIOR;
 }
 

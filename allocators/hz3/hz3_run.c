@@ -105,7 +105,7 @@ int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
     return 1;
 }
 
-// All blocks are back. The heap keeps a few such runs for whatever class asks next.
+// All blocks are back. A heap with a thread keeps a few such runs for whatever class asks next.
 static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run, unsigned size_class) {
     unsigned units = hz3_run_units(size_class);
     list_remove(&heap->partial[size_class], run);
@@ -115,7 +115,7 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
     heap->carved_bytes -= carved_bytes;
     if (run->touched_bytes < carved_bytes)
         run->touched_bytes = carved_bytes;
-    if (heap->empty_units + units <= HZ3_EMPTY_UNITS_MAX) {
+    if (heap == hz3_thread.heap && heap->empty_units + units <= HZ3_EMPTY_UNITS_MAX) {
         run->next = heap->empty[units > 1];
         heap->empty[units > 1] = (uint32_t)unit_of_run(run) + 1;
         heap->empty_units += units;

@@ -23,9 +23,9 @@ void core_stats(struct allocator_stats *out) {
     out->reserved_bytes = usage.reserved_bytes;
     out->committed_bytes = usage.dirty_free_bytes;
     out->metadata_bytes = usage.metadata_bytes;
-    size_t end = hz3_tags != NULL ? arena_high_water() : 0;
+    size_t end = hz3_lookup.tags != NULL ? arena_high_water() : 0;
     for (size_t unit = 0; unit < end;) {
-        uint32_t tag = atomic_load_explicit(hz3_tags + unit, memory_order_relaxed);
+        uint32_t tag = atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed);
         struct hz3_run *run = hz3_run_at(unit);
         uint32_t units = tag != HZ3_TAG_NONE ? atomic_load_explicit(&run->units, memory_order_relaxed) : 1;
         if (tag == HZ3_TAG_LARGE) {
@@ -96,7 +96,7 @@ static int verify(void) {
     }
     size_t end = heap != NULL ? arena_high_water() : 0;
     for (size_t unit = 0; unit < end; unit++) {
-        uint32_t tag = atomic_load_explicit(hz3_tags + unit, memory_order_relaxed);
+        uint32_t tag = atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed);
         if (tag <= HZ3_TAG_LARGE || hz3_tag_owner(tag) != heap->id)
             continue;
         struct hz3_run *run = hz3_run_at(unit);
