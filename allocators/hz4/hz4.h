@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // hz4's data: tags, runs, messages, heaps, the thread's caches. Read README.md beside this file first.
 //
-//   free:    pointer -> unit (arithmetic) -> tag -> magazine of its class, or, when that is full, message to its owner
-//   malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
+//   free:    pointer -> granule (arithmetic) -> tag -> magazine of its class, or, when that is full, message to its
+//   owner malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
 //
-// A run is 1..8 units of equal blocks and has one owner, a heap. A block is *home* when its bit in the run is set.
+// A run is 1..32 granules of equal blocks and has one owner, a heap. A block is *home* when its bit in the run is set.
 // Everywhere else - in use, in any thread's magazine, in a message - it counts as out, so a run whose bits are all set
 // is empty. Nothing is kept inside user memory.
 #ifndef HZ4_H
@@ -18,9 +18,13 @@
 #include <stdatomic.h>
 
 #define HZ4_MAX_HEAPS 65535u
-#define HZ4_NAME_SHIFT 4u               // a name is the low 32 bits of address >> 4 ...
-#define HZ4_WINDOW_SHIFT 36u            // ... so it is unique in a window of 64 GiB, and a message has one window
-#define HZ4_MAX_UNITS ((size_t)1 << 28) // 16 TiB: 256 windows; units beyond are not used
+#define HZ4_NAME_SHIFT 4u    // a name is the low 32 bits of address >> 4 ...
+#define HZ4_WINDOW_SHIFT 36u // ... so it is unique in a window of 64 GiB, and a message has one window
+#define HZ4_GRANULE_SHIFT                                                                                              \
+    14u // a run is whole granules: a quarter of an arena unit, so that a class with few blocks is small
+#define HZ4_GRANULE_BYTES ((size_t)1 << HZ4_GRANULE_SHIFT)
+#define HZ4_UNIT_GRANULES 4u
+#define HZ4_MAX_GRANULES ((size_t)1 << 30) // 16 TiB: 256 windows; what lies beyond is not used
 
 // ---- tags ---------------------------------------------------------------------------------------------------------
 
@@ -30,34 +34,35 @@
 #define HZ4_SLOTS 128u
 #define HZ4_FIRST_SLOT 128u          // slots 128..255; below are the classes
 #define HZ4_GROUPS 4u                // of sizes: a message has one, so its bytes are bounded by counting names
-#define HZ4_ROUTE_NONE 0u            // the unit holds nothing
-#define HZ4_ROUTE_LARGE 1u           // first unit of a run that is one live block; nobody owns it
+#define HZ4_ROUTE_NONE 0u            // the granule holds nothing
+#define HZ4_ROUTE_LARGE 1u           // first granule of a run that is one live block; nobody owns it
 #define HZ4_ROUTE_LARGE_FREE 2u      // the same in a thread's cache
 #define HZ4_ROUTE_CLOSED 0xffffffffu // of a staging slot: not in use
 
-// One a unit, in the arena's side table. any: read by every thread that frees. Written by whoever holds the run's
+// One a granule, in the arena's side table. any: read by every thread that frees. Written by whoever holds the run's
 // owner, or the block while it is large; a program that hands a block to another thread has ordered that before the
 // other's free.
 struct hz4_tag {
     _Atomic uint8_t index; // size class + 1; 0: no blocks of a class here
-    uint8_t unused[3];
+    uint8_t free_mask;     // of an arena unit, in its first tag; hz4_granule.c
+    uint8_t unused[2];
     _Atomic uint32_t route;
 };
 
 _Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
 
 // The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init().
-extern uintptr_t hz4_base_unit;
-extern uintptr_t hz4_unit_count; // 0 before
+extern uintptr_t hz4_base_granule;
+extern uintptr_t hz4_granule_count; // 0 before
 extern struct hz4_tag *hz4_tags;
 
-HZ_INLINE struct hz4_tag *hz4_tag_at(size_t unit) {
-    return hz4_tags + unit;
+HZ_INLINE struct hz4_tag *hz4_tag_at(size_t granule) {
+    return hz4_tags + granule;
 }
 
-// Unit index of any pointer; >= hz4_unit_count when it is not in the arena.
-HZ_INLINE size_t hz4_unit_of(const void *pointer) {
-    return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - hz4_base_unit;
+// Granule index of any pointer; >= hz4_granule_count when it is not in the arena.
+HZ_INLINE size_t hz4_granule_of(const void *pointer) {
+    return ((uintptr_t)pointer >> HZ4_GRANULE_SHIFT) - hz4_base_granule;
 }
 
 HZ_INLINE uint32_t hz4_route(uint32_t owner, uint32_t group, uintptr_t address) {
@@ -90,7 +95,7 @@ struct hz4_run {
     uintptr_t base;
     uint64_t magic; // floor((2^64 - 1) / block_bytes) + 1
     uint32_t block_count;
-    uint32_t units;
+    uint32_t granules;
     uint32_t size_class;
     uint32_t free_count;
     uint32_t hint;
@@ -131,6 +136,7 @@ struct hz4_local {
     int64_t budget_bytes;   // what magazines and staging may hold together
     int64_t magazine_bytes; // capacity of all magazines
     int64_t staged_bytes;   // capacity of all open slots
+    uint32_t help_bytes;    // an inbox with more is drained by who sends to it
     uint32_t class_hand;    // clocks: next class to shrink, next slot to flush, next heap to visit
     uint32_t slot_hand;
     uint32_t heap_hand;
@@ -201,22 +207,22 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 // ---- knobs (reasons in README.md) ---------------------------------------------------------------------------------
 
 // What magazines and staging of a thread may hold: a share of this, ...
-#define HZ4_BUDGET_ALL_BYTES HZ_MIB(6)
+#define HZ4_BUDGET_ALL_BYTES HZ_MIB(4)
 #define HZ4_BUDGET_SHARE_BYTES HZ_MIB(1)    // ... at most this, ...
-#define HZ4_BUDGET_THREAD_BYTES HZ_KIB(256) // ... this for each thread ...
-#define HZ4_BUDGET_OUT_SHARE 8              // ... and an eighth of what its heap has out
+#define HZ4_BUDGET_THREAD_BYTES HZ_KIB(128) // ... this for each thread ...
+#define HZ4_BUDGET_OUT_SHARE 16             // ... and a sixteenth of what its heap has out
 #define HZ4_MAGAZINE_BYTES HZ_KIB(64)       // a class's share at most
-#define HZ4_MAGAZINE_MAX 128u               // entries
+#define HZ4_MAGAZINE_MAX 96u                // entries
 #define HZ4_MAGAZINE_MIN 4u
 #define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
 #define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
-#define HZ4_DRAIN_BYTES HZ_KIB(128) // an owner with more in its inbox drains on any slow path
-#define HZ4_HELP_BYTES HZ_KIB(512)  // a sender that sees more drains for the owner
-#define HZ4_DRAIN_MESSAGES 8u       // in one call
+#define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its inbox drains on any slow path
+#define HZ4_HELP_BYTES HZ_KIB(256) // a sender that sees more, or its share of the budget, drains for the owner
+#define HZ4_DRAIN_MESSAGES 8u      // in one call
 #define HZ4_DEPOT_BYTES HZ_MIB(2)
 #define HZ4_DEPOT_THREAD_BYTES HZ_KIB(64) // more for each thread
 #define HZ4_KEPT_RUNS 2u                  // empty runs a heap keeps
-#define HZ4_VISITS 8u                     // heaps looked at before a run is taken from the arena
+#define HZ4_VISITS 16u                    // heaps looked at before a run is taken from the arena
 #define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
 #define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
 #define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
@@ -238,13 +244,20 @@ void hz4_run_put(struct hz4_heap *heap, void *block); // of a run that `heap` ow
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class);
 uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
 void hz4_run_release_empty(struct hz4_heap *heap);
-struct hz4_run *hz4_run_at(size_t unit); // NULL when the unit is not one of a run of blocks
 int hz4_run_contradictions(const struct hz4_run *run);
-// What the map says of a unit that heads a large run: its length in units.
-int hz4_map_set_large(size_t unit, size_t units); // 0: out of memory
-size_t hz4_map_large(size_t unit);
-void hz4_run_fork_prepare(void);
-void hz4_run_fork_done(void);
+
+// ---- hz4_granule.c: memory for runs, and the map that finds them --------------------------------------------------
+void *hz4_granules_take(uint32_t granules); // 1, 2, 4 or 32; NULL when out of memory
+void hz4_granules_give(void *base, uint32_t granules);
+int hz4_map_set_run(struct hz4_run *run);            // for each granule; 0: out of memory
+struct hz4_run *hz4_map_run(size_t granule);         // NULL when there is no run of blocks
+int hz4_map_set_large(size_t granule, size_t units); // the first granule of a large run; 0: out of memory
+size_t hz4_map_large(size_t granule);                // its length in arena units
+struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
+void hz4_descriptor_give(struct hz4_run *run);
+int hz4_granule_init(void); // 0: out of memory
+void hz4_granule_fork_prepare(void);
+void hz4_granule_fork_done(void);
 
 // ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------
 void hz4_stage(void *block, uint32_t route); // slow twin of what free does
@@ -280,8 +293,8 @@ uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 
 // ---- hz4_large.c: runs that are one block -------------------------------------------------------------------------
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
-int hz4_large_free(void *block, size_t unit); // 0: refused
-int hz4_large_resize(void *block, size_t unit, size_t bytes);
+int hz4_large_free(void *block, size_t granule); // 0: refused
+int hz4_large_resize(void *block, size_t granule, size_t bytes);
 void hz4_large_flush(struct hz4_local *local);
 uint64_t hz4_large_bytes(void); // of all large runs, those in caches included
 

@@ -8,11 +8,13 @@
 #include "../common/check.h"
 
 #include <string.h>
+#include <threads.h>
 
-#define FIRST_BYTES 1024u // a class's first capacity, in bytes and ...
-#define FIRST_BLOCKS 8u   // ... in blocks at most; one block at least
-#define CHORE_PERIOD 16u  // slow paths
-#define SHRINK_STEPS 16u  // classes looked at to make room for another
+#define FIRST_BYTES 1024u  // a class's first capacity, in bytes and ...
+#define FIRST_BLOCKS 8u    // ... in blocks at most; one block at least
+#define BORROW_BYTES 4096u // free in another heap's last run
+#define CHORE_PERIOD 16u   // slow paths
+#define SHRINK_STEPS 16u   // classes looked at to make room for another
 
 uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
 uint32_t hz4_magazine_entries[SIZECLASS_COUNT];
@@ -57,6 +59,7 @@ static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t bl
 static void update_budget(struct hz4_heap *heap) {
     size_t share = HZ4_BUDGET_ALL_BYTES / hz4_alive_count();
     share = share > HZ4_BUDGET_SHARE_BYTES ? HZ4_BUDGET_SHARE_BYTES : share;
+    heap->local.help_bytes = (uint32_t)(share > HZ4_HELP_BYTES ? HZ4_HELP_BYTES : share);
     int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
     heap->local.budget_bytes = (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) + out / HZ4_BUDGET_OUT_SHARE;
 }
@@ -73,7 +76,7 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
 // ---- surplus ------------------------------------------------------------------------------------------------------
 
 void hz4_send_home(struct hz4_heap *heap, void *block) {
-    uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_unit_of(block))->route, memory_order_relaxed);
+    uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
     if (hz4_route_owner(route) == heap->id)
         hz4_run_put(heap, block);
     else
@@ -221,10 +224,36 @@ static int is_empty(unsigned size_class) {
     return top[-1] == NULL;
 }
 
+// Blocks of `from`, which the caller holds, up to half a magazine. Returns what the magazine holds then.
+static uint32_t take_blocks(struct hz4_heap *heap, struct hz4_heap *from, unsigned size_class) {
+    void **top = hz4_thread.top[size_class + 1];
+    uint32_t want = (capacity_of(heap, size_class) + 1) / 2;
+    uint32_t have = (uint32_t)(top - bottom_of(heap, size_class));
+    if (have < want) {
+        uint32_t taken = hz4_run_take(from, size_class, top, want - have);
+        hz4_thread.top[size_class + 1] = top + taken;
+        have += taken;
+    }
+    return have;
+}
+
+static uint32_t take_own(struct hz4_heap *heap, unsigned size_class) {
+    return take_blocks(heap, heap, size_class);
+}
+
+// The last run of a busy heap stays where it is, but its blocks need not: what fills half a magazine, or a page, is
+// worth the trip. So a class of which a thread needs little does not cost it a run.
+static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_class) {
+    struct hz4_run *run = other->lists[size_class].first;
+    uint32_t want = (capacity_of(heap, size_class) + 1) / 2;
+    if (run != NULL && (run->free_count >= want || run->free_count * sizeclass_bytes[size_class] >= BORROW_BYTES))
+        take_blocks(heap, other, size_class);
+}
+
 // Looks at a few other heaps: what lies in their inboxes may fit the magazine, runs with free blocks may change hands.
-// A dead heap gives all, an idle one its last run, a busy one none it is about to use. Returns 1 when something was
-// gained.
-static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
+// A dead heap gives all its runs of the class, an idle one one a time, a busy one those behind its first, of which it
+// lends some blocks. Returns 1 when something was gained.
+static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_busy) {
     uint32_t count = hz4_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
     for (uint32_t visit = 0; visit < visits; visit++) {
@@ -239,15 +268,20 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
         int is_dead = (atomic_load_explicit(&other->control, memory_order_relaxed) & HZ4_DEAD) != 0;
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
         int has_mail = hz4_inbox_charge(other) > (is_idle || is_dead ? 0 : HZ4_DRAIN_BYTES);
-        int has_runs = runs > (is_idle || is_dead ? 0 : 1);
-        if ((!has_mail && !has_runs) || !hz4_try_hold(other))
+        if (!has_mail && runs == 0)
             continue;
+        if (!hz4_try_hold(other)) {
+            *is_busy |= runs > 1;
+            continue;
+        }
         if (has_mail)
             hz4_drain(other, HZ4_DRAIN_MESSAGES);
         uint32_t moved = 0;
         runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        if (runs > (is_idle || is_dead ? 0 : 1))
+        if (is_dead || is_idle || runs > 1)
             moved = hz4_run_move(heap, other, size_class, is_dead ? UINT32_MAX : 1);
+        else if (runs == 1 && is_empty(size_class))
+            borrow(heap, other, size_class);
         hz4_let_go(other);
         if (moved != 0 || !is_empty(size_class))
             return 1;
@@ -255,16 +289,18 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     return 0;
 }
 
-static uint32_t take_own(struct hz4_heap *heap, unsigned size_class) {
-    void **top = hz4_thread.top[size_class + 1];
-    uint32_t want = (capacity_of(heap, size_class) + 1) / 2;
-    uint32_t have = (uint32_t)(top - bottom_of(heap, size_class));
-    if (have < want) {
-        uint32_t taken = hz4_run_take(heap, size_class, top, want - have);
-        hz4_thread.top[size_class + 1] = top + taken;
-        have += taken;
+// A heap that has what we need is held by somebody whom the system may have stopped: growing would cost more than
+// waiting.
+static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
+    for (int attempt = 0; attempt < 4; attempt++) {
+        int is_busy = 0;
+        if (take_from_some(heap, size_class, &is_busy))
+            return 1;
+        if (!is_busy)
+            return 0;
+        thrd_yield();
     }
-    return have;
+    return 0;
 }
 
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {

@@ -73,13 +73,13 @@ static void thread_exit(void *heap) {
 
 static void fork_prepare(void) {
     pthread_mutex_lock(&heaps.lock);
-    hz4_run_fork_prepare();
+    hz4_granule_fork_prepare();
     arena_fork_prepare();
 }
 
 static void fork_parent(void) {
     arena_fork_done();
-    hz4_run_fork_done();
+    hz4_granule_fork_done();
     pthread_mutex_unlock(&heaps.lock);
 }
 
@@ -101,17 +101,17 @@ static void fork_child(void) {
 static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
-    if (!ready && arena_init(sizeof(struct hz4_tag))) {
-        hz4_base_unit = arena.base_unit;
-        hz4_unit_count = arena.unit_count;
+    if (!ready && arena_init(HZ4_UNIT_GRANULES * sizeof(struct hz4_tag))) {
+        hz4_base_granule = arena.base >> HZ4_GRANULE_SHIFT;
+        hz4_granule_count = arena.unit_count * HZ4_UNIT_GRANULES;
         hz4_tags = (struct hz4_tag *)(void *)arena.table;
         // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
         // long as it is less than a quarter of what is used, or small.
-        arena_set_limits(&(struct arena_limits){.retain_bytes = HZ_MIB(8), .retain_percent = 25, .decay_ms = 1000});
+        arena_set_limits(&(struct arena_limits){.retain_bytes = HZ_MIB(4), .retain_percent = 25, .decay_ms = 1000});
         hz4_reject_load();
         sizeclass_init();
         hz4_magazines_lay_out();
-        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        ready = hz4_granule_init() && pthread_key_create(&heaps.key, thread_exit) == 0;
         // ORDER: release: everything above; partner: the acquire load in hz4_init().
         atomic_store_explicit(&heaps.ready, ready, memory_order_release);
     }

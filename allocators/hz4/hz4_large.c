@@ -24,7 +24,7 @@ uint64_t hz4_large_bytes(void) {
 }
 
 static void give(void *base, size_t units) {
-    atomic_store_explicit(&hz4_tag_at(hz4_unit_of(base))->route, HZ4_ROUTE_NONE, memory_order_relaxed);
+    atomic_store_explicit(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_NONE, memory_order_relaxed);
     count(-(int64_t)units);
     arena_give(base, units, 0);
 }
@@ -74,18 +74,18 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         base = arena_take(units, align_units, is_zero);
         if (base == NULL)
             return NULL;
-        if (!hz4_map_set_large(hz4_unit_of(base), units)) {
+        if (!hz4_map_set_large(hz4_granule_of(base), units)) {
             arena_give(base, units, *is_zero);
             return NULL;
         }
         count((int64_t)units);
     }
-    atomic_store_explicit(&hz4_tag_at(hz4_unit_of(base))->route, HZ4_ROUTE_LARGE, memory_order_relaxed);
+    atomic_store_explicit(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_LARGE, memory_order_relaxed);
     return base;
 }
 
-int hz4_large_free(void *block, size_t unit) {
-    struct hz4_tag *tag = hz4_tag_at(unit);
+int hz4_large_free(void *block, size_t granule) {
+    struct hz4_tag *tag = hz4_tag_at(granule);
     uint32_t expected = HZ4_ROUTE_LARGE;
     if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 ||
         atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE)
@@ -94,7 +94,7 @@ int hz4_large_free(void *block, size_t unit) {
     if (!atomic_compare_exchange_strong_explicit(&tag->route, &expected, HZ4_ROUTE_LARGE_FREE, memory_order_relaxed,
                                                  memory_order_relaxed))
         return 0;
-    size_t units = hz4_map_large(unit);
+    size_t units = hz4_map_large(granule);
     struct hz4_heap *heap = units <= HZ4_LARGE_UNITS ? hz4_heap_of_thread() : NULL;
     if (heap != NULL && cache_push(&heap->local, block, units))
         return 1;
@@ -102,8 +102,8 @@ int hz4_large_free(void *block, size_t unit) {
     return 1;
 }
 
-int hz4_large_resize(void *block, size_t unit, size_t bytes) {
-    size_t units = hz4_map_large(unit);
+int hz4_large_resize(void *block, size_t granule, size_t bytes) {
+    size_t units = hz4_map_large(granule);
     size_t wanted = units_of(bytes);
     int is_zero;
     if (wanted > units && !arena_extend(block, units, wanted - units, &is_zero))
@@ -111,5 +111,5 @@ int hz4_large_resize(void *block, size_t unit, size_t bytes) {
     if (wanted < units)
         arena_shrink(block, units, wanted);
     count((int64_t)wanted - (int64_t)units);
-    return hz4_map_set_large(unit, wanted);
+    return hz4_map_set_large(granule, wanted);
 }

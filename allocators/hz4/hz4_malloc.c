@@ -7,7 +7,7 @@
 #include <string.h>
 
 // Every thread begins with magazines that are empty and full at once, so its first malloc and its first free leave the
-// fast path by the tests that are there anyway. Slot 0 is the one that the route of an unused unit, 0, would fit.
+// fast path by the tests that are there anyway. Slot 0 is the one that the route of an unused granule, 0, would fit.
 static void *no_magazine[2];
 
 #define NONE_8                                                                                                         \
@@ -18,12 +18,12 @@ static void *no_magazine[2];
         NONE_8, NONE_8
 _Static_assert(SIZECLASS_COUNT < HZ4_FIRST_SLOT, "classes end below the slots, and NONE_128 fills them");
 
-// Routes of tags begin at bit 7, so 0 closes every slot but that of a unit without a route.
+// Routes of tags begin at bit 7, so 0 closes every slot but that of a granule without a route.
 HZ_THREAD_LOCAL struct hz4_thread hz4_thread = {
     .top = {NONE_128}, .limit = {NONE_128}, .stage_route = {HZ4_ROUTE_CLOSED}};
 
-uintptr_t hz4_base_unit;
-uintptr_t hz4_unit_count;
+uintptr_t hz4_base_granule;
+uintptr_t hz4_granule_count;
 struct hz4_tag *hz4_tags;
 
 static HZ_COLD void *alloc_slow(size_t bytes);
@@ -104,11 +104,11 @@ static HZ_COLD void free_refused(void *block) {
 // No room in the magazine and no open message to the owner: an own block, a first one for that owner, a large one, or
 // nothing of ours.
 static HZ_COLD void free_slow(void *block) {
-    size_t unit = hz4_unit_of(block);
-    struct hz4_tag *tag = hz4_tag_at(unit);
+    size_t granule = hz4_granule_of(block);
+    struct hz4_tag *tag = hz4_tag_at(granule);
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
     if (index == 0) {
-        if (!hz4_large_free(block, unit))
+        if (!hz4_large_free(block, granule))
             free_refused(block);
         return;
     }
@@ -122,20 +122,20 @@ static HZ_COLD void free_slow(void *block) {
 }
 
 HZ_INLINE void free_block(void *block) {
-    size_t unit = hz4_unit_of(block);
-    if (HZ_UNLIKELY(unit >= hz4_unit_count)) {
+    size_t granule = hz4_granule_of(block);
+    if (HZ_UNLIKELY(granule >= hz4_granule_count)) {
         free_refused(block);
         return;
     }
-    size_t index = atomic_load_explicit(&hz4_tags[unit].index, memory_order_relaxed);
+    size_t index = atomic_load_explicit(&hz4_tags[granule].index, memory_order_relaxed);
     void **top = hz4_thread.top[index];
     if (HZ_LIKELY(top < (void **)hz4_thread.limit[index])) { // whoever owns it: my next malloc can use it
         *top = block;
         hz4_thread.top[index] = top + 1;
         return;
     }
-    __asm__("" : "+r"(unit)); // else gcc computes the tag's address early, for both paths
-    uint32_t route = atomic_load_explicit(&hz4_tags[unit].route, memory_order_relaxed);
+    __asm__("" : "+r"(granule)); // else gcc computes the tag's address early, for both paths
+    uint32_t route = atomic_load_explicit(&hz4_tags[granule].route, memory_order_relaxed);
     size_t slot = (uint8_t)route;
     if (HZ_UNLIKELY(hz4_thread.stage_route[slot] != route)) {
         free_slow(block);
@@ -160,17 +160,17 @@ void core_free(void *block) {
 
 // Usable bytes of what may start at `block`; 0 when nothing of ours can.
 static size_t usable_bytes(const void *block) {
-    size_t unit = hz4_unit_of(block);
-    if (unit >= hz4_unit_count)
+    size_t granule = hz4_granule_of(block);
+    if (granule >= hz4_granule_count)
         return 0;
-    struct hz4_tag *tag = hz4_tag_at(unit);
+    struct hz4_tag *tag = hz4_tag_at(granule);
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
     if (index != 0)
         return sizeclass_bytes[index - 1];
     if (atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE ||
         ((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0)
         return 0;
-    return hz4_map_large(unit) << ARENA_UNIT_SHIFT;
+    return hz4_map_large(granule) << ARENA_UNIT_SHIFT;
 }
 
 size_t core_usable_size(void *block) {
@@ -197,9 +197,9 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
         *refused = 1;
         return NULL;
     }
-    size_t unit = hz4_unit_of(block);
-    if (atomic_load_explicit(&hz4_tag_at(unit)->index, memory_order_relaxed) == 0) {
-        if (bytes > SIZECLASS_MAX_BYTES && hz4_large_resize(block, unit, bytes))
+    size_t granule = hz4_granule_of(block);
+    if (atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) == 0) {
+        if (bytes > SIZECLASS_MAX_BYTES && hz4_large_resize(block, granule, bytes))
             return block;
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs

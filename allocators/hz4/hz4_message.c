@@ -137,12 +137,12 @@ static void send(struct hz4_message *message, uint32_t charge) {
     } while (!atomic_compare_exchange_weak_explicit(&heap->inbox, &head, hz4_message_index(message) | total << 32,
                                                     memory_order_seq_cst, memory_order_relaxed));
     uint32_t control = atomic_load_explicit(&heap->control, memory_order_seq_cst);
-    if (HZ_UNLIKELY((control & HZ4_DEAD) != 0 || total > HZ4_HELP_BYTES))
+    if (HZ_UNLIKELY((control & HZ4_DEAD) != 0 || total > hz4_thread.heap->local.help_bytes))
         help(heap);
 }
 
 static void bring_home(struct hz4_heap *heap, void *block) {
-    struct hz4_tag *tag = hz4_tag_at(hz4_unit_of(block));
+    struct hz4_tag *tag = hz4_tag_at(hz4_granule_of(block));
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
     void **top = hz4_thread.top[index];
     if (top < (void **)hz4_thread.limit[index] && !hz4_thread.heap->local.is_spilling) {

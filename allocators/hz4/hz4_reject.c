@@ -36,17 +36,18 @@ uint64_t hz4_reject_count(enum allocator_reject reason) {
 }
 
 enum allocator_reject hz4_classify(const void *pointer) {
-    size_t unit = hz4_unit_of(pointer);
-    if (unit >= hz4_unit_count)
+    size_t granule = hz4_granule_of(pointer);
+    if (granule >= hz4_granule_count)
         return ALLOCATOR_REJECT_FOREIGN;
-    if (atomic_load_explicit(&hz4_tag_at(unit)->index, memory_order_relaxed) != 0)
+    if (atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) != 0)
         return ALLOCATOR_REJECT_INTERIOR;
-    switch (atomic_load_explicit(&hz4_tag_at(unit)->route, memory_order_relaxed)) {
+    switch (atomic_load_explicit(&hz4_tag_at(granule)->route, memory_order_relaxed)) {
     case HZ4_ROUTE_LARGE:
         return ALLOCATOR_REJECT_INTERIOR;
     case HZ4_ROUTE_LARGE_FREE:
         return ALLOCATOR_REJECT_DOUBLE_FREE;
     default: {
+        size_t unit = granule / HZ4_UNIT_GRANULES;
         size_t first = arena_run_of(unit);
         return first != SIZE_MAX && first != unit ? ALLOCATOR_REJECT_INTERIOR
                : unit < arena_high_water()        ? ALLOCATOR_REJECT_STALE_RUN

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs: units of equal blocks with one bit a block, set while the block is home. Lists change by transition: full ->
+// Runs: granules of equal blocks with one bit a block, set while the block is home. Lists change by transition: full ->
 // partial
 // -> empty, and an empty run goes back to the arena at once, but for a few. Everything but the map and the spare
 // descriptors is guarded by the lock of the heap that owns the run.
@@ -7,89 +7,16 @@
 
 #include "../common/check.h"
 
-#include <pthread.h>
-
-#define UNITS_OF_LARGE_BLOCKS 8u // run of blocks above 8 KiB: a tail that is never touched costs nothing
-#define ONE_UNIT_MAX_BYTES 8256u
 #define WORD_BITS 64u
 
-static uint32_t run_units(unsigned size_class) {
-    return sizeclass_bytes[size_class] <= ONE_UNIT_MAX_BYTES ? 1 : UNITS_OF_LARGE_BLOCKS;
+// A run has room for a dozen blocks at least and wastes little behind the last; what is never touched costs nothing.
+static uint32_t run_granules(unsigned size_class) {
+    uint32_t bytes = sizeclass_bytes[size_class];
+    return bytes <= 1024 ? 1 : bytes <= 2048 ? 2 : bytes <= 8256 ? HZ4_UNIT_GRANULES : 8 * HZ4_UNIT_GRANULES;
 }
 
 static uint32_t run_blocks(unsigned size_class) {
-    return (run_units(size_class) << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class];
-}
-
-// ---- the map: unit -> run -----------------------------------------------------------------------------------------
-
-// Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first unit of
-// a large run its length << 1 | 1. Written before a block of the run is handed out, so a thread that has one reads it
-// plainly.
-#define CHUNK_SHIFT 10u
-#define CHUNK_UNITS ((size_t)1 << CHUNK_SHIFT)
-
-static struct {
-    pthread_mutex_t lock;                   // guards growth and spare descriptors
-    struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
-    _Atomic(_Atomic uintptr_t *) chunks[HZ4_MAX_UNITS >> CHUNK_SHIFT];
-} map = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-void hz4_run_fork_prepare(void) {
-    pthread_mutex_lock(&map.lock);
-}
-
-void hz4_run_fork_done(void) {
-    pthread_mutex_unlock(&map.lock);
-}
-
-static _Atomic uintptr_t *map_chunk(size_t unit) {
-    // ORDER: acquire: the zeroed chunk; partner: the release below.
-    return atomic_load_explicit(&map.chunks[unit >> CHUNK_SHIFT], memory_order_acquire);
-}
-
-static int map_prepare(size_t unit, size_t units) {
-    for (size_t at = unit & ~(CHUNK_UNITS - 1); at < unit + units; at += CHUNK_UNITS) {
-        if (map_chunk(at) != NULL)
-            continue;
-        pthread_mutex_lock(&map.lock);
-        _Atomic uintptr_t *chunk = map_chunk(at);
-        if (chunk == NULL) {
-            chunk = arena_metadata(CHUNK_UNITS * sizeof *chunk, HZ_CACHE_LINE);
-            // ORDER: release: the chunk reads zero; partner: map_chunk().
-            atomic_store_explicit(&map.chunks[at >> CHUNK_SHIFT], chunk, memory_order_release);
-        }
-        pthread_mutex_unlock(&map.lock);
-        if (chunk == NULL)
-            return 0;
-    }
-    return 1;
-}
-
-static void map_store(size_t unit, uintptr_t value) {
-    atomic_store_explicit(map_chunk(unit) + (unit & (CHUNK_UNITS - 1)), value, memory_order_relaxed);
-}
-
-static uintptr_t map_load(size_t unit) {
-    _Atomic uintptr_t *chunk = map_chunk(unit);
-    return chunk != NULL ? atomic_load_explicit(chunk + (unit & (CHUNK_UNITS - 1)), memory_order_relaxed) : 0;
-}
-
-int hz4_map_set_large(size_t unit, size_t units) {
-    if (unit >= HZ4_MAX_UNITS || !map_prepare(unit, 1))
-        return 0;
-    map_store(unit, units << 1 | 1);
-    return 1;
-}
-
-size_t hz4_map_large(size_t unit) {
-    uintptr_t entry = map_load(unit);
-    return (entry & 1) != 0 ? entry >> 1 : 0;
-}
-
-struct hz4_run *hz4_run_at(size_t unit) {
-    uintptr_t entry = map_load(unit);
-    return (entry & 1) == 0 ? (struct hz4_run *)entry : NULL;
+    return (run_granules(size_class) << HZ4_GRANULE_SHIFT) / sizeclass_bytes[size_class];
 }
 
 // ---- lists --------------------------------------------------------------------------------------------------------
@@ -126,31 +53,14 @@ static void list_remove(struct hz4_heap *heap, struct hz4_run *run) {
 
 // ---- birth and death of a run -------------------------------------------------------------------------------------
 
-static struct hz4_run *descriptor_take(unsigned size_class) {
-    pthread_mutex_lock(&map.lock);
-    struct hz4_run *run = map.spare[size_class];
-    if (run != NULL)
-        map.spare[size_class] = run->next;
-    pthread_mutex_unlock(&map.lock);
-    size_t words = (run_blocks(size_class) + WORD_BITS - 1) / WORD_BITS;
-    return run != NULL ? run : arena_metadata(sizeof *run + words * sizeof(uint64_t), HZ_CACHE_LINE);
-}
-
-static void descriptor_give(struct hz4_run *run) {
-    pthread_mutex_lock(&map.lock);
-    run->next = map.spare[run->size_class];
-    map.spare[run->size_class] = run;
-    pthread_mutex_unlock(&map.lock);
-}
-
 static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
-    size_t unit = hz4_unit_of((void *)run->base);
+    size_t granule = hz4_granule_of((void *)run->base);
     uint32_t group = 0;
     while (hz4_group_bytes[group] < sizeclass_bytes[run->size_class])
         group++;
-    for (uint32_t i = 0; i < run->units; i++) {
-        struct hz4_tag *tag = hz4_tag_at(unit + i);
-        uintptr_t address = run->base + ((uintptr_t)i << ARENA_UNIT_SHIFT);
+    for (uint32_t i = 0; i < run->granules; i++) {
+        struct hz4_tag *tag = hz4_tag_at(granule + i);
+        uintptr_t address = run->base + ((uintptr_t)i << HZ4_GRANULE_SHIFT);
         uint32_t route = owner != 0 ? hz4_route(owner, group, address) : HZ4_ROUTE_NONE;
         atomic_store_explicit(&tag->route, route, memory_order_relaxed);
         atomic_store_explicit(&tag->index, (uint8_t)index, memory_order_relaxed);
@@ -158,33 +68,29 @@ static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
 }
 
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
-    struct hz4_run *run = descriptor_take(size_class);
+    uint32_t blocks = run_blocks(size_class);
+    uint32_t words = (blocks + WORD_BITS - 1) / WORD_BITS;
+    struct hz4_run *run = hz4_descriptor_take(size_class, sizeof *run + words * sizeof(uint64_t));
     if (run == NULL)
         return 0;
-    uint32_t units = run_units(size_class);
-    run->size_class = size_class;
-    int is_zero;
-    void *base = arena_take(units, 1, &is_zero);
-    size_t unit = base != NULL ? hz4_unit_of(base) : 0;
-    if (base == NULL || unit + units > HZ4_MAX_UNITS || !map_prepare(unit, units)) {
-        if (base != NULL)
-            arena_give(base, units, is_zero);
-        descriptor_give(run);
-        return 0;
-    }
+    void *base = hz4_granules_take(run_granules(size_class));
     run->base = (uintptr_t)base;
     run->magic = UINT64_MAX / sizeclass_bytes[size_class] + 1;
-    run->block_count = run_blocks(size_class);
-    run->units = units;
-    run->free_count = run->block_count;
+    run->block_count = blocks;
+    run->granules = run_granules(size_class);
+    run->free_count = blocks;
     run->hint = 0;
     run->is_kept = 0;
-    for (uint32_t i = 0; i < run->block_count; i += WORD_BITS) {
-        uint32_t left = run->block_count - i;
-        run->bits[i / WORD_BITS] = left >= WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+    if (base == NULL || !hz4_map_set_run(run)) {
+        if (base != NULL)
+            hz4_granules_give(base, run->granules);
+        hz4_descriptor_give(run);
+        return 0;
     }
-    for (uint32_t i = 0; i < units; i++)
-        map_store(unit + i, (uintptr_t)run);
+    for (uint32_t word = 0; word < words; word++) {
+        uint32_t left = blocks - word * WORD_BITS;
+        run->bits[word] = left >= WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+    }
     set_tags(run, heap->id, size_class + 1);
     list_push_first(heap, run);
     return 1;
@@ -195,9 +101,9 @@ static void release(struct hz4_heap *heap, struct hz4_run *run) {
     heap->kept_runs -= run->is_kept;
     set_tags(run, 0, 0);
     void *base = (void *)run->base;
-    uint32_t units = run->units;
-    descriptor_give(run);
-    arena_give(base, units, 0);
+    uint32_t granules = run->granules;
+    hz4_descriptor_give(run);
+    hz4_granules_give(base, granules);
 }
 
 void hz4_run_release_empty(struct hz4_heap *heap) {
@@ -257,7 +163,7 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
 
 static void run_became_empty(struct hz4_heap *heap, struct hz4_run *run) {
     int is_last = run->next == NULL && run->previous == NULL;
-    if (is_last && run->units == 1 && heap->kept_runs < HZ4_KEPT_RUNS) {
+    if (is_last && run->granules <= HZ4_UNIT_GRANULES && heap->kept_runs < HZ4_KEPT_RUNS) {
         heap->kept_runs++;
         run->is_kept = 1;
         return;
@@ -266,7 +172,7 @@ static void run_became_empty(struct hz4_heap *heap, struct hz4_run *run) {
 }
 
 void hz4_run_put(struct hz4_heap *heap, void *block) {
-    struct hz4_run *run = (struct hz4_run *)map_load(hz4_unit_of(block));
+    struct hz4_run *run = hz4_map_run(hz4_granule_of(block));
     hz_uint128 product = (hz_uint128)((uintptr_t)block - run->base) * run->magic;
     uint32_t index = (uint32_t)(product >> 64);
     uint32_t word = index / WORD_BITS;

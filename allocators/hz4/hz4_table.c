@@ -60,20 +60,20 @@ void core_purge(void) {
 static int verify(void) {
     int contradictions = 0;
     int64_t out = 0;
-    size_t end = arena.unit_count != 0 ? arena_high_water() : 0;
-    for (size_t unit = 0; unit < end; unit++) {
-        struct hz4_tag *tag = hz4_tag_at(unit);
+    size_t end = arena.unit_count != 0 ? arena_high_water() * HZ4_UNIT_GRANULES : 0;
+    for (size_t granule = 0; granule < end; granule++) {
+        struct hz4_tag *tag = hz4_tag_at(granule);
         unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
         if (index == 0)
             continue;
-        struct hz4_run *run = hz4_run_at(unit);
+        struct hz4_run *run = hz4_map_run(granule);
         if (run == NULL || run->size_class + 1 != index) {
             contradictions++;
             continue;
         }
         uint32_t owner = hz4_route_owner(atomic_load_explicit(&tag->route, memory_order_relaxed));
         contradictions += owner == 0 || owner > hz4_heap_count();
-        if (unit != hz4_unit_of((void *)run->base))
+        if (granule != hz4_granule_of((void *)run->base))
             continue;
         contradictions += hz4_run_contradictions(run);
         out += (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[run->size_class];

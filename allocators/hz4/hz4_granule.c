@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory for runs and the way from an address to its run. Small runs take one or two granules of an arena unit that
+// they may share with runs of other classes and other heaps; a unit without any goes back to the arena.
+//
+// SYNCHRONIZATION: one lock for shared units, the map's growth and spare descriptors. Entries of the map are read
+// without it: whoever has a block of a run has been given it after the entry was written.
+#include "hz4.h"
+
+#include "../common/check.h"
+
+#include <pthread.h>
+
+#define CHUNK_SHIFT 10u
+#define CHUNK_GRANULES ((size_t)1 << CHUNK_SHIFT)
+#define WORD_BITS 64u
+#define ALL_GRANULES ((1u << HZ4_UNIT_GRANULES) - 1)
+
+static struct {
+    pthread_mutex_t lock;
+    struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
+    // Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first
+    // granule of a large run its length << 1 | 1.
+    _Atomic(_Atomic uintptr_t *) *chunks; // const
+    uint64_t *shared;                     // const; bit a unit: some of its granules are free
+    size_t first_word, end_word;          // no bit is set outside of these
+} map = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+int hz4_granule_init(void) {
+    size_t chunks = (hz4_granule_count + CHUNK_GRANULES - 1) / CHUNK_GRANULES;
+    size_t words = hz4_granule_count / HZ4_UNIT_GRANULES / WORD_BITS + 1;
+    map.chunks = arena_metadata(chunks * sizeof *map.chunks, HZ_CACHE_LINE);
+    map.shared = arena_metadata(words * sizeof *map.shared, HZ_CACHE_LINE);
+    return map.chunks != NULL && map.shared != NULL;
+}
+
+void hz4_granule_fork_prepare(void) {
+    pthread_mutex_lock(&map.lock);
+}
+
+void hz4_granule_fork_done(void) {
+    pthread_mutex_unlock(&map.lock);
+}
+
+// ---- shared units -------------------------------------------------------------------------------------------------
+
+// Bit a granule of the unit, set: free. Kept in the tag of its first granule.
+static uint8_t *free_mask(size_t unit) {
+    return &hz4_tag_at(unit * HZ4_UNIT_GRANULES)->free_mask;
+}
+
+static void mark_shared(size_t unit, int is_shared) {
+    size_t word = unit / WORD_BITS;
+    uint64_t bit = (uint64_t)1 << unit % WORD_BITS;
+    map.shared[word] = is_shared ? map.shared[word] | bit : map.shared[word] & ~bit;
+    if (is_shared && word < map.first_word)
+        map.first_word = word;
+    if (is_shared && word >= map.end_word)
+        map.end_word = word + 1;
+}
+
+// `granules` neighbours, aligned to their number.
+static int find_in_mask(unsigned mask, uint32_t granules) {
+    for (uint32_t at = 0; at < HZ4_UNIT_GRANULES; at += granules) {
+        unsigned wanted = ((1u << granules) - 1) << at;
+        if ((mask & wanted) == wanted)
+            return (int)at;
+    }
+    return -1;
+}
+
+// The lowest unit with room: the higher ones get the chance to become empty.
+static void *take_shared(uint32_t granules) {
+    int leading = 1;
+    for (size_t word = map.first_word; word < map.end_word; word++) {
+        if (leading && map.shared[word] == 0)
+            map.first_word = word + 1;
+        else
+            leading = 0;
+        for (uint64_t bits = map.shared[word]; bits != 0; bits &= bits - 1) {
+            size_t unit = word * WORD_BITS + (size_t)__builtin_ctzll(bits);
+            uint8_t *mask = free_mask(unit);
+            int at = find_in_mask(*mask, granules);
+            if (at < 0)
+                continue;
+            *mask &= (uint8_t) ~(((1u << granules) - 1) << at);
+            mark_shared(unit, *mask != 0);
+            return (void *)(arena.base + (unit << ARENA_UNIT_SHIFT) + ((uintptr_t)at << HZ4_GRANULE_SHIFT));
+        }
+    }
+    return NULL;
+}
+
+void *hz4_granules_take(uint32_t granules) {
+    int is_zero;
+    int is_part = granules < HZ4_UNIT_GRANULES;
+    pthread_mutex_lock(&map.lock);
+    void *base = is_part ? take_shared(granules) : NULL;
+    if (base == NULL) {
+        base = arena_take(is_part ? 1 : granules / HZ4_UNIT_GRANULES, 1, &is_zero);
+        size_t end = base != NULL ? hz4_granule_of(base) + granules : 0;
+        if (end > HZ4_MAX_GRANULES) {
+            arena_give(base, is_part ? 1 : granules / HZ4_UNIT_GRANULES, is_zero);
+            base = NULL;
+        }
+        if (base != NULL && is_part) {
+            size_t unit = hz4_granule_of(base) / HZ4_UNIT_GRANULES;
+            *free_mask(unit) = (uint8_t)(ALL_GRANULES & ~((1u << granules) - 1));
+            mark_shared(unit, 1);
+        }
+    }
+    pthread_mutex_unlock(&map.lock);
+    return base;
+}
+
+void hz4_granules_give(void *base, uint32_t granules) {
+    if (granules >= HZ4_UNIT_GRANULES) {
+        arena_give(base, granules / HZ4_UNIT_GRANULES, 0);
+        return;
+    }
+    size_t granule = hz4_granule_of(base);
+    size_t unit = granule / HZ4_UNIT_GRANULES;
+    pthread_mutex_lock(&map.lock);
+    uint8_t *mask = free_mask(unit);
+    *mask |= (uint8_t)(((1u << granules) - 1) << granule % HZ4_UNIT_GRANULES);
+    int is_empty = *mask == ALL_GRANULES;
+    mark_shared(unit, !is_empty);
+    if (is_empty)
+        *mask = 0;
+    pthread_mutex_unlock(&map.lock);
+    if (is_empty)
+        arena_give((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)), 1, 0);
+}
+
+// ---- the map ------------------------------------------------------------------------------------------------------
+
+static _Atomic uintptr_t *map_chunk(size_t granule) {
+    // ORDER: acquire: the zeroed chunk; partner: the release in map_prepare().
+    return atomic_load_explicit(&map.chunks[granule >> CHUNK_SHIFT], memory_order_acquire);
+}
+
+static int map_prepare(size_t granule, size_t granules) {
+    for (size_t at = granule & ~(CHUNK_GRANULES - 1); at < granule + granules; at += CHUNK_GRANULES) {
+        if (map_chunk(at) != NULL)
+            continue;
+        pthread_mutex_lock(&map.lock);
+        _Atomic uintptr_t *chunk = map_chunk(at);
+        if (chunk == NULL) {
+            chunk = arena_metadata(CHUNK_GRANULES * sizeof *chunk, HZ_CACHE_LINE);
+            // ORDER: release: the chunk reads zero; partner: map_chunk().
+            atomic_store_explicit(&map.chunks[at >> CHUNK_SHIFT], chunk, memory_order_release);
+        }
+        pthread_mutex_unlock(&map.lock);
+        if (chunk == NULL)
+            return 0;
+    }
+    return 1;
+}
+
+static void map_store(size_t granule, uintptr_t value) {
+    atomic_store_explicit(map_chunk(granule) + (granule & (CHUNK_GRANULES - 1)), value, memory_order_relaxed);
+}
+
+static uintptr_t map_load(size_t granule) {
+    _Atomic uintptr_t *chunk = map_chunk(granule);
+    return chunk != NULL ? atomic_load_explicit(chunk + (granule & (CHUNK_GRANULES - 1)), memory_order_relaxed) : 0;
+}
+
+int hz4_map_set_run(struct hz4_run *run) {
+    size_t granule = hz4_granule_of((void *)run->base);
+    if (!map_prepare(granule, run->granules))
+        return 0;
+    for (uint32_t i = 0; i < run->granules; i++)
+        map_store(granule + i, (uintptr_t)run);
+    return 1;
+}
+
+struct hz4_run *hz4_map_run(size_t granule) {
+    uintptr_t entry = map_load(granule);
+    return (entry & 1) == 0 ? (struct hz4_run *)entry : NULL;
+}
+
+int hz4_map_set_large(size_t granule, size_t units) {
+    if (granule >= HZ4_MAX_GRANULES || !map_prepare(granule, 1))
+        return 0;
+    map_store(granule, units << 1 | 1);
+    return 1;
+}
+
+size_t hz4_map_large(size_t granule) {
+    uintptr_t entry = map_load(granule);
+    return (entry & 1) != 0 ? entry >> 1 : 0;
+}
+
+// ---- descriptors --------------------------------------------------------------------------------------------------
+
+struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
+    pthread_mutex_lock(&map.lock);
+    struct hz4_run *run = map.spare[size_class];
+    if (run != NULL)
+        map.spare[size_class] = run->next;
+    pthread_mutex_unlock(&map.lock);
+    if (run == NULL)
+        run = arena_metadata(bytes, HZ_CACHE_LINE);
+    if (run != NULL)
+        run->size_class = size_class;
+    return run;
+}
+
+void hz4_descriptor_give(struct hz4_run *run) {
+    pthread_mutex_lock(&map.lock);
+    run->next = map.spare[run->size_class];
+    map.spare[run->size_class] = run;
+    pthread_mutex_unlock(&map.lock);
+}
