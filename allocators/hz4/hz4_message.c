@@ -262,7 +262,7 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     struct hz4_message *message = hz4_message_take(local);
     if (message == NULL)
         return 0;
-    int64_t share = (local->budget_bytes - local->magazine_bytes - local->staged_bytes) / 8;
+    int64_t share = (local->budget_bytes - local->magazine_bytes - local->staged_bytes) / 4;
     share = share > (int64_t)HZ4_SLOT_MAX_BYTES ? (int64_t)HZ4_SLOT_MAX_BYTES : share;
     share = share < (int64_t)HZ4_SLOT_MIN_BYTES ? (int64_t)HZ4_SLOT_MIN_BYTES : share;
     uint32_t group = hz4_route_group(route);
