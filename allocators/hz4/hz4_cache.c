@@ -14,6 +14,7 @@
 #define FIRST_BLOCKS 8u    // ... in blocks at most; one block at least
 #define BORROW_BYTES 4096u // free in another heap's last run
 #define CHORE_PERIOD 16u   // slow paths
+#define SHRINK_PERIOD 8u   // slow paths between two attempts: classes in balance must not trade room all the time
 #define SHRINK_STEPS 16u   // classes looked at to make room for another
 
 uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
@@ -210,7 +211,7 @@ static void grow_capacity(struct hz4_heap *heap, unsigned size_class) {
         return;
     update_budget(heap);
     int64_t more = (int64_t)(wanted - capacity) * bytes;
-    if (room_of(local) < more)
+    if (room_of(local) < more && local->slow_paths % SHRINK_PERIOD == 0)
         shrink_others(heap, size_class, more);
     // The first block is always granted: without it every malloc of the class would be slow.
     if (capacity == 0 || room_of(local) >= more)
