@@ -84,6 +84,10 @@ void hz4_send_home(struct hz4_heap *heap, void *block) {
         hz4_stage(block, route);
 }
 
+static uint32_t owner_of(const void *block) {
+    return hz4_route_owner(atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed));
+}
+
 // The oldest entries leave first: they are the coldest.
 static void drop_oldest(struct hz4_heap *heap, unsigned size_class, uint32_t gone, uint32_t keep) {
     void **bottom = bottom_of(heap, size_class);
@@ -104,12 +108,16 @@ static void spill_home(struct hz4_heap *heap, unsigned size_class, uint32_t keep
     drop_oldest(heap, size_class, count - keep, keep);
 }
 
-// To the depot, as far as it takes them. The caller does not hold the heap.
+// To the depot, as far as it takes them, if the oldest block is a foreign one: then blocks are being exchanged, and
+// where they came from matters less than who needs them next. Otherwise home. The caller does not hold the heap.
 static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
+    void **bottom = bottom_of(heap, size_class);
     uint32_t count = count_of(heap, size_class);
+    if (count <= keep)
+        return;
     uint32_t gone = 0;
-    for (uint32_t taken = 1; count - gone > keep && taken != 0; gone += taken)
-        taken = hz4_depot_put(&heap->local, size_class, bottom_of(heap, size_class) + gone, count - gone - keep);
+    for (uint32_t taken = owner_of(bottom[0]) != heap->id; count - gone > keep && taken != 0; gone += taken)
+        taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);
     if (gone != 0)
         drop_oldest(heap, size_class, gone, count - gone);
     if (count - gone > keep) {
