@@ -13,9 +13,10 @@
 #define FIRST_BYTES 1024u  // a class's first capacity, in bytes and ...
 #define FIRST_BLOCKS 8u    // ... in blocks at most; one block at least
 #define BORROW_BYTES 4096u // free in another heap's last run
-#define CHORE_PERIOD 16u   // slow paths
-#define SHRINK_PERIOD 8u   // slow paths between two attempts: classes in balance must not trade room all the time
-#define SHRINK_STEPS 16u   // classes looked at to make room for another
+#define FEW_THREADS 4u
+#define CHORE_PERIOD 16u // slow paths
+#define SHRINK_PERIOD 8u // slow paths between two attempts: classes in balance must not trade room all the time
+#define SHRINK_STEPS 16u // classes looked at to make room for another
 
 uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
 uint32_t hz4_magazine_entries[SIZECLASS_COUNT];
@@ -115,8 +116,9 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     uint32_t count = count_of(heap, size_class);
     if (count <= keep)
         return;
+    int is_exchanged = hz4_alive_count() > FEW_THREADS || owner_of(bottom[0]) != heap->id;
     uint32_t gone = 0;
-    for (uint32_t taken = owner_of(bottom[0]) != heap->id; count - gone > keep && taken != 0; gone += taken)
+    for (uint32_t taken = is_exchanged; count - gone > keep && taken != 0; gone += taken)
         taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);
     if (gone != 0)
         drop_oldest(heap, size_class, gone, count - gone);
