@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// hzrun: runs a program on an allocator of one's choice, proves that it did, and says at exit what the program held.
+// The command line, the summary and the exit code; everything of the operating system is behind hzrun.h. Layer: runner.
+#include "hzrun.h"
+
+#include "../allocators/loader.h"
+#include "../allocators/os_elf.h"
+#include "../allocators/os_library.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHY_BYTES 8192
+
+enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3 };
+
+// What an option sets; --stats is one flag and one optional file.
+struct request {
+    int wants_stats;
+    const char *stats_file;
+};
+
+struct option {
+    const char *name;
+    const char *value; // NULL: takes none; "=WHAT"; "[=WHAT]": may be left out
+    const char *help;
+    void (*apply)(struct hzrun *run, struct request *request, const char *value);
+};
+
+static void want_stats(struct hzrun *run, struct request *request, const char *value) {
+    request->wants_stats = 1;
+    request->stats_file = value;
+    hzrun_set(run, HZRUN_STATS_ENV, "1");
+}
+
+// THE list of options; the help and the parser follow from it.
+static const struct option options[] = {
+    {"stats", "[=FILE]", "at the end print what the program held: to standard error, or to FILE", want_stats},
+};
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
+__attribute__((format(printf, 2, 3))) _Noreturn static void fail(int code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("hzrun: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(code);
+}
+
+static void list_allocators(void) {
+    for (size_t i = 0; i < allocator_backend_count; i++)
+        if (strcmp(allocator_backends[i].name, "null") != 0) // exports no malloc
+            printf("  %-10s %s\n", allocator_backends[i].name, allocator_backends[i].summary);
+    puts("  ./NAME.so  any library that exports malloc, by its path");
+}
+
+static void help(void) {
+    puts("usage: hzrun [OPTION...] ALLOCATOR [SETTINGS] -- PROGRAM [ARGUMENT...]\n"
+         "Runs PROGRAM with ALLOCATOR preloaded, proves that it took, and ends as PROGRAM does.\n\n"
+         "  hzrun hz5 -- python3 script.py\n"
+         "  hzrun --stats hz5 profile=rss -- make\n\n"
+         "SETTINGS go to the allocator as in the runner's braces: hz5 rss, hz5 profile=strict,reject=report.\n");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "--%s%s", options[i].name, options[i].value != NULL ? options[i].value : "");
+        printf("  %-18s %s\n", text, options[i].help);
+    }
+    puts("  --list-allocators  what there is\n  --help             this\n\nAllocators:");
+    list_allocators();
+    puts("\nExit codes of hzrun itself: 2 bad command line or no such program, 3 the allocator is not there or cannot "
+         "take\n"
+         "part in the program. All others are the program's.");
+}
+
+static void parse_option(struct hzrun *run, struct request *request, const char *text) {
+    const char *name = text + 2;
+    size_t length = strcspn(name, "=");
+    const char *value = name[length] == '=' ? name + length + 1 : NULL;
+    if (strcmp(name, "help") == 0) {
+        help();
+        exit(0);
+    }
+    if (strcmp(name, "list-allocators") == 0) {
+        list_allocators();
+        exit(0);
+    }
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *option = &options[i];
+        if (strlen(option->name) != length || strncmp(option->name, name, length) != 0)
+            continue;
+        int may_be_bare = option->value == NULL || option->value[0] == '[';
+        if (value != NULL && (option->value == NULL || *value == '\0'))
+            fail(EXIT_USAGE, "--%s%s (hzrun --help)", option->name,
+                 option->value == NULL ? " takes no value" : "= is followed by nothing");
+        if (value == NULL && !may_be_bare)
+            fail(EXIT_USAGE, "--%s needs a value: --%s%s", option->name, option->name, option->value);
+        option->apply(run, request, value);
+        return;
+    }
+    fail(EXIT_USAGE, "unknown option '%s' (hzrun --help)", text);
+}
+
+// Everything before `--`: options anywhere, the allocator, its settings.
+static void parse(int argc, char **argv, struct hzrun *run, struct request *request, char *spec, size_t spec_bytes) {
+    const char *allocator = NULL, *settings = NULL;
+    int at = 1;
+    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        if (strncmp(argv[at], "--", 2) == 0)
+            parse_option(run, request, argv[at]);
+        else if (argv[at][0] == '-')
+            fail(EXIT_USAGE, "unknown option '%s' (hzrun --help)", argv[at]);
+        else if (allocator == NULL)
+            allocator = argv[at];
+        else if (settings == NULL)
+            settings = argv[at];
+        else
+            fail(EXIT_USAGE, "'%s' is one word too many - put -- before the program", argv[at]);
+    }
+    if (allocator == NULL)
+        fail(EXIT_USAGE, "no allocator given - hzrun hz5 -- PROGRAM (hzrun --help lists them)");
+    if (at + 1 >= argc)
+        fail(EXIT_USAGE, "no program given - put it behind --: hzrun %s -- PROGRAM", allocator);
+    run->program = argv + at + 1;
+    if (snprintf(spec, spec_bytes, settings != NULL ? "%s{%s}" : "%s", allocator, settings) >= (int)spec_bytes)
+        fail(EXIT_USAGE, "'%.40s...' is too long", allocator);
+}
+
+// ---- the summary ---------------------------------------------------------------------------------------------------
+
+struct summary {
+    int pid;                                  // of the program
+    unsigned took, other, ended;              // processes
+    int program_took;                         // the proof
+    struct hzrun_report program;              // its last report
+    uint64_t rejects[ALLOCATOR_REJECT_COUNT]; // of all processes
+    uint64_t peak_bytes;                      // the largest
+    char other_program[32], other_object[96];
+};
+
+static void count_report(const struct hzrun_report *report, void *context) {
+    struct summary *summary = context;
+    int is_program = report->pid == summary->pid;
+    if (report->event == HZRUN_TOOK) {
+        summary->took++;
+        summary->program_took |= is_program;
+    } else if (report->event == HZRUN_OTHER) {
+        summary->other++;
+        summary->program_took |= is_program; // it has said so itself and exited
+        snprintf(summary->other_program, sizeof summary->other_program, "%s", report->program);
+        snprintf(summary->other_object, sizeof summary->other_object, "%s", report->other);
+    } else if (report->event == HZRUN_ENDED) {
+        summary->ended++;
+        if (is_program)
+            summary->program = *report;
+        if (report->peak_bytes > summary->peak_bytes)
+            summary->peak_bytes = report->peak_bytes;
+        for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
+            summary->rejects[i] += report->stats.rejects[i] != ALLOCATOR_NOT_TOLD ? report->stats.rejects[i] : 0;
+    }
+}
+
+static const char *amount(uint64_t bytes, char *text, size_t text_bytes) {
+    if (bytes == ALLOCATOR_NOT_TOLD)
+        snprintf(text, text_bytes, "not told");
+    else
+        snprintf(text, text_bytes, "%.2f MiB", (double)bytes / (1 << 20));
+    return text;
+}
+
+static void print_rejects(FILE *out, const uint64_t *rejects) {
+    const char *separator = "  rejects: ";
+    int any = 0;
+    for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++) {
+        if (rejects[i] == 0)
+            continue;
+        fprintf(out, "%s%s %" PRIu64, separator, allocator_reject_names[i], rejects[i]);
+        separator = ", ";
+        any = 1;
+    }
+    fputs(any ? "\n" : "  rejects: none\n", out);
+}
+
+static void print_summary(FILE *out, const struct allocator_spec *spec, const char *library, const struct hzrun *run,
+                          const struct summary *summary, const struct hzrun_end *end) {
+    char peak[32], committed[32], live[32], metadata[32], largest[32];
+    const struct allocator_stats *stats = &summary->program.stats;
+    fprintf(out, "hzrun: %s took in %u process image%s of %s (%s)\n", spec->text, summary->took,
+            summary->took == 1 ? "" : "s", run->program[0], library);
+    if (summary->program.event == HZRUN_ENDED) {
+        fprintf(out, "  program: peak RSS %s; at exit committed %s, live %s, metadata %s\n",
+                amount(summary->program.peak_bytes, peak, sizeof peak),
+                amount(stats->committed_bytes, committed, sizeof committed),
+                amount(stats->live_bytes, live, sizeof live), amount(stats->metadata_bytes, metadata, sizeof metadata));
+    } else {
+        fprintf(out,
+                "  program: peak RSS of its processes %s; it left without exit handlers (a signal or _exit), so its "
+                "heap is not told\n",
+                amount(end->peak_bytes, peak, sizeof peak));
+    }
+    if (summary->ended > 1)
+        fprintf(out, "  all %u that reported at exit: largest peak RSS %s\n", summary->ended,
+                amount(summary->peak_bytes, largest, sizeof largest));
+    if (stats->rejects[0] != ALLOCATOR_NOT_TOLD && summary->ended != 0)
+        print_rejects(out, summary->rejects);
+    if (summary->other != 0)
+        fprintf(out, "  not in %u: the last was %s, with malloc from %s\n", summary->other, summary->other_program,
+                summary->other_object);
+}
+
+// ---- main ----------------------------------------------------------------------------------------------------------
+
+static void find_library(const struct allocator_spec *spec, char *path, size_t path_bytes) {
+    char why[WHY_BYTES], given[HZRUN_PATH_BYTES];
+    enum allocator_load_result result = allocator_find(spec, given, sizeof given, why, sizeof why);
+    if (result != ALLOCATOR_LOADED)
+        fail(result == ALLOCATOR_UNKNOWN ? EXIT_USAGE : EXIT_UNAVAILABLE, "%s", why);
+    if (!os_elf_is_loadable_here(given))
+        fail(EXIT_UNAVAILABLE, "%s: not a shared library for this machine - give another file", given);
+    if (!os_library_real_path(given, path, path_bytes)) // the program may change its directory
+        fail(EXIT_UNAVAILABLE, "%s: cannot be resolved - give a shorter path", given);
+}
+
+int main(int argc, char **argv) {
+    static struct hzrun run;
+    static char library[OS_PATH_BYTES], companion[OS_PATH_BYTES], why[WHY_BYTES], text[256];
+    struct request request = {0};
+    struct allocator_spec spec;
+    struct hzrun_end end = {0};
+    parse(argc, argv, &run, &request, text, sizeof text);
+    if (allocator_spec_parse(text, &spec, why, sizeof why) != ALLOCATOR_LOADED)
+        fail(EXIT_USAGE, "%s", why);
+    find_library(&spec, library, sizeof library);
+    if (!os_library_find_own("hzrun", "libhzrun.so", companion, sizeof companion))
+        fail(EXIT_UNAVAILABLE,
+             "libhzrun.so is not beside hzrun nor where it is installed - build everything or install");
+    if (spec.backend == NULL || strcmp(spec.backend->name, "system") != 0) // the C library is there anyway
+        hzrun_preload(&run, library);
+    hzrun_preload(&run, companion);
+    hzrun_set(&run, HZRUN_LIBRARY_ENV, library);
+    if (spec.options[0] != '\0')
+        hzrun_set(&run, spec.backend->options_env, spec.options);
+    if (!hzrun_find_program(&run, why, sizeof why))
+        fail(strstr(why, "nothing was started") != NULL ? EXIT_UNAVAILABLE : EXIT_USAGE, "%s", why);
+    FILE *out = request.stats_file != NULL ? fopen(request.stats_file, "w") : stderr;
+    if (out == NULL)
+        fail(EXIT_USAGE, "--stats=%s: cannot be written - give another file", request.stats_file);
+
+    if (!hzrun_start(&run, &end, why, sizeof why)) {
+        hzrun_forget(&run);
+        fail(EXIT_UNAVAILABLE, "%s", why);
+    }
+    struct summary summary = {.pid = end.pid};
+    int was_read = hzrun_reports(&run, count_report, &summary);
+    hzrun_forget(&run);
+    if (request.wants_stats)
+        print_summary(out, &spec, library, &run, &summary, &end);
+    if (out != stderr && fclose(out) != 0)
+        fail(EXIT_UNAVAILABLE, "--stats=%s: cannot be written to its end", request.stats_file);
+    if (!was_read || !summary.program_took)
+        fail(
+            EXIT_UNAVAILABLE,
+            "%s ran, but nothing proves that %s took part in it: its linker ignored LD_PRELOAD, or it died before main",
+            run.program[0], spec.name);
+    if (end.signal != 0)
+        hzrun_die_of(end.signal);
+    return end.code;
+}
