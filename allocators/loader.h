@@ -6,8 +6,8 @@
 
 #include "allocator.h"
 
-// Static TLS that dlopen may hand out. jemalloc 5.3 needs 2,632 bytes of it, glibc's default is 512; who starts a process
-// that is to dlopen a backend puts this line into its environment.
+// Static TLS that dlopen may hand out. jemalloc 5.3 needs 2,632 bytes of it, glibc's default is 512; who starts a
+// process that is to dlopen a backend puts this line into its environment.
 #define ALLOCATOR_TUNABLES_ENV "GLIBC_TUNABLES"
 #define ALLOCATOR_TUNABLES "glibc.rtld.optional_static_tls=16384"
 
@@ -56,7 +56,8 @@ enum allocator_load_result {
 };
 
 // Parses `text`; on failure writes one line (what, why, what to do) into `why`.
-enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why, size_t why_bytes);
+enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why,
+                                                size_t why_bytes);
 
 // Path of the library file of `spec`, nothing loaded, nothing read. The file name given to LD_PRELOAD.
 enum allocator_load_result allocator_find(const struct allocator_spec *spec, char *path, size_t path_bytes, char *why,
@@ -69,7 +70,7 @@ enum allocator_load_result allocator_load(const struct allocator_spec *spec, enu
                                           struct loaded_allocator *out, char *why, size_t why_bytes);
 
 // Resolves the library file of `spec` without loading it (for LD_PRELOAD and provenance). Fills path, sha256 and
-// build_id. Lies in an object of its own: only who calls it links libmd.
+// build_id. Lies in an object of its own: only who calls it links the digest's library.
 enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, struct allocator_provenance *out,
                                              char *why, size_t why_bytes);
 

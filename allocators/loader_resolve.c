@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// allocator_resolve(): the identity of a library file nobody has loaded. Apart from loader.c because of libmd, which
-// the worker process does without.
+// allocator_resolve(): the identity of a library file nobody has loaded. Apart from loader.c because of the
+// digest's library, which the worker process does without.
+#include "digest.h"
 #include "loader.h"
-#include "os_elf.h"
+#include "os_library.h"
 
-#include <sha256.h>
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(sizeof((struct allocator_provenance *)NULL)->sha256 == 2 * SHA256_DIGEST_LENGTH + 1, "hex and end");
+_Static_assert(sizeof((struct allocator_provenance *)NULL)->sha256 == DIGEST_BYTES, "hex and end");
 _Static_assert(sizeof((struct allocator_provenance *)NULL)->build_id == OS_BUILD_ID_BYTES, "hex and end");
 
 enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, struct allocator_provenance *out,
@@ -18,7 +18,7 @@ enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, 
     if (result != ALLOCATOR_LOADED) {
         return result;
     }
-    if (!os_elf_is_loadable_here(out->path)) {
+    if (!os_library_is_loadable(out->path)) {
         snprintf(why, why_bytes, "%s: not a shared library for this machine - give another file", out->path);
         return ALLOCATOR_UNAVAILABLE;
     }
@@ -26,8 +26,8 @@ enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, 
     if (os_library_real_path(out->path, real, sizeof real)) {
         memcpy(out->path, real, sizeof out->path);
     }
-    os_elf_build_id_of_file(out->path, out->build_id);
-    if (SHA256File(out->path, out->sha256) == NULL) {
+    os_library_build_id_of_file(out->path, out->build_id);
+    if (!digest_of_file(out->path, out->sha256)) {
         snprintf(why, why_bytes, "%s: cannot be read to its end - check the file and its permissions", out->path);
         return ALLOCATOR_UNAVAILABLE;
     }

@@ -43,6 +43,12 @@ int os_library_find(const char *soname, char *path, size_t path_bytes);
 // installation and a bare directory. 1 when found.
 int os_library_find_own(const char *backend, const char *library, char *path, size_t path_bytes);
 
+// 1 when the file could be loaded into this process: a shared object of this executable's class and machine.
+int os_library_is_loadable(const char *path);
+
+// Build id of a library file that nobody has loaded; 1 when it has one, else 0 and an empty string.
+int os_library_build_id_of_file(const char *path, char hex[OS_BUILD_ID_BYTES]);
+
 int os_library_real_path(const char *name, char *path, size_t path_bytes); // 0 and an empty string when there is none
 int os_library_same_file(const char *a, const char *b); // 1 when both name one file (device and inode)
 int os_library_is_file(const char *path);               // 1 for a readable regular file

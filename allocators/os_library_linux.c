@@ -116,6 +116,14 @@ void os_library_build_id(void *handle, char hex[OS_BUILD_ID_BYTES]) {
     }
 }
 
+int os_library_is_loadable(const char *path) {
+    return os_elf_is_loadable_here(path);
+}
+
+int os_library_build_id_of_file(const char *path, char hex[OS_BUILD_ID_BYTES]) {
+    return os_elf_build_id_of_file(path, hex);
+}
+
 int os_library_same_file(const char *a, const char *b) {
     struct stat first;
     struct stat second;

@@ -2,8 +2,9 @@
 // Cells, rounds and their shuffled order. Layer: runner.
 #include "plan.h"
 
+#include "../allocators/digest.h"
+
 #include <inttypes.h>
-#include <sha256.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,7 @@ int plan_build(struct plan *plan, const struct options *options, void (*notice)(
     }
     for (uint32_t round = 0; round < options->runs; round++)
         shuffle(plan->visits + round * plan->cell_count, plan->cell_count, options->seed, round);
-    SHA256Data((const uint8_t *)text, strlen(text), plan->hash);
+    digest_of_bytes(text, strlen(text), plan->hash);
     free(text);
     return EXIT_CODE_OK;
 }

@@ -6,11 +6,12 @@
 #include "build_config.h"
 #include "file.h"
 
+#include "../allocators/digest.h"
+
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <sha256.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,19 +94,19 @@ static void utc_now(char *out, size_t out_bytes, int fake_clock) {
 }
 
 void provenance_identify(struct provenance *provenance) {
-    char machine[128], host[128], text[1024], hex[SHA256_DIGEST_STRING_LENGTH];
+    char machine[128], host[128], text[1024], hex[DIGEST_BYTES];
     struct timespec now = {0};
     provenance_read_line("/etc/machine-id", machine, sizeof machine);
     provenance_read_line("/proc/sys/kernel/hostname", host, sizeof host);
     int length = snprintf(text, sizeof text, "%s\n%s\n%s\n%u", machine, host, provenance->topology->cpu_model,
                           provenance->topology->machine_pus);
-    SHA256Data((const uint8_t *)text, (size_t)length, hex);
+    digest_of_bytes(text, (size_t)length, hex);
     snprintf(provenance->host_id, sizeof provenance->host_id, "%.16s", hex);
     if (!provenance->plan->options->fake_clock)
         clock_gettime(CLOCK_REALTIME, &now);
     length = snprintf(text, sizeof text, "%s\n%s\n%lld.%09ld", provenance->plan->hash, provenance->host_id,
                       (long long)now.tv_sec, now.tv_nsec);
-    SHA256Data((const uint8_t *)text, (size_t)length, hex);
+    digest_of_bytes(text, (size_t)length, hex);
     snprintf(provenance->run_id, sizeof provenance->run_id, "%.16s", hex);
 }
 

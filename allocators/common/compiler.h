@@ -13,11 +13,21 @@
 #define HZ_COLD __attribute__((noinline, cold))
 #define HZ_INLINE static inline __attribute__((always_inline))
 
-// The libraries are built with hidden visibility; what a program may see says so.
+// The libraries are built with hidden visibility; what a program may see says so. On Windows a list does
+// (windows/*.def): no attribute can be added to what the compiler knows already, like malloc.
+#if defined(_WIN32)
+#define HZ_EXPORT
+#else
 #define HZ_EXPORT __attribute__((visibility("default")))
+#endif
 
 // Initial-exec: one load for the offset, no call into the dynamic linker, hence no allocation inside the first access.
+// Windows has one model only, three loads and no call.
+#if defined(_WIN32)
+#define HZ_THREAD_LOCAL _Thread_local
+#else
 #define HZ_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#endif
 
 #define HZ_CACHE_LINE 64
 

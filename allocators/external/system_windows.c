@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C library's own malloc on Windows: msvcrt's or the universal CRT's, whichever the programs here are built for.
+#include "external.h"
+
+#include <stdio.h>
+#include <windows.h>
+
+static int (*minimise)(void);
+static char version_text[32];
+
+static void system_purge(void) {
+    minimise();
+}
+
+static const char *system_version(void) {
+    return version_text;
+}
+
+// The fixed part of a version resource.
+static void read_version(HMODULE library) {
+    HRSRC found = FindResourceA(library, MAKEINTRESOURCEA(VS_VERSION_INFO), MAKEINTRESOURCEA(16)); // 16: RT_VERSION
+    HGLOBAL loaded = found != NULL ? LoadResource(library, found) : NULL;
+    const DWORD *words = loaded != NULL ? LockResource(loaded) : NULL;
+    size_t count = loaded != NULL ? SizeofResource(library, found) / sizeof *words : 0;
+    for (size_t i = 0; words != NULL && i + 3 < count; i++) {
+        if (words[i] == 0xfeef04bdu) { // VS_FFI_SIGNATURE
+            snprintf(version_text, sizeof version_text, "%u.%u.%u.%u", (unsigned)(words[i + 2] >> 16),
+                     (unsigned)(words[i + 2] & 0xffff), (unsigned)(words[i + 3] >> 16),
+                     (unsigned)(words[i + 3] & 0xffff));
+            return;
+        }
+    }
+}
+
+void system_adapt(struct allocator *table, void *handle) {
+    if (EXTERNAL_FIND(handle, "_heapmin", minimise)) {
+        table->purge = system_purge;
+        table->capabilities |= ALLOCATOR_PURGE;
+    }
+    read_version(handle);
+    if (version_text[0] != '\0')
+        table->version = system_version;
+}
