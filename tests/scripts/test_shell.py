@@ -30,22 +30,24 @@ def fake(tmp_path):
 
     put("dpkg-query", 'for p; do :; done\ngrep -qx "$p" "$INSTALLED" && echo installed || exit 1\n')
     put("apt-get", f'echo "apt-get $*" >> {log}\ncase "$*" in *"$APT_FAILS"*) exit 100;; esac\n')
+    put("npm", f'echo "npm $*" >> {log}\n[ "$APT_FAILS" != npm ]\n')
     put("id", 'echo "$FAKE_UID"\n')
     put("sudo", f'echo "sudo $*" >> {log}\n[ "$SUDO" = works ] || exit 1\n[ "$1" = -n ] && shift\nexec "$@"\n')
 
     def run(*arguments, installed=(), uid=0, sudo="works", apt_fails="nothing", hide=()):
         for name in hide:
-            (bin_ / name).unlink()
+            (bin_ / name).unlink(missing_ok=True)
         listing = tmp_path / "installed"
         listing.write_text("".join(f"{p}\n" for p in installed))
         log.write_text("")
         path = f"{bin_}:{tmp_path / 'core'}"
         (tmp_path / "core").mkdir(exist_ok=True)
-        for tool in ("sh", "awk", "grep", "tr", "dirname", "cat", "env", "echo", "true"):
+        for tool in ("sh", "awk", "grep", "tr", "dirname", "cat", "env", "echo", "true", "cmp", "cp", "mkdir", "rm"):
             link = tmp_path / "core" / tool
             if not link.exists():
                 link.symlink_to(next(f"{d}/{tool}" for d in ("/usr/bin", "/bin") if os.path.exists(f"{d}/{tool}")))
-        env = {"PATH": path, "INSTALLED": str(listing), "FAKE_UID": str(uid), "SUDO": sudo, "APT_FAILS": apt_fails}
+        env = {"PATH": path, "INSTALLED": str(listing), "FAKE_UID": str(uid), "SUDO": sudo, "APT_FAILS": apt_fails,
+               "BUILD_DIR": str(tmp_path / "build")}  # fmt: skip
         done = subprocess.run([SCRIPTS / "setup", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         return done, log.read_text()
 
@@ -57,8 +59,30 @@ ALL = [p for _, p, _ in PACKAGES]
 
 
 def test_nothing_missing_runs_no_apt(fake):
-    done, log = fake("test", installed=ALL, uid=1000, sudo="broken")
+    done, log = fake("run", installed=ALL, uid=1000, sudo="broken")
     assert done.returncode == 0 and log == "" and "everything needed is installed" in done.stderr
+
+
+def test_npm_packages_are_installed_once_and_again_when_the_lock_changes(fake, tmp_path):
+    done, log = fake("report", installed=ALL, uid=1000, sudo="broken")
+    assert done.returncode == 0 and log.startswith("npm ci --prefix ") and log.rstrip().endswith("--omit=dev")
+    done, log = fake("report", installed=ALL)
+    assert log == "" and "everything needed is installed" in done.stderr
+    done, log = fake("test", installed=ALL)
+    assert log.count("npm ci") == 1 and "--omit=dev" not in log
+    assert fake("test", installed=ALL)[1] == "" and fake("report", installed=ALL)[1] == ""
+    (tmp_path / "build" / "npm" / "installed-test.json").write_text("{}")
+    assert fake("test", installed=ALL)[1].count("npm ci") == 1
+    (tmp_path / "build" / "npm" / "installed-test.json").unlink()
+    done, log = fake("report", installed=ALL, apt_fails="npm")
+    assert done.returncode == 3 and "npm could not install" in done.stderr
+    assert not list((tmp_path / "build" / "npm").glob("installed-*"))
+
+
+def test_an_npm_that_is_not_debians_is_left_alone(fake):
+    without = [p for p in ALL if p not in ("nodejs", "npm")]
+    assert "apt-get" not in fake("report", installed=without)[1]
+    assert fake("report", installed=without, hide=["npm"])[1].splitlines()[-1].endswith(" nodejs npm")
 
 
 def test_only_the_missing_ones_are_installed(fake):
@@ -69,10 +93,10 @@ def test_only_the_missing_ones_are_installed(fake):
     assert log.splitlines()[0].endswith("update")
 
 
-def test_the_test_set_adds_to_the_run_set(fake):
+def test_the_other_sets_add_to_the_run_set(fake):
     _, log = fake("run")
     assert log.splitlines()[-1].endswith(" ".join(RUN))
-    _, log = fake("test")
+    _, log = fake("test", hide=["npm"])
     assert log.splitlines()[-1].endswith(" ".join(ALL))
 
 
@@ -117,7 +141,7 @@ def test_dry_run_and_list_install_nothing(fake):
 
 def test_each_package_has_one_line_and_a_reason():
     assert len(set(ALL)) == len(ALL)
-    assert all(s in ("run", "test") and len(reason) > 8 for s, _, reason in PACKAGES)
+    assert all(s in ("run", "report", "test") and len(reason) > 8 for s, _, reason in PACKAGES)
 
 
 def test_readme_lists_every_package_and_no_other():
