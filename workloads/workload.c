@@ -36,6 +36,13 @@ const struct workload *const workloads[] = {
     &fill_50_workload,
     &fill_90_workload,
     &fill_99_workload,
+    &idle_workload,
+    &fresh_workload,
+    &grow_double_workload,
+    &grow_step_workload,
+    &aligned_workload,
+    &sharing_thrash_workload,
+    &sharing_scratch_workload,
     NULL,
 };
 

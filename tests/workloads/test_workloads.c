@@ -41,7 +41,7 @@ static struct workload_params small(const struct workload *workload, uint32_t th
     }
     if (workload->defaults.max_bytes > 65536) {
         params.min_bytes = 16;
-        params.max_bytes = 65536;
+        params.max_bytes = workload->defaults.ops != UNSET64 ? 65536 : 2048; // growing takes many steps
     }
     return params;
 }
@@ -69,8 +69,10 @@ static void same_events_for_all_allocators(void **state) {
             assert_int_equal(a.failures + b.failures, 0);
             assert_int_equal(a.live_end, 0);
             assert_int_equal(b.live_end, 0);
-            if (w->defaults.min_bytes != w->defaults.max_bytes && strcmp(w->name, "phase") != 0) {
-                assert_true(a.hash != d.hash); // with a fixed size and no slots there is nothing to seed
+            // With a fixed size and no slots, or with sizes in steps, there is nothing to seed.
+            if (w->defaults.min_bytes != w->defaults.max_bytes && strcmp(w->name, "phase") != 0 &&
+                strncmp(w->name, "grow", 4) != 0) {
+                assert_true(a.hash != d.hash);
             }
         }
     }
@@ -197,6 +199,16 @@ static void keep(void *block) {
     (void)block;
 }
 
+// One object at a time cannot overlap another; what grows does so through libc's realloc.
+static int cannot_overlap(const char *name) {
+    static const char *const names[] = {"pingpong", "sharing-thrash", "sharing-scratch", "grow-double", "grow-step"};
+    int is_one = 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        is_one |= strcmp(name, names[i]) == 0;
+    }
+    return is_one;
+}
+
 static void overlap_is_noticed(void **state) {
     (void)state;
     if (WITH_TSAN) {
@@ -207,17 +219,16 @@ static void overlap_is_noticed(void **state) {
     broken.free = keep;
     for (size_t i = 0; workloads[i] != NULL; i++) {
         const struct workload *w = workloads[i];
-        if (strcmp(w->name, "pingpong") == 0) {
-            continue; // one object at a time cannot overlap another
+        if (cannot_overlap(w->name)) {
+            continue;
         }
         struct workload_params params = small(w, even(w, 2), 4);
         params.min_bytes = 16;
         params.max_bytes = 64;
-        if (strcmp(w->name, "mixed") == 0) { // its other calls would go to libc, which must not see this arena
-            params.realloc_ppm = 0;
-            params.aligned_ppm = 0;
-            params.calloc_ppm = 0;
-        }
+        // Other calls than malloc would go to libc, which must not see this arena.
+        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
+        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
+        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
         if (params.ops != UNSET64) {
             params.ops = 5000;
         }
@@ -269,6 +280,58 @@ static _Atomic int64_t allowance;
 
 static int may_allocate(void) {
     return atomic_fetch_sub_explicit(&allowance, 1, memory_order_relaxed) > 0;
+}
+
+static void growth_is_checked_and_complete(void **state) {
+    (void)state;
+    struct allocator forgetful = driver_system();
+    const struct allocator system = driver_system();
+    forgetful.realloc = forgetful_realloc;
+    static const struct {
+        const char *name;
+        uint64_t steps; // from 64 B to 4 KiB
+    } kinds[] = {{"grow-double", 6}, {"grow-step", 63}};
+    for (size_t i = 0; i < 2; i++) {
+        struct workload_params params = driver_unset(2);
+        params.working_set = 3;
+        params.rounds = 5;
+        params.min_bytes = 64;
+        params.max_bytes = 4096;
+        const struct driver_outcome good = driver_run(kinds[i].name, params, &system);
+        assert_true(good.allocs == 2 * 15 && good.frees_local == 2 * 15 && good.corruptions == 0);
+        const struct driver_outcome bad = driver_run(kinds[i].name, params, &forgetful);
+        assert_true(bad.corruptions >= 2 * 15 * kinds[i].steps * 9 / 10); // a payload of 0xee looks right
+    }
+}
+
+static _Atomic uint32_t shared_lines;
+
+// Hands out 16 bytes at a time from one array to all threads in turn: the worst an allocator can do.
+static void *crowded_alloc(size_t bytes) {
+    static _Alignas(64) unsigned char arena[64][16];
+    static _Atomic uint32_t next;
+    (void)bytes;
+    const uint32_t at = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shared_lines, at < 64, memory_order_relaxed);
+    return at < 64 ? arena[at] : malloc(bytes);
+}
+
+static void crowded_free(void *block) {
+    (void)block; // what came from malloc leaks; the test is short
+}
+
+static void scratch_hands_out_neighbours(void **state) {
+    (void)state;
+    struct allocator crowded = driver_system();
+    crowded.alloc = crowded_alloc;
+    crowded.free = crowded_free;
+    struct workload_params params = driver_unset(4);
+    params.ops = 100;
+    params.rounds = 3;
+    const struct driver_outcome outcome = driver_run("sharing-scratch", params, &crowded);
+    assert_true(outcome.frees_remote == 3 && outcome.frees_local == 4 * 100 - 3);
+    assert_true(outcome.corruptions == 0);
+    assert_true(atomic_load_explicit(&shared_lines, memory_order_relaxed) == 64);
 }
 
 static void *scarce_alloc(size_t bytes) {
@@ -325,6 +388,8 @@ int main(void) {
         cmocka_unit_test(clock_ends_a_run),
         cmocka_unit_test(overlap_is_noticed),
         cmocka_unit_test(mixed_checks_each_call_it_makes),
+        cmocka_unit_test(growth_is_checked_and_complete),
+        cmocka_unit_test(scratch_hands_out_neighbours),
         cmocka_unit_test(running_out_ends_the_run),
     };
     return cmocka_run_group_tests_name("workloads", tests, NULL, NULL);

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// `grow-double`, `grow-step`: objects that grow by realloc from the smallest size to the largest, several side by side
+// in turn, so that what would have been free room behind one is another's. Doubling, as vectors do, or by 64 bytes, as
+// string builders and logs do. The contents are checked at each step. An op is one object's whole life.
+// Layer: workloads.
+#include "core.h"
+#include "registry.h"
+
+#define STEP_BYTES 64u
+
+static int complete(struct workload_params *params, char *why, size_t why_bytes) {
+    return registry_derive_ops(params, params->working_set * params->rounds, "grow", "--working-set and --rounds", why,
+                               why_bytes);
+}
+
+static struct core_shape shape_of(const struct workload_params *params) {
+    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
+}
+
+static uint64_t memory_bytes(const struct workload_params *params) {
+    const struct core_shape shape = shape_of(params);
+    return core_memory_bytes(params, &shape);
+}
+
+static void prepare(struct workload_run *run) {
+    const struct core_shape shape = shape_of(&run->params);
+    core_prepare(run, &shape);
+}
+
+// Returns 0 when memory ran out; the object is then as before.
+OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env, struct core_hot *hot,
+                            struct object *object, uint32_t bytes, enum workload_touch touch) {
+    const uint32_t old_bytes = object->bytes;
+    unsigned char *block = run->allocator.realloc(object->block, bytes);
+    if (block == NULL) {
+        return 0;
+    }
+    object->block = block;
+    hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
+    object->bytes = bytes;
+    object_fill(object, touch);
+    hot->live_bytes += (int64_t)bytes - old_bytes;
+    return 1;
+}
+
+OBJECT_INLINE uint64_t next_size(uint64_t bytes, int by_doubling) {
+    return by_doubling ? bytes * 2 : bytes + STEP_BYTES;
+}
+
+OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubling, enum workload_touch touch) {
+    struct core_thread *self = core_thread_of(run, thread);
+    struct workload_counters *counters = &run->counters[thread];
+    const struct core_env env = core_env_of(run);
+    const uint64_t count = self->slot_count;
+    const uint64_t first = run->params.min_bytes;
+    const uint64_t last = run->params.max_bytes;
+    struct core_hot hot = self->hot;
+    for (uint32_t round = 0; round < run->params.rounds && !core_stopped(run); round++) {
+        for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
+            core_event(&hot, first, i, 0);
+            if (!core_new(&env, &hot, &self->slots[i], (uint32_t)first, object_tag(0, rng_splitmix(&hot.size_rng)),
+                          touch)) {
+                core_fail(run, thread);
+            }
+        }
+        for (uint64_t bytes = next_size(first, by_doubling); bytes <= last && !core_stopped(run);
+             bytes = next_size(bytes, by_doubling)) {
+            for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
+                core_event(&hot, bytes, i, 1);
+                if (!grow_once(run, &env, &hot, &self->slots[i], (uint32_t)bytes, touch)) {
+                    core_fail(run, thread);
+                }
+                core_publish_live(counters, &hot, &self->inbox);
+            }
+        }
+        for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
+            core_delete(&env, &hot, self->slots[i], touch);
+            self->slots[i].block = NULL;
+            hot.frees_local++;
+        }
+        core_publish(counters, &hot, &self->inbox);
+    }
+    self->hot = hot;
+}
+
+static void measured_double(struct workload_run *run, uint32_t thread) {
+    CORE_BY_TOUCH(run->params.touch, grow, run, thread, 1);
+}
+
+static void measured_step(struct workload_run *run, uint32_t thread) {
+    CORE_BY_TOUCH(run->params.touch, grow, run, thread, 0);
+}
+
+static void warm_up(struct workload_run *run, uint32_t thread) {
+    (void)run;
+    (void)thread; // growing from nothing is what is measured
+}
+
+const struct workload grow_double_workload = {
+    .name = "grow-double",
+    .summary = "objects doubled by realloc from 64 B to 64 MiB, several in turn",
+    .source = "growing vectors",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = REGISTRY_UNSET64,
+                 .working_set = 4,
+                 .min_bytes = 64,
+                 .max_bytes = 64 << 20,
+                 .rounds = 5},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
+    .complete = complete,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = warm_up,
+    .measured = measured_double,
+    .tear_down = core_tear_down,
+};
+
+const struct workload grow_step_workload = {
+    .name = "grow-step",
+    .summary = "objects grown by realloc, 64 B at a time, to 1 MiB, several in turn",
+    .source = "string builders and logs",
+    .min_threads = 1,
+    .defaults = {.sizes = SIZES_UNIFORM,
+                 .touch = TOUCH_ENDS,
+                 .ops = REGISTRY_UNSET64,
+                 .working_set = 4,
+                 .min_bytes = 64,
+                 .max_bytes = 1 << 20,
+                 .rounds = 4},
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
+    .complete = complete,
+    .memory_bytes = memory_bytes,
+    .prepare = prepare,
+    .warm_up = warm_up,
+    .measured = measured_step,
+    .tear_down = core_tear_down,
+};
