@@ -222,6 +222,11 @@ static void tell_resumed(const struct run *run) {
 
 static int measure(struct run *run) {
     int32_t cpus[CELL_MAX_THREADS];
+    if (run->options.load == ALLOCATOR_LOAD_PRELOAD && !process_can_preload) {
+        snprintf(run->why, sizeof run->why,
+                 "--load=preload: this system cannot put a library in the place of malloc - leave it out");
+        return fail(run, EXIT_CODE_USAGE);
+    }
     if (!topology_pin(&run->topology, run->options.pin, 1, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);
     int code = probe_allocators(run);
@@ -257,7 +262,7 @@ static int measure(struct run *run) {
 // Actions that look at the machine.
 static int act(struct run *run) {
     if (!topology_load(&run->topology)) {
-        snprintf(run->why, sizeof run->why, "hwloc cannot read this machine - try lstopo to see why");
+        snprintf(run->why, sizeof run->why, "the CPUs of this machine cannot be read - try lstopo to see why");
         return fail(run, EXIT_CODE_UNAVAILABLE);
     }
     if (run->options.action == OPTIONS_LIST_WORKLOADS)

@@ -5,6 +5,7 @@
 #ifndef HZBENCH_OS_H
 #define HZBENCH_OS_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #define OS_NOT_MEASURED UINT64_MAX
@@ -15,10 +16,20 @@ void os_memory_unmap(void *memory, uint64_t bytes);
 
 // `count` thread stacks side by side, each with a guard page at its low end and its top `touched_bytes` resident.
 // Multiples of the page size. Stack i is [base + i * bytes, base + (i + 1) * bytes).
+// Windows gives each thread a stack itself; there this is address space and no more.
 void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes);
 
-// Shared memory of a file descriptor, resident. NULL when it is not there or smaller than `bytes`.
+// Starts a thread on that stack (Windows: on one of that size). Returns 0 or an errno value.
+int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body)(void *), void *argument);
+
+// A condition that os_condition_wait_until() waits for by os_now_ns(); the latter returns 1 when the time has come.
+void os_condition_init(pthread_cond_t *condition);
+int os_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64_t until_ns);
+
+// Shared memory of a file descriptor, resident. NULL when it is not there or smaller than `bytes`. Windows passes no
+// descriptors on: there it is the section that the environment names (OS_SHARED_ENV), whatever `fd` is.
 void *os_shared_map(int fd, uint64_t bytes);
+#define OS_SHARED_ENV "HZBENCH_CELL"
 
 uint64_t os_now_ns(void); // CLOCK_MONOTONIC
 void os_sleep_ns(uint64_t duration_ns);

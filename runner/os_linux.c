@@ -53,6 +53,30 @@ void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes) {
     return base;
 }
 
+int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body)(void *), void *argument) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    int error = pthread_attr_setstack(&attributes, stack, bytes);
+    if (error == 0) {
+        error = pthread_create(thread, &attributes, body, argument);
+    }
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+void os_condition_init(pthread_cond_t *condition) {
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &clock);
+    pthread_condattr_destroy(&clock);
+}
+
+int os_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64_t until_ns) {
+    const struct timespec until = {(time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S)};
+    return pthread_cond_timedwait(condition, mutex, &until) == ETIMEDOUT;
+}
+
 void *os_shared_map(int fd, uint64_t bytes) {
     struct stat status;
     if (fstat(fd, &status) != 0) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the runner asks of the operating system about processes: a fresh worker with the shared cell on its file
-// descriptor 3, waiting for it with a time limit, killing it, interrupts, and where the executable lies.
-// One implementation a system (process_linux.c). Layer: runner.
+// descriptor 3 (Windows: a section it inherits), waiting for it with a time limit, killing it, interrupts, and where
+// the executable lies. One implementation a system (process_linux.c). Layer: runner.
 #ifndef HZBENCH_PROCESS_H
 #define HZBENCH_PROCESS_H
 
@@ -12,10 +12,10 @@
 
 struct process_worker {
     struct cell *cell; // shared with the worker, zeroed
-    int cell_fd;
-    int output_fd; // what the worker prints on stdout and stderr
-    int pid;       // 0: not running
-    int pid_fd;    // -1: the system has none, the wait polls
+    int cell_fd;       // these descriptors are handles on Windows, which fit into 32 bits; -1: none
+    int output_fd;     // what the worker prints on stdout and stderr
+    int pid;           // 0: not running
+    int pid_fd;        // -1: the system has none, the wait polls
 };
 
 enum process_end {
@@ -49,6 +49,9 @@ void process_signal_name(int number, char *out, size_t out_bytes);
 // Finds the worker's executable beside the runner's own or where it is installed. Returns 0 when there is none.
 int process_find_worker(char *out, size_t out_bytes);
 
-extern const char process_platform[]; // "linux", "windows", "wine"
+const char *process_platform(void); // "linux", "windows", "wine"
+
+// 1 where a library can take the place of the C library's malloc in a whole process (--load=preload).
+extern const int process_can_preload;
 
 #endif

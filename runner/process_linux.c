@@ -24,7 +24,11 @@
 // Where there is no pidfd the wait looks this often; fine enough for limits in seconds.
 #define POLL_NS 2000000
 
-const char process_platform[] = "linux";
+const int process_can_preload = 1;
+
+const char *process_platform(void) {
+    return "linux";
+}
 
 static volatile sig_atomic_t interrupt_signal;
 

@@ -5,11 +5,11 @@
 #include "build_commit.h"
 #include "build_config.h"
 #include "file.h"
+#include "machine.h"
 
 #include "../allocators/digest.h"
 
 #include <errno.h>
-#include <gnu/libc-version.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -30,63 +30,6 @@ static const char *const variable_prefixes[] = {
     "GLIBC_TUNABLES", "LD_PRELOAD", "LD_LIBRARY_PATH", "HZ3_",       "HZ4_",      "HZ5_",
 };
 
-struct machine_file { // one line of the system, as it stands
-    const char *key, *path;
-};
-
-static const struct machine_file machine_files[] = {
-    {"kernel", "/proc/sys/kernel/osrelease"},
-    {"kernel_build", "/proc/sys/kernel/version"},
-    {"governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"},
-    {"frequency_driver", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver"},
-    {"transparent_hugepages", "/sys/kernel/mm/transparent_hugepage/enabled"},
-    {"overcommit", "/proc/sys/vm/overcommit_memory"},
-    {"max_map_count", "/proc/sys/vm/max_map_count"},
-    {"swappiness", "/proc/sys/vm/swappiness"},
-    {"aslr", "/proc/sys/kernel/randomize_va_space"},
-    {"perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"},
-    {"clocksource", "/sys/devices/system/clocksource/clocksource0/current_clocksource"},
-    {"smt", "/sys/devices/system/cpu/smt/control"},
-};
-
-void provenance_read_line(const char *path, char *out, size_t out_bytes) {
-    FILE *file = fopen(path, "re");
-    out[0] = '\0';
-    if (!file)
-        return;
-    if (!fgets(out, (int)out_bytes, file))
-        out[0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    fclose(file);
-}
-
-static int cpu_has_flag(const char *flag) {
-    char line[8192], padded[64];
-    int found = 0;
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    snprintf(padded, sizeof padded, " %s", flag);
-    while (file && !found && fgets(line, sizeof line, file))
-        if (strncmp(line, "flags", 5) == 0) {
-            const char *at = strstr(line, padded);
-            found = at && strchr(" \n", at[strlen(padded)]);
-            break;
-        }
-    if (file)
-        fclose(file);
-    return found;
-}
-
-void provenance_virtualisation(char *out, size_t out_bytes) {
-    char product[96];
-    int in_container = file_exists("/.dockerenv") || file_exists("/run/.containerenv") || getenv("container") != NULL;
-    provenance_read_line("/sys/class/dmi/id/product_name", product, sizeof product);
-    if (!cpu_has_flag("hypervisor"))
-        snprintf(out, out_bytes, "%s", in_container ? "container" : "none");
-    else
-        snprintf(out, out_bytes, "virtual machine%s%s%s%s", product[0] ? " (" : "", product, product[0] ? ")" : "",
-                 in_container ? ", container" : "");
-}
-
 static void utc_now(char *out, size_t out_bytes, int fake_clock) {
     time_t now = fake_clock ? 0 : time(NULL);
     struct tm utc;
@@ -94,11 +37,10 @@ static void utc_now(char *out, size_t out_bytes, int fake_clock) {
 }
 
 void provenance_identify(struct provenance *provenance) {
-    char machine[128], host[128], text[1024], hex[DIGEST_BYTES];
+    char machine[272], text[1024], hex[DIGEST_BYTES];
     struct timespec now = {0};
-    provenance_read_line("/etc/machine-id", machine, sizeof machine);
-    provenance_read_line("/proc/sys/kernel/hostname", host, sizeof host);
-    int length = snprintf(text, sizeof text, "%s\n%s\n%s\n%u", machine, host, provenance->topology->cpu_model,
+    machine_identity(machine, sizeof machine);
+    int length = snprintf(text, sizeof text, "%s\n%s\n%u", machine, provenance->topology->cpu_model,
                           provenance->topology->machine_pus);
     digest_of_bytes(text, (size_t)length, hex);
     snprintf(provenance->host_id, sizeof provenance->host_id, "%.16s", hex);
@@ -174,14 +116,12 @@ static json_t *machine_json(const struct provenance *provenance) {
         json_pack("{s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:o, s:s}", "host_id", provenance->host_id, "cpu_model",
                   text_of(topology->cpu_model), "packages", (int)topology->packages, "cores", (int)topology->cores,
                   "pus", (int)topology->pus, "machine_pus", (int)topology->machine_pus, "numa_nodes",
-                  (int)topology->numa_nodes, "caches", caches, "platform", process_platform);
-    for (size_t i = 0; i < sizeof machine_files / sizeof machine_files[0]; i++) {
-        provenance_read_line(machine_files[i].path, line, sizeof line);
-        json_object_set_new(machine, machine_files[i].key, text_or_null(line));
+                  (int)topology->numa_nodes, "caches", caches, "platform", process_platform());
+    for (size_t i = 0; machine_facts[i]; i++) {
+        machine_read(machine_facts[i], line, sizeof line);
+        json_object_set_new(machine, machine_facts[i], text_or_null(line));
     }
-    snprintf(line, sizeof line, "glibc %s", gnu_get_libc_version());
-    json_object_set_new(machine, "libc", json_string(line));
-    provenance_virtualisation(line, sizeof line);
+    machine_virtualisation(line, sizeof line);
     json_object_set_new(machine, "virtualisation", text_of(line));
     return machine;
 }

@@ -41,12 +41,6 @@ enum provenance_match provenance_compare(struct provenance *provenance, const ch
 int provenance_write(const struct provenance *provenance, const char *path);
 int provenance_add_session(const struct provenance *provenance, const char *path, uint32_t samples_before);
 
-// First line of a small file of the system, without its end; empty when it cannot be read. Also used by the doctor.
-void provenance_read_line(const char *path, char *out, size_t out_bytes);
-
-// "none", "container", "virtual machine (name)".
-void provenance_virtualisation(char *out, size_t out_bytes);
-
 extern const char provenance_version_text[]; // "hzbench 0.1.0 (commit, compiler, flags)"
 
 #endif

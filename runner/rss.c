@@ -4,11 +4,7 @@
 
 #include "os.h"
 
-#include <errno.h>
 #include <stdatomic.h>
-#include <time.h>
-
-#define NS_PER_S UINT64_C(1000000000)
 
 int64_t rss_live_bytes(const struct cell *cell) {
     int64_t live = 0;
@@ -56,8 +52,7 @@ static void *sample(void *argument) {
         if (next_ns < now_ns) {
             next_ns = now_ns; // late: points are lost, not crowded
         }
-        const struct timespec until = {(time_t)(next_ns / NS_PER_S), (long)(next_ns % NS_PER_S)};
-        while (!sampler->is_stopping && pthread_cond_timedwait(&sampler->wake, &sampler->mutex, &until) != ETIMEDOUT) {
+        while (!sampler->is_stopping && !os_condition_wait_until(&sampler->wake, &sampler->mutex, next_ns)) {
         }
     }
     take_point(sampler);
@@ -72,18 +67,9 @@ int rss_start(struct rss_sampler *sampler, struct cell *cell, int rss_fd, uint64
     sampler->started_ns = started_ns;
     sampler->interval_ns = cell->request.rss_interval_ns;
     sampler->is_stopping = 0;
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&sampler->mutex, NULL);
-    pthread_cond_init(&sampler->wake, &clock);
-    pthread_condattr_destroy(&clock);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstack(&attributes, stack, stack_bytes);
-    const int error = pthread_create(&sampler->thread, &attributes, sample, sampler);
-    pthread_attr_destroy(&attributes);
-    return error;
+    os_condition_init(&sampler->wake);
+    return os_thread_start(&sampler->thread, stack, stack_bytes, sample, sampler);
 }
 
 void rss_stop(struct rss_sampler *sampler) {

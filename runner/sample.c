@@ -2,6 +2,8 @@
 // The worker's environment, its request, and the row that comes of it. Layer: runner.
 #include "sample.h"
 
+#include "../allocators/os_library.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -131,15 +133,6 @@ static void terminate_texts(struct cell_result *result) {
     result->contract[sizeof result->contract - 1] = '\0';
 }
 
-static int same_file(const char *left, const char *right) {
-    char *left_real = realpath(left, NULL);
-    char *right_real = realpath(right, NULL);
-    int same = strcmp(left_real ? left_real : left, right_real ? right_real : right) == 0;
-    free(left_real);
-    free(right_real);
-    return same;
-}
-
 static void conclude(struct sample *sample, const char *status) {
     sample->row.status = status;
     sample->row.message = sample->message;
@@ -166,7 +159,7 @@ static void judge(struct sample *sample, const struct sample_allocator *allocato
     } else if (code != 0 || result->status == CELL_UNFINISHED || result->status > CELL_ERROR) {
         snprintf(sample->message, sizeof sample->message, "exit with code %d %s%s%s", code, where, colon, line);
         conclude(sample, "crashed");
-    } else if (result->status == CELL_OK && !same_file(result->library_path, allocator->resolved.path)) {
+    } else if (result->status == CELL_OK && !os_library_same_file(result->library_path, allocator->resolved.path)) {
         snprintf(sample->message, sizeof sample->message, "malloc was taken from %s instead of %s - not measuring it",
                  result->library_path, allocator->resolved.path);
         conclude(sample, status_names[CELL_UNAVAILABLE]);
@@ -228,7 +221,7 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->sample = request->sample;
     row->round = request->round;
     row->order = request->order;
-    row->platform = process_platform;
+    row->platform = process_platform();
     row->allocator = request->allocator->spec->text;
     row->load = options->load == ALLOCATOR_LOAD_PRELOAD ? "preload" : "dlopen";
     row->workload = workload->name;

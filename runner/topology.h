@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What machine this is and in which order its CPUs get threads, by hwloc. Layer: runner.
+// What machine this is and in which order its CPUs get threads. topology.c knows the order; what the machine has is
+// read by topology_hwloc.c, or topology_windows.c where there is no hwloc. Layer: runner.
 #ifndef HZBENCH_TOPOLOGY_H
 #define HZBENCH_TOPOLOGY_H
 
@@ -16,8 +17,13 @@ struct topology_cache {
     unsigned count; // how many of them the machine has
 };
 
+struct topology_place { // of one hardware thread this process may run on, in the machine's own order
+    int32_t cpu;        // operating system's index
+    unsigned package, core_in_package, thread_in_core;
+};
+
 struct topology {
-    void *hwloc;
+    struct topology_place *places; // as many as `pus`
     char cpu_model[128];
     unsigned packages, cores, numa_nodes;
     unsigned pus;         // hardware threads this process may run on
@@ -26,7 +32,7 @@ struct topology {
     size_t cache_count;
 };
 
-// Returns 0 when hwloc cannot read the machine.
+// Returns 0 when the machine cannot be read.
 int topology_load(struct topology *topology);
 void topology_free(struct topology *topology);
 

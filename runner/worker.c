@@ -77,42 +77,35 @@ static unsigned char *stack_of(uint32_t index) {
 }
 
 static int start_thread(pthread_t *thread, uint32_t stack_index, void *(*body)(void *), void *argument) {
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    int error = pthread_attr_setstack(&attributes, stack_of(stack_index), STACK_BYTES);
-    if (error == 0) {
-        error = pthread_create(thread, &attributes, body, argument);
-    }
-    pthread_attr_destroy(&attributes);
-    return error;
+    return os_thread_start(thread, stack_of(stack_index), STACK_BYTES, body, argument);
 }
 
 static uint64_t add_measured(uint64_t sum, uint64_t value) {
     return sum == OS_NOT_MEASURED || value == OS_NOT_MEASURED ? OS_NOT_MEASURED : sum + value;
 }
 
+static uint64_t measured_since(uint64_t now, uint64_t then) {
+    return now == OS_NOT_MEASURED || then == OS_NOT_MEASURED ? OS_NOT_MEASURED : now - then;
+}
+
 static void usage_add(struct os_usage *sum, const struct os_usage *part) {
     sum->user_ns += part->user_ns;
     sum->system_ns += part->system_ns;
     sum->run_delay_ns = add_measured(sum->run_delay_ns, part->run_delay_ns);
-    sum->voluntary_switches += part->voluntary_switches;
-    sum->involuntary_switches += part->involuntary_switches;
-    sum->minor_faults += part->minor_faults;
-    sum->major_faults += part->major_faults;
+    sum->voluntary_switches = add_measured(sum->voluntary_switches, part->voluntary_switches);
+    sum->involuntary_switches = add_measured(sum->involuntary_switches, part->involuntary_switches);
+    sum->minor_faults = add_measured(sum->minor_faults, part->minor_faults);
+    sum->major_faults = add_measured(sum->major_faults, part->major_faults);
 }
 
 static void usage_since(struct os_usage *now, const struct os_usage *then) {
     now->user_ns -= then->user_ns;
     now->system_ns -= then->system_ns;
-    if (now->run_delay_ns != OS_NOT_MEASURED && then->run_delay_ns != OS_NOT_MEASURED) {
-        now->run_delay_ns -= then->run_delay_ns;
-    } else {
-        now->run_delay_ns = OS_NOT_MEASURED;
-    }
-    now->voluntary_switches -= then->voluntary_switches;
-    now->involuntary_switches -= then->involuntary_switches;
-    now->minor_faults -= then->minor_faults;
-    now->major_faults -= then->major_faults;
+    now->run_delay_ns = measured_since(now->run_delay_ns, then->run_delay_ns);
+    now->voluntary_switches = measured_since(now->voluntary_switches, then->voluntary_switches);
+    now->involuntary_switches = measured_since(now->involuntary_switches, then->involuntary_switches);
+    now->minor_faults = measured_since(now->minor_faults, then->minor_faults);
+    now->major_faults = measured_since(now->major_faults, then->major_faults);
 }
 
 // A generation: a thread that lives for one call of `body`. Its whole use is the measured part's.
