@@ -29,6 +29,7 @@
 #define HZ_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 #endif
 
+#define HZ_UNUSED __attribute__((unused))
 #define HZ_CACHE_LINE 64
 
 __extension__ typedef unsigned __int128 hz_uint128; // the one typedef: ISO C has no name for it

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -81,6 +82,21 @@ uint64_t os_random64(void) {
     for (int i = 0; bytes != NULL && i < 8; i++)
         value = value << 8 ^ value >> 56 ^ bytes[i];
     return value;
+}
+
+// Where the kernel has put the number of arguments; they follow, then the environment. The dynamic linker's.
+extern void *__libc_stack_end __attribute__((weak));
+
+const char *os_environment(const char *name) {
+    if (environ != NULL || &__libc_stack_end == NULL)
+        return getenv(name);
+    char **arguments = (char **)__libc_stack_end + 1;
+    char **variables = arguments + *(const long *)__libc_stack_end + 1;
+    size_t length = strlen(name);
+    for (; *variables != NULL; variables++)
+        if (strncmp(*variables, name, length) == 0 && (*variables)[length] == '=')
+            return *variables + length + 1;
+    return NULL;
 }
 
 void os_write_error(const char *text, size_t bytes) {

@@ -4,6 +4,7 @@
 // it.
 #include "os_mem.h"
 
+#include <stdlib.h>
 #include <windows.h>
 
 #define STATUS_OF_ABORT 0xC0000374u // STATUS_HEAP_CORRUPTION: how the system's own heap ends a process
@@ -164,6 +165,10 @@ uint64_t os_random64(void) {
     value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9u; // splitmix64
     value = (value ^ value >> 27) * 0x94d049bb133111ebu;
     return value ^ value >> 31;
+}
+
+const char *os_environment(const char *name) {
+    return getenv(name); // the runtime library is initialised before ours
 }
 
 void os_write_error(const char *text, size_t bytes) {

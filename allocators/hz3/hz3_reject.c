@@ -13,7 +13,7 @@ static enum { REJECT_ABORT, REJECT_REPORT, REJECT_COUNT } policy; // const after
 static _Atomic uint64_t counts[ALLOCATOR_REJECT_COUNT];
 
 void hz3_reject_init(void) {
-    const char *text = getenv("HZ3_OPTIONS");
+    const char *text = os_environment("HZ3_OPTIONS");
     if (text == NULL || *text == '\0' || strcmp(text, "reject=abort") == 0)
         return;
     if (strcmp(text, "reject=report") == 0) {

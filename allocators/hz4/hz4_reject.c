@@ -15,7 +15,7 @@ static enum policy policy; // const after hz4_init()
 static _Atomic uint64_t counts[ALLOCATOR_REJECT_COUNT];
 
 void hz4_reject_load(void) {
-    const char *text = getenv("HZ4_OPTIONS");
+    const char *text = os_environment("HZ4_OPTIONS");
     if (text == NULL || *text == '\0' || strcmp(text, "reject=abort") == 0)
         return;
     if (strcmp(text, "reject=report") == 0) {

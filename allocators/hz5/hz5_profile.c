@@ -3,6 +3,7 @@
 #include "hz5.h"
 
 #include "../common/check.h"
+#include "../common/os_mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +132,7 @@ static int set_key(const char *key, const char *value) {
 
 void hz5_profile_load(void) {
     hz5_profile = profiles[0];
-    const char *text = getenv("HZ5_PROFILE");
+    const char *text = os_environment("HZ5_PROFILE");
     while (text != NULL && *text != '\0') {
         char item[64];
         size_t bytes = strcspn(text, ",");
