@@ -167,11 +167,12 @@ struct hz4_heap {
     // any: senders push by compare-and-swap, the holder takes all by exchange.
     _Alignas(128) _Atomic uint64_t inbox; // index of the newest message | charge in bytes << 32
     // any
-    _Alignas(128) _Atomic uint32_t control;      // enum hz4_control
-    _Atomic uint32_t activity;                   // owner: counts its visits
-    _Atomic uint32_t activity_seen;              // any: when another heap last looked
-    uint32_t id;                                 // const
-    _Atomic uint16_t run_count[SIZECLASS_COUNT]; // holder writes, any: length of lists[], saturating at 65535
+    _Alignas(128) _Atomic uint32_t control;       // enum hz4_control
+    _Atomic uint32_t activity;                    // owner: counts its visits
+    _Atomic uint32_t activity_seen;               // any: when another heap last looked
+    uint32_t id;                                  // const
+    _Atomic uint16_t run_count[SIZECLASS_COUNT];  // holder writes, any: length of lists[], saturating at 65535
+    _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
     // holder
     _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
     _Atomic int64_t out_bytes; // of blocks of its runs that are not home; any reads
@@ -207,10 +208,10 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 // ---- knobs (reasons in README.md) ---------------------------------------------------------------------------------
 
 // What magazines and staging of a thread may hold: a share of this, ...
-#define HZ4_BUDGET_ALL_BYTES HZ_MIB(12)
-#define HZ4_BUDGET_SHARE_BYTES HZ_MIB(1)    // ... at most this, ...
+#define HZ4_BUDGET_ALL_BYTES HZ_MIB(8)
+#define HZ4_BUDGET_SHARE_BYTES HZ_KIB(640)  // ... at most this, ...
 #define HZ4_BUDGET_THREAD_BYTES HZ_KIB(128) // ... this for each thread ...
-#define HZ4_BUDGET_OUT_SHARE 16             // ... and a sixteenth of what its heap has out
+#define HZ4_BUDGET_OUT_SHARE 32             // ... and a 32nd of what its heap has out
 #define HZ4_MAGAZINE_BYTES HZ_KIB(64)       // a class's share at most
 #define HZ4_MAGAZINE_MAX 96u                // entries
 #define HZ4_MAGAZINE_MIN 4u
@@ -219,8 +220,8 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its inbox drains on any slow path
 #define HZ4_HELP_BYTES HZ_KIB(256) // a sender that sees more, or its share of the budget, drains for the owner
 #define HZ4_DRAIN_MESSAGES 8u      // in one call
-#define HZ4_DEPOT_BYTES HZ_MIB(2)
-#define HZ4_DEPOT_THREAD_BYTES HZ_KIB(64) // more for each thread
+#define HZ4_DEPOT_BYTES HZ_MIB(1)
+#define HZ4_DEPOT_THREAD_BYTES HZ_KIB(32) // more for each thread
 #define HZ4_KEPT_RUNS 2u                  // empty runs a heap keeps
 #define HZ4_VISITS 16u                    // heaps looked at before a run is taken from the arena
 #define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
@@ -242,6 +243,7 @@ void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
 void hz4_run_put(struct hz4_heap *heap, void *block); // of a run that `heap` owns
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class);
+size_t hz4_run_bytes(unsigned size_class);
 uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
 void hz4_run_release_empty(struct hz4_heap *heap);
 int hz4_run_contradictions(const struct hz4_run *run);

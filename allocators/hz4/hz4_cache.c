@@ -267,6 +267,9 @@ static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_
 static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_busy) {
     uint32_t count = hz4_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
+    uint64_t home = 0;
+    uint32_t most = 0;
+    struct hz4_heap *richest = NULL;
     for (uint32_t visit = 0; visit < visits; visit++) {
         uint32_t id = heap->local.heap_hand + 1;
         heap->local.heap_hand = id < count ? id : 0;
@@ -278,6 +281,12 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
         atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
         int is_dead = (atomic_load_explicit(&other->control, memory_order_relaxed) & HZ4_DEAD) != 0;
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
+        uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
+        home += has;
+        if (has > most) {
+            most = has;
+            richest = other;
+        }
         int has_mail = hz4_inbox_charge(other) > (is_idle || is_dead ? 0 : HZ4_DRAIN_BYTES);
         if (!has_mail && runs == 0)
             continue;
@@ -289,15 +298,26 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
             hz4_drain(other, HZ4_DRAIN_MESSAGES);
         uint32_t moved = 0;
         runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        if (is_dead || is_idle || runs > 1)
+        if ((is_dead || is_idle || runs > 1) && hz4_try_hold(heap)) {
             moved = hz4_run_move(heap, other, size_class, is_dead ? UINT32_MAX : 1);
-        else if (runs == 1 && is_empty(size_class))
+            hz4_let_go(heap);
+        } else if (runs != 0 && is_empty(size_class)) {
             borrow(heap, other, size_class);
+        }
         hz4_let_go(other);
         if (moved != 0 || !is_empty(size_class))
             return 1;
     }
-    return 0;
+    // As much as a new run would bring lies about in others: a little of it is better than the run.
+    if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class))
+        return 0;
+    if (!hz4_try_hold(richest)) {
+        *is_busy = 1;
+        return 0;
+    }
+    take_blocks(heap, richest, size_class);
+    hz4_let_go(richest);
+    return !is_empty(size_class);
 }
 
 // A heap that has what we need is held by somebody whom the system may have stopped: growing would cost more than
@@ -326,9 +346,13 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
         // Reclaim before grow: own runs, what others sent, what others do not use; only then a new run.
         if (heap->lists[size_class].first == NULL || charge > HZ4_DRAIN_BYTES || heap->rest != NULL)
             hz4_drain(heap, charge > HZ4_HELP_BYTES ? UINT32_MAX : HZ4_DRAIN_MESSAGES);
-        done = done || take_own(heap, size_class) != 0 ||
-               (take_from_others(heap, size_class) && take_own(heap, size_class) != 0) ||
-               (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
+        done = done || take_own(heap, size_class) != 0;
+        hz4_let_go(heap);
+    }
+    if (!done) {
+        take_from_others(heap, size_class);
+        hz4_hold(heap);
+        done = take_own(heap, size_class) != 0 || (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
         hz4_let_go(heap);
     }
     do_chores(heap);

@@ -15,6 +15,10 @@ static uint32_t run_granules(unsigned size_class) {
     return bytes <= 1024 ? 1 : bytes <= 2048 ? 2 : bytes <= 8256 ? HZ4_UNIT_GRANULES : 8 * HZ4_UNIT_GRANULES;
 }
 
+size_t hz4_run_bytes(unsigned size_class) {
+    return (size_t)run_granules(size_class) << HZ4_GRANULE_SHIFT;
+}
+
 static uint32_t run_blocks(unsigned size_class) {
     return (run_granules(size_class) << HZ4_GRANULE_SHIFT) / sizeclass_bytes[size_class];
 }
@@ -24,6 +28,11 @@ static uint32_t run_blocks(unsigned size_class) {
 static void count_runs(struct hz4_heap *heap, unsigned size_class, int more) {
     int count = atomic_load_explicit(&heap->run_count[size_class], memory_order_relaxed) + more;
     atomic_store_explicit(&heap->run_count[size_class], (uint16_t)count, memory_order_relaxed);
+}
+
+static void count_home(struct hz4_heap *heap, unsigned size_class, uint32_t more) {
+    uint32_t count = atomic_load_explicit(&heap->home_count[size_class], memory_order_relaxed) + more;
+    atomic_store_explicit(&heap->home_count[size_class], count, memory_order_relaxed);
 }
 
 static void list_push_first(struct hz4_heap *heap, struct hz4_run *run) {
@@ -93,11 +102,13 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
     }
     set_tags(run, heap->id, size_class + 1);
     list_push_first(heap, run);
+    count_home(heap, size_class, blocks);
     return 1;
 }
 
 static void release(struct hz4_heap *heap, struct hz4_run *run) {
     list_remove(heap, run);
+    count_home(heap, run->size_class, 0 - run->block_count);
     heap->kept_runs -= run->is_kept;
     set_tags(run, 0, 0);
     void *base = (void *)run->base;
@@ -157,6 +168,7 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
         if (run->free_count == 0)
             list_remove(heap, run);
     }
+    count_home(heap, size_class, 0 - taken);
     count_out(heap, (int64_t)taken * sizeclass_bytes[size_class]);
     return taken;
 }
@@ -190,6 +202,7 @@ void hz4_run_put(struct hz4_heap *heap, void *block) {
     if (word < run->hint)
         run->hint = word;
     run->free_count++;
+    count_home(heap, run->size_class, 1);
     count_out(heap, -(int64_t)sizeclass_bytes[run->size_class]);
     if (run->free_count == 1) {
         run->hint = word;
@@ -210,6 +223,8 @@ uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_
         int64_t out = (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
         count_out(from, -out);
         count_out(to, out);
+        count_home(from, size_class, 0 - run->free_count);
+        count_home(to, size_class, run->free_count);
         set_tags(run, to->id, size_class + 1);
         list_push_first(to, run);
         moved++;
