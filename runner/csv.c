@@ -2,6 +2,8 @@
 // Columns and quoting. Layer: runner.
 #include "csv.h"
 
+#include "buffer.h"
+
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -117,29 +119,29 @@ const char *csv_rss_header(void) {
 }
 
 // A row is a line: line ends inside a text become blanks, so that a cut row is always the last.
-static void put_text(FILE *out, const char *text) {
+static void put_text(struct buffer *out, const char *text) {
     if (!text)
         return;
     int quoted = strpbrk(text, ",\"\r\n") != NULL;
     if (quoted)
-        fputc('"', out);
+        buffer_put(out, '"');
     for (; *text; text++) {
         if (*text == '"')
-            fputc('"', out);
-        fputc((unsigned char)*text < ' ' ? ' ' : *text, out);
+            buffer_put(out, '"');
+        buffer_put(out, (unsigned char)*text < ' ' ? ' ' : *text);
     }
     if (quoted)
-        fputc('"', out);
+        buffer_put(out, '"');
 }
 
-static void put_column(FILE *out, const struct csv_row *row, const struct column *column) {
+static void put_column(struct buffer *out, const struct csv_row *row, const struct column *column) {
     const char *field = (const char *)row + column->offset;
     uint64_t number;
     const char *text;
     double real;
     switch (column->kind) {
     case KIND_SCHEMA:
-        fprintf(out, "%d", CSV_SCHEMA);
+        buffer_print(out, "%d", CSV_SCHEMA);
         break;
     case KIND_TEXT:
         memcpy(&text, field, sizeof text);
@@ -149,39 +151,30 @@ static void put_column(FILE *out, const struct csv_row *row, const struct column
     case KIND_HEX:
         memcpy(&number, field, sizeof number);
         if (number != CSV_NOT_MEASURED)
-            fprintf(out, column->kind == KIND_HEX ? "%016" PRIx64 : "%" PRIu64, number);
+            buffer_print(out, column->kind == KIND_HEX ? "%016" PRIx64 : "%" PRIu64, number);
         break;
     case KIND_RATE:
     case KIND_SHARE:
         memcpy(&real, field, sizeof real);
         if (real >= 0)
-            fprintf(out, column->kind == KIND_RATE ? "%.1f" : "%.6f", real);
+            buffer_print(out, column->kind == KIND_RATE ? "%.1f" : "%.6f", real);
         break;
     }
 }
 
 char *csv_format(const struct csv_row *row, size_t *bytes) {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, bytes);
-    if (!out)
-        return NULL;
+    struct buffer text = {0}, *out = &text;
     for (size_t i = 0; i < COLUMN_COUNT; i++) {
         if (i)
-            fputc(',', out);
+            buffer_put(out, ',');
         put_column(out, row, &columns[i]);
     }
-    fputc('\n', out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    buffer_put(out, '\n');
+    return buffer_take(out, bytes);
 }
 
 char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes) {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, bytes);
-    if (!out)
-        return NULL;
+    struct buffer text = {0}, *out = &text;
     // ORDER: acquire pairs with the release store of the worker's rss_append, which publishes the points before it.
     uint32_t count = atomic_load_explicit(&cell->rss_points, memory_order_acquire);
     // The memory is the worker's, and the worker may have gone mad.
@@ -190,13 +183,10 @@ char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sampl
     for (uint32_t i = 0; i < count; i++) {
         const struct cell_rss_point *point = &cell->rss[i];
         const char *phase = point->phase <= CELL_PHASE_DONE ? phase_names[point->phase] : "";
-        fprintf(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRId64 ",%s\n", CSV_SCHEMA, run_id, sample,
-                point->t_ns, point->rss_bytes, point->live_bytes, phase);
+        buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRId64 ",%s\n", CSV_SCHEMA, run_id, sample,
+                     point->t_ns, point->rss_bytes, point->live_bytes, phase);
     }
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return buffer_take(out, bytes);
 }
 
 // Cuts `line` into unquoted fields in place. Returns their number, 0 when the quoting is broken or there are too many.
@@ -247,10 +237,12 @@ static int number_of(char *const *fields, const char *name, int base, uint64_t *
 
 int csv_parse(const char *line, size_t bytes, const char *run_id, struct csv_summary *out) {
     char *fields[COLUMN_COUNT + 1];
-    char *copy = strndup(line, bytes);
+    char *copy = malloc(bytes + 1);
     int ok = 0;
     if (!copy)
         return 0;
+    memcpy(copy, line, bytes);
+    copy[bytes] = '\0';
     char schema[16];
     snprintf(schema, sizeof schema, "%d", CSV_SCHEMA);
     if (memchr(line, '\0', bytes) == NULL && split(copy, fields, COLUMN_COUNT + 1) == COLUMN_COUNT &&

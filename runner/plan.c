@@ -2,6 +2,8 @@
 // Cells, rounds and their shuffled order. Layer: runner.
 #include "plan.h"
 
+#include "buffer.h"
+
 #include "../allocators/digest.h"
 
 #include <inttypes.h>
@@ -164,29 +166,23 @@ static int add_workload(struct plan *plan, const struct options_workload *item, 
 
 char *plan_canonical_text(const struct plan *plan) {
     const struct options *options = plan->options;
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out)
-        return NULL;
-    fprintf(out,
-            "runs=%" PRIu32 " seed=%" PRIu64 " load=%d pin=%s rss_interval_ns=%" PRIu64 " settle_ns=%" PRIu64
-            " counters=%d fake_clock=%d\n",
-            options->runs, options->seed, (int)options->load, options->pin, options->rss_interval_ns,
-            options->settle_ns, options->counters, options->fake_clock);
+    struct buffer text = {0}, *out = &text;
+    size_t bytes;
+    buffer_print(out,
+                 "runs=%" PRIu32 " seed=%" PRIu64 " load=%d pin=%s rss_interval_ns=%" PRIu64 " settle_ns=%" PRIu64
+                 " counters=%d fake_clock=%d\n",
+                 options->runs, options->seed, (int)options->load, options->pin, options->rss_interval_ns,
+                 options->settle_ns, options->counters, options->fake_clock);
     for (uint32_t i = 0; i < plan->cell_count; i++) {
         const struct plan_cell *cell = &plan->cells[i];
         const struct workload_params *p = &cell->params;
-        fprintf(out, "%s %s %u %u %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u %u %u %u\n",
-                options->allocators[cell->allocator].text, cell->workload->name, p->threads, p->topology, p->sizes,
-                p->touch, p->ops, p->duration_ns, p->working_set, p->min_bytes, p->max_bytes, p->remote_ppm,
-                p->realloc_ppm, p->aligned_ppm, p->calloc_ppm, p->rounds);
+        buffer_print(out,
+                     "%s %s %u %u %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u %u %u %u\n",
+                     options->allocators[cell->allocator].text, cell->workload->name, p->threads, p->topology, p->sizes,
+                     p->touch, p->ops, p->duration_ns, p->working_set, p->min_bytes, p->max_bytes, p->remote_ppm,
+                     p->realloc_ppm, p->aligned_ppm, p->calloc_ppm, p->rounds);
     }
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return buffer_take(out, &bytes);
 }
 
 int plan_build(struct plan *plan, const struct options *options, void (*notice)(const char *line), char *why,

@@ -29,6 +29,7 @@ LAYERS = {
     "allocators/hz5": ["allocators", "allocators/common"],
     "workloads": ["allocators"],
     "runner": ["allocators", "workloads"],
+    "runner/windows": [],
     "tests": None,  # may look at anything
 }
 
