@@ -51,34 +51,39 @@ def figures_command(argv):
     return errors.OK
 
 
-def compare_command(argv):
-    from . import compare
+def _sides(parser):
+    side = "a result file, or one allocator of it: FILE.csv:ALLOCATOR"
+    parser.add_argument("base", metavar="BASE", help=side)
+    parser.add_argument("new", metavar="NEW", help=side + "; two of one file are paired by round")
 
-    parser = Parser("scripts/compare", description="Compares two result files of one machine, cell by cell.")
-    parser.add_argument("base", metavar="BASE.csv")
-    parser.add_argument("new", metavar="NEW.csv")
-    parser.add_argument("--format", choices=compare.FORMATS, default="text")
+
+def compare_command(argv):
+    from . import compare, compare_formats
+
+    parser = Parser("scripts/compare", description="Compares two runs of one machine, or two allocators of one run.")
+    _sides(parser)
+    parser.add_argument("--format", choices=compare_formats.FORMATS, default="text")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
-    sys.stdout.write(compare.render(compare.build(options.base, options.new, options.margin), options.format))
+    difference = compare.build(options.base, options.new, options.margin)
+    sys.stdout.write(compare_formats.render(difference, options.format))
     return errors.OK
 
 
 def gate_command(argv):
-    from . import compare
+    from . import compare, gate
 
     parser = Parser(
-        "scripts/gate", description="Exit 1 only when the interval proves that NEW is worse than BASE by more than a limit."
+        "scripts/gate", description="Exit 1 only when it is proven that NEW is worse than BASE by more than a limit."
     )
-    parser.add_argument("base", metavar="BASE.csv")
-    parser.add_argument("new", metavar="NEW.csv")
+    _sides(parser)
     parser.add_argument("--max-worse", type=share, default=0.05, help="limit on the loss of throughput (default 5%%)")
+    parser.add_argument("--max-rss", type=share, help="limit on the growth of peak RSS; no proof is asked for (default: none)")
     parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
-    parser.add_argument("--conclusive", action="store_true", help="exit 5 when a cell can neither fail nor pass")
+    parser.add_argument("--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass")
     options = parser.parse_args(argv)
-    lines, code = compare.gate(
-        compare.build(options.base, options.new), options.max_worse, options.alloc, options.conclusive
-    )
+    difference = compare.build(options.base, options.new)
+    lines, code = gate.judge(difference, options.max_worse, options.max_rss, options.alloc, options.strict)
     print("\n".join(lines))
     return code
 

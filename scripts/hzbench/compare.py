@@ -1,185 +1,251 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two result files of one machine, cell by cell: has NEW become faster or slower than BASE, and a gate on the answer.
+"""BASE against NEW, cell by cell: has it become faster or slower, larger or smaller?
 
-The files were measured at different times, so rounds cannot be paired and slow drift of the machine lies outside the
-interval. To compare two builds closely, measure both in one run (--alloc=./old/libx.so,./new/libx.so) and use tables.
+A side is a result file, or one allocator of it (FILE.csv:ALLOCATOR). Two allocators of one file are paired by round, as
+in a table. Two files were measured at different times, so rounds cannot be paired and the machine may have changed in
+between: an allocator whose library is the same in both (the control) shows by how much, and is divided out by round.
 """
 
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from . import errors, load, model, stats, tables, text
+import numpy as np
 
-FORMATS = ("text", "markdown", "json")
+from . import errors, load, model, stats, text
+
+CONTROLS = ("system", "jemalloc", "tcmalloc", "mimalloc")  # first one that both files have in the same build
+
+
+@dataclass(frozen=True)
+class Side:
+    """One argument of compare or gate."""
+
+    text: str
+    path: str
+    name: str | None  # None: every allocator of the file
 
 
 @dataclass
 class Line:
+    """One allocator in one cell. Samples of NEW and BASE are of equal length and order when they are paired."""
+
     cell: tuple
     name: str
+    label: str
     problem: str = ""  # why there is nothing to compare; "" when there is
     new_failed: bool = False  # BASE had good samples and NEW does not: a regression, whatever its speed
     base: float = math.nan  # median ops/s
     new: float = math.nan
     speed: stats.Comparison | None = None
+    speed_q: float = math.nan
     verdict: str = ""
+    speed_logs: tuple = ()  # (new, base) logarithms that `speed` was made of; gate tests them against its limit
+    quiet: stats.Comparison | None = None  # speed without the disturbed samples, when there are any
+    disturbed: int = 0
     base_rss: float = math.nan  # median peak RSS, bytes
     new_rss: float = math.nan
     memory: stats.Comparison | None = None
+    memory_q: float = math.nan
     memory_verdict: str = ""
+    samples: tuple = ()  # (base, new) rows, for formats that print every sample
 
     @property
     def title(self):
-        return f"{self.name}, {text.cell_title(lambda c: self.cell[load.CELL.index(c)])}"
+        return f"{self.name}, {self.label}"
 
 
 @dataclass
 class Difference:
-    base_path: str
-    new_path: str
+    base: str  # the arguments as given
+    new: str
     margin: float
-    lines: list
+    paired: bool
+    control: str = ""  # "" when there is none
+    drift: list = field(default_factory=list)  # (cell label, Comparison) of the control, NEW against BASE
+    lines: list = field(default_factory=list)
+
+    @property
+    def notes(self):
+        if self.paired:
+            return ["Both sides are of one run: ratios are paired by round."]
+        out = ["The files were measured at different times, so rounds cannot be paired."]
+        if self.control:
+            moved = ", ".join(f"{label} {text.three(c.ratio)}" for label, c in self.drift[:4])
+            more = f" and {len(self.drift) - 4} more" if len(self.drift) > 4 else ""
+            out.append(
+                f"{self.control} is the same library in both; what it moved by ({moved}{more}) is divided out of the"
+                " throughput ratios, round by round."
+            )
+        else:
+            out.append(
+                "No allocator is the same library in both: drift of the machine between them lies outside the interval."
+            )
+        return out
 
 
-def _line(cell, name, base, new):
-    line = Line(cell, name)
+def parse_side(argument):
+    """'run.csv' or 'run.csv:hz5'; a file whose name holds a colon wins."""
+    path, colon, name = argument.rpartition(":")
+    if not colon or Path(argument).exists() or not Path(path).exists():
+        # run.csv:./old/libx.so:y has its colon further left
+        for at in [i for i, c in enumerate(argument) if c == ":"]:
+            if Path(argument[:at]).is_file() and not Path(argument).exists():
+                return Side(argument, argument[:at], argument[at + 1 :])
+        return Side(argument, argument, None)
+    return Side(argument, path, name)
+
+
+def _rows_of(results, side):
+    data = results.data
+    if side.name is None:
+        return data
+    if side.name not in results.allocators:
+        raise errors.InputError(
+            f"{side.path} has no allocator '{errors.printable(side.name, 60)}'; it has {', '.join(results.allocators)}"
+        )
+    return data[data["name"] == side.name]
+
+
+def _refuse(base, new, base_path, new_path):
+    """Two files may be compared when machine, schema, way of loading and work are the same."""
+    load.same_host(base.runs[0], new.runs[0])
+    for column, what in (("schema", "schema"), ("load", "load mode"), ("platform", "platform")):
+        one, other = ({str(v) for v in r.data[column]} for r in (base, new))
+        if one != other:
+            raise errors.InputError(
+                f"{new_path}: {what} {' and '.join(sorted(other))}, but {base_path} has {' and '.join(sorted(one))};"
+                " measure both in the same way"
+            )
+    known = {}
+    for path, results in ((base_path, base), (new_path, new)):
+        ran = results.data[(results.data["status"] == "ok") & (results.data["stream_hash"] != "")]
+        for cell, seed, stream in set(zip(ran["cell"], ran["seed"], ran["stream_hash"])):
+            if known.setdefault((cell, seed), stream) != stream:
+                title = text.cell_title(lambda c, cell=cell: cell[load.CELL.index(c)])
+                raise errors.InputError(
+                    f"{path}: {title}: other work (stream {stream}) than in {base_path} ({known[(cell, seed)]});"
+                    " the workload has changed, so speeds cannot be compared"
+                )
+
+
+def _control(base, new, skip):
+    """Name of an allocator with one and the same library in both files, or ''."""
+    for name in CONTROLS:
+        builds = [set(r.data.loc[r.data["name"] == name, "library_sha256"]) for r in (base, new)]
+        if name not in skip and builds[0] == builds[1] and len(builds[0]) == 1 and builds[0] != {""}:
+            return name
+    return ""
+
+
+def _logs(rows, control, column):
+    """Log of `column` a round, less the control's in the same round; rounds without a control are left out."""
+    rows = rows[rows[column] > 0]
+    values = np.log(rows.set_index("block")[column])
+    if control is not None:
+        values = (values - np.log(control[control[column] > 0].set_index("block")[column])).dropna()
+    return values.to_numpy(float)
+
+
+def _compare(line, base, new, paired, controls):
+    line.base, line.new = base["throughput_ops_s"].median(), new["throughput_ops_s"].median()
+    line.base_rss, line.new_rss = (r.loc[r["rss_peak"] > 0, "rss_peak"].median() for r in (base, new))
+    if paired:
+        speeds, olds, disturbed = model.paired(new, base, "throughput_ops_s")
+        line.speed_logs = (np.log(speeds), np.log(olds))
+        line.speed = stats.compare_paired(speeds, olds)
+        line.disturbed = int(disturbed.sum())
+        if line.disturbed:
+            line.quiet = stats.compare_paired(speeds[~disturbed], olds[~disturbed])
+        line.memory = stats.compare_paired(*model.paired(new, base, "rss_peak")[:2])
+        return
+    old_control, new_control = controls
+    line.speed_logs = (_logs(new, new_control, "throughput_ops_s"), _logs(base, old_control, "throughput_ops_s"))
+    line.speed = stats.compare_unpaired(*(np.exp(v) for v in line.speed_logs))
+    quiet = [rows[~model.is_disturbed(rows)] for rows in (new, base)]
+    line.disturbed = len(new) + len(base) - sum(map(len, quiet))
+    if line.disturbed:
+        line.quiet = stats.compare_unpaired(
+            *(np.exp(_logs(r, c, "throughput_ops_s")) for r, c in zip(quiet, (new_control, old_control)))
+        )
+    line.memory = stats.compare_unpaired(*(np.exp(_logs(r, None, "rss_peak")) for r in (new, base)))
+
+
+def _line(cell, name, label, base, new, paired, controls):
+    line = Line(cell, name, label, samples=(base, new))
     base_problem, new_problem = model.failure_text(base), model.failure_text(new)
     if not len(base) or not len(new):
         line.problem = "only in NEW" if not len(base) else "not in NEW"
-        return line
-    if base_problem or new_problem:
+    elif base_problem or new_problem:
         line.problem = "; ".join(
             f"{which}: {problem}" for which, problem in (("BASE", base_problem), ("NEW", new_problem)) if problem
         )
         line.new_failed = bool(new_problem) and not base_problem
-        return line
-    line.base, line.new = base["throughput_ops_s"].median(), new["throughput_ops_s"].median()
-    line.speed = stats.compare_unpaired(new["throughput_ops_s"], base["throughput_ops_s"])
-    old_rss, new_rss = base["rss_peak"].dropna(), new["rss_peak"].dropna()
-    old_rss, new_rss = old_rss[old_rss > 0], new_rss[new_rss > 0]
-    line.base_rss, line.new_rss = old_rss.median(), new_rss.median()
-    line.memory = stats.compare_unpaired(new_rss, old_rss)
+    else:
+        _compare(line, base, new, paired, controls)
+        if line.speed is None:
+            line.problem = "no round with a good sample on both sides"
     return line
 
 
-def build(base_path, new_path, margin=stats.MARGIN):
-    base, new = load.load([base_path]), load.load([new_path])
+def _good(rows, cell, name):
+    """The control's samples in a cell, None when there are none or one failed."""
+    mine = rows[(rows["cell"] == cell) & (rows["name"] == name)]
+    return mine if len(mine) and not model.failure_text(mine) else None
+
+
+def _sides(base_side, new_side):
+    """(rows of BASE, rows of NEW, both Results or None when it is one file)"""
+    if Path(base_side.path).resolve() == Path(new_side.path).resolve():
+        if base_side.name is None or new_side.name is None or base_side.name == new_side.name:
+            raise errors.InputError(
+                f"{base_side.text} and {new_side.text} are the same; give two files, or two allocators of one:"
+                f" {base_side.path}:NAME {base_side.path}:OTHER"
+            )
+        results = load.load([base_side.path])
+        return _rows_of(results, base_side), _rows_of(results, new_side), None
+    base, new = load.load([base_side.path]), load.load([new_side.path])
     if base.runs[0].run_id == new.runs[0].run_id:
-        raise errors.InputError(f"{base_path} and {new_path} are the same run; give two")
-    load.same_host(base.runs[0], new.runs[0])
-    lines = []
-    for cell in sorted({*base.cells, *new.cells}, key=load.cell_order):
-        old_rows, new_rows = (r.data[[c == cell for c in r.data["cell"]]] for r in (base, new))
-        for name in sorted({*old_rows["name"], *new_rows["name"]}, key=load.allocator_order):
-            if load.base_name(name) != load.NULL:
-                lines.append(_line(cell, name, old_rows[old_rows["name"] == name], new_rows[new_rows["name"] == name]))
-    if not any(line.speed or line.new_failed for line in lines):
+        raise errors.InputError(f"{base_side.path} and {new_side.path} are the same run; give two")
+    _refuse(base, new, base_side.path, new_side.path)
+    return _rows_of(base, base_side), _rows_of(new, new_side), (base, new)
+
+
+def build(base_argument, new_argument, margin=stats.MARGIN):
+    base_side, new_side = parse_side(str(base_argument)), parse_side(str(new_argument))
+    old_rows, new_rows, files = _sides(base_side, new_side)
+    difference = Difference(base_side.text, new_side.text, margin, files is None)
+    named = base_side.name is not None and new_side.name is not None
+    if files:
+        difference.control = _control(*files, {base_side.name, new_side.name} if named else set())
+    cells = sorted({*old_rows["cell"], *new_rows["cell"]}, key=load.cell_order)
+    labels = text.cell_labels(cells)
+    for cell in cells:
+        controls = tuple(_good(r.data, cell, difference.control) for r in files) if difference.control else (None, None)
+        if controls[0] is None or controls[1] is None:
+            controls = (None, None)
+        else:
+            drift = stats.compare_unpaired(controls[1]["throughput_ops_s"], controls[0]["throughput_ops_s"])
+            difference.drift.append((labels[cell], drift))
+        old_here, new_here = (r[r["cell"] == cell] for r in (old_rows, new_rows))
+        if named:
+            name = base_side.name if base_side.name == new_side.name else f"{base_side.name} -> {new_side.name}"
+            difference.lines.append(_line(cell, name, labels[cell], old_here, new_here, difference.paired, controls))
+            continue
+        for name in sorted({*old_here["name"], *new_here["name"]}, key=load.allocator_order):
+            if load.base_name(name) != load.NULL and name != difference.control:
+                old, new = (r[r["name"] == name] for r in (old_here, new_here))
+                difference.lines.append(_line(cell, name, labels[cell], old, new, difference.paired, controls))
+    if not difference.drift:
+        difference.control = ""
+    if not any(line.speed or line.new_failed for line in difference.lines):
         raise errors.InputError(
-            f"{base_path} and {new_path} have no cell in common that both finished; compare runs of the same plan"
+            f"{base_side.text} and {new_side.text} have no cell in common that both finished; compare runs of the same plan"
         )
     for quantity, verdict, better in (("speed", "verdict", True), ("memory", "memory_verdict", False)):
-        compared = [line for line in lines if getattr(line, quantity)]
+        compared = [line for line in difference.lines if getattr(line, quantity)]
         q = stats.benjamini_hochberg([getattr(line, quantity).p for line in compared])
         for line, value in zip(compared, q):
+            setattr(line, f"{quantity}_q", float(value))
             setattr(line, verdict, getattr(line, quantity).verdict(float(value), margin, better))
-    return Difference(str(base_path), str(new_path), margin, lines)
-
-
-HEAD = ["allocator, cell", "BASE M ops/s", "NEW M ops/s", "NEW / BASE", "95 % interval", "verdict", "peak RSS NEW / BASE",
-        "verdict"]  # fmt: skip
-NUMERIC = (False, True, True, True, True, False, True, False)
-
-
-def _cells(line):
-    if line.problem:
-        return [line.title, *[text.MISSING] * 4, line.problem, text.MISSING, text.MISSING]
-    verdict = line.verdict
-    if verdict == "undecided":
-        verdict += f" (would see {text.percent(line.speed.visible)})"
-    interval = f"[{text.three(line.speed.low)}, {text.three(line.speed.high)}]"
-    memory = text.three(line.memory.ratio) if line.memory else text.MISSING
-    return [line.title, text.millions(line.base), text.millions(line.new), text.three(line.speed.ratio), interval,
-            verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
-
-
-def _note():
-    return "The files were measured at different times: drift of the machine between them lies outside the interval."
-
-
-def render(difference, form):
-    if form == "json":
-        return json.dumps(_as_json(difference), indent=1, allow_nan=False) + "\n"
-    rows = [_cells(line) for line in difference.lines]
-    if form == "text":
-        return "\n".join([*tables.grid(HEAD, rows, NUMERIC), "", _note()]) + "\n"
-    return tables.markdown_grid(HEAD, rows, NUMERIC) + "\n" + _note() + "\n"
-
-
-def _number(value):
-    return value if isinstance(value, float) and math.isfinite(value) else None
-
-
-def _comparison(c, verdict):
-    if c is None:
-        return None
-    return {
-        "samples": c.pairs,
-        **{k: _number(float(getattr(c, k))) for k in ("ratio", "low", "high", "p", "visible")},
-        "verdict": verdict,
-    }
-
-
-def _as_json(difference):
-    return {
-        "base": difference.base_path,
-        "new": difference.new_path,
-        "margin": difference.margin,
-        "note": _note(),
-        "cells": [
-            {
-                **dict(zip(load.CELL, line.cell)),
-                "allocator": line.name,
-                "problem": line.problem or None,
-                "base_ops_s": _number(float(line.base)),
-                "new_ops_s": _number(float(line.new)),
-                "throughput": _comparison(line.speed, line.verdict),
-                "base_rss_peak": _number(float(line.base_rss)),
-                "new_rss_peak": _number(float(line.new_rss)),
-                "rss_peak": _comparison(line.memory, line.memory_verdict),
-            }
-            for line in difference.lines
-        ],
-    }
-
-
-def gate(difference, max_worse, only=None, conclusive=False):
-    """(lines to print, exit code): 1 when a loss beyond `max_worse` is proven or NEW fails where BASE did not."""
-    lines = [line for line in difference.lines if not only or line.name in only]
-    unknown = set(only or ()) - {line.name for line in difference.lines}
-    if unknown:
-        raise errors.InputError(f"--alloc={errors.printable(sorted(unknown)[0], 60)} is not in the files")
-    limit = 1 - max_worse
-    out, failed, open_ = [], 0, 0
-    for line in lines:
-        if line.new_failed or line.problem == "not in NEW":
-            failed += 1
-            out.append(f"fail  {line.title}: {line.problem}")
-        elif not line.speed:
-            open_ += 1
-            out.append(f"open  {line.title}: {line.problem}")
-        else:
-            c = line.speed
-            numbers = f"{text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]"
-            if c.enough and c.high < limit:
-                failed += 1
-                out.append(f"fail  {line.title}: {numbers}, limit {text.three(limit)}")
-            elif c.enough and c.low >= limit:
-                out.append(f"pass  {line.title}: {numbers}")
-            else:
-                open_ += 1
-                out.append(f"open  {line.title}: {numbers}, limit {text.three(limit)} inside the interval or too few samples")
-    out.append(f"gate: {failed} failed, {open_} open, {len(lines) - failed - open_} passed")
-    if failed:
-        return out, errors.GATE_FAILED
-    return out, errors.INCONCLUSIVE if open_ and conclusive else errors.OK
+    return difference

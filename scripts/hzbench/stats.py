@@ -176,6 +176,14 @@ class Comparison:
         return self.pairs >= (MIN_PAIRS if self.paired else 4)
 
 
+def rounds_for(family, paired=True):
+    """Fewest rounds (a side) with which one rank test out of `family` can still reach 5 % after the correction."""
+    rounds = MIN_PAIRS if paired else 4
+    while family * 2 / (2**rounds if paired else special.comb(2 * rounds, rounds)) > ALPHA:
+        rounds += 1
+    return rounds
+
+
 def smallest_visible(low, high):
     """Effect that an interval of this width would have shown with 80 % power, as a share (0.05: 5 %)."""
     half = (high - low) / 2

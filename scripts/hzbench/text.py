@@ -3,6 +3,8 @@
 
 import math
 
+from . import load
+
 MISSING = "-"
 
 
@@ -88,3 +90,37 @@ def cell_details(value):
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")
     return ", ".join(parts)
+
+
+# How a parameter is named where it tells two cells of one title apart.
+_DISTINCT = {
+    "min_bytes": lambda v: f"from {size(v)}",
+    "max_bytes": lambda v: f"to {size(v)}",
+    "working_set": lambda v: f"ws {count(v)}",
+    "remote_ppm": lambda v: f"{v / 1e4:g} % remote",
+    "realloc_ppm": lambda v: f"{v / 1e4:g} % realloc",
+    "aligned_ppm": lambda v: f"{v / 1e4:g} % aligned",
+    "calloc_ppm": lambda v: f"{v / 1e4:g} % calloc",
+    "ops_per_thread": lambda v: f"{count(v)} ops",
+    "duration_ns": lambda v: f"{v / 1e9:g} s",
+}
+
+
+def cell_labels(cells):
+    """{cell: title}, every title different: cells that would share one get the parameters in which they differ."""
+    columns = load.CELL
+    platforms = len({c[columns.index("platform")] for c in cells})
+    groups = {}
+    for cell in cells:
+        groups.setdefault(cell_title(lambda c, cell=cell: cell[columns.index(c)], platforms), []).append(cell)
+    labels = {}
+    for title, group in groups.items():
+        differ = [i for i in range(len(columns)) if len({cell[i] for cell in group}) > 1]
+        for cell in group:
+            parts = [
+                _DISTINCT[columns[i]](cell[i]) if columns[i] in _DISTINCT else f"{columns[i].replace('_', ' ')} {cell[i]}"
+                for i in differ
+                if cell[i] is not None and cell[i] != ""
+            ]
+            labels[cell] = ", ".join([title, *parts])
+    return labels

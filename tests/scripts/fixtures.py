@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from hzbench.load import COLUMNS, RSS_COLUMNS
 
-SPEED = {"hz5": 110e6, "mimalloc": 45e6, "jemalloc": 60e6, "tcmalloc": 69e6, "system": 15e6, "null": 500e6}  # one thread
-OVERHEAD = {"hz5": 1.1, "mimalloc": 1.6, "jemalloc": 1.5, "tcmalloc": 2.4, "system": 1.2, "null": 0.0}  # RSS per live byte
+SPEED = {"hz5": 110e6, "hz4": 50e6, "mimalloc": 45e6, "jemalloc": 60e6, "tcmalloc": 69e6, "system": 15e6,
+         "null": 500e6}  # 1 thread  # fmt: skip
+OVERHEAD = {"hz5": 1.1, "hz4": 1.3, "mimalloc": 1.6, "jemalloc": 1.5, "tcmalloc": 2.4, "system": 1.2, "null": 0.0}  # RSS per live byte
 WORKLOADS = {
     "local": {"min_bytes": 16, "max_bytes": 2048, "sizes": "uniform", "remote_ppm": 0, "speed": 1.0},
     "remote": {"min_bytes": 16, "max_bytes": 2048, "sizes": "uniform", "remote_ppm": 900000, "speed": 0.25},

@@ -6,7 +6,6 @@ A wanted change of the text: run with HZBENCH_REGENERATE=1, read the difference,
 
 import csv
 import io
-import json
 import os
 import re
 import subprocess
@@ -46,11 +45,6 @@ def files(tmp_path_factory):
     return {
         "plain": fixtures.write_run(directory / "plain.csv", PLAN),
         "spoilt": fixtures.write_run(directory / "spoilt.csv", PLAN, spoil),
-        "slower": fixtures.write_run(
-            directory / "slower.csv",
-            fixtures.Plan(threads=(1, 2), workloads=("local",), run=2, seed=2, speed={**fixtures.SPEED, "hz5": 80e6}),
-        ),
-        "base": fixtures.write_run(directory / "base.csv", fixtures.Plan(threads=(1, 2), workloads=("local",), run=3, seed=3)),
     }
 
 
@@ -68,13 +62,6 @@ def test_exact_tables(script, files, which, form, ending):
     done = script("tables", files[which], f"--format={form}")
     assert (done.returncode, done.stderr) == (0, "")
     golden(f"{which}.{ending}", done.stdout)
-
-
-@pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("json", "json")])
-def test_exact_comparison(script, files, form, ending):
-    done = script("compare", files["base"].name, files["slower"].name, f"--format={form}", cwd=files["base"].parent)
-    assert (done.returncode, done.stderr) == (0, "")
-    golden(f"compare.{ending}", done.stdout)
 
 
 def test_output_does_not_depend_on_row_order_or_locale(script, files, tmp_path):
@@ -191,33 +178,6 @@ def test_latex_has_equal_columns_and_balanced_groups(files):
         for block in re.findall(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}(.*?)\\end\{tabular\}", text, re.S):
             rows = [line for line in block[1].splitlines() if line.endswith(r"\\")]
             assert rows and all(len(re.findall(r"(?<!\\)&", r)) + 1 == len(block[0]) for r in rows)
-
-
-def test_comparison_finds_what_was_changed_and_nothing_else(script, files):
-    done = script("compare", files["base"], files["slower"], "--format=json")
-    verdicts = {(c["allocator"], c["threads"]): c["throughput"]["verdict"] for c in json.loads(done.stdout)["cells"]}
-    assert {k for k, v in verdicts.items() if v == "slower"} == {("hz5", 1), ("hz5", 2)}
-    assert "faster" not in verdicts.values()
-
-
-def test_gate(script, files, tmp_path):
-    assert script("gate", files["base"], files["slower"], "--max-worse=5%", "--alloc=hz5").returncode == 1
-    assert script("gate", files["base"], files["slower"], "--max-worse=50%").returncode == 0
-    assert script("gate", files["base"], files["slower"], "--max-worse=20%", "--alloc=mimalloc").returncode == 0
-    done = script("gate", files["base"], files["slower"], "--max-worse=0.1%", "--alloc=mimalloc", "--conclusive")
-    assert done.returncode == 5 and "open  mimalloc" in done.stdout
-    assert script("gate", files["base"], files["slower"], "--alloc=none").returncode == 2
-
-    def crash(rows):
-        for row in rows:
-            if row["allocator"] == "hz5" and row["round"] == 0:
-                row.update(status="crashed", throughput_ops_s="")
-
-    plan = fixtures.Plan(threads=(1, 2), workloads=("local",), run=9, seed=3)
-    broken = fixtures.write_run(tmp_path / "broken.csv", plan, crash)
-    done = script("gate", files["base"], broken, "--max-worse=50%")
-    assert done.returncode == 1 and "NEW: 1 crashed of 8" in done.stdout
-    assert script("gate", broken, files["base"], "--max-worse=50%").returncode == 0
 
 
 def test_a_closed_pipe_is_no_error(files):

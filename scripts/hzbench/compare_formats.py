@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison as text, as Markdown short enough for a pull request, as JSON, and as input of Go's benchstat."""
+
+import json
+import math
+import re
+import textwrap
+
+from . import load, stats, tables, text
+
+PULL_REQUEST_LINES = 30
+
+HEAD = ["allocator, cell", "BASE M ops/s", "NEW M ops/s", "NEW / BASE", "95 % interval", "verdict", "visible",
+        "peak RSS NEW / BASE", "verdict"]  # fmt: skip
+NUMERIC = (False, True, True, True, True, False, True, True, False)
+# What a reader must see first. Failures, then changes, then what is open.
+ORDER = ("failed", "slower", "faster", "undecided", "same")
+
+
+def _interval(comparison):
+    return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
+
+
+def _cells(line):
+    if line.problem:
+        return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
+    memory = text.three(line.memory.ratio) if line.memory else text.MISSING
+    visible = text.percent(line.speed.visible)
+    return [line.title, text.millions(line.base), text.millions(line.new), text.three(line.speed.ratio),
+            _interval(line.speed), line.verdict, visible, memory, line.memory_verdict or text.MISSING]  # fmt: skip
+
+
+LEGEND = (
+    "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries over all"
+    " lines; same: the interval lies within {margin}; undecided: neither. visible: the smallest effect these samples would"
+    " have shown 4 times in 5."
+)
+
+
+def _disturbed(difference):
+    parts = [
+        f"{line.title} {line.disturbed}, without them "
+        + (f"{text.three(line.quiet.ratio)} {_interval(line.quiet)}" if line.quiet else "nothing is left")
+        for line in difference.lines
+        if line.disturbed
+    ]
+    return [f"Samples in which other load took the CPU (kept above): {'; '.join(parts)}."] if parts else []
+
+
+def as_text(difference):
+    lines = tables.grid(HEAD, [_cells(line) for line in difference.lines], NUMERIC)
+    lines.append("")
+    legend = LEGEND.format(margin=f"{100 * difference.margin:g} %")
+    for note in [*difference.notes, *_disturbed(difference), legend]:
+        lines += textwrap.wrap(note, 118)
+    return "\n".join(lines) + "\n"
+
+
+def _kind(line):
+    return "failed" if line.problem else line.verdict
+
+
+def as_markdown(difference):
+    """At most PULL_REQUEST_LINES lines: the count of each verdict, then as many rows as fit, the telling ones first."""
+    counts = {kind: sum(_kind(line) == kind for line in difference.lines) for kind in ORDER}
+    head = [f"**{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}** of {len(difference.lines)} comparisons of"
+            f" {tables.markdown_escape(difference.new)} with {tables.markdown_escape(difference.base)}", ""]  # fmt: skip
+    legend = LEGEND.format(margin=f"{100 * difference.margin:g} %")
+    disturbed = sum(line.disturbed for line in difference.lines)
+    notes = [*difference.notes, legend]
+    if disturbed:
+        notes.insert(0, f"{text.plural(disturbed, 'sample')} marked: other load took the CPU (kept; --format=text shows without).")
+    tail = ["", f"<sub>{' '.join(tables.markdown_escape(n) for n in notes)}</sub>"]
+    room = PULL_REQUEST_LINES - len(head) - len(tail) - 2  # two lines are the head of the table
+    lines = sorted(difference.lines, key=lambda line: (ORDER.index(_kind(line)), -_size(line)))
+    more = []
+    if len(lines) > room:
+        room -= 2
+        hidden = lines[room:]
+        rest = {kind: sum(_kind(line) == kind for line in hidden) for kind in ORDER}
+        more = ["", f"and {len(hidden)} more: {', '.join(f'{n} {kind}' for kind, n in rest.items() if n)}"]
+    grid = tables.markdown_grid(HEAD, [_cells(line) for line in lines[:room]], NUMERIC).strip("\n").split("\n")
+    return "\n".join([*head, *grid, *more, *tail]) + "\n"
+
+
+def _size(line):
+    return abs(math.log(line.speed.ratio)) if line.speed else math.inf
+
+
+def _number(value):
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _comparison(c, q, verdict):
+    if c is None:
+        return None
+    values = {k: _number(getattr(c, k)) for k in ("ratio", "low", "high", "p", "visible")}
+    return {"samples": c.pairs, **values, "q": _number(q), "verdict": verdict}
+
+
+def _text_or_none(value):
+    return None if value == "" else value
+
+
+def as_json(difference):
+    record = {
+        "base": difference.base,
+        "new": difference.new,
+        "margin": difference.margin,
+        "paired": difference.paired,
+        "control": _text_or_none(difference.control),
+        "drift": [{"cell": label, "ratio": _number(c.ratio), "low": _number(c.low), "high": _number(c.high)}
+                  for label, c in difference.drift],  # fmt: skip
+        "notes": difference.notes,
+        "cells": [
+            {
+                **dict(zip(load.CELL, line.cell)),
+                "allocator": line.name,
+                "problem": _text_or_none(line.problem),
+                "base_ops_s": _number(line.base),
+                "new_ops_s": _number(line.new),
+                "throughput": _comparison(line.speed, line.speed_q, line.verdict),
+                "disturbed": line.disturbed,
+                "throughput_undisturbed": _comparison(line.quiet, math.nan, None),
+                "base_rss_peak": _number(line.base_rss),
+                "new_rss_peak": _number(line.new_rss),
+                "rss_peak": _comparison(line.memory, line.memory_q, line.memory_verdict),
+            }
+            for line in difference.lines
+        ],
+    }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def _benchmark_name(line):
+    """Benchmark names hold no blanks; a word of the label with a number is a key of benchstat's."""
+    words = re.sub(r"[^A-Za-z0-9_.={}+-]+", "_", line.label).strip("_")
+    allocator = re.sub(r"\s+", "_", line.name.split(" -> ")[-1])
+    threads = line.cell[load.CELL.index("threads")]
+    return f"Benchmark{words[:1].upper()}{words[1:]}/allocator={allocator}-{threads}"
+
+
+def as_benchstat(difference):
+    """The Go benchmark format with a line a sample; `benchstat -col side FILE` compares the two sides."""
+    out = ["Unit ops/s better=higher", "Unit peak-RSS-bytes better=lower"]
+    for index, side in enumerate(("base", "new")):
+        out += ["", f"side: {side}", f"file: {(difference.base, difference.new)[index]}"]
+        for line in difference.lines:
+            if line.problem:
+                out.append(f"# {line.title}: {line.problem}")
+                continue
+            for row in line.samples[index].sort_values("block").itertuples():
+                values = [f"{int(row.ops)}", f"{row.elapsed_ns / row.ops:.6g} ns/op", f"{row.throughput_ops_s:.9g} ops/s"]
+                if row.rss_peak > 0:
+                    values.append(f"{int(row.rss_peak)} peak-RSS-bytes")
+                out.append("\t".join([_benchmark_name(line), *values]))
+    return "\n".join(out) + "\n"
+
+
+_RENDERERS = {"text": as_text, "markdown": as_markdown, "json": as_json, "benchstat": as_benchstat}
+FORMATS = tuple(_RENDERERS)
+
+
+def render(difference, form):
+    return _RENDERERS[form](difference)

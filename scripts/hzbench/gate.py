@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate: throughput fails only on proof, peak RSS beyond its limit fails as it is (it hardly depends on load).
+
+Proof is both: the interval lies wholly beyond the limit, and the rank test against the limit, not against 1, holds at
+5 % after control of false discoveries over all cells of the gate. Many cells therefore do not cry wolf more often.
+"""
+
+import math
+
+import numpy as np
+
+from . import errors, stats, text
+
+
+def _p_against(line, limit, paired):
+    """p of the hypothesis that the true ratio is `limit`."""
+    new, base = line.speed_logs
+    if paired:
+        return stats.signed_rank_p(np.asarray(new) - base - math.log(limit))
+    return stats.rank_sum_p(np.asarray(new) - math.log(limit), base)
+
+
+def _speed(line, limit, q, family, paired):
+    c = line.speed
+    numbers = f"{line.title}: {text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]"
+    if c.low >= limit and c.enough:
+        return "pass", numbers
+    needed = stats.rounds_for(family, paired)
+    if c.high < limit and q <= stats.ALPHA:
+        return "fail", f"{numbers}, limit {text.three(limit)}"
+    if c.pairs < needed:
+        return "open", f"{numbers}, limit {text.three(limit)}: {c.pairs} rounds cannot prove anything here, {needed} can"
+    return "open", f"{numbers}, limit {text.three(limit)} is not excluded"
+
+
+def _memory(line, limit):
+    c = line.memory
+    if c is None:
+        return "open", f"{line.title}: peak RSS was not measured on both sides"
+    numbers = f"{line.title}: peak RSS {text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]"
+    return ("fail", f"{numbers}, limit {text.three(limit)}") if c.ratio > limit else ("pass", numbers)
+
+
+def judge(difference, max_worse, max_rss=None, only=None, strict=False):
+    """(lines to print, exit code). 1: a loss beyond `max_worse` is proven, memory is beyond `max_rss`, or NEW fails where
+    BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass."""
+    unknown = set(only or ()) - {line.name for line in difference.lines}
+    if unknown:
+        raise errors.InputError(f"--alloc={errors.printable(sorted(unknown)[0], 60)} is not in the files")
+    lines = [line for line in difference.lines if not only or line.name in only]
+    limit = 1 - max_worse
+    compared = [line for line in lines if line.speed]
+    q = stats.benjamini_hochberg([_p_against(line, limit, difference.paired) for line in compared])
+    adjusted = {id(line): float(value) for line, value in zip(compared, q)}
+    judged = []
+    for line in lines:
+        if line.new_failed or line.problem == "not in NEW":
+            judged.append(("fail", f"{line.title}: {line.problem}"))
+        elif not line.speed:
+            judged.append(("open", f"{line.title}: {line.problem}"))
+        else:
+            judged.append(_speed(line, limit, adjusted[id(line)], len(compared), difference.paired))
+            if max_rss is not None:
+                judged.append(_memory(line, 1 + max_rss))
+    counts = {kind: sum(k == kind for k, _ in judged) for kind in ("fail", "open", "pass")}
+    out = [f"{kind}  {what}" for kind, what in judged]
+    out.append(f"gate: {counts['fail']} failed, {counts['open']} open, {counts['pass']} passed")
+    if counts["fail"]:
+        return out, errors.GATE_FAILED
+    return out, errors.INCONCLUSIVE if counts["open"] and strict else errors.OK

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compare and gate against planted truth: what was changed is found, what was not is left alone, and what cannot be
+compared is refused. Exact text is in golden files; HZBENCH_REGENERATE=1 rewrites them."""
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import fixtures
+import numpy as np
+import pytest
+from hzbench import compare, compare_formats, errors, gate, load, stats
+
+GOLDEN = Path(__file__).parent / "golden"
+SLOWER = {**fixtures.SPEED, "hz5": 80e6}  # of 110e6
+
+
+def plan(run, **more):
+    more = {"threads": (1, 2), "workloads": ("local",), "seed": run, **more}
+    return fixtures.Plan(run=run, **more)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("compare")
+    return {
+        "base": fixtures.write_run(directory / "base.csv", plan(3), with_series=False),
+        "slower": fixtures.write_run(directory / "slower.csv", plan(2, speed=SLOWER), with_series=False),
+    }
+
+
+def make(directory, name, run, edit=None, **more):
+    return fixtures.write_run(directory / f"{name}.csv", plan(run, **more), edit, with_series=False)
+
+
+def golden(name, text):
+    file = GOLDEN / name
+    if os.environ.get("HZBENCH_REGENERATE"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("json", "json"), ("benchstat", "benchstat")])
+def test_exact_comparison(files, form, ending, monkeypatch):
+    monkeypatch.chdir(files["base"].parent)
+    golden(f"compare.{ending}", compare_formats.render(compare.build("base.csv", "slower.csv"), form))
+
+
+def test_the_command_prints_the_same(files, script):
+    done = script("compare", "base.csv", "slower.csv", "--format=json", cwd=files["base"].parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (GOLDEN / "compare.json").read_text()
+
+
+def test_finds_what_was_changed_and_nothing_else(files):
+    difference = compare.build(files["base"], files["slower"])
+    verdicts = {(line.name, line.cell[load.CELL.index("threads")]): line.verdict for line in difference.lines}
+    assert {k for k, v in verdicts.items() if v == "slower"} == {("hz5", 1), ("hz5", 2)}
+    assert "faster" not in verdicts.values()
+
+
+def test_the_control_divides_the_drift_of_the_machine_out(tmp_path):
+    """NEW was measured on a machine that had become 30 % slower for everybody: nothing is slower than it was."""
+    slow = {name: speed * 0.7 for name, speed in fixtures.SPEED.items()}
+    base, new = make(tmp_path, "base", 4), make(tmp_path, "new", 5, speed=slow)
+    difference = compare.build(base, new)
+    assert difference.control == "system" and difference.drift[0][1].ratio == pytest.approx(0.7, rel=0.1)
+    assert all(line.verdict not in ("slower", "faster") for line in difference.lines)
+    assert all(line.speed.ratio == pytest.approx(1, rel=0.02) for line in difference.lines)
+    assert gate.judge(difference, 0.05)[1] == errors.OK
+
+
+def test_without_a_common_library_there_is_no_control_and_a_note(tmp_path):
+    difference = compare.build(make(tmp_path, "base", 4), make(tmp_path, "new", 5, build="b"))
+    assert difference.control == "" and "drift of the machine" in " ".join(difference.notes)
+    assert {line.name for line in difference.lines} >= {"system", "hz5"}
+
+
+def test_two_allocators_of_one_run_are_paired_by_round(files):
+    base = str(files["base"])
+    difference = compare.build(f"{base}:mimalloc", f"{base}:hz5")
+    assert difference.paired and [line.name for line in difference.lines] == ["mimalloc -> hz5"] * 2
+    data = load.load([base]).data
+    for line in difference.lines:
+        rows = data[data["cell"] == line.cell]
+        new, old = (rows[rows["name"] == n].set_index("block")["throughput_ops_s"] for n in ("hz5", "mimalloc"))
+        expected = stats.compare_paired(new.sort_index(), old.sort_index())
+        assert (line.speed.ratio, line.speed.low, line.speed.p) == (expected.ratio, expected.low, expected.p)
+        assert line.verdict == "faster"
+    with pytest.raises(errors.InputError, match="has no allocator 'hz9'"):
+        compare.build(f"{base}:mimalloc", f"{base}:hz9")
+    for same in (base, f"{base}:hz5"):
+        with pytest.raises(errors.InputError, match="are the same; give two"):
+            compare.build(same, same)
+
+
+def test_a_side_is_a_file_or_an_allocator_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b:c.csv"):
+        Path(name).write_text("")
+    assert compare.parse_side("a.csv") == compare.Side("a.csv", "a.csv", None)
+    assert compare.parse_side("a.csv:./old/lib:x.so") == compare.Side("a.csv:./old/lib:x.so", "a.csv", "./old/lib:x.so")
+    assert compare.parse_side("b:c.csv") == compare.Side("b:c.csv", "b:c.csv", None)
+    assert compare.parse_side("b:c.csv:hz5") == compare.Side("b:c.csv:hz5", "b:c.csv", "hz5")
+    assert compare.parse_side("absent.csv:hz5").path == "absent.csv:hz5"
+
+
+def preload(rows):
+    for row in rows:
+        row["load"] = "preload"
+
+
+def other_work(rows):
+    for row in rows:
+        row["stream_hash"] = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "more,edit,why",
+    [
+        ({"cpu": "Other CPU"}, None, "another machine"),
+        ({}, preload, "load mode preload, but"),
+        ({"platform": "wine"}, None, "platform wine"),
+        ({"seed": 3}, other_work, "the workload has changed"),
+        ({"workloads": ("remote",), "threads": (2,)}, None, "no cell in common"),
+    ],
+)
+def test_refuses_what_cannot_be_compared(tmp_path, files, more, edit, why):
+    with pytest.raises(errors.InputError, match=why):
+        compare.build(files["base"], make(tmp_path, "new", 7, edit, **more))
+
+
+def test_disturbed_samples_are_shown_with_and_without_on_both_sides(tmp_path, files):
+    def disturb(rows):
+        for row in rows:
+            if row["round"] == 2 and row["allocator"] == "hz5":
+                row["run_delay_ns"] = row["elapsed_ns"]
+
+    new = make(tmp_path, "new", 8, disturb)
+    for pair in ((files["base"], new), (new, files["base"])):
+        difference = compare.build(*pair)
+        line = difference.lines[0]
+        assert (line.name, line.disturbed, line.speed.pairs, line.quiet.pairs) == ("hz5", 1, 8, 7)
+        assert "hz5, local, 1 thread 1, without them" in compare_formats.as_text(difference).replace("\n", " ")
+
+
+def test_markdown_fits_a_pull_request_and_loses_no_count(tmp_path):
+    threads = tuple(range(1, 41))
+    base = make(tmp_path, "base", 4, threads=threads, allocators=("hz5", "hz4", "system"), pus=64)
+    new = make(tmp_path, "new", 5, threads=threads, allocators=("hz5", "hz4", "system"), pus=64,
+               speed=SLOWER)  # fmt: skip
+    difference = compare.build(base, new)
+    text = compare_formats.as_markdown(difference)
+    lines = text.splitlines()
+    assert len(difference.lines) == 80 and len(lines) <= compare_formats.PULL_REQUEST_LINES
+    assert re.match(r"\*\*40 slower, .* of 80 comparisons", lines[0])
+    shown = [line for line in lines if line.startswith("| hz")]
+    hidden = int(re.search(r"and (\d+) more: ", text)[1])
+    assert len(shown) + hidden == 80 and all(" slower " in line for line in shown)
+
+
+def test_benchstat_lines_follow_the_go_benchmark_format(files):
+    text = compare_formats.as_benchstat(compare.build(files["base"], files["slower"]))
+    sides = re.findall(r"^side: (\w+)$", text, re.M)
+    rows = [line for line in text.splitlines() if line.startswith("Benchmark")]
+    assert sides == ["base", "new"] and len(rows) == 2 * 8 * 8  # sides, lines, rounds
+    for row in rows:
+        name, iterations, *pairs = row.split()
+        assert re.fullmatch(r"Benchmark[A-Z]\S*/allocator=\S+-\d+", name) and int(iterations) > 0
+        values = dict(zip(pairs[1::2], map(float, pairs[::2])))
+        assert set(values) == {"ns/op", "ops/s", "peak-RSS-bytes"}
+        assert values["ns/op"] * values["ops/s"] == pytest.approx(1e9, rel=1e-4)
+
+
+def test_json_is_strict_and_has_the_smallest_visible_effect(files):
+    record = json.loads(
+        compare_formats.as_json(compare.build(files["base"], files["slower"])),
+        parse_constant=lambda text: pytest.fail(f"{text} is not JSON"),
+    )
+    for cell in record["cells"]:
+        t = cell["throughput"]
+        assert t["low"] <= t["ratio"] <= t["high"] and t["visible"] > 0 and t["q"] >= t["p"]
+
+
+def test_gate_fails_on_what_is_proven_only(files, script):
+    difference = compare.build(files["base"], files["slower"])
+    assert gate.judge(difference, 0.05)[1] == errors.GATE_FAILED
+    assert gate.judge(difference, 0.5)[1] == errors.OK
+    assert gate.judge(difference, 0.2, only=["mimalloc"])[1] == errors.OK
+    lines, code = gate.judge(difference, 0.001, only=["mimalloc"], strict=True)
+    assert code == errors.INCONCLUSIVE and lines[0].startswith("open  mimalloc")
+    assert gate.judge(difference, 0.001, only=["mimalloc"])[1] == errors.OK
+    with pytest.raises(errors.InputError):
+        gate.judge(difference, 0.05, only=["none"])
+    done = script("gate", files["base"], files["slower"], "--max-worse=5%", "--alloc=hz5")
+    assert done.returncode == 1 and done.stdout.endswith("gate: 2 failed, 0 open, 0 passed\n")
+
+
+def test_gate_fails_on_a_new_crash_and_on_a_missing_cell(tmp_path, files):
+    def crash(rows):
+        for row in rows:
+            if row["allocator"] == "hz5" and row["round"] == 0:
+                row.update(status="crashed", throughput_ops_s="")
+
+    broken = make(tmp_path, "broken", 9, crash)
+    lines, code = gate.judge(compare.build(files["base"], broken), 0.5)
+    assert code == errors.GATE_FAILED and "NEW: 1 crashed of 8" in lines[0]
+    assert gate.judge(compare.build(broken, files["base"]), 0.5)[1] == errors.OK
+    fewer = make(tmp_path, "fewer", 10, lambda rows: [r for r in rows if (r["allocator"], r["threads"]) != ("hz5", 2)])
+    lines, code = gate.judge(compare.build(files["base"], fewer), 0.5)
+    assert code == errors.GATE_FAILED and any("not in NEW" in line for line in lines)
+
+
+def test_gate_on_memory_needs_no_proof(tmp_path, files):
+    def waste(rows):
+        for row in rows:
+            if row["allocator"] == "hz5":
+                row["rss_peak"] = int(row["rss_peak"] * 1.2)
+
+    difference = compare.build(files["base"], make(tmp_path, "fat", 11, waste))
+    assert gate.judge(difference, 0.5)[1] == errors.OK
+    lines, code = gate.judge(difference, 0.5, max_rss=0.1)
+    assert code == errors.GATE_FAILED and sum(line.startswith("fail") for line in lines) == 2
+    assert gate.judge(difference, 0.5, max_rss=0.3)[1] == errors.OK
+
+
+def test_gate_says_how_many_rounds_could_prove_something(tmp_path):
+    base, new = (make(tmp_path, n, r, rounds=3, speed=s) for n, r, s in (("a", 4, fixtures.SPEED), ("b", 5, SLOWER)))
+    lines, code = gate.judge(compare.build(base, new), 0.05, strict=True)
+    assert code == errors.INCONCLUSIVE
+    assert "3 rounds cannot prove anything here, " in lines[0] and lines[0].startswith("open")
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("family", [1, 4, 40])
+def test_rounds_for_is_the_first_number_that_can_reach_5_percent(paired, family):
+    n = stats.rounds_for(family, paired)
+
+    def smallest(rounds):
+        new, base = np.arange(rounds) + 1000.0, -np.arange(rounds) - 1.0
+        return stats.signed_rank_p(new - base) if paired else stats.rank_sum_p(new, base)
+
+    assert family * smallest(n) <= stats.ALPHA
+    assert n == (stats.MIN_PAIRS if paired else 4) or family * smallest(n - 1) > stats.ALPHA
+
+
+def test_a_gate_of_many_cells_does_not_cry_wolf():
+    """40 cells, 10 rounds each, exactly at the limit: the worst case in which nothing is beyond it. At 5 % for each cell
+    by itself nearly every gate would fail; controlled, at most one in twenty may."""
+    rng = np.random.default_rng(12)
+    gates = 60
+    wrong = alone = 0
+    for _ in range(gates):
+        lines = []
+        for cell in range(40):
+            new = rng.normal(math.log(0.95), 0.03, 10)
+            low, high = stats.bootstrap_interval(new, resamples=400)
+            speed = stats.Comparison(10, math.exp(stats.hodges_lehmann(new)), math.exp(low), math.exp(high), 0.0, 0.1)
+            lines.append(compare.Line((), f"cell {cell}", "", speed=speed, speed_logs=(new, np.zeros(10))))
+        difference = compare.Difference("a", "b", 0.02, True, lines=lines)
+        wrong += gate.judge(difference, 0.05)[1] == errors.GATE_FAILED
+        alone += any(line.speed.high < 0.95 for line in lines)
+    print(f"gates of 40 cells at the limit: {wrong} of {gates} failed, by intervals alone {alone}")
+    assert wrong / gates <= 0.05 < alone / gates
