@@ -27,8 +27,10 @@ LAYERS = {
     "allocators/hz3": ["allocators", "allocators/common"],
     "allocators/hz4": ["allocators", "allocators/common"],
     "allocators/hz5": ["allocators", "allocators/common"],
-    "workloads": ["allocators"],
-    "runner": ["allocators", "workloads"],
+    "workloads": ["allocators", "workloads/trace"],
+    "workloads/trace": [],
+    "workloads/recorder": ["workloads/trace"],
+    "runner": ["allocators", "workloads", "workloads/trace", "workloads/recorder"],
     "runner/windows": [],
     "tests": None,  # may look at anything
 }
