@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hz5 does when the system refuses: the n-th call fails for every n (once, thrice, and all from there on), over
-// six workloads; address-space limits from 32 MiB up; forks of a process whose threads churn. Each trial is a process.
-// Usage: hz5_fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY. Layer: test, exported table or preload.
+// What hz3, hz4 and hz5 do when the system refuses: the n-th call fails for every n (once, thrice, and all from there
+// on), over six workloads; address-space limits from 32 MiB up; forks of a process whose threads churn. Each trial is a
+// process. Usage: fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY. Layer: test, exported table or preload.
 #include "../support/library.h"
 
 #include <errno.h>
@@ -25,8 +25,7 @@ static void die(const char *what, uint64_t value) {
     _exit(10);
 }
 
-// ---- blocks that know what they hold
-// -------------------------------------------------------------------------------------------
+// ---- blocks that know what they hold ------------------------------------------------------------------------------
 
 struct block {
     size_t bytes;
@@ -78,8 +77,7 @@ static void give(struct block *block) {
     block->at = NULL;
 }
 
-// ---- the workloads
-// ----------------------------------------------------------------------------------------------------------------
+// ---- the workloads ------------------------------------------------------------------------------------------------
 
 static struct block blocks[BLOCKS];
 
@@ -182,15 +180,14 @@ static void (*const works[])(uint64_t *random) = {work_small,   work_page,    wo
                                                   work_realloc, work_aligned, work_threads};
 #define WORK_COUNT (sizeof works / sizeof *works)
 
-// ---- the n-th call fails
-// ------------------------------------------------------------------------------------------------------------
+// ---- the n-th call fails ------------------------------------------------------------------------------------------
 
 // Exit status 0: the fault struck and was survived; 20: the workload makes fewer calls than that.
 static void trial(const char *path, size_t work, uint64_t first, uint64_t count) {
     struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(60);
-    // Little is kept, so that memory goes back and comes again often.
+    // hz5: little is kept, so that memory goes back and comes again often.
     setenv("HZ5_PROFILE", "rss", 1);
     struct test_library library = test_library_open(path);
     heap = library.table;
@@ -264,8 +261,7 @@ static int run_calls(const char *path, uint64_t most, uint64_t dense) {
     return failed != 0 || trials == 0;
 }
 
-// ---- address-space limits
-// -------------------------------------------------------------------------------------------------------------
+// ---- address-space limits -----------------------------------------------------------------------------------------
 
 // Runs preloaded. Takes until nothing is left, gives everything back, and can take again.
 static int run_small(void) {
@@ -318,7 +314,7 @@ static int run_limit(const char *path, unsigned steps) {
             setenv("LD_PRELOAD", path, 1);
             alarm(60);
             setrlimit(RLIMIT_AS, &bound);
-            execl("/proc/self/exe", "hz5_fault", "small", (char *)NULL);
+            execl("/proc/self/exe", "fault", "small", (char *)NULL);
             _exit(30);
         }
         int status = wait_for(pid);
@@ -415,11 +411,11 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "small") == 0)
         return run_small();
     if (argc < 3) {
-        fprintf(stderr, "usage: hz5_fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY\n");
+        fprintf(stderr, "usage: fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY\n");
         return 2;
     }
     if (strcmp(argv[1], "limit") == 0)
-        return run_limit(argv[2], (unsigned)test_count("HZ5_LIMIT_STEPS", 12));
+        return run_limit(argv[2], (unsigned)test_count("FAULT_LIMIT_STEPS", 12));
     if (strcmp(argv[1], "fork") == 0) {
         const char *preloaded = getenv("LD_PRELOAD");
         if (preloaded == NULL || strcmp(preloaded, argv[2]) != 0) {
@@ -427,8 +423,8 @@ int main(int argc, char **argv) {
             execv("/proc/self/exe", argv);
             return 3;
         }
-        return run_forks(test_count("HZ5_FORKS", 120));
+        return run_forks(test_count("FAULT_FORKS", 120));
     }
     test_library_environment(argv);
-    return run_calls(argv[2], test_count("HZ5_FAULT_CALLS", 120), test_count("HZ5_FAULT_DENSE", 8));
+    return run_calls(argv[2], test_count("FAULT_CALLS", 120), test_count("FAULT_DENSE", 8));
 }
