@@ -88,7 +88,48 @@ def gate_command(argv):
     return code
 
 
-COMMANDS = {"tables": tables_command, "figures": figures_command, "compare": compare_command, "gate": gate_command}
+def report_command(argv):
+    from . import load, report
+
+    parser = Parser("scripts/report", description="One self-contained HTML page from result files of one machine.")
+    parser.add_argument("files", nargs="+", metavar="FILE.csv")
+    parser.add_argument("--out", required=True, metavar="PAGE.html")
+    parser.add_argument("--title", help="headline of the page (default: names of the files)")
+    parser.add_argument("--baseline", help="allocator that ratios first refer to (default: system, else the first)")
+    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
+    options = parser.parse_args(argv)
+    names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)
+    results = load.load(options.files)
+    report.write(results, options.out, options.title or f"Allocators: {names}", options.baseline, options.margin)
+    print(options.out)
+    return errors.OK
+
+
+def lint_command(argv):
+    from . import lint
+
+    rules = "\n".join(f"  {name:18} {lint.why(name)}" for name in [*lint.RULES, *lint.FILE_RULES])
+    parser = Parser("scripts/lint", description="Warns of benchmark crimes in result files and CSV tables.",
+                    formatter_class=argparse.RawDescriptionHelpFormatter, epilog="rules:\n" + rules)  # fmt: skip
+    parser.add_argument("files", nargs="+", metavar="FILE.csv")
+    parser.add_argument("--ignore", action="append", default=[], metavar="RULE", choices=[*lint.RULES, *lint.FILE_RULES],
+                        help="leave a rule out; may be repeated")  # fmt: skip
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
+    options = parser.parse_args(argv)
+    findings = [f for f in lint.check(options.files) if f.rule not in options.ignore]
+    sys.stdout.write(lint.render(findings, options.format))
+    return errors.GATE_FAILED if findings and options.strict else errors.OK
+
+
+COMMANDS = {
+    "tables": tables_command,
+    "figures": figures_command,
+    "compare": compare_command,
+    "gate": gate_command,
+    "report": report_command,
+    "lint": lint_command,
+}
 
 
 def main(argv):

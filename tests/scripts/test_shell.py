@@ -172,7 +172,7 @@ def test_python_passes_over_one_without_the_packages(script, tmp_path):
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 
-@pytest.mark.parametrize("name", ["tables", "figures", "compare", "gate"])
+@pytest.mark.parametrize("name", ["tables", "figures", "compare", "gate", "report", "lint"])
 def test_help(script, name):
     done = script(name, "--help")
     assert done.returncode == 0 and f"usage: scripts/{name}" in done.stdout
@@ -221,7 +221,7 @@ def test_a_log_that_cannot_be_believed_fails(count):
 
 
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate")]
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate", "report", "lint")]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTML page from result files: everything inlined, samples included, nothing loaded from anywhere.
+
+The page recomputes ratios, tests and verdicts from the embedded samples when a reader picks another baseline. Intervals
+are bootstraps; they are computed here for every pair of allocators, because a bootstrap depends on its random numbers.
+"""
+
+import json
+import math
+import os
+from itertools import combinations
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from . import figures, load, model, stats, text
+from .errors import InputError
+
+SOURCES = Path(__file__).parent / "page"
+POINTS = 240  # of one RSS curve: more than a panel has pixels for
+PERCENTILES = ("p50", "p90", "p99", "p999", "max")
+CALLS = (("malloc", "malloc"), ("free_local", "free, same thread"), ("free_remote", "free, other thread"))
+
+
+def npm_file(*parts):
+    """A file that scripts/setup report has installed from the lock file of scripts/npm."""
+    build = os.environ.get("BUILD_DIR") or Path(__file__).resolve().parents[2] / "build"
+    path = Path(build, "npm", "node_modules", *parts)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} not found - uPlot draws the curves of the page; install it: scripts/setup report") from error
+
+
+def _number(value):
+    """A number JSON can hold, None for what is not one; integers stay integers."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _clean(value):
+    if isinstance(value, dict):
+        return {str(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(v) for v in value]
+    return _number(value)
+
+
+def _samples(results, cells, names, after):
+    data = results.data
+    disturbed = model.is_disturbed(data)
+    marks = data["contamination"] if "contamination" in data else [""] * len(data)
+    columns = zip(data["cell"], data["name"], data["block"], data["file"], data["sample"], data["status"], data["message"],
+                  data["throughput_ops_s"], data["rss_peak"], data[after] if after else [None] * len(data), disturbed,
+                  marks, data["run_delay_ns"] / (data["elapsed_ns"] * data["threads"]))  # fmt: skip
+    out = []
+    for cell, name, block, file, sample, status, message, speed, peak, later, bad, mark, delay in columns:
+        if name not in names:
+            continue
+        why = (str(mark).replace(";", ", ") or f"waited for a CPU {text.percent(delay)} of its time") if bad else ""
+        out.append({"cell": cells.index(cell), "name": names.index(name), "block": block, "file": Path(file).name,
+                    "sample": sample, "status": status, "message": message, "speed": speed, "peak": peak, "after": later,
+                    "marked": bool(bad), "why": why})  # fmt: skip
+    return out
+
+
+def _interval(new, old):
+    c = stats.compare_paired(new, old)
+    return None if c is None else [_number(c.low), _number(c.high)]
+
+
+def _intervals(results, cells, names):
+    """{cell: {"i/j": [interval of speed, speed without marked samples, memory]}} for i < j; the page turns them round."""
+    out = {}
+    groups = dict(list(results.data.groupby(["cell", "name"], sort=False)))
+    for index, cell in enumerate(cells):
+        mine = out[index] = {}
+        good = [n for n in names if (cell, n) in groups and not model.failure_text(groups[(cell, n)])]
+        for a, b in combinations(good, 2):
+            rows, base = groups[(cell, a)], groups[(cell, b)]
+            new, old, marked = model.paired(rows, base, "throughput_ops_s")
+            whole = _interval(new, old)
+            quiet = _interval(new[~marked], old[~marked]) if marked.any() else whole
+            memory = _interval(*model.paired(rows, base, "rss_peak")[:2])
+            mine[f"{names.index(a)}/{names.index(b)}"] = [whole, quiet, memory]
+    return out
+
+
+def _curve(data, table, cell):
+    """RSS curves of the middle samples in one cell, over the phases of a run."""
+    out, live = {}, None
+    for name in data.names:
+        group = data.samples(cell, name)
+        series = None if group is None else figures._middle_sample(group, table)
+        if series is None:
+            continue
+        xs, rss, alive = figures.aligned(series)
+        if not len(xs):
+            continue
+        keep = np.unique(np.linspace(0, len(xs) - 1, min(POINTS, len(xs))).astype(int))
+        keep = np.unique(np.append(keep, np.argmax(rss)))  # the peak is never thinned out
+        out[name] = [[round(float(x), 4) for x in xs[keep]], [int(v) for v in rss[keep]]]
+        if figures.live_is_resident(cell) and (live is None or len(keep) > len(live[0])):
+            live = [out[name][0], [max(0, int(v)) for v in alive[keep]]]
+    return {"curves": out, "live": live} if out else None
+
+
+def _latency(data, cell):
+    """{call: {allocator: nanoseconds at PERCENTILES, medians over the samples}} of one cell, {} without a probe."""
+    out = {}
+    for call, _ in CALLS:
+        columns = [f"latency_{call}_{p}_ns" for p in PERCENTILES]
+        if columns[0] not in data.results.data:
+            continue
+        for name in data.names:
+            group = data.samples(cell, name)
+            if group is not None and group[columns[0]].notna().any():
+                out.setdefault(call, {})[name] = [_number(float(group[c].median())) for c in columns]
+    return out
+
+
+def _panels(results, platform, cells, names):
+    data = figures.Data(results, platform)
+    table = figures._all_series(results)
+    out = []
+    for panel in data.panels:
+        shown = figures._busiest(panel, data.pus)
+        out.append({
+            "title": figures.panel_title(panel, data.panels),
+            "platform": platform,
+            "cells": [cells.index(c) for c in panel.cells],
+            "threads": panel.threads,
+            "shown": cells.index(shown),
+            "rss": _curve(data, table, shown),
+            "latency": _latency(data, shown),
+        })  # fmt: skip
+    styles = {n: {"colour": data.styles.table[n][0], "variant": data.styles.table[n][2]} for n in data.names if n in names}
+    return out, styles
+
+
+def _cell(section, label):
+    return {"label": label, "workload": section.value("workload"), "threads": section.value("threads"),
+            "platform": section.value("platform"), "details": text.cell_details(section.value),
+            "crowded": section.crowded, "harness_ns": section.harness_ns}  # fmt: skip
+
+
+def _file(run):
+    record = run.provenance
+    return {
+        "name": run.path.name,
+        "run_id": run.run_id,
+        "csv": load.read_text(run.path),
+        "command": record.get("command", ""),
+        "build": record.get("build", {}),
+        "machine": {k: v for k, v in (record.get("machine") or {}).items() if not isinstance(v, (list, dict))},
+        "environment": record.get("environment", {}),
+        "allocators": [
+            {k: a.get(k) for k in ("allocator", "path", "version", "build_id", "sha256", "why")}
+            for a in record.get("allocators", [])
+            if isinstance(a, dict)
+        ],
+    }
+
+
+def payload(results, baseline=None, margin=stats.MARGIN):
+    """Everything the page knows, as plain data."""
+    report = model.build(results, baseline, margin)
+    cells = [s.cell for s in report.sections]
+    names = [n for n in results.allocators if load.base_name(n) != load.NULL]
+    labels = text.cell_labels(cells)
+    panels, styles = [], {}
+    for platform in dict.fromkeys(s.value("platform") for s in report.sections):
+        more, colours = _panels(results, platform, cells, names)
+        panels += more
+        styles |= colours
+    good = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != load.NULL)]
+    after = next((c for c, _ in model.AFTER if len(good) and good[c].notna().all()), None)
+    return _clean({
+        "baseline": names.index(report.baseline) if report.baseline in names else 0,
+        "margin": margin,
+        "alpha": stats.ALPHA,
+        "min_pairs": stats.MIN_PAIRS,
+        "after": report.after_label,
+        "pus": max((r.pus for r in results.runs), default=0),
+        "rounds": report.rounds,
+        "started": min((s for s in results.data["started_at"] if s), default=""),
+        "allocators": [{"name": n, "short": figures.short(n), **styles[n], "ours": load.base_name(n)[:2] == "hz"}
+                       for n in names],
+        "cells": [_cell(s, labels[s.cell]) for s in report.sections],
+        "panels": panels,
+        "segments": [[label, width] for label, _, width in figures.SEGMENTS],
+        "percentiles": PERCENTILES,
+        "calls": CALLS,
+        "samples": _samples(results, cells, names, after),
+        "intervals": _intervals(results, cells, names),
+        "files": [_file(r) for r in results.runs],
+    })  # fmt: skip
+
+
+def _json(value):
+    """JSON that may stand inside a script element: no end tag, no comment and no line separator can come from data."""
+    out = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        out = out.replace(character, f"\\u{ord(character):04x}")
+    return out
+
+
+def render(results, title, baseline=None, margin=stats.MARGIN):
+    data = payload(results, baseline, margin)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    read = lambda name: (SOURCES / name).read_text(encoding="utf-8")  # noqa: E731
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        data=data,
+        json=_json(data),
+        css=npm_file("uplot", "dist", "uPlot.min.css") + read("report.css"),
+        scripts=[npm_file("uplot", "dist", "uPlot.iife.min.js"), read("stats.js"), read("charts.js"), read("report.js")],
+    )
+
+
+def write(results, out, title, baseline=None, margin=stats.MARGIN):
+    page = render(results, title, baseline, margin)
+    try:
+        Path(out).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot write the page: {error.strerror}") from error
