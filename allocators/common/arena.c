@@ -11,6 +11,8 @@
 
 #define GUARD_BYTES HZ_MIB(1)
 #define WORD_BITS 64u
+// Free extents of sufficient length compared before the best of them is taken.
+#define EXTENTS_LOOKED_AT 64u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
@@ -258,12 +260,12 @@ static void tick(void) {
 }
 
 static void bound_retained(void) {
-    size_t limit = (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) +
-                   state.used_units * state.limits.retain_percent / 100;
+    size_t limit =
+        (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
     if (state.free_dirty_units <= limit)
         return;
-    // Down to half the bound, from the high end, so that the next call comes only after as much has been freed again and
-    // the low addresses stay dense.
+    // Down to half the bound, from the high end, so that the next call comes only after as much has been freed again
+    // and the low addresses stay dense.
     size_t words = (state.high_water + WORD_BITS - 1) / WORD_BITS;
     while (words > 0 && state.free_dirty_units > limit / 2) {
         size_t before = state.free_dirty_units;
@@ -287,21 +289,31 @@ static void mark_taken(size_t from, size_t units, int *is_zero) {
         state.first_free = from + units;
 }
 
-// Lowest extent of `units` free units, aligned in the address space; grows the arena when there is none below high water.
+// Extent of `units` free units, aligned in the address space; grows the arena when there is none below high water. Of
+// the first extents that are long enough it takes the shortest: an extent that served this size before has its resident
+// pages where they will be touched again, and long extents stay long.
 static size_t find_extent(size_t units, size_t align_units) {
+    size_t best = SIZE_MAX;
+    size_t best_length = SIZE_MAX;
+    size_t looked = 0;
     size_t at = find_used(state.first_free, state.high_water, 0);
     state.first_free = at;
-    while (at < state.high_water) {
+    while (at < state.high_water && best_length > units && looked < EXTENTS_LOOKED_AT) {
+        size_t end = find_used(at, state.high_water, 1);
         size_t start = hz_align_up(arena.base_unit + at, align_units) - arena.base_unit;
-        size_t end = start >= state.high_water ? state.high_water
-                                               : find_used(start, start + units < state.high_water ? start + units : state.high_water, 1);
-        if (end == start + units)
-            return start;
-        if (start >= state.high_water || end == state.high_water) { // the free extent reaches the mark: extend it
+        if (start + units > end && end == state.high_water && best == SIZE_MAX) // it reaches the mark: make it longer
             return grow(start + units) ? start : SIZE_MAX;
+        if (start + units <= end) {
+            looked++;
+            if (end - at < best_length) {
+                best = start;
+                best_length = end - at;
+            }
         }
         at = find_used(end, state.high_water, 0);
     }
+    if (best != SIZE_MAX)
+        return best;
     size_t start = hz_align_up(arena.base_unit + state.high_water, align_units) - arena.base_unit;
     return grow(start + units) ? start : SIZE_MAX;
 }

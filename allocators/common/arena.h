@@ -25,7 +25,7 @@ struct arena {
     char *table;          // const: side table, table_stride bytes a unit
 };
 
-extern struct arena arena;
+HZ_HIDDEN extern struct arena arena;
 
 struct arena_limits {
     uint64_t retain_bytes;    // dirty free memory kept whatever is in use

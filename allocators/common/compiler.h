@@ -21,6 +21,9 @@
 #define HZ_EXPORT __attribute__((visibility("default")))
 #endif
 
+// For data of another unit of the same library: the address is known at link time, so a field costs no load of the base.
+#define HZ_HIDDEN __attribute__((visibility("hidden")))
+
 // Initial-exec: one load for the offset, no call into the dynamic linker, hence no allocation inside the first access.
 // Windows has one model only, three loads and no call.
 #if defined(_WIN32)

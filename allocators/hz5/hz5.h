@@ -41,8 +41,8 @@ enum hz5_kind {
 };
 
 #define HZ5_OWNER_NONE 0u
-#define HZ5_OWNER_LARGE 0xfffffffeu    // large runs have no owner: whoever wins the state byte releases them
-#define HZ5_OWNER_NO_HEAP 0xffffffffu  // a thread without a heap; never in a descriptor
+#define HZ5_OWNER_LARGE 0xfffffffeu   // large runs have no owner: whoever wins the state byte releases them
+#define HZ5_OWNER_NO_HEAP 0xffffffffu // a thread without a heap; never in a descriptor
 #define HZ5_MAX_HEAPS 65535u
 
 #define HZ5_RUN_PAGES_MAX 64u // page groups a run has at most, one bit each
@@ -56,18 +56,19 @@ struct hz5_desc {
     // Read by every thread that frees. any: written only while no block of the run is live, except `pending`.
     _Alignas(64) _Atomic uint64_t ident; // generation << 32 | owner; a new generation at every carve and release
     _Atomic uintptr_t base;              // first block
-    _Atomic uint64_t magic;              // floor((2^64 - 1) / block_bytes) + 1; 1 for a large run
-    _Atomic uintptr_t states;            // _Atomic uint8_t[]: one byte a block, one more for the tail
-    _Atomic(struct hz5_desc *) run;      // descriptor of the run's first unit
-    _Atomic uint64_t pending;            // any: bit a region of states with REMOTE blocks the owner does not know of yet
+    _Atomic uint64_t magic;         // floor((2^64 - 1) / block_bytes) + 1; 0 when no small block starts in the unit
+    _Atomic uint64_t magic_bound;   // = magic; owner: from a field it has loaded already the compiler would make a copy
+    _Atomic uintptr_t states;       // _Atomic uint8_t[]: one byte a block, one more for the tail
+    _Atomic(struct hz5_desc *) run; // descriptor of the run's first unit
+    _Atomic uint64_t pending;       // any: bit a region of states with REMOTE blocks the owner does not know of yet
     _Atomic uint32_t block_bytes;
-    _Atomic uint8_t kind;                // enum hz5_kind
-    _Atomic uint8_t size_class;          // SIZECLASS_COUNT for large
-    _Atomic uint8_t region_shift;        // blocks a region, log2
-    uint8_t page_shift;                  // owner: bytes a page group, log2
+    _Atomic uint8_t kind;       // enum hz5_kind
+    _Atomic uint8_t size_class; // SIZECLASS_COUNT for large
+    uint8_t page_shift;         // owner: bytes a page group, log2
 
     // owner: list links and counts change at refill, spill and collect, never on the fast paths.
     _Alignas(64) uint64_t dirty_pages; // page groups that may be resident
+    uint64_t collecting;               // regions taken from `pending` and not searched yet
     uint32_t block_count;              // const while the run lives
     uint32_t free_count;               // blocks in state FREE; 0 <=> in no list
     uint32_t hint;                     // no FREE block lies below
@@ -75,9 +76,9 @@ struct hz5_desc {
     uint32_t units;                    // of the run
     uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
     uint8_t is_kept;                   // empty, and its pages are in kept_bytes
-    _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue
+    _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue, or in its owner's list of such
     _Atomic uint8_t large_state;       // the state byte of a large run
-    _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1
+    _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1; owner: in heap->collecting
     uint64_t large_bytes;              // usable bytes of a large run
 };
 
@@ -102,18 +103,19 @@ enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_
 struct hz5_heap {
     // owner: the thread, or whoever claimed the dead heap
     uint32_t id;
-    uint32_t warm[SIZECLASS_COUNT]; // runs with FREE blocks on resident pages, unit index + 1
-    uint32_t cold[SIZECLASS_COUNT]; // runs whose FREE blocks would touch new pages
-    uint64_t used_bytes;            // blocks not FREE
-    uint64_t dirty_bytes;           // page groups that may be resident
-    uint64_t trim_mark_bytes;       // used_bytes at the last trim
-    uint64_t kept_bytes;            // resident pages of empty runs not released
-    _Atomic uint64_t remote_issued; // frees this thread did for other heaps; read by audits
+    uint32_t warm[SIZECLASS_COUNT];       // runs with FREE blocks on resident pages, unit index + 1
+    uint32_t cold[SIZECLASS_COUNT];       // runs whose FREE blocks would touch new pages
+    uint32_t collecting[SIZECLASS_COUNT]; // runs out of the pending queues that are being collected, unit index + 1
+    uint64_t used_bytes;                  // blocks not FREE
+    uint64_t dirty_bytes;                 // page groups that may be resident
+    uint64_t trim_mark_bytes;             // used_bytes at the last trim
+    uint64_t kept_bytes;                  // resident pages of empty runs not released
+    _Atomic uint64_t remote_issued;       // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_collected;
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     // any
-    _Alignas(128) _Atomic uint32_t status;   // enum hz5_heap_status
+    _Alignas(128) _Atomic uint32_t status;     // enum hz5_heap_status
     _Atomic uint32_t pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
                                                // run is collected when its class needs blocks, not at every refill
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
@@ -122,8 +124,8 @@ struct hz5_heap {
 
 // The calling thread's view, embedded in initial-exec TLS.
 struct hz5_thread {
-    struct hz5_entry *top[SIZECLASS_COUNT + 10]; // most recent entry; its block is NULL when the magazine is empty.
-                                                 // First, so that a class is a plain index for the fast paths
+    struct hz5_entry *top[SIZECLASS_COUNT + 10];   // most recent entry; its block is NULL when the magazine is empty.
+                                                   // First, so that a class is a plain index for the fast paths
     struct hz5_entry *limit[SIZECLASS_COUNT + 10]; // last entry that may be used
     uint32_t owner;                                // heap id, or HZ5_OWNER_NO_HEAP
     struct hz5_heap *heap;
@@ -137,7 +139,7 @@ struct hz5_quarantine {
 };
 
 extern HZ_THREAD_LOCAL struct hz5_thread hz5_thread;
-extern _Atomic uint64_t hz5_heapless_issued; // frees of foreign blocks by threads without a heap
+extern _Atomic uint64_t hz5_heapless_issued;          // frees of foreign blocks by threads without a heap
 extern uint32_t hz5_magazine_offset[SIZECLASS_COUNT]; // entries
 extern uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
 
@@ -166,16 +168,44 @@ HZ_INLINE uint32_t hz5_generation_of(uint64_t ident) {
     return (uint32_t)(ident >> 32);
 }
 
-// A field of an own run, read by the owner: only it writes there, so the read may be a plain one, which the compiler can
-// fold into the instruction that uses it (atomic loads it never folds; four instructions of free).
+// A field of an own run, read by the owner: only it writes there, so the read may be a plain one, which the compiler
+// can fold into the instruction that uses it (atomic loads it never folds; four instructions of free).
 #define HZ5_OWN(desc, type, field) (*(const type *)(const void *)&(desc)->field)
 
-// Index of the block that starts `offset` bytes into a run, and the proof that one does: offset is a multiple of the block
-// size exactly when the low product is below magic (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
-HZ_INLINE int hz5_index_of(uint64_t offset, uint64_t magic, uint64_t *index) {
+// Whether a state is LIVE: a relaxed load and a comparison. The compiler folds no atomic load into the comparison,
+// which costs free an instruction; the machine's own byte comparison is such a load. Sanitizers must see the load
+// itself.
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__SANITIZE_THREAD__) &&                       \
+    !defined(__SANITIZE_ADDRESS__)
+HZ_INLINE int hz5_is_live(const _Atomic uint8_t *state) {
+    int is_live;
+    __asm__ volatile("cmpb %2, %1" : "=@cce"(is_live) : "m"(*state), "i"(HZ5_LIVE));
+    return is_live;
+}
+#else
+HZ_INLINE int hz5_is_live(const _Atomic uint8_t *state) {
+    return atomic_load_explicit(state, memory_order_relaxed) == HZ5_LIVE;
+}
+#endif
+
+// Where a pointer lies in a run: `high` is the index of its block, and a block starts there, that is, its offset is a
+// multiple of the block size, exactly when `low` is below magic (Lemire, Kaser, Kurz: Faster remainder by direct
+// computation, 2019). With magic 0 nothing ever starts.
+struct hz5_place {
+    uint64_t high, low;
+};
+
+HZ_INLINE struct hz5_place hz5_place_of(uint64_t offset, uint64_t magic) {
     hz_uint128 product = (hz_uint128)offset * magic;
-    *index = (uint64_t)(product >> 64);
-    return (uint64_t)product < magic;
+    return (struct hz5_place){.high = (uint64_t)(product >> 64), .low = (uint64_t)product};
+}
+
+// The bit of a block's region in `pending`. Runs of more than 64 regions share bits.
+#define HZ5_REGION_SHIFT 5u
+#define HZ5_REGIONS 64u
+
+HZ_INLINE unsigned hz5_region_of(uint64_t index) {
+    return (unsigned)((index >> HZ5_REGION_SHIFT) % HZ5_REGIONS);
 }
 
 // hz5_run.c: runs of small blocks
@@ -184,7 +214,7 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_collect_pending(struct hz5_heap *heap); // of all classes
 int hz5_has_pending(struct hz5_heap *heap);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state); // CACHED -> FREE
-void hz5_publish(struct hz5_desc *run, uint64_t region_bit);
+void hz5_publish(struct hz5_desc *run, uint64_t index);
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_run_fork_prepare(void);
 void hz5_run_fork_done(void);
@@ -196,7 +226,7 @@ void hz5_quarantine(struct hz5_heap *heap, void *block, _Atomic uint8_t *state, 
 void hz5_quarantine_flush(struct hz5_heap *heap);
 
 // hz5_heap.c: heaps and threads
-int hz5_init(void); // arena, tables, profile; idempotent
+int hz5_init(void);                        // arena, tables, profile; idempotent
 struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when out of memory
 struct hz5_heap *hz5_heap_by_id(uint32_t id);
 void hz5_thread_fini(void);
@@ -219,6 +249,11 @@ uint64_t hz5_reject_count(enum allocator_reject reason);
 void hz5_audit(void); // counts the double frees that were absorbed without being refused (hz5_table.c)
 void hz5_reject_add(enum allocator_reject reason, uint64_t count);
 
+// 1 when a block starts at `pointer` in the unit of `desc`: one of a run of small blocks, or the one of a large run
+// (both in hz5_malloc.c). *state is its state byte.
+int hz5_find_small(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state);
+int hz5_find_large(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state);
+
 // Descriptor of the live block that starts at `pointer`, or NULL. *state is its state byte.
 struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state);
 
@@ -227,15 +262,15 @@ enum hz5_policy { HZ5_POLICY_ABORT, HZ5_POLICY_REPORT, HZ5_POLICY_COUNT };
 
 struct hz5_profile {
     const char *name;
-    uint32_t magazine_bytes;   // a class's magazine holds about this much
-    uint32_t magazine_max;     // entries, however small the blocks
-    uint32_t magazine_min;     // entries, however large the blocks
-    uint32_t trim_floor_bytes; // waste below this is never trimmed
-    uint32_t keep_bytes;       // pages of empty runs a heap keeps for their classes
-    uint32_t keep_percent;     // and this share of the bytes in use
-    uint32_t quarantine_bytes; // freed memory held back from reuse, a thread; 0: none
+    uint32_t magazine_bytes;    // a class's magazine holds about this much
+    uint32_t magazine_max;      // entries, however small the blocks
+    uint32_t magazine_min;      // entries, however large the blocks
+    uint32_t trim_floor_bytes;  // waste below this is never trimmed
+    uint32_t keep_bytes;        // pages of empty runs a heap keeps for their classes
+    uint32_t keep_percent;      // and this share of the bytes in use
+    uint32_t quarantine_bytes;  // freed memory held back from reuse, a thread; 0: none
     uint32_t large_cache_bytes; // large runs a thread keeps
-    uint32_t guard_large;      // 1: an inaccessible unit behind every large run
+    uint32_t guard_large;       // 1: an inaccessible unit behind every large run
     enum hz5_policy policy;
     struct arena_limits limits;
 };

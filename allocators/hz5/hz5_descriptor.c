@@ -26,7 +26,8 @@ static const char *profile(void) {
 static const char *text(void) {
     static char line[256];
     static const char *const policies[] = {"abort", "report", "count"};
-    snprintf(line, sizeof line, "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s reject=%s",
+    snprintf(line, sizeof line,
+             "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s reject=%s",
              hz5_descriptor.head.version, hz5_descriptor.version, hz5_descriptor.source_commit, hz5_descriptor.features,
              hz5_descriptor.forbidden, profile(), policies[hz5_profile.policy]);
     return line;

@@ -29,7 +29,7 @@ struct hz5_descriptor_v1 {
     const char *version;            // of hzbench
     const char *source_commit;      // of the tree it was built from; "unknown" outside a checkout
     const char *compiler;
-    const char *(*profile)(void);   // in force in this process
+    const char *(*profile)(void); // in force in this process
 };
 
 extern const struct hz5_descriptor_v1 hz5_descriptor;

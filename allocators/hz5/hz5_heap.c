@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who has
-// a reason may claim it for a moment (to collect what was freed into it, or to adopt its runs).
+// Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who
+// has a reason may claim it for a moment (to collect what was freed into it, or to adopt its runs).
 //
 //   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE;  after fork, in the child: others ALIVE or CLAIMED -> ORPHAN
 #include "hz5.h"
@@ -28,7 +28,8 @@ _Atomic uint64_t hz5_heapless_issued;
 
 static struct hz5_entry no_entry = {NULL, NULL};
 
-// ---- initialisation ------------------------------------------------------------------------------------------------------
+// ---- initialisation
+// ------------------------------------------------------------------------------------------------------
 
 static void lay_out_magazines(void) {
     uint32_t offset = 0;
@@ -62,8 +63,8 @@ static void fork_parent(void) {
     pthread_mutex_unlock(&heaps.lock);
 }
 
-// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be freed
-// (one state byte each), but nothing of them is reused.
+// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be
+// freed (one state byte each), but nothing of them is reused.
 static void fork_child(void) {
     uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
     for (uint32_t id = 1; id <= count; id++) {
@@ -101,7 +102,8 @@ __attribute__((constructor)) static void register_fork_handlers(void) {
     pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
-// ---- heaps ---------------------------------------------------------------------------------------------------------------
+// ---- heaps
+// ---------------------------------------------------------------------------------------------------------------
 
 struct hz5_heap *hz5_heap_by_id(uint32_t id) {
     // ORDER: acquire: the heap's fields; partner: the release store in new_heap().
@@ -117,7 +119,8 @@ uint32_t hz5_dead_heap_count(void) {
 }
 
 static int change_status(struct hz5_heap *heap, uint32_t from, uint32_t to) {
-    // ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
+    // ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds
+    // it.
     return atomic_compare_exchange_strong_explicit(&heap->status, &from, to, memory_order_acq_rel,
                                                    memory_order_relaxed);
 }
@@ -130,13 +133,13 @@ int hz5_heap_claim_dead(struct hz5_heap *heap) {
     return 1;
 }
 
-// Sets the heap down. Blocks freed into it from now on are collected by the thread that frees them, if it sees the status;
-// otherwise it has queued its run before our last look.
+// Sets the heap down. Blocks freed into it from now on are collected by the thread that frees them, if it sees the
+// status; otherwise it has queued its run before our last look.
 void hz5_heap_unclaim(struct hz5_heap *heap) {
     do {
         atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
-        // ORDER: seq_cst: before the look at the queue; partner: push() in hz5_run.c, which looks at the status after it
-        // has queued.
+        // ORDER: seq_cst: before the look at the queue; partner: push() in hz5_run.c, which looks at the status after
+        // it has queued.
         atomic_store_explicit(&heap->status, HZ5_HEAP_DEAD, memory_order_seq_cst);
         if (!hz5_has_pending(heap) || !hz5_heap_claim_dead(heap))
             return;

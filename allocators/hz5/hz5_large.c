@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner; the thread
-// that wins the state byte keeps the run for itself or gives it back to the arena, which keeps recent ones resident too.
+// Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner; the
+// thread that wins the state byte keeps the run for itself or gives it back to the arena, which keeps recent ones
+// resident too.
 #include "hz5.h"
 
 #include "../common/os_mem.h"
@@ -69,8 +70,6 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
     // ORDER: release: as in carve().
     atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
-    atomic_store_explicit(&desc->magic, 1, memory_order_release); // only offset 0 has a product below 1
-    atomic_store_explicit(&desc->states, (uintptr_t)&desc->large_state, memory_order_release);
     atomic_store_explicit(&desc->run, desc, memory_order_release);
     atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
     atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);

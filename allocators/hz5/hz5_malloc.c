@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+// A zeroed block of recycled memory from this size on gets fresh pages: below, writing zeros costs less than the
+// faults.
+#define DECOMMIT_TO_ZERO_BYTES HZ_KIB(128)
+
 // Every thread begins with empty magazines that also count as full, so the first malloc and the first free of a thread
 // leave the fast path by the tests that are there anyway.
 static struct hz5_entry empty_magazine = {NULL, NULL};
@@ -25,7 +29,8 @@ HZ_THREAD_LOCAL struct hz5_thread hz5_thread = {
 
 static HZ_COLD void *alloc_slow(size_t bytes);
 
-// ---- malloc ----------------------------------------------------------------------------------------------------------
+// ---- malloc
+// ----------------------------------------------------------------------------------------------------------
 
 HZ_INLINE void *alloc(size_t bytes) {
     if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
@@ -78,6 +83,9 @@ void *core_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
         void *block = hz5_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
+        // Writing zeros would make all of the block resident; fresh pages are zero, and only those in use come.
+        if (block != NULL && !is_zero && bytes >= DECOMMIT_TO_ZERO_BYTES)
+            is_zero = os_mem_decommit(block, hz_align_up(bytes, OS_PAGE_BYTES));
         if (block != NULL && !is_zero)
             memset(block, 0, bytes);
         return block;
@@ -101,7 +109,8 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
     return top->block;
 }
 
-// ---- free ------------------------------------------------------------------------------------------------------------
+// ---- free
+// ------------------------------------------------------------------------------------------------------------
 
 static HZ_COLD void free_refused(void *block) {
     if (block != NULL)
@@ -136,7 +145,7 @@ static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8
 }
 
 // The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
-HZ_INLINE void remote_freed(struct hz5_desc *run, unsigned region) {
+HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
     struct hz5_heap *mine = hz5_thread.heap;
     if (HZ_LIKELY(mine != NULL)) {
         uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
@@ -144,51 +153,57 @@ HZ_INLINE void remote_freed(struct hz5_desc *run, unsigned region) {
     } else {
         atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_relaxed);
     }
-    uint64_t bit = (uint64_t)1 << region;
-    // ORDER: seq_cst: see above. A set bit means that a collection which will see our state is still to come.
-    if (HZ_UNLIKELY((atomic_load_explicit(&run->pending, memory_order_seq_cst) & bit) == 0))
-        hz5_publish(run, bit);
+    // ORDER: seq_cst: see free_remote(). A set bit means that a collection which will see our state is still to come.
+    uint64_t pending = atomic_load_explicit(&run->pending, memory_order_seq_cst);
+    if (HZ_UNLIKELY((pending >> hz5_region_of(index) & 1) == 0))
+        hz5_publish(run, index);
+}
+
+// No small block starts there: the block of a large run, or nothing.
+static HZ_COLD void free_large_or_refuse(void *block, struct hz5_desc *desc) {
+    _Atomic uint8_t *state;
+    if (hz5_find_large(block, desc, &state))
+        free_large(block, desc, state);
+    else
+        free_refused(block);
+}
+
+// The descriptor has changed under the look at it; as a loop it would cost the path that hardly ever loops its
+// registers.
+static HZ_COLD void free_again(void *block) {
+    core_free(block);
 }
 
 // Any block whose run this thread does not own.
-static HZ_COLD void free_remote(void *block, struct hz5_desc *desc) {
-    uint64_t ident, index;
-    uint32_t owner;
-    struct hz5_desc *run;
-    _Atomic uint8_t *state;
-    unsigned region;
-    do {
-        // ORDER: acquire: pairs with the release stores in carve() and hz5_large_alloc(): what is read below is not older
-        // than this generation, and, as ident is read again behind it, not younger either.
-        ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
-        owner = hz5_owner_of(ident);
-        uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
-        if (HZ_UNLIKELY(owner == HZ5_OWNER_NONE ||
-                        !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_acquire), &index))) {
-            free_refused(block);
-            return;
-        }
-        state = (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_acquire) + index;
-        run = atomic_load_explicit(&desc->run, memory_order_acquire);
-        region = (unsigned)(index >> atomic_load_explicit(&desc->region_shift, memory_order_acquire));
-    } while (HZ_UNLIKELY(hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) !=
-                         hz5_generation_of(ident)));
-    if (owner == HZ5_OWNER_LARGE) {
-        free_large(block, desc, state);
+HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t ident) {
+    // ORDER: acquire: pairs with the release stores in carve() and release(). magic is 0 from before the end of a run's
+    // life until all of the next, ident too, is written; ident is read before it and again behind the rest. So what is
+    // read is all of one life, or magic is 0, or the second look shows the change.
+    uint64_t magic = atomic_load_explicit(&desc->magic, memory_order_acquire);
+    uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
+    struct hz5_place place = hz5_place_of(offset, magic);
+    if (HZ_UNLIKELY(place.low >= magic)) {
+        free_large_or_refuse(block, desc);
+        return;
+    }
+    _Atomic uint8_t *state = (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_acquire) + place.high;
+    struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_acquire);
+    if (HZ_UNLIKELY(atomic_load_explicit(&desc->ident, memory_order_relaxed) != ident)) {
+        free_again(block);
         return;
     }
     uint8_t expected = HZ5_LIVE;
-    // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that collects it; (2) comes before the load
-    // of `pending` below in the one total order in which hz5_collect exchanges `pending` before it reads the states, so
-    // either the collector sees REMOTE or we see the cleared bit.
-    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the descriptor
-    // can tell any more whether the free was good. A run released before the exchange has left its states at rest.
+    // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that collects it; (2) comes before the
+    // load of `pending` in the one total order in which the owner exchanges `pending` before it reads the states, so
+    // either the collector sees REMOTE or we see the cleared bit. From here on the block may be collected, its run
+    // released and carved anew at any moment: nothing of the descriptor can tell any more whether the free was good. A
+    // run released before the exchange has left its states at rest.
     if (HZ_UNLIKELY(!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
                                                              memory_order_relaxed))) {
         free_refused(block);
         return;
     }
-    remote_freed(run, region);
+    remote_freed(run, place.high);
 }
 
 HZ_INLINE void free_block(void *block) {
@@ -198,19 +213,21 @@ HZ_INLINE void free_block(void *block) {
         return;
     }
     struct hz5_desc *desc = hz5_desc_at(unit);
-    if (HZ_UNLIKELY(hz5_owner_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) != hz5_thread.owner)) {
-        free_remote(block, desc);
+    // ORDER: acquire: for free_remote(), see there.
+    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    if (HZ_UNLIKELY(hz5_owner_of(ident) != hz5_thread.owner)) {
+        free_remote(block, desc, ident);
         return;
     }
     // Own run: only this thread changes the descriptor, and other threads change a state only from LIVE to REMOTE.
     uint64_t offset = (uintptr_t)block - HZ5_OWN(desc, uintptr_t, base);
-    uint64_t index;
-    if (HZ_UNLIKELY(!hz5_index_of(offset, HZ5_OWN(desc, uint64_t, magic), &index))) {
+    struct hz5_place place = hz5_place_of(offset, HZ5_OWN(desc, uint64_t, magic));
+    if (HZ_UNLIKELY(place.low >= HZ5_OWN(desc, uint64_t, magic_bound))) {
         free_refused(block);
         return;
     }
-    _Atomic uint8_t *state = (_Atomic uint8_t *)(HZ5_OWN(desc, uintptr_t, states) + index);
-    if (HZ_UNLIKELY(atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)) {
+    _Atomic uint8_t *state = (_Atomic uint8_t *)(place.high + HZ5_OWN(desc, uintptr_t, states));
+    if (HZ_UNLIKELY(!hz5_is_live(state))) {
         free_refused(block);
         return;
     }
@@ -234,21 +251,36 @@ void core_free(void *block) {
     free_block(block);
 }
 
-// ---- lookups with verification ---------------------------------------------------------------------------------------
+// ---- lookups with verification
+// ---------------------------------------------------------------------------------------
+
+int hz5_find_small(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state) {
+    // ORDER: acquire: pairs with the release store of magic, the last field, in carve().
+    uint64_t magic = atomic_load_explicit(&desc->magic, memory_order_acquire);
+    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    struct hz5_place place = hz5_place_of(offset, magic);
+    if (place.low >= magic)
+        return 0;
+    *state = hz5_states_of(desc) + place.high;
+    return 1;
+}
+
+int hz5_find_large(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state) {
+    // ORDER: acquire: pairs with the release store in hz5_large_alloc().
+    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    if (hz5_owner_of(ident) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
+        return 0;
+    *state = &desc->large_state;
+    return 1;
+}
 
 struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state) {
     size_t unit = hz5_unit_of_pointer(pointer);
     if (unit >= arena.unit_count)
         return NULL;
     struct hz5_desc *desc = hz5_desc_at(unit);
-    // ORDER: acquire: as in free_remote.
-    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
-    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
-    uint64_t index;
-    if (hz5_owner_of(ident) == HZ5_OWNER_NONE ||
-        !hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))
+    if (!hz5_find_small(pointer, desc, state) && !hz5_find_large(pointer, desc, state))
         return NULL;
-    *state = hz5_states_of(desc) + index;
     if (atomic_load_explicit(*state, memory_order_relaxed) != HZ5_LIVE)
         return NULL;
     return desc;
@@ -286,7 +318,8 @@ void core_free_sized(void *block, size_t bytes) {
 // While a large block changes its size nobody may free it, so it leaves LIVE; a concurrent free is refused.
 static int resize_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *state, size_t bytes, int *refused) {
     uint8_t expected = HZ5_LIVE;
-    // ORDER: acquire: the descriptor is read after the block is ours; partner: the release store below and in free_large.
+    // ORDER: acquire: the descriptor is read after the block is ours; partner: the release store below and in
+    // free_large.
     if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acquire,
                                                  memory_order_relaxed)) {
         hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
@@ -340,13 +373,12 @@ static int give_moved(void *block, struct hz5_desc *desc, _Atomic uint8_t *state
         return 1;
     }
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
-    unsigned index = (unsigned)(state - hz5_states_of(run));
-    unsigned region = index >> atomic_load_explicit(&run->region_shift, memory_order_relaxed);
+    uint64_t index = (uint64_t)(state - hz5_states_of(run));
     // ORDER: seq_cst: as the exchange in free_remote().
     if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
                                                  memory_order_relaxed))
         return 0;
-    remote_freed(run, region);
+    remote_freed(run, index);
     return 1;
 }
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Sources of the numbers: docs/design.md. A magazine of 32 KiB lets a random walk of a class's population run for hundreds
-// of operations between two slow paths; more of it is memory that no other class can use.
+// Sources of the numbers: docs/design.md. A magazine of 32 KiB lets a random walk of a class's population run for
+// hundreds of operations between two slow paths; more of it is memory that no other class can use.
 static const struct hz5_profile profiles[] = {
     {.name = "balanced",
      .magazine_bytes = 32768,
@@ -67,7 +67,9 @@ static void complain(const char *what, const char *text) {
     check_line_text(&line, what);
     check_line_text(&line, " '");
     check_line_text(&line, text);
-    check_line_text(&line, "' ignored (profiles: balanced, local, remote, rss, strict; keys: profile, retain, decay, quarantine, reject)");
+    check_line_text(
+        &line,
+        "' ignored (profiles: balanced, local, remote, rss, strict; keys: profile, retain, decay, quarantine, reject)");
     check_line_write(&line);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The quarantine of the strict profile: a freed block waits until later frees have pushed it out, so that a second free or
-// a use after free meets a block that is not live rather than somebody else's.
+// The quarantine of the strict profile: a freed block waits until later frees have pushed it out, so that a second free
+// or a use after free meets a block that is not live rather than somebody else's.
 #include "hz5.h"
 
 static void release_oldest(struct hz5_heap *heap) {

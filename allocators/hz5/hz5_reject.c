@@ -36,12 +36,10 @@ enum allocator_reject hz5_classify(const void *pointer) {
     }
     if ((uintptr_t)pointer % SIZECLASS_GRANULE != 0)
         return ALLOCATOR_REJECT_MISALIGNED;
-    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
-    uint64_t index;
-    if (!hz5_index_of(offset, atomic_load_explicit(&desc->magic, memory_order_relaxed), &index))
+    _Atomic uint8_t *state;
+    if (!hz5_find_small(pointer, desc, &state) && !hz5_find_large(pointer, desc, &state))
         return ALLOCATOR_REJECT_INTERIOR;
-    switch (atomic_load_explicit(hz5_states_of(desc) + index,
-                                 memory_order_relaxed)) {
+    switch (atomic_load_explicit(state, memory_order_relaxed)) {
     case HZ5_FREE:
     case HZ5_CACHED:
     case HZ5_MOVING:

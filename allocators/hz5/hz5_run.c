@@ -9,21 +9,21 @@
 #include <pthread.h>
 #include <string.h>
 
-#define UNITS_OF_LARGE_BLOCKS 8u     // run of blocks above 8 KiB: a tail that is never touched costs nothing
+#define UNITS_OF_LARGE_BLOCKS 8u // run of blocks above 8 KiB: a tail that is never touched costs nothing
 #define ONE_UNIT_MAX_BYTES 8256u
-#define STATE_ARRAY_ALIGN 64u        // no two runs share a line of states
-#define REGIONS 64u
+#define STATE_ARRAY_ALIGN 64u // no two runs share a line of states
 
 static unsigned run_units(unsigned size_class) {
     return sizeclass_bytes[size_class] <= ONE_UNIT_MAX_BYTES ? 1 : UNITS_OF_LARGE_BLOCKS;
 }
 
-// ---- state arrays: type-stable, recycled within their class ------------------------------------------------------------
+// ---- state arrays: type-stable, recycled within their class
+// ------------------------------------------------------------
 
-// A free array holds its link in its first eight bytes, seven bits a byte under a set top bit: no stale compare-and-swap
-// that expects LIVE can hit it.
-// A returned array rests until STATE_ARRAYS_RESTING others of its class have been returned: a free that is stalled between
-// its look at the descriptor and its exchange meets bytes that are not LIVE, not those of the run's next life.
+// A free array holds its link in its first eight bytes, seven bits a byte under a set top bit: no stale
+// compare-and-swap that expects LIVE can hit it. A returned array rests until STATE_ARRAYS_RESTING others of its class
+// have been returned: a free that is stalled between its look at the descriptor and its exchange meets bytes that are
+// not LIVE, not those of the run's next life.
 #define STATE_ARRAYS_RESTING 8u
 
 static struct {
@@ -90,7 +90,8 @@ static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
     pthread_mutex_unlock(&state_arrays.lock);
 }
 
-// ---- eight states at a time --------------------------------------------------------------------------------------------
+// ---- eight states at a time
+// --------------------------------------------------------------------------------------------
 
 static uint64_t load_eight(_Atomic uint8_t *states, memory_order order) {
     // The group is aligned; other threads change single bytes in it by atomic operations.
@@ -108,7 +109,8 @@ static uint32_t first_byte(uint64_t marks) {
     return (uint32_t)__builtin_ctzll(marks) / 8;
 }
 
-// ---- lists -------------------------------------------------------------------------------------------------------------
+// ---- lists
+// -------------------------------------------------------------------------------------------------------------
 
 static uint32_t link_of(const struct hz5_desc *run) {
     return (uint32_t)hz5_unit_of(run) + 1;
@@ -141,12 +143,12 @@ static void list_remove(struct hz5_heap *heap, struct hz5_desc *run, unsigned si
         run_of_link(run->next)->previous = run->previous;
 }
 
-// ---- birth and death of a run ------------------------------------------------------------------------------------------
+// ---- birth and death of a run
+// ------------------------------------------------------------------------------------------
 
 // ORDER: release: publishes the descriptor's fields; partner: the acquire loads in free_remote and hz5_find_live.
 static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
-    uint32_t generation =
-        hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + generation_step;
+    uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + generation_step;
     atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
 }
 
@@ -197,22 +199,26 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->dirty_pages = is_zero ? 0 : all_page_groups(run, block_bytes);
     run->free_count = block_count;
     run->hint = 0;
+    run->collecting = 0;
     run->is_kept = 0;
     heap->dirty_bytes += page_groups(run->dirty_pages, run);
     list_insert(heap, run, size_class, is_zero);
     for (uint32_t unit = 0; unit < units; unit++) {
         struct hz5_desc *desc = run + unit;
-        // ORDER: release: after the store of ident that ended the unit's last life; partner: free_remote(), which reads
-        // ident again when it has read these.
-        atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
-        atomic_store_explicit(&desc->magic, UINT64_MAX / block_bytes + 1, memory_order_release);
-        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_release);
-        atomic_store_explicit(&desc->run, run, memory_order_release);
-        atomic_store_explicit(&desc->region_shift, block_count > 2048 ? 6 : 5, memory_order_release);
+        uint64_t magic = UINT64_MAX / block_bytes + 1;
         atomic_store_explicit(&desc->block_bytes, block_bytes, memory_order_relaxed);
         atomic_store_explicit(&desc->size_class, (uint8_t)size_class, memory_order_relaxed);
         atomic_store_explicit(&desc->kind, HZ5_KIND_SMALL, memory_order_relaxed);
+        atomic_store_explicit(&desc->magic_bound, magic, memory_order_relaxed);
+        // ORDER: release: after the store of ident that ended the unit's last life; partner: free_remote(), which reads
+        // ident again when it has read these.
+        atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
+        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_release);
+        atomic_store_explicit(&desc->run, run, memory_order_release);
         set_ident(desc, 1, heap->id);
+        // ORDER: release: after ident and all else; partner: free_remote(), which reads it between its looks at ident:
+        // whoever sees it and has seen the unit without a run sees another ident the second time.
+        atomic_store_explicit(&desc->magic, magic, memory_order_release);
     }
     // A thread that freed into the unit's last life may have set a bit after that life's last collection.
     // ORDER: seq_cst: after the store of ident; the late thread sets the bit before it looks for an owner (enqueue).
@@ -232,19 +238,22 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     heap->dirty_bytes -= page_groups(run->dirty_pages, run);
     for (uint32_t unit = 0; unit < units; unit++) {
         atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
+        // Before the store of ident: whoever sees the end of this life sees that no block starts here.
+        atomic_store_explicit(&run[unit].magic, 0, memory_order_relaxed);
         set_ident(run + unit, 1, HZ5_OWNER_NONE);
     }
     state_array_give(size_class, states);
     arena_give(base, units, clean);
 }
 
-// ---- free blocks come back -----------------------------------------------------------------------------------------------
+// ---- free blocks come back
+// -----------------------------------------------------------------------------------------------
 
-// An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not carve
-// and release on every sway, and a run that changes its class comes to have all its pages resident.
+// An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not
+// carve and release on every sway, and a run that changes its class comes to have all its pages resident.
 //
-// A run in the pending queue stays until it is collected: its next owner could not queue it while it is in ours, and we may
-// sleep for long.
+// A run in the pending queue stays until it is collected: its next owner could not queue it while it is in ours, and we
+// may sleep for long.
 static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
     if (atomic_load_explicit(&run->is_queued, memory_order_relaxed) != 0)
         return;
@@ -307,12 +316,14 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
     maybe_trim(heap);
 }
 
-// ---- remote frees --------------------------------------------------------------------------------------------------------
+// ---- remote frees
+// --------------------------------------------------------------------------------------------------------
 
-static void collect_class(struct hz5_heap *heap, unsigned size_class);
+static void collect_all(struct hz5_heap *heap, unsigned size_class);
 
-// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue. If the run changes
-// its class meanwhile it may land in the queue of another one: it is collected all the same, before the next carve.
+// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue. If the run
+// changes its class meanwhile it may land in the queue of another one: it is collected all the same, before the next
+// carve.
 static void push(struct hz5_desc *run) {
     for (;;) {
         // ORDER: seq_cst: after the bit was set; partner: carve(), which stores ident before it looks for bits.
@@ -325,14 +336,14 @@ static void push(struct hz5_desc *run) {
             uint32_t head = atomic_load_explicit(queue, memory_order_relaxed);
             do {
                 atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
-                // ORDER: seq_cst: releases pending_next to the collector, and comes before the look at the heap's status
-                // in the order in which a dying thread sets the status before its last look at the queue.
+                // ORDER: seq_cst: releases pending_next to the collector, and comes before the look at the heap's
+                // status in the order in which a dying thread sets the status before its last look at the queue.
             } while (!atomic_compare_exchange_weak_explicit(queue, &head, link_of(run), memory_order_seq_cst,
                                                             memory_order_relaxed));
             // Nobody else would collect for a dead thread.
             if (HZ_UNLIKELY(atomic_load_explicit(&heap->status, memory_order_seq_cst) == HZ5_HEAP_DEAD) &&
                 hz5_heap_claim_dead(heap)) {
-                collect_class(heap, size_class);
+                collect_all(heap, size_class);
                 hz5_heap_unclaim(heap);
             }
             return;
@@ -356,79 +367,146 @@ static void enqueue(struct hz5_desc *run) {
         push(run);
 }
 
-void hz5_publish(struct hz5_desc *run, uint64_t region_bit) {
+void hz5_publish(struct hz5_desc *run, uint64_t index) {
     // ORDER: seq_cst: see free_remote() and enqueue().
-    atomic_fetch_or_explicit(&run->pending, region_bit, memory_order_seq_cst);
+    atomic_fetch_or_explicit(&run->pending, (uint64_t)1 << hz5_region_of(index), memory_order_seq_cst);
     enqueue(run);
 }
 
-static void collect(struct hz5_heap *heap, struct hz5_desc *run) {
-    // ORDER: seq_cst: the bits are taken before the states are read; partner: free_remote().
-    uint64_t regions = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
-    _Atomic uint8_t *states = hz5_states_of(run);
-    unsigned region_shift = atomic_load_explicit(&run->region_shift, memory_order_relaxed);
+// Where refill wants blocks: filled downwards, so that the first one found leaves the magazine first.
+struct sink {
+    struct hz5_entry *next; // the entry above the next free one
+    uint32_t want;
+};
+
+static void sink_put(struct sink *sink, void *block, _Atomic uint8_t *state) {
+    (--sink->next)->block = block;
+    sink->next->state = state;
+    sink->want--;
+}
+
+// The REMOTE blocks among eight states: to the sink while it wants any, to the run otherwise.
+static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t group, struct sink *sink) {
+    _Atomic uint8_t *states = hz5_states_of(run) + group;
+    // ORDER: seq_cst: after the exchange of `pending`; partner: free_remote().
+    uint64_t marks = bytes_equal(load_eight(states, memory_order_seq_cst), HZ5_REMOTE);
+    if (marks == 0)
+        return;
     uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
+    atomic_store_explicit(&heap->remote_collected, collected + (uint64_t)__builtin_popcountll(marks),
+                          memory_order_relaxed);
+    // A dead heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
+    int is_delayed = heap->quarantine != NULL && heap == hz5_thread.heap;
     uint32_t freed = 0;
     uint32_t lowest = UINT32_MAX;
-    for (; regions != 0; regions &= regions - 1) {
-        uint32_t group = (uint32_t)__builtin_ctzll(regions) << region_shift;
-        uint32_t end = group + (1u << region_shift);
-        for (; group < end && group < run->block_count; group += 8) {
-            // ORDER: seq_cst: as above.
-            uint64_t marks = bytes_equal(load_eight(states + group, memory_order_seq_cst), HZ5_REMOTE);
-            for (; marks != 0; marks &= marks - 1) {
-                uint32_t index = group + first_byte(marks);
-                // The wide load has only found the byte: accesses of different sizes do not synchronise.
-                // ORDER: acquire: the block's contents; partner: the exchange in free_remote() and its like.
-                if (atomic_load_explicit(states + index, memory_order_acquire) != HZ5_REMOTE)
-                    continue; // a stale free took its mark back
-                atomic_store_explicit(&heap->remote_collected, ++collected, memory_order_relaxed);
-                // A dead heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
-                if (HZ_UNLIKELY(heap->quarantine != NULL && heap == hz5_thread.heap)) {
-                    // ORDER: release: counted before it changes; partner: count_state() in hz5_table.c.
-                    atomic_store_explicit(states + index, HZ5_CACHED, memory_order_release);
-                    hz5_quarantine(heap, block_at(run, index), states + index, size_class_of(run));
-                    continue;
-                }
-                // ORDER: release: as above.
-                atomic_store_explicit(states + index, HZ5_FREE, memory_order_release);
-                lowest = index < lowest ? index : lowest;
-                freed++;
-            }
+    char *block = block_at(run, group);
+    uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
+    for (; marks != 0; marks &= marks - 1) {
+        uint32_t index = first_byte(marks);
+        _Atomic uint8_t *state = states + index;
+        // The wide load has only found the byte: accesses of different sizes do not synchronise.
+        // ORDER: acquire: the block's contents; partner: the exchange in free_remote() and its like.
+        (void)atomic_load_explicit(state, memory_order_acquire);
+        // ORDER: release: counted before it changes; partner: count_state() in hz5_table.c.
+        if (HZ_UNLIKELY(is_delayed)) {
+            atomic_store_explicit(state, HZ5_CACHED, memory_order_release);
+            hz5_quarantine(heap, block + (size_t)index * block_bytes, state, size_class_of(run));
+        } else if (sink->want > 0) {
+            atomic_store_explicit(state, HZ5_CACHED, memory_order_release);
+            sink_put(sink, block + (size_t)index * block_bytes, state);
+        } else {
+            atomic_store_explicit(state, HZ5_FREE, memory_order_release);
+            lowest = freed++ == 0 ? group + index : lowest;
         }
     }
     if (freed != 0)
         blocks_freed(heap, run, freed, lowest);
-    else if (run->free_count == run->block_count && !run->is_kept)
-        run_became_empty(heap, run, size_class_of(run));
 }
 
-static void collect_class(struct hz5_heap *heap, unsigned size_class) {
+// Searches the run's regions, one after another; stops early only when the sink becomes full. 1 when it has seen all.
+static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sink) {
+    int has_sink = sink->want > 0;
+    if (run->collecting == 0)
+        // ORDER: seq_cst: the bits are taken before the states are read; partner: free_remote().
+        run->collecting = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
+    for (; run->collecting != 0; run->collecting &= run->collecting - 1) {
+        if (has_sink && sink->want == 0)
+            return 0;
+        uint32_t region = (uint32_t)__builtin_ctzll(run->collecting);
+        for (; region << HZ5_REGION_SHIFT < run->block_count; region += HZ5_REGIONS) {
+            uint32_t group = region << HZ5_REGION_SHIFT;
+            uint32_t end = group + (1u << HZ5_REGION_SHIFT);
+            for (; group < end && group < run->block_count; group += 8)
+                collect_eight(heap, run, group, sink);
+        }
+    }
+    return 1;
+}
+
+// The queue of the class becomes part of the heap's own list. Runs that are not this heap's go on at once: while they
+// are marked as queued nobody else queues them.
+static void take_queue(struct hz5_heap *heap, unsigned size_class) {
     // ORDER: acquire: pending_next of the runs; partner: the exchange in push().
     uint32_t link = atomic_exchange_explicit(&heap->pending[size_class], 0, memory_order_seq_cst);
     while (link != 0) {
         struct hz5_desc *run = run_of_link(link);
-        link = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
-        // ORDER: seq_cst: before the bits are taken, so that a thread which sets a bit later queues the run again.
-        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+        uint32_t next = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
         int is_mine = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_relaxed)) == heap->id;
-        if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run)
-            collect(heap, run);
-        else if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
-            atomic_store_explicit(&run->pending, 0, memory_order_relaxed);
-        else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
-            enqueue(run); // it has a new owner, or none
+        if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run) {
+            atomic_store_explicit(&run->pending_next, heap->collecting[size_class], memory_order_relaxed);
+            heap->collecting[size_class] = link;
+        } else {
+            // ORDER: seq_cst: before the look at the bits, so that a thread which sets a bit later queues the run
+            // again.
+            atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+            if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
+                atomic_store_explicit(&run->pending, 0, memory_order_relaxed);
+            else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+                enqueue(run); // it has a new owner, or none
+        }
+        link = next;
     }
 }
 
-static int is_pending(struct hz5_heap *heap, unsigned size_class) {
+// Collects until the sink is full, or, with a sink that wants nothing, all.
+static void collect_class(struct hz5_heap *heap, unsigned size_class, struct sink *sink) {
+    int has_sink = sink->want > 0;
+    if (heap->collecting[size_class] == 0)
+        take_queue(heap, size_class);
+    while (heap->collecting[size_class] != 0 && (!has_sink || sink->want > 0)) {
+        struct hz5_desc *run = run_of_link(heap->collecting[size_class]);
+        if (!collect(heap, run, sink))
+            return;
+        heap->collecting[size_class] = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
+        // ORDER: seq_cst: before the look at the bits, so that a thread which sets a bit later queues the run again.
+        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+        if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+            enqueue(run);
+        else if (run->free_count == run->block_count && !run->is_kept)
+            run_became_empty(heap, run, size_class_of(run));
+    }
+}
+
+static void collect_all(struct hz5_heap *heap, unsigned size_class) {
+    struct sink nothing = {0};
+    if (heap->collecting[size_class] != 0)
+        collect_class(heap, size_class, &nothing);
+    collect_class(heap, size_class, &nothing);
+}
+
+static int is_queue_filled(struct hz5_heap *heap, unsigned size_class) {
     // ORDER: seq_cst: after the store of the status in hz5_heap_unclaim(); partner: push().
     return atomic_load_explicit(&heap->pending[size_class], memory_order_seq_cst) != 0;
 }
 
+static int is_pending(struct hz5_heap *heap, unsigned size_class) {
+    return heap->collecting[size_class] != 0 || is_queue_filled(heap, size_class);
+}
+
+// The queues alone: whoever asks has given the heap away, with nothing under collection.
 int hz5_has_pending(struct hz5_heap *heap) {
     unsigned size_class = 0;
-    while (size_class < SIZECLASS_COUNT && !is_pending(heap, size_class))
+    while (size_class < SIZECLASS_COUNT && !is_queue_filled(heap, size_class))
         size_class++;
     return size_class < SIZECLASS_COUNT;
 }
@@ -436,12 +514,13 @@ int hz5_has_pending(struct hz5_heap *heap) {
 void hz5_collect_pending(struct hz5_heap *heap) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         if (is_pending(heap, size_class))
-            collect_class(heap, size_class);
+            collect_all(heap, size_class);
     }
     maybe_trim(heap);
 }
 
-// ---- refill --------------------------------------------------------------------------------------------------------------
+// ---- refill
+// --------------------------------------------------------------------------------------------------------------
 
 // Page groups that block `index` covers.
 static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t block_bytes) {
@@ -450,11 +529,11 @@ static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t bl
     return ((uint64_t)2 << last) - ((uint64_t)1 << first);
 }
 
-// Takes up to `want` FREE blocks, lowest first, into `out`; blocks on clean pages only if `touch_clean`.
-static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int touch_clean, struct hz5_entry *out,
-                            uint32_t want) {
+// Takes FREE blocks, lowest first, while the sink wants any; blocks on clean pages only if `touch_clean`. How many.
+static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int touch_clean, struct sink *sink) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
     _Atomic uint8_t *states = hz5_states_of(run);
+    char *base = block_at(run, 0);
     int all_dirty = run->dirty_pages == all_page_groups(run, block_bytes);
     uint32_t end = run->block_count;
     if (!touch_clean && !all_dirty) {
@@ -465,11 +544,11 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
         end = dirty_blocks < end ? dirty_blocks : end;
     }
     run_no_longer_kept(heap, run);
-    uint32_t taken = 0;
+    uint32_t wanted = sink->want;
     uint32_t skipped = UINT32_MAX;
-    for (uint32_t group = run->hint & ~7u; group < end && taken < want; group += 8) {
+    for (uint32_t group = run->hint & ~7u; group < end && sink->want > 0; group += 8) {
         uint64_t marks = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
-        for (; marks != 0 && taken < want; marks &= marks - 1) {
+        for (; marks != 0 && sink->want > 0; marks &= marks - 1) {
             uint32_t index = group + first_byte(marks);
             uint64_t clean = all_dirty ? 0 : pages_of(run, index, block_bytes) & ~run->dirty_pages;
             if (HZ_UNLIKELY(clean != 0)) {
@@ -481,15 +560,13 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                 run->dirty_pages |= clean;
             }
             set_state(states + index, HZ5_CACHED);
-            out[taken].block = block_at(run, index);
-            out[taken].state = states + index;
-            taken++;
+            sink_put(sink, base + (size_t)index * block_bytes, states + index);
             run->hint = index + 1;
         }
     }
     if (skipped < run->hint)
         run->hint = skipped;
-    return taken;
+    return wanted - sink->want;
 }
 
 static void blocks_taken(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class, uint32_t count) {
@@ -499,30 +576,27 @@ static void blocks_taken(struct hz5_heap *heap, struct hz5_desc *run, unsigned s
         list_remove(heap, run, size_class);
 }
 
-static uint32_t take_warm(struct hz5_heap *heap, unsigned size_class, struct hz5_entry *out, uint32_t want) {
-    uint32_t taken = 0;
-    while (taken < want && heap->warm[size_class] != 0) {
+static void take_warm(struct hz5_heap *heap, unsigned size_class, struct sink *sink) {
+    while (sink->want > 0 && heap->warm[size_class] != 0) {
         struct hz5_desc *run = run_of_link(heap->warm[size_class]);
-        uint32_t got = take_blocks(heap, run, 0, out + taken, want - taken);
+        uint32_t got = take_blocks(heap, run, 0, sink);
         blocks_taken(heap, run, size_class, got);
-        if (taken + got < want && run->free_count != 0) {
+        if (sink->want > 0 && run->free_count != 0) {
             list_remove(heap, run, size_class);
             list_insert(heap, run, size_class, 1);
         }
-        taken += got;
     }
-    return taken;
 }
 
 // Touches new memory a page at a time: the page fault costs a hundred times what the shorter refill does.
-static uint32_t take_cold(struct hz5_heap *heap, unsigned size_class, struct hz5_entry *out, uint32_t want) {
+static void take_cold(struct hz5_heap *heap, unsigned size_class, struct sink *sink) {
     struct hz5_desc *run = run_of_link(heap->cold[size_class]);
     uint32_t page_blocks = (uint32_t)OS_PAGE_BYTES / sizeclass_bytes[size_class];
-    want = want < page_blocks ? want : page_blocks > 0 ? page_blocks : 1;
-    uint32_t taken = take_blocks(heap, run, 1, out, want);
+    page_blocks = page_blocks > 0 ? page_blocks : 1;
+    sink->want = sink->want < page_blocks ? sink->want : page_blocks;
+    uint32_t taken = take_blocks(heap, run, 1, sink);
     HZ_ASSERT(taken > 0);
     blocks_taken(heap, run, size_class, taken);
-    return taken;
 }
 
 static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
@@ -539,36 +613,32 @@ static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
     return adopted;
 }
 
-static void reverse(struct hz5_entry *entries, uint32_t count) {
-    for (uint32_t low = 0, high = count; low + 1 < high; low++) {
-        high--;
-        struct hz5_entry swap = entries[low];
-        entries[low] = entries[high];
-        entries[high] = swap;
-    }
-}
-
 int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
-    uint32_t taken = take_warm(heap, size_class, bottom + 1, want);
-    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then whatever others
-    // freed of other classes, which may empty a run, then a new run.
-    if (taken == 0 && is_pending(heap, size_class)) {
-        collect_class(heap, size_class);
-        taken = take_warm(heap, size_class, bottom + 1, want);
+    struct hz5_entry *end = bottom + 1 + want;
+    struct sink sink = {.next = end, .want = want};
+    take_warm(heap, size_class, &sink);
+    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then whatever
+    // others freed of other classes, which may empty a run, then a new run.
+    if (sink.next == end && is_pending(heap, size_class)) {
+        collect_class(heap, size_class, &sink);
+        if (sink.next == end) // a quarantine has taken them all, and given others back
+            take_warm(heap, size_class, &sink);
     }
-    if (taken == 0 && adopt_from_dead_heaps(heap, size_class) != 0)
-        taken = take_warm(heap, size_class, bottom + 1, want);
-    if (taken == 0 && heap->cold[size_class] == 0) {
+    if (sink.next == end && adopt_from_dead_heaps(heap, size_class) != 0)
+        take_warm(heap, size_class, &sink);
+    if (sink.next == end && heap->cold[size_class] == 0) {
         hz5_collect_pending(heap);
         if (heap->warm[size_class] == 0 && heap->cold[size_class] == 0)
             carve(heap, size_class);
-        taken = take_warm(heap, size_class, bottom + 1, want);
+        take_warm(heap, size_class, &sink);
     }
-    if (taken == 0 && heap->cold[size_class] != 0)
-        taken = take_cold(heap, size_class, bottom + 1, want);
-    reverse(bottom + 1, taken); // the lowest address leaves first
+    if (sink.next == end && heap->cold[size_class] != 0)
+        take_cold(heap, size_class, &sink);
+    uint32_t taken = (uint32_t)(end - sink.next);
+    if (taken < want)
+        memmove(bottom + 1, sink.next, taken * sizeof *bottom);
     hz5_thread.top[size_class] = bottom + taken;
     return taken != 0;
 }
@@ -595,7 +665,8 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_c
     return adopted;
 }
 
-// ---- giving memory back ----------------------------------------------------------------------------------------------------
+// ---- giving memory back
+// ----------------------------------------------------------------------------------------------------
 
 void hz5_release_empty_runs(struct hz5_heap *heap) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {

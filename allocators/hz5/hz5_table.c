@@ -49,8 +49,8 @@ void core_stats(struct allocator_stats *out) {
                 out->live_bytes += run->large_bytes;
         } else {
             out->committed_bytes += (uint64_t)__builtin_popcountll(run->dirty_pages) << run->page_shift;
-            out->live_bytes += (uint64_t)count_state(run, HZ5_LIVE) *
-                               atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
+            out->live_bytes +=
+                (uint64_t)count_state(run, HZ5_LIVE) * atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
         }
     }
     hz5_audit();
@@ -58,10 +58,10 @@ void core_stats(struct allocator_stats *out) {
         out->rejects[reason] = hz5_reject_count((enum allocator_reject)reason);
 }
 
-// Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover the
-// other's mark. The block is freed once, so nothing is damaged, but the second free was not refused where it happened.
-// The accounts tell: every foreign free is counted by its thread and every collected one by the owner. Read in this order
-// they never show one too many while other threads run.
+// Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover
+// the other's mark. The block is freed once, so nothing is damaged, but the second free was not refused where it
+// happened. The accounts tell: every foreign free is counted by its thread and every collected one by the owner. Read
+// in this order they never show one too many while other threads run.
 void hz5_audit(void) {
     static _Atomic uint64_t reported;
     uint64_t issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_relaxed);

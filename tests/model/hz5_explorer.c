@@ -17,9 +17,25 @@
 enum { FREE, LIVE, CACHED, REMOTE, MOVING };  // states of a block
 enum { HEAP_ALIVE, HEAP_DEAD, HEAP_CLAIMED }; // of a heap
 
-// Shared memory. IDENT is generation << 2 | owner, one word as in the descriptor. There are two state arrays; a run's
-// next life takes the other one (the real thing lets eight rest).
-enum address { STATE0, STATE1, STATE2, STATE3, PENDING, IS_QUEUED, QUEUE1, QUEUE2, STATUS1, STATUS2, IDENT, ADDRESSES };
+// Shared memory. IDENT is generation << 2 | owner, one word as in the descriptor; ARRAY which state array the
+// descriptor names, MAGIC 0 while no block starts in the unit. There are two state arrays; a run's next life takes the
+// other one (the real thing lets eight rest).
+enum address {
+    STATE0,
+    STATE1,
+    STATE2,
+    STATE3,
+    PENDING,
+    IS_QUEUED,
+    QUEUE1,
+    QUEUE2,
+    STATUS1,
+    STATUS2,
+    IDENT,
+    MAGIC,
+    ARRAY,
+    ADDRESSES
+};
 
 enum operation {
     OP_END,
@@ -39,7 +55,12 @@ enum mutant {
     MUTANT_NONE,
     MUTANT_TWO_STATES,      // remote frees leave FREE, the collector believes the bits
     MUTANT_EARLY_LOOK,      // `pending` is read before the exchange of the state and not again
-    MUTANT_LATE_FLAG,       // is_queued is cleared after the bits are taken
+    MUTANT_NO_LAST_BITS,    // the collector does not look for bits after it has cleared is_queued
+    MUTANT_EARLY_BITS,      // the collector looks for bits before it clears is_queued
+    MUTANT_FORGET_LEFT,     // regions left over when enough was found are taken from `pending` again, not remembered
+    MUTANT_KEEP_ELSEWHERE,  // a run that has another owner by now leaves the queue without a look at its bits
+    MUTANT_MAGIC_FIRST,     // carving writes magic before ident
+    MUTANT_MAGIC_LEFT,      // releasing leaves magic as it is
     MUTANT_BLIND_DRAIN,     // the collector frees what its bits name without looking at the state
     MUTANT_WEAK_STATUS,     // the dying thread's status is a plain store
     MUTANT_NO_LAST_LOOK,    // the dying thread does not look at its queue again
@@ -59,7 +80,7 @@ struct thread_state {
     uint8_t heap;   // own heap id or 0
     uint8_t target; // heap under collection
     uint8_t block;  // operand
-    uint8_t reg[3];
+    uint8_t reg[4];
     uint8_t buffered;
     uint8_t address[BUFFER], value[BUFFER];
 };
@@ -69,6 +90,8 @@ struct model {
     uint8_t memory[ADDRESSES];
     struct thread_state thread[THREADS];
     uint8_t magazine[HEAPS][BLOCKS]; // how often each block lies in the heap's magazine
+    uint8_t listed[HEAPS];           // the run is in the heap's own list of runs under collection
+    uint8_t left;                    // regions taken from PENDING and not searched yet, the owner's
     // What the model knows and the threads do not:
     uint8_t holders[BLOCKS]; // who may use the block
     uint8_t handed;          // bit a block: OP_FREE_HANDED may take it
@@ -157,6 +180,13 @@ static const struct scenario scenarios[] = {
      {LIVE, LIVE},
      0,
      0,
+     {1, 0, 0},
+     0},
+    {"refill while two others free in two regions",
+     {{OP_ALLOC, OP_ALLOC, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+     {LIVE, LIVE},
+     0,
+     1,
      {1, 0, 0},
      0},
     {"blocks handed out again and freed again",
@@ -271,6 +301,14 @@ static uint8_t state_of(uint8_t ident, uint8_t block) {
     return (uint8_t)(STATE0 + 2 * array + block);
 }
 
+static uint8_t in_array(uint8_t array, uint8_t block) {
+    return (uint8_t)(STATE0 + 2 * array + block);
+}
+
+static uint8_t array_of(uint8_t ident) {
+    return (uint8_t)((state_of(ident, 0) - STATE0) / 2);
+}
+
 static uint8_t bit_of(uint8_t block) {
     return scenario->block_regions ? (uint8_t)(1u << block) : 1;
 }
@@ -327,6 +365,8 @@ enum pc {
     F_OWN_LOAD,
     F_OWN_STORE,
     R_IDENT,
+    R_MAGIC,
+    R_ARRAY,
     R_SECOND,
     R_EARLY,
     R_EXCHANGE,
@@ -351,14 +391,18 @@ enum pc {
     P_FLAG2,
     // collection of `target`, returns to `back`
     C_TAKE,
-    C_CLEAR,
     C_OWNER,
     C_BITS,
-    C_LATE_CLEAR,
     C_STATE0,
     C_FREE0,
+    C_REGION,
     C_STATE1,
     C_FREE1,
+    C_DONE,
+    C_CLEAR,
+    C_LOOK,
+    C_EARLY_LOOK,
+    C_ELSEWHERE_CLEAR,
     C_ELSEWHERE,
     // alloc
     A_MAGAZINE,
@@ -384,9 +428,13 @@ enum pc {
     S_STORE,
     // release and carve
     L_LOOK,
+    L_ZERO,
     L_RELEASE,
     L_FENCE,
+    L_ARRAY,
+    L_MAGIC_FIRST,
     L_CARVE,
+    L_MAGIC,
     L_FENCE2,
     L_PENDING,
 };
@@ -406,7 +454,7 @@ static int needs_empty_buffer(uint8_t pc) {
     case C_TAKE:
     case C_CLEAR:
     case C_BITS:
-    case C_LATE_CLEAR:
+    case C_ELSEWHERE_CLEAR:
     case U_CLAIM:
     case D_CLAIM:
     case L_FENCE:
@@ -496,7 +544,7 @@ static int spill_one(struct model *m, unsigned t) {
 static void collect_block(struct model *m, unsigned t, uint8_t b, uint8_t next_load, uint8_t free_pc) {
     struct thread_state *thread = &m->thread[t];
     thread->pc = next_load;
-    if ((thread->reg[1] & bit_of(b)) == 0)
+    if ((m->left & bit_of(b)) == 0)
         return;
     uint8_t state = load(m, t, own_state(m, t, b));
     if (mutant == MUTANT_TWO_STATES) {
@@ -507,10 +555,30 @@ static void collect_block(struct model *m, unsigned t, uint8_t b, uint8_t next_l
     }
 }
 
+// A refill wants one block: it becomes CACHED, the others FREE.
 static void free_collected(struct model *m, unsigned t, uint8_t b, uint8_t next) {
-    store(m, t, own_state(m, t, b), FREE);
+    struct thread_state *thread = &m->thread[t];
+    int is_wanted = thread->back == A_MAGAZINE && m->magazine[thread->heap][0] + m->magazine[thread->heap][1] == 0;
+    store(m, t, own_state(m, t, b), is_wanted ? CACHED : FREE);
+    if (is_wanted)
+        m->magazine[thread->heap][b]++;
     m->collected++;
-    m->thread[t].pc = next;
+    thread->pc = next;
+}
+
+// Between two regions: a refill that has its block stops here and remembers what is left.
+static void next_region(struct model *m, unsigned t, uint8_t next) {
+    struct thread_state *thread = &m->thread[t];
+    thread->pc = next;
+    if (!scenario->block_regions)
+        return;
+    m->left &= (uint8_t)~bit_of(0);
+    if (m->left != 0 && thread->back == A_MAGAZINE &&
+        m->magazine[thread->heap][0] + m->magazine[thread->heap][1] != 0) {
+        thread->pc = thread->back;
+        if (mutant == MUTANT_FORGET_LEFT)
+            m->left = 0;
+    }
 }
 
 static void step(struct model *m, unsigned t) {
@@ -539,18 +607,23 @@ static void step(struct model *m, unsigned t) {
         thread->pc = NEXT;
         break;
     case R_IDENT:
-        // All fields of the descriptor are read between two looks at ident; here they are the choice of the state
-        // array.
         reg[0] = load(m, t, IDENT);
-        thread->pc = R_SECOND;
-        if (owner_of(reg[0]) == 0) {
+        thread->pc = R_MAGIC;
+        break;
+    case R_MAGIC:
+        thread->pc = R_ARRAY;
+        if (load(m, t, MAGIC) == 0) {
             m->refused++;
             thread->pc = NEXT;
         }
         break;
+    case R_ARRAY: // and the other fields of the descriptor
+        reg[3] = load(m, t, ARRAY);
+        thread->pc = R_SECOND;
+        break;
     case R_SECOND:
         thread->pc = mutant == MUTANT_EARLY_LOOK ? R_EARLY : R_EXCHANGE;
-        if (load(m, t, IDENT) >> 2 != reg[0] >> 2)
+        if (load(m, t, IDENT) != reg[0])
             thread->pc = R_IDENT;
         break;
     case R_EARLY:
@@ -559,7 +632,7 @@ static void step(struct model *m, unsigned t) {
         break;
     case R_EXCHANGE:
         thread->pc = mutant == MUTANT_LATE_GENERATION ? R_AGAIN : R_PENDING;
-        if (!compare_exchange(m, state_of(reg[0], b), LIVE, mutant == MUTANT_TWO_STATES ? FREE : REMOTE)) {
+        if (!compare_exchange(m, in_array(reg[3], b), LIVE, mutant == MUTANT_TWO_STATES ? FREE : REMOTE)) {
             m->refused++;
             thread->pc = NEXT;
         } else if (mutant != MUTANT_LATE_GENERATION) {
@@ -574,7 +647,7 @@ static void step(struct model *m, unsigned t) {
             m->issued++;
         break;
     case R_ROLLBACK:
-        compare_exchange(m, state_of(reg[0], b), REMOTE, LIVE);
+        compare_exchange(m, in_array(reg[3], b), REMOTE, LIVE);
         m->refused++;
         thread->pc = NEXT;
         break;
@@ -590,11 +663,12 @@ static void step(struct model *m, unsigned t) {
         break;
     case M_IDENT:
         reg[0] = load(m, t, IDENT);
+        reg[3] = array_of(reg[0]);
         thread->pc = M_TAKE;
         break;
     case M_TAKE:
         thread->pc = M_GIVE;
-        if (!compare_exchange(m, state_of(reg[0], b), LIVE, MOVING)) {
+        if (!compare_exchange(m, in_array(reg[3], b), LIVE, MOVING)) {
             m->refused++;
             thread->pc = NEXT;
         }
@@ -602,9 +676,9 @@ static void step(struct model *m, unsigned t) {
     case M_GIVE:
         thread->pc = R_PENDING;
         if (mutant == MUTANT_BLIND_GIVE) {
-            m->memory[state_of(reg[0], b)] = REMOTE;
+            m->memory[in_array(reg[3], b)] = REMOTE;
             m->issued++;
-        } else if (compare_exchange(m, state_of(reg[0], b), MOVING, REMOTE)) {
+        } else if (compare_exchange(m, in_array(reg[3], b), MOVING, REMOTE)) {
             m->issued++;
         } else {
             m->refused++;
@@ -622,7 +696,7 @@ static void step(struct model *m, unsigned t) {
         thread->pc = reg[2] != 0 ? P_PUSH : P_CLEAR;
         break;
     case P_PUSH:
-        if (m->memory[QUEUE1] != 0 || m->memory[QUEUE2] != 0)
+        if (m->memory[QUEUE1] != 0 || m->memory[QUEUE2] != 0 || m->listed[1] || m->listed[2])
             violate(m, QUEUED_TWICE);
         m->memory[QUEUE1 + reg[2] - 1] = 1;
         thread->pc = mutant == MUTANT_NO_STATUS_LOOK ? thread->after : P_STATUS;
@@ -652,38 +726,60 @@ static void step(struct model *m, unsigned t) {
         thread->pc = exchange(m, IS_QUEUED, 1) != 0 ? thread->after : P_OWNER;
         break;
     case C_TAKE:
-        thread->pc = mutant == MUTANT_LATE_FLAG ? C_OWNER : C_CLEAR;
-        if (exchange(m, QUEUE1 + thread->target - 1, 0) == 0)
+        // What the heap's own list holds first; a queue is only taken when it is empty.
+        thread->pc = m->listed[thread->target] ? C_BITS : C_OWNER;
+        if (!m->listed[thread->target] && exchange(m, QUEUE1 + thread->target - 1, 0) == 0)
             thread->pc = thread->back;
         break;
-    case C_CLEAR:
-        m->memory[IS_QUEUED] = 0;
-        thread->pc = C_OWNER;
-        break;
     case C_OWNER:
-        thread->pc = owner_of(load(m, t, IDENT)) == thread->target ? C_BITS : C_ELSEWHERE;
+        thread->pc = C_ELSEWHERE_CLEAR;
+        if (owner_of(load(m, t, IDENT)) == thread->target) {
+            m->listed[thread->target] = 1;
+            thread->pc = C_BITS;
+        }
         break;
     case C_BITS:
-        reg[1] = exchange(m, PENDING, 0);
-        thread->pc = C_STATE0;
-        if (mutant == MUTANT_LATE_FLAG)
-            thread->pc = C_LATE_CLEAR;
-        break;
-    case C_LATE_CLEAR:
-        m->memory[IS_QUEUED] = 0;
+        if (m->left == 0)
+            m->left = exchange(m, PENDING, 0);
         thread->pc = C_STATE0;
         break;
     case C_STATE0:
-        collect_block(m, t, 0, C_STATE1, C_FREE0);
+        collect_block(m, t, 0, C_REGION, C_FREE0);
         break;
     case C_FREE0:
-        free_collected(m, t, 0, C_STATE1);
+        free_collected(m, t, 0, C_REGION);
+        break;
+    case C_REGION:
+        next_region(m, t, C_STATE1);
         break;
     case C_STATE1:
-        collect_block(m, t, 1, thread->back, C_FREE1);
+        collect_block(m, t, 1, C_DONE, C_FREE1);
         break;
     case C_FREE1:
-        free_collected(m, t, 1, thread->back);
+        free_collected(m, t, 1, C_DONE);
+        break;
+    case C_DONE:
+        m->left = 0;
+        m->listed[thread->target] = 0;
+        thread->pc = mutant == MUTANT_EARLY_BITS ? C_EARLY_LOOK : C_CLEAR;
+        break;
+    case C_EARLY_LOOK:
+        reg[1] = load(m, t, PENDING);
+        thread->pc = C_CLEAR;
+        break;
+    case C_CLEAR:
+        m->memory[IS_QUEUED] = 0;
+        thread->pc = mutant == MUTANT_NO_LAST_BITS ? thread->back : C_LOOK;
+        break;
+    case C_LOOK: {
+        uint8_t late = mutant == MUTANT_EARLY_BITS ? reg[1] : load(m, t, PENDING);
+        thread->after = thread->back;
+        thread->pc = late != 0 ? E_LOOK : thread->back;
+        break;
+    }
+    case C_ELSEWHERE_CLEAR:
+        m->memory[IS_QUEUED] = 0;
+        thread->pc = mutant == MUTANT_KEEP_ELSEWHERE ? thread->back : C_ELSEWHERE;
         break;
     case C_ELSEWHERE:
         // The run has another owner, or none: its bits go where they belong.
@@ -733,7 +829,7 @@ static void step(struct model *m, unsigned t) {
     case A_QUEUE:
         // One collection an allocation, then it gives up: a new run would serve it.
         thread->pc = NEXT;
-        if (reg[0] == 0 && load(m, t, QUEUE1 + thread->heap - 1) != 0) {
+        if (reg[0] == 0 && (m->listed[thread->heap] || load(m, t, QUEUE1 + thread->heap - 1) != 0)) {
             reg[0] = 1;
             thread->target = thread->heap;
             thread->back = A_MAGAZINE;
@@ -796,19 +892,38 @@ static void step(struct model *m, unsigned t) {
         thread->pc = load(m, t, own_state(m, t, 0)) == FREE && load(m, t, own_state(m, t, 1)) == FREE &&
                              m->magazine[thread->heap][0] + m->magazine[thread->heap][1] == 0 &&
                              owner_of(load(m, t, IDENT)) == thread->heap
-                         ? L_RELEASE
+                         ? L_ZERO
                          : NEXT;
+        if (load(m, t, IS_QUEUED) != 0) // it stays until it is collected
+            thread->pc = NEXT;
+        break;
+    case L_ZERO:
+        if (mutant != MUTANT_MAGIC_LEFT)
+            store(m, t, MAGIC, 0);
+        thread->pc = L_RELEASE;
         break;
     case L_RELEASE:
         store(m, t, IDENT, (uint8_t)((load(m, t, IDENT) & ~3u) + 4));
         thread->pc = L_FENCE;
         break;
     case L_FENCE: // the arena's lock
+        thread->pc = L_ARRAY;
+        break;
+    case L_ARRAY:
+        store(m, t, ARRAY, array_of((uint8_t)(load(m, t, IDENT) + 4)));
+        thread->pc = mutant == MUTANT_MAGIC_FIRST ? L_MAGIC_FIRST : L_CARVE;
+        break;
+    case L_MAGIC_FIRST:
+        store(m, t, MAGIC, 1);
         thread->pc = L_CARVE;
         break;
     case L_CARVE:
         // The old array lies at rest with no byte LIVE; the new one is all FREE.
         store(m, t, IDENT, (uint8_t)((load(m, t, IDENT) & ~3u) + 4 + thread->heap));
+        thread->pc = L_MAGIC;
+        break;
+    case L_MAGIC:
+        store(m, t, MAGIC, 1);
         thread->pc = L_FENCE2;
         break;
     case L_FENCE2:
@@ -830,8 +945,10 @@ static void account(const struct model *before, struct model *m, unsigned t) {
     uint8_t b = was->block;
     if ((was->pc == R_EXCHANGE || was->pc == M_GIVE) && m->thread[t].pc != NEXT) {
         int is_stale = before->memory[IDENT] >> 2 != was->reg[0] >> 2;
+        if (was->pc == M_GIVE && before->memory[in_array(was->reg[3], b)] == LIVE)
+            violate(m, STRAY_FREE); // not the block it took: that one has been freed and handed out again
         if (!is_stale)
-            accept(m, b, owner_store_under_way(before, t, state_of(was->reg[0], b)));
+            accept(m, b, owner_store_under_way(before, t, in_array(was->reg[3], b)));
         else if (mutant != MUTANT_LATE_GENERATION) // which undoes it
             violate(m, STRANGER_FREED);
     }
@@ -856,7 +973,8 @@ static void judge(struct model *m) {
     uint8_t owner = owner_of(m->memory[IDENT]);
     uint8_t status = owner != 0 ? m->memory[STATUS1 + owner - 1] : HEAP_ALIVE;
     // A heap with a thread collects its queue at its next refill; a dead heap's must be empty already.
-    uint8_t seen = status == HEAP_ALIVE && owner != 0 && m->memory[QUEUE1 + owner - 1] != 0 ? m->memory[PENDING] : 0;
+    int is_waiting = owner != 0 && (m->memory[QUEUE1 + owner - 1] != 0 || m->listed[owner]);
+    uint8_t seen = status == HEAP_ALIVE && is_waiting ? m->memory[PENDING] | m->left : 0;
     uint8_t remote = 0;
     for (uint8_t b = 0; b < BLOCKS; b++) {
         if (m->memory[state_of(m->memory[IDENT], b)] == REMOTE) {
@@ -872,7 +990,7 @@ static void judge(struct model *m) {
         if (places > 1)
             violate(m, TWO_HOLDERS);
     }
-    if (m->memory[PENDING] != 0 && status == HEAP_ALIVE && owner != 0 && m->memory[QUEUE1 + owner - 1] == 0)
+    if (m->memory[PENDING] != 0 && status == HEAP_ALIVE && owner != 0 && !is_waiting)
         violate(m, LOST); // bits that nobody will look at: the next free of the region would rely on them
     if (m->calls != m->refused + m->accepted)
         violate(m, ACCOUNTS);
@@ -981,6 +1099,8 @@ static uint64_t run(const struct scenario *what, enum mutant which, int is_quiet
     struct model m;
     memset(&m, 0, sizeof m);
     m.memory[IDENT] = 1 << 2 | 1;
+    m.memory[MAGIC] = 1;
+    m.memory[ARRAY] = array_of(1 << 2 | 1);
     m.memory[STATUS1] = what->owner_dead ? HEAP_DEAD : HEAP_ALIVE;
     for (uint8_t b = 0; b < BLOCKS; b++) {
         m.memory[STATE0 + b] = what->state[b];
@@ -1012,7 +1132,12 @@ int main(void) {
     } mutants[] = {
         {MUTANT_TWO_STATES, "two-state bytes"},
         {MUTANT_EARLY_LOOK, "no look at pending after the exchange"},
-        {MUTANT_LATE_FLAG, "is_queued cleared after the bits are taken"},
+        {MUTANT_NO_LAST_BITS, "no look for bits after is_queued is cleared"},
+        {MUTANT_EARLY_BITS, "the last look for bits before is_queued is cleared"},
+        {MUTANT_FORGET_LEFT, "regions left over by a refill are forgotten"},
+        {MUTANT_KEEP_ELSEWHERE, "no look for bits of a run that has another owner"},
+        {MUTANT_MAGIC_FIRST, "carving writes magic before ident"},
+        {MUTANT_MAGIC_LEFT, "releasing leaves magic as it is"},
         {MUTANT_BLIND_DRAIN, "drain without checking the state"},
         {MUTANT_WEAK_STATUS, "plain store of a dying heap's status"},
         {MUTANT_NO_LAST_LOOK, "dying thread does not look at its queue again"},

@@ -22,12 +22,13 @@ COMPILE = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC", "-fvisibility=h
 # once, inside the named function, so that a change of the source is noticed here instead of silently testing nothing.
 MUTANTS = [
     ("local free: state is LIVE", "hz5_malloc.c", "free_block",
-     r"atomic_load_explicit\(state, memory_order_relaxed\) != HZ5_LIVE", "0", "case:double_now"),
+     r"!hz5_is_live\(state\)", "0", "case:double_now"),
     ("local free: exact start", "hz5_malloc.c", "free_block",
-     r"!hz5_index_of\(offset, HZ5_OWN\(desc, uint64_t, magic\), &index\)",
-     "(hz5_index_of(offset, HZ5_OWN(desc, uint64_t, magic), &index), 0)", "case:interior_near"),
+     r"place\.low >= HZ5_OWN\(desc, uint64_t, magic_bound\)", "0", "case:interior_near"),
     ("remote free: exact start", "hz5_malloc.c", "free_remote",
-     r"!hz5_index_of\(([^;]*?&index)\)", r"(hz5_index_of(\1), 0)", "case:interior_middle"),
+     r"place\.low >= magic", "magic == 0", "case:interior_middle"),
+    ("remote free: a block may start here", "hz5_malloc.c", "free_remote",
+     r"place\.low >= magic", "magic != 0 && place.low >= magic", "case:large_inside_unit"),
     ("remote free: state is LIVE", "hz5_malloc.c", "free_remote",
      r"!atomic_compare_exchange_strong_explicit\(state, &expected, HZ5_REMOTE, memory_order_seq_cst,\s*"
      r"memory_order_relaxed\)", "(atomic_store_explicit(state, HZ5_REMOTE, memory_order_seq_cst), (void)expected, 0)",
@@ -41,8 +42,10 @@ MUTANTS = [
      r"memory_order_relaxed\)", "((void)expected, (void)state, 0)", "race:k2"),
     ("lookup: state is LIVE", "hz5_malloc.c", "hz5_find_live",
      r"atomic_load_explicit\(\*state, memory_order_relaxed\) != HZ5_LIVE", "0", "case:double_interleaved"),
-    ("lookup: exact start", "hz5_malloc.c", "hz5_find_live", r"!hz5_index_of\(([^;]*?&index)\)",
-     r"(hz5_index_of(\1), 0)", "case:interior_last"),
+    ("lookup: exact start", "hz5_malloc.c", "hz5_find_small", r"place\.low >= magic", "magic == 0",
+     "case:interior_last"),
+    ("lookup: start of a large run", "hz5_malloc.c", "hz5_find_large",
+     r"\(uintptr_t\)pointer % ARENA_UNIT_BYTES != 0", "0", "case:interior_near"),
     ("reason: alignment", "hz5_reject.c", "hz5_classify", r"\(uintptr_t\)pointer % SIZECLASS_GRANULE != 0", "0",
      "case:misaligned_one"),
     ("reason: inside a large run", "hz5_reject.c", "hz5_classify", r"is_inside_run\(unit\)", "((void)is_inside_run, 0)",
@@ -57,11 +60,19 @@ MUTANTS = [
      r"!atomic_compare_exchange_strong_explicit\(state, &expected, HZ5_REMOTE, memory_order_seq_cst,\s*"
      r"memory_order_relaxed\)", "(atomic_store_explicit(state, HZ5_REMOTE, memory_order_seq_cst), (void)expected, 0)",
      "race:realloc"),
+    ("queues: a run that has bits is put into its owner's", "hz5_run.c", "enqueue", r"push\(run\);",
+     "(void)push;", "race:queues"),
+    ("queues: the last look for bits", "hz5_run.c", "collect_class",
+     r"atomic_load_explicit\(&run->pending, memory_order_seq_cst\) != 0", "0", "race:handover"),
+    ("queues: regions left over by a refill", "hz5_run.c", "collect", r"return 0;", "run->collecting = 0; return 0;",
+     "race:queues"),
+    ("queues: who frees into a dead heap collects", "hz5_run.c", "push",
+     r"atomic_load_explicit\(&heap->status, memory_order_seq_cst\) == HZ5_HEAP_DEAD", "0", "race:queues"),
     ("absorbed double frees are counted", "hz5_table.c", "hz5_audit", r"issued > seen \? issued - seen : 0", "0 * issued",
      "race:k2"),
 ]
 # Red only when two frees really meet; not for a busy machine with two processors.
-NEEDS_LUCK = {"realloc by another thread: the owner has not freed it", "absorbed double frees are counted"}
+NEEDS_LUCK = {"queues: the last look for bits", "realloc by another thread: the owner has not freed it", "absorbed double frees are counted"}
 
 
 def mutate(text, function, pattern, replacement):

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that free one block at the same time, free against realloc, owners that exit or hand over while others free
 // into them. Exactly one free a block is accepted, every other is counted, and no block is handed out twice. Usage:
-// hz5_race LIBRARY MODE [ROUNDS], MODE = k2 | k3 | k4 | realloc | exit | handover. Layer: test, exported table only.
+// hz5_race LIBRARY MODE [ROUNDS], MODE = k2 | k3 | k4 | realloc | exit | handover | queues. Layer: test, exported table
+// only.
 #include "../support/library.h"
 
 #include <pthread.h>
@@ -230,10 +231,83 @@ static void race_owners(void) {
         fail("committed bytes after the purge", rounds, stats.committed_bytes, 4u << 20);
 }
 
+// ---- every size class has a queue of its own: what others free is found in each
+// ----------------------------------------------------------------------------------------------
+
+#define QUEUE_SIZES 40
+#define QUEUE_BYTES (256u << 10) // a size: several runs, and more than a run has regions
+
+static void *queue_blocks[QUEUE_SIZES][QUEUE_BYTES / 16];
+static unsigned queue_blocks_of[QUEUE_SIZES];
+
+static void *free_queued(void *parity) {
+    for (unsigned i = 0; i < QUEUE_SIZES; i++) {
+        for (unsigned k = 0; k < queue_blocks_of[i]; k++) {
+            if (k % 2 == (uintptr_t)parity)
+                heap->free(queue_blocks[i][k]);
+        }
+    }
+    return NULL;
+}
+
+static size_t queue_size(unsigned i) {
+    return 16 + (size_t)i * i * 40; // 16 B to 61 KiB
+}
+
+static void *allocate_queued(void *ignored) {
+    for (unsigned i = 0; i < QUEUE_SIZES; i++) {
+        queue_blocks_of[i] = (unsigned)(QUEUE_BYTES / queue_size(i));
+        for (unsigned k = 0; k < queue_blocks_of[i]; k++)
+            queue_blocks[i][k] = heap->alloc(queue_size(i));
+    }
+    return ignored;
+}
+
+static uint64_t committed(void) {
+    struct allocator_stats stats;
+    heap->stats(&stats);
+    return stats.committed_bytes;
+}
+
+// In turn: the owner lives and takes the very blocks that came back (no new memory), then gives all back; the owner is
+// dead.
+static void race_queues(void) {
+    pthread_t freers[2];
+    for (uint64_t round = 0; round < rounds; round++) {
+        int owner_lives = round % 2 == 0;
+        if (owner_lives) {
+            allocate_queued(NULL);
+        } else {
+            pthread_t owner;
+            pthread_create(&owner, NULL, allocate_queued, NULL);
+            pthread_join(owner, NULL);
+        }
+        uint64_t full = committed();
+        for (uintptr_t i = 0; i < 2; i++)
+            pthread_create(&freers[i], NULL, free_queued, (void *)i);
+        for (unsigned i = 0; i < 2; i++)
+            pthread_join(freers[i], NULL);
+        if (owner_lives) {
+            allocate_queued(NULL);
+            if (committed() > full + full / 16)
+                fail("bytes committed where blocks had come back", round, committed(), full);
+            for (uintptr_t i = 0; i < 2; i++)
+                free_queued((void *)i);
+        } else if (committed() > full / 4 * 3) {
+            fail("bytes committed after all blocks of a dead owner came back", round, committed(), full / 4 * 3);
+        }
+        heap->purge();
+        if (committed() > 2u << 20)
+            fail("bytes committed after the purge", round, committed(), 2u << 20);
+        if (heap->verify() != 0 || test_library_rejects(heap) != 0)
+            fail("contradictions or refused frees", round, 1, 0);
+    }
+}
+
 int main(int argc, char **argv) {
     test_library_environment(argv);
     if (argc < 3) {
-        fprintf(stderr, "usage: hz5_race LIBRARY k2|k3|k4|realloc|exit|handover [ROUNDS]\n");
+        fprintf(stderr, "usage: hz5_race LIBRARY k2|k3|k4|realloc|exit|handover|queues [ROUNDS]\n");
         return 2;
     }
     setenv("HZ5_PROFILE", "reject=count", 1);
@@ -250,8 +324,11 @@ int main(int argc, char **argv) {
     } else if (strcmp(mode, "exit") == 0 || strcmp(mode, "handover") == 0) {
         mode_handover = mode[0] == 'h';
         race_owners();
+    } else if (strcmp(mode, "queues") == 0) {
+        rounds = rounds < 10 ? rounds : 10 + rounds / 10000;
+        race_queues();
     } else {
-        fprintf(stderr, "hz5_race: no mode '%s': use k2, k3, k4, realloc, exit or handover\n", mode);
+        fprintf(stderr, "hz5_race: no mode '%s': use k2, k3, k4, realloc, exit, handover or queues\n", mode);
         return 2;
     }
     if (heap->verify() != 0)
