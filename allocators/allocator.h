@@ -59,6 +59,14 @@ struct allocator_contract {
     uint32_t version;          // of the record's layout, from 1
     uint32_t struct_bytes;     // of the whole record
     const char *(*text)(void); // the record as `key=value` pairs on one line, at most 255 characters
+    uint32_t features;         // the backend's own bits: what this build does
+    uint32_t forbidden;        // enum allocator_forbidden: what it must not be measured as; a row is refused for any of them
+};
+
+// What a build can be that is not the allocator it is called after.
+enum allocator_forbidden {
+    ALLOCATOR_FORBIDDEN_SANITIZER = 1u << 0,   // built with a sanitizer
+    ALLOCATOR_FORBIDDEN_UNOPTIMISED = 1u << 1, // built without optimisation
 };
 
 struct allocator {

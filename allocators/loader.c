@@ -336,6 +336,15 @@ static enum allocator_load_result take_contract(const struct allocator_spec *spe
                       "%s: its contract record is malformed - begin it as struct allocator_contract says",
                       label_of(spec));
     }
+    if (contract->forbidden != 0) {
+        return refuse(
+            ALLOCATOR_UNAVAILABLE, why, why_bytes,
+            "%s: its contract record forbids measuring it: %s - build it with optimisation and without sanitizers",
+            label_of(spec),
+            contract->forbidden & ALLOCATOR_FORBIDDEN_SANITIZER     ? "it carries a sanitizer"
+            : contract->forbidden & ALLOCATOR_FORBIDDEN_UNOPTIMISED ? "it is not optimised"
+                                                                    : "a reason this runner does not know");
+    }
     int length = snprintf(text, text_bytes, "%s", contract->text());
     if (length < 0 || (size_t)length >= text_bytes || strchr(text, '\n') != NULL) {
         return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes,

@@ -10,11 +10,11 @@
 #ifdef __OPTIMIZE__
 #define UNOPTIMISED 0u
 #else
-#define UNOPTIMISED HZ5_FORBIDDEN_UNOPTIMISED
+#define UNOPTIMISED ALLOCATOR_FORBIDDEN_UNOPTIMISED
 #endif
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED HZ5_FORBIDDEN_SANITIZER
+#define SANITIZED ALLOCATOR_FORBIDDEN_SANITIZER
 #else
 #define SANITIZED 0u
 #endif
@@ -28,16 +28,18 @@ static const char *text(void) {
     static const char *const policies[] = {"abort", "report", "count"};
     snprintf(line, sizeof line,
              "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s reject=%s",
-             hz5_descriptor.head.version, hz5_descriptor.version, hz5_descriptor.source_commit, hz5_descriptor.features,
-             hz5_descriptor.forbidden, profile(), policies[hz5_profile.policy]);
+             hz5_descriptor.head.version, hz5_descriptor.version, hz5_descriptor.source_commit,
+             hz5_descriptor.head.features, hz5_descriptor.head.forbidden, profile(), policies[hz5_profile.policy]);
     return line;
 }
 
 const struct hz5_descriptor_v1 hz5_descriptor = {
-    .head = {.version = HZ5_DESCRIPTOR_VERSION, .struct_bytes = sizeof(struct hz5_descriptor_v1), .text = text},
-    .features = HZ5_FEATURE_EXACT_START | HZ5_FEATURE_LIVE_STATE | HZ5_FEATURE_REMOTE_VERIFIED |
-                HZ5_FEATURE_NOTHING_IN_BAND | HZ5_FEATURE_PAGE_TRIM,
-    .forbidden = UNOPTIMISED | SANITIZED,
+    .head = {.version = HZ5_DESCRIPTOR_VERSION,
+             .struct_bytes = sizeof(struct hz5_descriptor_v1),
+             .text = text,
+             .features = HZ5_FEATURE_EXACT_START | HZ5_FEATURE_LIVE_STATE | HZ5_FEATURE_REMOTE_VERIFIED |
+                         HZ5_FEATURE_NOTHING_IN_BAND | HZ5_FEATURE_PAGE_TRIM,
+             .forbidden = UNOPTIMISED | SANITIZED},
     .version = HZBENCH_VERSION,
     .source_commit = HZ5_SOURCE_COMMIT,
     .compiler = __VERSION__,

@@ -16,16 +16,8 @@ enum hz5_feature {
     HZ5_FEATURE_PAGE_TRIM = 1u << 4,       // unused pages of live runs can be returned
 };
 
-// A build with one of these may not be measured as hz5; the runner refuses it.
-enum hz5_forbidden {
-    HZ5_FORBIDDEN_SANITIZER = 1u << 0,   // built with a sanitizer
-    HZ5_FORBIDDEN_UNOPTIMISED = 1u << 1, // built without optimisation
-};
-
 struct hz5_descriptor_v1 {
-    struct allocator_contract head; // version, size, text
-    uint32_t features;              // enum hz5_feature
-    uint32_t forbidden;             // enum hz5_forbidden
+    struct allocator_contract head; // version, size, text; features: enum hz5_feature
     const char *version;            // of hzbench
     const char *source_commit;      // of the tree it was built from; "unknown" outside a checkout
     const char *compiler;

@@ -330,6 +330,13 @@ static void malformed_contract_is_refused(void **state) {
     assert_non_null(strstr(why, "its contract record is malformed"));
 }
 
+static void forbidden_build_is_refused(void **state) {
+    (void)state;
+    load_library_spec("TEST_FORBIDDEN_CONTRACT");
+    assert_int_equal(allocator_load(&spec, ALLOCATOR_LOAD_DLOPEN, &loaded, why, sizeof why), ALLOCATOR_UNAVAILABLE);
+    assert_non_null(strstr(why, "its contract record forbids measuring it: it carries a sanitizer"));
+}
+
 static void missing_functions_are_absent_not_borrowed(void **state) {
     (void)state;
     load_library_spec("TEST_PARTIAL");
@@ -503,6 +510,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(library_without_malloc_is_not_measured),
         cmocka_unit_test(table_with_a_foreign_function_is_refused),
         cmocka_unit_test(malformed_contract_is_refused),
+        cmocka_unit_test(forbidden_build_is_refused),
         cmocka_unit_test(missing_functions_are_absent_not_borrowed),
         cmocka_unit_test(provenance_agrees_with_the_tools),
         cmocka_unit_test(lookup_agrees_with_the_system),
