@@ -7,19 +7,19 @@
 #include "../workloads/workload.h"
 
 #define CELL_MAGIC 0x6c6c65637a68u // "hzcell"
-#define CELL_VERSION 1u
+#define CELL_VERSION 2u
 #define CELL_FD 3
 #define CELL_MAX_THREADS 256
 #define CELL_MAX_RSS_POINTS 65536
 
-enum cell_phase { // what the worker is doing; in every RSS point
-    CELL_PHASE_START,     // allocator not loaded yet
-    CELL_PHASE_LOADED,    // loaded, harness memory mapped, nothing allocated: the baseline
+enum cell_phase {      // what the worker is doing; in every RSS point
+    CELL_PHASE_START,  // allocator not loaded yet
+    CELL_PHASE_LOADED, // loaded, harness memory mapped, nothing allocated: the baseline
     CELL_PHASE_WARM_UP,
     CELL_PHASE_MEASURED,
     CELL_PHASE_TEAR_DOWN, // ends with everything freed, threads alive
     CELL_PHASE_JOINED,
-    CELL_PHASE_SETTLE,    // waiting 100 ms and 1 s
+    CELL_PHASE_SETTLE, // waiting 100 ms and 1 s
     CELL_PHASE_PURGED,
     CELL_PHASE_DONE
 };
@@ -27,25 +27,45 @@ enum cell_phase { // what the worker is doing; in every RSS point
 enum cell_status {
     CELL_UNFINISHED = 0, // the worker died before it could say more
     CELL_OK,
-    CELL_UNAVAILABLE,    // the library could not be loaded or proved; message says why
-    CELL_CORRUPT,        // a payload byte was wrong
-    CELL_OUT_OF_MEMORY,  // an allocation returned NULL
-    CELL_REFUSED_FREE,   // a fail-closed backend refused a valid free, or its counters rose
-    CELL_ERROR           // the worker itself failed (threads, mmap); message says why
+    CELL_UNAVAILABLE,   // the library could not be loaded or proved; message says why
+    CELL_CORRUPT,       // a payload byte was wrong
+    CELL_OUT_OF_MEMORY, // an allocation returned NULL
+    CELL_REFUSED_FREE,  // a fail-closed backend refused a valid free, or its counters rose
+    CELL_ERROR          // the worker itself failed (threads, mmap); message says why
+};
+
+enum cell_call { // what the latency probe times
+    CELL_CALL_MALLOC,
+    CELL_CALL_FREE_LOCAL,
+    CELL_CALL_FREE_REMOTE, // of an object that another thread allocated
+    CELL_CALL_COUNT
+};
+
+// Of the calls that were timed; what the probe itself costs is contained.
+struct cell_latency {
+    uint64_t count, p50_ns, p90_ns, p99_ns, p999_ns, max_ns;
+};
+
+// What else the machine was doing. The canary is a fixed computation without memory: only the machine changes its time.
+struct cell_noise {
+    uint64_t canary_reference_ns;               // best time on this machine before the run; the runner fills it in
+    uint64_t canary_before_ns, canary_after_ns; // right before and after the measured part, all threads waiting
+    uint64_t pressure_cpu_ns, pressure_memory_ns, pressure_io_ns; // of the measured part: some task waited for it
+    uint64_t steal_ns;                                            // taken by the hypervisor, all CPUs
 };
 
 struct cell_request {
     uint64_t magic;
     uint32_t version;
-    uint32_t load_mode;          // enum allocator_load_mode
-    char allocator[256];         // spec text
+    uint32_t load_mode;  // enum allocator_load_mode
+    char allocator[256]; // spec text
     char workload[64];
-    struct workload_params params; // complete
+    struct workload_params params;  // complete
     int32_t cpus[CELL_MAX_THREADS]; // operating system's index of the CPU thread i is pinned to, -1: not pinned
-    uint64_t rss_interval_ns;    // 0: no series
-    uint64_t settle_ns;          // how long to watch RSS after the join: 0, 100 ms or 1 s and more
-    uint32_t counters;           // 1: open hardware counters if the machine has them
-    uint32_t fake_clock;         // 1: times are made up and equal in every run (golden tests)
+    uint64_t rss_interval_ns;       // 0: no series
+    uint64_t settle_ns;             // how long to watch RSS after the join: 0, 100 ms or 1 s and more
+    uint32_t counters;              // 1: open hardware counters if the machine has them
+    uint32_t fake_clock;            // 1: times are made up and equal in every run (golden tests)
 };
 
 // One point of the series. Written by the sampler; `rss_points` is stored with release after the point.
@@ -69,16 +89,19 @@ struct cell_result {
     uint64_t ops;        // objects whose life lay in the measured part
     uint64_t stream_hash;
     uint64_t remote_frees, local_frees, waits, corruptions, failures;
-    uint64_t user_ns, system_ns;        // CPU time of the measured part
-    uint64_t run_delay_ns;              // runnable but not running, all threads (/proc/self/task/*/schedstat)
+    uint64_t user_ns, system_ns; // CPU time of the measured part
+    uint64_t run_delay_ns;       // runnable but not running, all threads (/proc/self/task/*/schedstat)
     uint64_t voluntary_switches, involuntary_switches;
     uint64_t minor_faults, major_faults;
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
-    uint64_t live_work;                 // live bytes at rss_work
-    uint64_t rss_peak;                  // VmHWM
-    uint64_t live_peak;                 // largest live bytes in the series
+    uint64_t live_work;                                                                    // live bytes at rss_work
+    uint64_t rss_peak;                                                                     // VmHWM
+    uint64_t live_peak;                                       // largest live bytes in the series
     uint64_t reserved_bytes, committed_bytes, metadata_bytes; // allocator's own account at rss_work
     uint64_t rejects[ALLOCATOR_REJECT_COUNT];
+    uint64_t latency_probe_ns; // an empty probe, median
+    struct cell_latency latency[CELL_CALL_COUNT];
+    struct cell_noise noise;
     uint64_t cycles, instructions, cache_misses, dtlb_misses; // hardware counters of the measured part
 };
 

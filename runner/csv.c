@@ -23,6 +23,14 @@ struct column {
 #define NUMBER(name)                                                                                                   \
     { #name, KIND_NUMBER, offsetof(struct csv_row, name) }
 
+#define NOISE(name)                                                                                                    \
+    { #name, KIND_NUMBER, offsetof(struct csv_row, noise.name) }
+#define LATENCY_FIELD(call, index, field)                                                                              \
+    { "latency_" #call "_" #field, KIND_NUMBER, offsetof(struct csv_row, latency[index].field) }
+#define LATENCY(call, index)                                                                                           \
+    LATENCY_FIELD(call, index, count), LATENCY_FIELD(call, index, p50_ns), LATENCY_FIELD(call, index, p90_ns),         \
+        LATENCY_FIELD(call, index, p99_ns), LATENCY_FIELD(call, index, p999_ns), LATENCY_FIELD(call, index, max_ns)
+
 // The order of results/SCHEMA.md.
 static const struct column columns[] = {
     {"schema", KIND_SCHEMA, 0},
@@ -95,6 +103,21 @@ static const struct column columns[] = {
     NUMBER(cache_misses),
     NUMBER(dtlb_misses),
     TEXT(started_at),
+    TEXT(input),
+    NUMBER(latency_every),
+    NUMBER(latency_probe_ns),
+    LATENCY(malloc, CELL_CALL_MALLOC),
+    LATENCY(free_local, CELL_CALL_FREE_LOCAL),
+    LATENCY(free_remote, CELL_CALL_FREE_REMOTE),
+    NOISE(canary_reference_ns),
+    NOISE(canary_before_ns),
+    NOISE(canary_after_ns),
+    NOISE(pressure_cpu_ns),
+    NOISE(pressure_memory_ns),
+    NOISE(pressure_io_ns),
+    NOISE(steal_ns),
+    NUMBER(contaminated),
+    TEXT(contamination),
 };
 
 #define COLUMN_COUNT (sizeof columns / sizeof columns[0])
@@ -106,7 +129,7 @@ static const char *const phase_names[] = {
 };
 
 const char *csv_header(void) {
-    static char header[2048];
+    static char header[4096];
     size_t at = 0;
     for (size_t i = 0; i < COLUMN_COUNT; i++)
         at += (size_t)snprintf(header + at, sizeof header - at, "%s%s", i ? "," : "", columns[i].name);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CSV_SCHEMA 1
+#define CSV_SCHEMA 2
 #define CSV_NOT_MEASURED UINT64_MAX // an empty cell
 
 // One sample. Texts belong to the caller and live until the row is formatted; NULL is an empty cell.
@@ -34,6 +34,12 @@ struct csv_row {
     const char *rejects;
     uint64_t cycles, instructions, cache_misses, dtlb_misses;
     const char *started_at;
+    const char *input;
+    uint64_t latency_every, latency_probe_ns;
+    struct cell_latency latency[CELL_CALL_COUNT];
+    struct cell_noise noise;
+    uint64_t contaminated; // 0 or 1
+    const char *contamination;
 };
 
 // What resume and the summary need of a row that is already in a file.

@@ -2,6 +2,7 @@
 // The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
 // Layer: runner, the top.
 #include "doctor.h"
+#include "noise.h"
 #include "options.h"
 #include "output.h"
 #include "plan.h"
@@ -29,6 +30,7 @@ struct run {
     struct provenance provenance;
     struct output output;
     char worker[2048];
+    uint64_t canary_reference_ns;
     double null_overhead_ns;
     char null_why[512];
     char why[WHY_BYTES];
@@ -122,6 +124,7 @@ static int probe_allocators(struct run *run) {
 static void measure_harness(struct run *run) {
     int32_t cpu = -1;
     int with_counters;
+    run->canary_reference_ns = noise_reference_ns();
     run->null_overhead_ns = -1;
     if (topology_pin(&run->topology, run->options.pin, 1, &cpu, run->null_why, sizeof run->null_why))
         run->null_overhead_ns = sample_null_overhead_ns(&run->options, run->worker, &cpu, &with_counters, run->null_why,
@@ -172,7 +175,9 @@ static int run_sample(struct run *run, uint32_t number) {
                                      .run_id = run->provenance.run_id,
                                      .sample = number,
                                      .round = number / plan->cell_count,
-                                     .order = number % plan->cell_count};
+                                     .order = number % plan->cell_count,
+                                     .pus = run->topology.pus,
+                                     .canary_reference_ns = run->canary_reference_ns};
     plan_cell_text(plan, cell, 1, text, sizeof text);
     if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);

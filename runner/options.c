@@ -15,7 +15,8 @@ const char options_help[] =
     "\n"
     "What to measure (lists are separated by commas; each combination is a cell)\n"
     "  --alloc=LIST           hz5, hz5{profile=rss}, jemalloc, ./libfoo.so; the same name twice is an A/A test\n"
-    "  --workload=LIST        local, 'remote{remote=50%,topology=pairs}'; braces hold parameters of one workload\n"
+    "  --workload=LIST        local, 'remote{remote=50%,topology=pairs}'; braces hold parameters of one workload;\n"
+    "                         NAME:INPUT for a workload that reads something, such as a file\n"
     "  --threads=LIST         1,2,4 or 1-4; default: the fewest the workload can do with\n"
     "  --runs=N               samples of each cell, each in a fresh process; default 5\n"
     "  --seed=N               of the order of samples and of the events; default 1\n"
@@ -364,10 +365,6 @@ static int parse_braces(struct context *context, struct options_workload *item, 
     return EXIT_CODE_OK;
 }
 
-static void params_unset(struct workload_params *params) {
-    memset(params, 0xff, sizeof *params);
-}
-
 static int parse_workload(struct context *context, char *text) {
     struct options *options = context->options;
     struct options_workload *grown =
@@ -377,7 +374,7 @@ static int parse_workload(struct context *context, char *text) {
     options->workloads = grown;
     struct options_workload *item = &grown[options->workload_count];
     memset(item, 0, sizeof *item);
-    params_unset(&item->params);
+    workload_params_unset(&item->params);
     if (snprintf(item->text, sizeof item->text, "%s", text) >= (int)sizeof item->text)
         return refuse(context, "workload '%.32s...': longer than %zu characters", text, sizeof item->text - 1);
     char *open = strchr(text, '{');
@@ -387,6 +384,14 @@ static int parse_workload(struct context *context, char *text) {
     if (open) {
         text[length - 1] = '\0';
         *open++ = '\0';
+    }
+    char *colon = strchr(text, ':');
+    if (colon) {
+        *colon++ = '\0';
+        if (*colon == '\0' || strlen(colon) >= sizeof item->params.input)
+            return refuse(context, "workload '%s': what follows the colon must have 1 to %zu characters", item->text,
+                          sizeof item->params.input - 1);
+        snprintf(item->params.input, sizeof item->params.input, "%s", colon);
     }
     item->workload = workload_find(text);
     if (!item->workload) {
@@ -689,7 +694,7 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .pin = "spread",
                                 .rss_interval_ns = 10000000,
                                 .settle_ns = 1000000000};
-    params_unset(&options->params);
+    workload_params_unset(&options->params);
     keep_command(options, argc, argv);
     opterr = 0;
     for (;;) {

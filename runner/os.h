@@ -38,6 +38,14 @@ void os_yield(void);
 // Pins the calling thread; returns 0 or an errno value.
 int os_pin_thread(int32_t cpu);
 
+// What the whole machine has spent so far. Pressure: time in which some task waited for the resource.
+struct os_machine {
+    uint64_t pressure_cpu_ns, pressure_memory_ns, pressure_io_ns;
+    uint64_t steal_ns; // taken by the hypervisor, all CPUs
+};
+
+void os_machine_read(struct os_machine *out);
+
 int os_rss_open(void);             // descriptor to keep; negative when there is none
 uint64_t os_rss_bytes(int rss_fd); // resident set of this process now
 uint64_t os_rss_peak_bytes(void);  // its largest since exec (VmHWM; ru_maxrss would start at the parent's)

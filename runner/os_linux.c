@@ -159,6 +159,41 @@ uint64_t os_rss_peak_bytes(void) {
     return line == NULL ? OS_NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
 }
 
+static void read_file(const char *path, char *text, size_t text_bytes) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    read_small(fd, text, text_bytes);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=123": microseconds since boot.
+static uint64_t pressure_ns(const char *path) {
+    char text[256];
+    read_file(path, text, sizeof(text));
+    const char *total = strstr(text, "total=");
+    return total == NULL ? OS_NOT_MEASURED : strtoull(total + 6, NULL, 10) * 1000;
+}
+
+void os_machine_read(struct os_machine *out) {
+    char text[256]; // the first line, of all CPUs, is shorter
+    out->pressure_cpu_ns = pressure_ns("/proc/pressure/cpu");
+    out->pressure_memory_ns = pressure_ns("/proc/pressure/memory");
+    out->pressure_io_ns = pressure_ns("/proc/pressure/io");
+    out->steal_ns = OS_NOT_MEASURED;
+    read_file("/proc/stat", text, sizeof(text));
+    char *at = text + strcspn(text, " ");
+    uint64_t ticks = 0;
+    int fields = 0;
+    // user nice system idle iowait irq softirq steal
+    for (char *end; fields < 8 && (ticks = strtoull(at, &end, 10), end != at); at = end) {
+        fields++;
+    }
+    if (fields == 8) {
+        out->steal_ns = ticks * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
+    }
+}
+
 int os_usage_open(void) {
     return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 }

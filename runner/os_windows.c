@@ -117,6 +117,12 @@ int os_pin_thread(int32_t cpu) {
     return SetThreadGroupAffinity(GetCurrentThread(), &place, NULL) ? 0 : EINVAL;
 }
 
+// Windows tells neither how long tasks waited for a resource nor what a hypervisor took.
+void os_machine_read(struct os_machine *out) {
+    out->pressure_cpu_ns = out->pressure_memory_ns = out->pressure_io_ns = OS_NOT_MEASURED;
+    out->steal_ns = OS_NOT_MEASURED;
+}
+
 int os_rss_open(void) {
     return 0; // nothing has to be kept open
 }

@@ -176,11 +176,11 @@ char *plan_canonical_text(const struct plan *plan) {
     for (uint32_t i = 0; i < plan->cell_count; i++) {
         const struct plan_cell *cell = &plan->cells[i];
         const struct workload_params *p = &cell->params;
-        buffer_print(out,
-                     "%s %s %u %u %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u %u %u %u\n",
-                     options->allocators[cell->allocator].text, cell->workload->name, p->threads, p->topology, p->sizes,
-                     p->touch, p->ops, p->duration_ns, p->working_set, p->min_bytes, p->max_bytes, p->remote_ppm,
-                     p->realloc_ppm, p->aligned_ppm, p->calloc_ppm, p->rounds);
+        buffer_print(
+            out, "%s %s %u %u %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u %u %u %u%s%s\n",
+            options->allocators[cell->allocator].text, cell->workload->name, p->threads, p->topology, p->sizes,
+            p->touch, p->ops, p->duration_ns, p->working_set, p->min_bytes, p->max_bytes, p->remote_ppm, p->realloc_ppm,
+            p->aligned_ppm, p->calloc_ppm, p->rounds, p->input[0] ? " input=" : "", p->input);
     }
     return buffer_take(out, &bytes);
 }
@@ -278,7 +278,8 @@ void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int w
     out[0] = '\0';
     if (with_allocator)
         add(&text, "%s ", plan->options->allocators[cell->allocator].text);
-    add(&text, "%s threads=%" PRIu32, cell->workload->name, params->threads);
+    add(&text, "%s%s%s threads=%" PRIu32, cell->workload->name, params->input[0] ? ":" : "", params->input,
+        params->threads);
     if (params->duration_ns != 0)
         add(&text, " duration=%gs", (double)params->duration_ns / 1e9);
     else

@@ -79,13 +79,13 @@ static json_t *cell_json(const struct plan *plan, const struct plan_cell *cell) 
     const char *topology =
         cell->workload->used_params & WORKLOAD_USES_TOPOLOGY ? options_topology_names[p->topology] : "";
     return json_pack(
-        "{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:s}", "allocator",
+        "{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:s, s:o}", "allocator",
         text_of(plan->options->allocators[cell->allocator].text), "workload", cell->workload->name, "threads",
         (int)p->threads, "ops_per_thread", number64(p->ops), "duration_ns", number64(p->duration_ns), "working_set",
         number64(p->working_set), "min_bytes", number64(p->min_bytes), "max_bytes", number64(p->max_bytes), "sizes",
         options_sizes_names[p->sizes], "topology", text_or_null(topology), "remote_ppm", (int)p->remote_ppm,
         "realloc_ppm", (int)p->realloc_ppm, "aligned_ppm", (int)p->aligned_ppm, "calloc_ppm", (int)p->calloc_ppm,
-        "rounds", (int)p->rounds, "touch", options_touch_names[p->touch]);
+        "rounds", (int)p->rounds, "touch", options_touch_names[p->touch], "input", text_or_null(p->input));
 }
 
 static json_t *plan_json(const struct plan *plan) {

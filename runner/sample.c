@@ -2,6 +2,8 @@
 // The worker's environment, its request, and the row that comes of it. Layer: runner.
 #include "sample.h"
 
+#include "noise.h"
+
 #include "../allocators/os_library.h"
 
 #include <errno.h>
@@ -240,6 +242,7 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->calloc_ppm = params->calloc_ppm;
     row->rounds = params->rounds;
     row->touch = options_touch_names[params->touch];
+    row->input = params->input;
     row->pin = options->pin;
     row->status = row->message = NULL;
     row->library_path = resolved->path;
@@ -250,7 +253,17 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->throughput_ops_s = row->remote_share = -1;
     row->rejects = sample->rejects;
     row->started_at = sample->started_at;
-    sample->rejects[0] = sample->message[0] = '\0';
+    row->contamination = sample->contamination;
+    sample->rejects[0] = sample->message[0] = sample->contamination[0] = '\0';
+}
+
+static void take_noise(struct sample *sample, const struct sample_request *request) {
+    struct csv_row *row = &sample->row;
+    row->noise = sample->process.cell->result.noise;
+    if (!request->plan->options->fake_clock)
+        row->noise.canary_reference_ns = request->canary_reference_ns;
+    struct noise_sample noise = {&row->noise, row->elapsed_ns, row->run_delay_ns, (uint32_t)row->threads, request->pus};
+    row->contaminated = noise_judge(&noise, sample->contamination, sizeof sample->contamination);
 }
 
 static void take_result(struct sample *sample) {
@@ -324,6 +337,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
         return SAMPLE_INTERRUPTED;
     judge(sample, request->allocator, end, code, timeout_ns);
     take_result(sample);
+    take_noise(sample, request);
     return SAMPLE_DONE;
 }
 
@@ -345,7 +359,7 @@ static enum sample_end run_small(struct sample *sample, const struct sample_allo
     const struct workload *workload = workload_find("local");
     struct workload_params params;
     char ignored[512];
-    memset(&params, 0xff, sizeof params);
+    workload_params_unset(&params);
     params.threads = 1;
     params.ops = ops;
     if (!workload || !workload_params_complete(workload, &params, ignored, sizeof ignored)) {

@@ -24,12 +24,14 @@ struct sample_request {
     const char *worker;  // executable
     const char *run_id;
     uint32_t sample, round, order;
+    uint32_t pus;                 // of the machine
+    uint64_t canary_reference_ns; // noise.h
 };
 
 struct sample {
     struct csv_row row; // points into what follows
     struct process_worker process;
-    char message[1280], started_at[24], rejects[512];
+    char message[1280], started_at[24], rejects[512], contamination[128];
 };
 
 enum sample_end {

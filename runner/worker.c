@@ -4,6 +4,7 @@
 // itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
 #include "cell.h"
 #include "counters.h"
+#include "noise.h"
 #include "os.h"
 #include "rss.h"
 
@@ -31,6 +32,7 @@
 
 // Made-up values of the fake clock: any constants do, so long as they are told apart in a table.
 #define FAKE_NS_PER_OP 10u
+#define FAKE_CANARY_NS 1000u
 #define FAKE_BASELINE_BYTES (UINT64_C(1) << 20)
 #define FAKE_OVERHEAD_BYTES (UINT64_C(256) << 10)
 
@@ -333,6 +335,17 @@ static void read_measured(int rss_fd) {
     read_stats();
 }
 
+static void read_noise(const struct os_machine *before) {
+    struct cell_noise *noise = &cell->result.noise;
+    struct os_machine after;
+    os_machine_read(&after);
+    noise->pressure_cpu_ns = measured_since(after.pressure_cpu_ns, before->pressure_cpu_ns);
+    noise->pressure_memory_ns = measured_since(after.pressure_memory_ns, before->pressure_memory_ns);
+    noise->pressure_io_ns = measured_since(after.pressure_io_ns, before->pressure_io_ns);
+    noise->steal_ns = measured_since(after.steal_ns, before->steal_ns);
+    noise->canary_after_ns = noise_canary_ns();
+}
+
 static void settle(int rss_fd) {
     struct cell_result *result = &cell->result;
     const uint64_t settle_ns = cell->request.fake_clock ? 0 : cell->request.settle_ns;
@@ -406,6 +419,8 @@ static void fake(void) {
     result->involuntary_switches = 0;
     result->minor_faults = 0;
     result->major_faults = 0;
+    result->noise = (struct cell_noise){
+        .canary_reference_ns = OS_NOT_MEASURED, .canary_before_ns = FAKE_CANARY_NS, .canary_after_ns = FAKE_CANARY_NS};
     result->rss_baseline = FAKE_BASELINE_BYTES;
     result->rss_work = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES + live;
     result->rss_peak = result->rss_work + FAKE_OVERHEAD_BYTES;
@@ -500,12 +515,16 @@ static int run_cell(uint64_t started_ns) {
         return 0;
     }
     pthread_barrier_wait(&barrier);
+    struct os_machine machine;
+    result->noise.canary_before_ns = noise_canary_ns();
+    os_machine_read(&machine);
     run.deadline_ns = os_now_ns() + run.params.duration_ns;
     enter(CELL_PHASE_MEASURED);
     pthread_barrier_wait(&barrier);
 
     pthread_barrier_wait(&barrier);
     read_measured(rss_fd);
+    read_noise(&machine);
     enter(CELL_PHASE_TEAR_DOWN);
     pthread_barrier_wait(&barrier);
 

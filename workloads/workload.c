@@ -116,6 +116,11 @@ int registry_derive_ops(struct workload_params *params, uint64_t ops, const char
     return 1;
 }
 
+void workload_params_unset(struct workload_params *params) {
+    memset(params, 0xff, sizeof(*params));
+    params->input[0] = '\0';
+}
+
 static int default64(uint64_t *value, uint64_t fallback, uint64_t is_used) {
     if (*value == REGISTRY_UNSET64) {
         *value = fallback;
@@ -159,6 +164,13 @@ static int take_defaults(const struct workload *workload, struct workload_params
     }
     if (stray != NULL) {
         return registry_refuse(why, why_bytes, "workload '%s' does not use %s - leave it out", workload->name, stray);
+    }
+    const int has_input = params->input[0] != '\0';
+    if (has_input != ((uses & WORKLOAD_USES_INPUT) != 0)) {
+        return registry_refuse(why, why_bytes,
+                               has_input ? "workload '%s' takes no input - leave ':%s' out"
+                                         : "workload '%s' needs an input: write %s:INPUT (--list-workloads)",
+                               workload->name, has_input ? params->input : workload->name);
     }
     default32(&params->touch, defaults->touch, 1);
     default64(&params->ops, defaults->ops, 1);

@@ -24,7 +24,9 @@ enum workload_topology { // who frees what was handed over
 enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
 enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
 
-// Every number a user can set. Unset fields (UINT64_MAX / UINT32_MAX) take the workload's defaults.
+#define WORKLOAD_INPUT_BYTES 256
+
+// Everything a user can set. Unset fields (workload_params_unset) take the workload's defaults.
 struct workload_params {
     uint64_t seed;
     uint32_t threads;
@@ -42,6 +44,7 @@ struct workload_params {
     uint32_t aligned_ppm; // share of allocations with an alignment of 64..4096
     uint32_t calloc_ppm;  // share of allocations through calloc
     uint32_t rounds;      // generations of threads or phases, where the workload has them
+    char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 
 // What one thread has done; lives in memory shared with the runner, one cache line pair a thread.
@@ -103,6 +106,7 @@ struct workload {
 #define WORKLOAD_USES_CALLOC (1u << 6)
 #define WORKLOAD_USES_ROUNDS (1u << 7)
 #define WORKLOAD_USES_DURATION (1u << 8)
+#define WORKLOAD_USES_INPUT (1u << 9) // and cannot do without
 
 // One run in the worker process.
 struct workload_run {
@@ -120,6 +124,9 @@ struct workload_run {
 extern const struct workload *const workloads[]; // ends with NULL
 const struct workload *workload_find(const char *name);
 const char *workload_did_you_mean(const char *name);
+
+// Every number unset, no input.
+void workload_params_unset(struct workload_params *params);
 
 // Fills unset fields and checks the rest; on failure writes one line (what, why, what to do) into `why` and returns 0.
 int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why,

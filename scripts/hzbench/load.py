@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads result files of schema 1 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
+"""Reads result files of schemas 1 and 2 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
 
 A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of each
 allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .errors import InputError, printable
 
-SCHEMA = "1"
+SCHEMA = "2"  # written today; rows of schema 1 get the columns it lacks, all of them empty
 
 # Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
 COLUMNS = {
@@ -35,6 +35,20 @@ COLUMNS = {
     "reserved_bytes": "u", "committed_bytes": "u", "metadata_bytes": "u", "rejects": "t", "cycles": "u",
     "instructions": "u", "cache_misses": "u", "dtlb_misses": "u", "started_at": "t",
 }  # fmt: skip
+SCHEMA_1 = tuple(COLUMNS)
+
+CALLS = ("malloc", "free_local", "free_remote")  # what the latency probe times
+LATENCIES = ("p50", "p90", "p99", "p999", "max")
+COLUMNS |= {"input": "t", "latency_every": "u", "latency_probe_ns": "u"}
+for _call in CALLS:
+    COLUMNS |= {f"latency_{_call}_count": "u"} | {f"latency_{_call}_{p}_ns": "u" for p in LATENCIES}
+COLUMNS |= {
+    "canary_reference_ns": "u", "canary_before_ns": "u", "canary_after_ns": "u", "pressure_cpu_ns": "u",
+    "pressure_memory_ns": "u", "pressure_io_ns": "u", "steal_ns": "u", "contaminated": "u", "contamination": "t",
+}  # fmt: skip
+
+# Columns of each schema that can be read, in the order the runner writes them.
+SCHEMAS = {"1": SCHEMA_1, SCHEMA: tuple(COLUMNS)}
 
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
@@ -43,7 +57,7 @@ LOADS = ("dlopen", "preload")
 # What makes two rows samples of the same cell, apart from the allocator. `rounds` is the workload's parameter.
 CELL = ("platform", "load", "workload", "threads", "ops_per_thread", "duration_ns", "working_set", "min_bytes",
         "max_bytes", "sizes", "topology", "remote_ppm", "realloc_ppm", "aligned_ppm", "calloc_ppm", "rounds", "touch",
-        "pin")  # fmt: skip
+        "pin", "input")  # fmt: skip
 
 RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
 PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")
@@ -140,8 +154,8 @@ def read_text(path, what="result file"):
     return text
 
 
-def _rows(path, text, columns):
-    """Yields (line number, list of fields) of a CSV whose header holds exactly `columns`, in the order of `columns`."""
+def _rows(path, text, columns, older=()):
+    """Yields (line number, dict of fields) of a CSV whose header holds exactly `columns`, or exactly those of `older`."""
     if not text.endswith("\n"):
         line = text.count("\n") + 1
         raise InputError(
@@ -151,22 +165,25 @@ def _rows(path, text, columns):
     limit = csv.field_size_limit(_MAX_FIELD)
     try:
         header = next(reader)
+        if older and not any(c in header for c in columns if c not in older):
+            columns = older
         missing = [c for c in columns if c not in header]
         unknown = [c for c in header if c not in columns]
         if missing:
             raise InputError(
-                f"{path}: no column {_some(missing)}; not a file of schema {SCHEMA} (results/SCHEMA.md)"
+                f"{path}: no column {_some(missing)}; not a file of a schema that is known (results/SCHEMA.md)"
             )
         if unknown or len(header) != len(columns):
             extra = unknown or sorted({c for c in header if header.count(c) > 1})
             raise InputError(
-                f"{path}: unknown or repeated column {_some(extra)}; not a file of schema {SCHEMA} (results/SCHEMA.md)"
+                f"{path}: unknown or repeated column {_some(extra)}; not a file of a schema that is known"
+                " (results/SCHEMA.md)"
             )
         places = [header.index(c) for c in columns]
         for row in reader:
             if len(row) != len(columns):
                 raise InputError(f"{path}:{reader.line_num}: {len(row)} fields, the header has {len(columns)}")
-            yield reader.line_num, [row[p] for p in places]
+            yield reader.line_num, {c: row[p] for c, p in zip(columns, places)}
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
     except StopIteration:
@@ -229,14 +246,16 @@ def _read_csv(path):
     text = read_text(path)
     rows = []
     names = list(COLUMNS)
-    for line, fields in _rows(path, text, names):
-        if fields[0] != SCHEMA:
+    for line, fields in _rows(path, text, names, SCHEMA_1):
+        if SCHEMAS.get(fields["schema"]) != tuple(fields):
+            known = "1" if "input" not in fields else SCHEMA
             raise InputError(
-                f"{path}:{line}: schema '{printable(fields[0], 20)}', these scripts read schema {SCHEMA};"
-                " use the scripts of the commit that wrote the file"
+                f"{path}:{line}: schema '{printable(fields['schema'], 20)}', but the columns are those of schema {known};"
+                f" these scripts read schemas {' and '.join(SCHEMAS)}"
             )
         values = {}
-        for name, cell in zip(names, fields):
+        for name in names:
+            cell = fields.get(name, "")
             try:
                 values[name] = _value(COLUMNS[name], cell)
             except ValueError as error:
@@ -385,11 +404,12 @@ def load_series(run):
     if not file.exists():
         return None
     rows = []
-    for line, (schema, run_id, sample, t_ns, rss, live, phase) in _rows(
-        file, read_text(file, "RSS series"), list(RSS_COLUMNS)
+    for line, fields in _rows(
+        file, read_text(file, "RSS series"), RSS_COLUMNS
     ):
-        if schema != SCHEMA or run_id != run.run_id:
-            raise InputError(f"{file}:{line}: not of schema {SCHEMA} and run {run.run_id}")
+        schema, run_id, sample, t_ns, rss, live, phase = fields.values()
+        if schema not in SCHEMAS or run_id != run.run_id:
+            raise InputError(f"{file}:{line}: not of a known schema and of run {run.run_id}")
         if phase not in PHASES:
             raise InputError(f"{file}:{line}: phase '{printable(phase, 40)}' is none of {', '.join(PHASES)}")
         numbers = (sample, t_ns, rss)

@@ -56,7 +56,7 @@ def plural(n, word):
 
 def cell_title(value, platforms=1):
     """'remote, 2 threads' and what else tells cells apart; `value` looks a CELL column up."""
-    parts = [value("workload"), plural(value("threads"), "thread")]
+    parts = [value("workload") + (f":{value('input')}" if value("input") else ""), plural(value("threads"), "thread")]
     if value("load") != "dlopen":
         parts.append(value("load"))
     if platforms > 1:

@@ -55,6 +55,19 @@ def test_reads_types_and_keeps_empty_apart_from_zero(run):
     assert results.runs[0].pus == 2 and not data["crowded"].any()
 
 
+def test_rows_of_schema_1_are_read_with_the_later_columns_empty(tmp_path, run):
+    rows = [row | {"schema": 1} for row in fixtures.samples(SMALL)]
+    old = tmp_path / "old.csv"
+    fixtures.write_rows(old, rows, load.SCHEMA_1)
+    data = load.load([old]).data
+    assert list(data.columns)[: len(load.COLUMNS)] == list(load.COLUMNS)
+    assert data["contaminated"].isna().all() and (data["input"] == "").all()
+    assert data["throughput_ops_s"].equals(load.load([run]).data["throughput_ops_s"])
+    for file in sorted((ROOT / "results").glob("*/*.csv"))[:3]:
+        if not file.name.endswith(".rss.csv"):
+            assert len(load.load([file]).data)
+
+
 def test_column_order_does_not_matter(tmp_path, run):
     rows = list(fixtures.samples(SMALL))
     turned = tmp_path / "b.csv"
@@ -85,7 +98,8 @@ BROKEN = {
     "missing column": (lambda t: re.sub(r"throughput_ops_s", "tput", t), r"no column 'throughput_ops_s'"),
     "unknown column": (lambda t: t.replace("started_at", "started_at,extra", 1).replace("Z\n", "Z,1\n"), "'extra'"),
     "repeated column": (lambda t: t.replace("started_at", "started_at,pin", 1).replace("Z\n", "Z,1\n"), "'pin'"),
-    "wrong schema": (lambda t: re.sub(r"(?m)^1,", "2,", t), r"schema '2', these scripts read schema 1"),
+    "wrong schema": (lambda t: re.sub(r"(?m)^2,", "3,", t), r"schema '3', .* these scripts read schemas 1 and 2"),
+    "schema 1 with the columns of 2": (lambda t: re.sub(r"(?m)^2,", "1,", t), r"schema '1', but the columns are those of schema 2"),
     "truncated last line": (lambda t: t[:-30], r"last line is cut off"),
     "truncated to a whole field": (lambda t: t.rsplit(",", 3)[0], r"last line is cut off"),
     "header only": (lambda t: t.split("\n")[0] + "\n", "no samples"),
@@ -110,9 +124,9 @@ BROKEN = {
     "huge field": (lambda t: t.replace(",hz5,", "," + "x" * 100_000 + ",", 1), "not valid CSV"),
     "two runs": (lambda t: t.replace(",0000000000000001,", ",0000000000000002,", 1), "rows of 2 runs"),
     "sample twice": (lambda t: t + t.splitlines()[-1] + "\n", "occurs twice"),
-    "other work": (lambda t: re.sub(r"(1,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
+    "other work": (lambda t: re.sub(r"(2,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
                    "did other work"),
-    "two builds": (lambda t: re.sub(r"(1,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
+    "two builds": (lambda t: re.sub(r"(2,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
                    "is another build"),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),
     "threads zero": (lambda t: re.sub(r",local,1,", ",local,0,", t, count=1), "threads is 0"),
@@ -202,7 +216,7 @@ def test_bad_series(tmp_path):
         lambda t: t[:-3],
         lambda t: t.replace("warm-up", "tea-time", 1),
         lambda t: t.replace("rss_bytes", "rss", 1),
-        lambda t: re.sub(r"(?m)^1,0000000000000001,", "1,0000000000000009,", t),
+        lambda t: re.sub(r"(?m)^2,0000000000000001,", "2,0000000000000009,", t),
         lambda t: t.replace(",loaded", "x,loaded", 1),
     ):
         series.write_text(edit(good))

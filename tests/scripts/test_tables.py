@@ -35,6 +35,7 @@ def spoil(rows):
             continue
         if row["workload"] == "remote" and row["threads"] == 2 and row["round"] == 1:
             row["run_delay_ns"] = row["elapsed_ns"] // 2
+            row.update(contaminated=1, contamination="run-delay")
         kept.append(row)
     return kept
 

@@ -73,7 +73,7 @@ static void *thread_main(void *argument) {
 
 struct workload_params driver_unset(uint32_t threads) {
     struct workload_params params;
-    memset(&params, 0xff, sizeof(params));
+    workload_params_unset(&params);
     params.seed = 1;
     params.threads = threads;
     return params;

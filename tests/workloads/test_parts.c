@@ -286,7 +286,7 @@ static void payload_checks_see_every_touched_byte(void **state) {
 
 static struct workload_params unset(uint32_t threads) {
     struct workload_params params;
-    memset(&params, 0xff, sizeof(params));
+    workload_params_unset(&params);
     params.threads = threads;
     return params;
 }

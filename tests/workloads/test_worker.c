@@ -56,7 +56,7 @@ static struct cell *new_cell(int *fd, const char *allocator, const char *workloa
     cell->request.load_mode = ALLOCATOR_LOAD_DLOPEN;
     snprintf(cell->request.allocator, sizeof(cell->request.allocator), "%s", allocator);
     snprintf(cell->request.workload, sizeof(cell->request.workload), "%s", workload);
-    memset(&cell->request.params, 0xff, sizeof(cell->request.params));
+    workload_params_unset(&cell->request.params);
     cell->request.params.seed = 1;
     cell->request.params.threads = threads;
     if (workload_find(workload) != NULL && workload_find(workload)->defaults.ops != UINT64_MAX) {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The canary and the rule. Layer: runner.
+#include "noise.h"
+
+#include "os.h"
+
+#include <stdio.h>
+
+#define CANARY_STEPS 150000 // some 0.2 ms at three or four cycles each
+#define REFERENCE_CANARIES 40
+
+uint64_t noise_canary_ns(void) {
+    uint64_t value = 1;
+    const uint64_t begin_ns = os_now_ns();
+    for (int i = 0; i < CANARY_STEPS; i++) {
+        value = value * UINT64_C(6364136223846793005) + 1;
+        __asm__ volatile("" : "+r"(value)); // each step for itself: no shorter way to the same number
+    }
+    return os_now_ns() - begin_ns;
+}
+
+uint64_t noise_reference_ns(void) {
+    uint64_t best_ns = UINT64_MAX;
+    for (int i = 0; i < REFERENCE_CANARIES; i++) {
+        const uint64_t ns = noise_canary_ns();
+        best_ns = ns < best_ns ? ns : best_ns;
+    }
+    return best_ns;
+}
+
+static int exceeds(uint64_t part, double limit, double whole) {
+    return part != UINT64_MAX && (double)part > limit * whole;
+}
+
+uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t reason_bytes) {
+    const struct cell_noise *noise = sample->noise;
+    const double elapsed_ns = (double)sample->elapsed_ns;
+    const double reference_ns = (double)noise->canary_reference_ns;
+    const int has_reference = noise->canary_reference_ns != UINT64_MAX;
+    reason[0] = '\0';
+    if (sample->elapsed_ns == UINT64_MAX) {
+        return UINT64_MAX;
+    }
+    const struct {
+        const char *name;
+        int applies;
+    } rules[] = {
+        // More threads than CPUs wait for one another; that is the experiment.
+        {"run-delay", sample->threads <= sample->pus &&
+                          exceeds(sample->run_delay_ns, NOISE_RUN_DELAY, elapsed_ns * sample->threads)},
+        {"canary", has_reference && (exceeds(noise->canary_before_ns, NOISE_CANARY, reference_ns) ||
+                                     exceeds(noise->canary_after_ns, NOISE_CANARY, reference_ns))},
+        {"steal", exceeds(noise->steal_ns, NOISE_STEAL, elapsed_ns * sample->pus)},
+        {"memory-pressure", exceeds(noise->pressure_memory_ns, NOISE_PRESSURE_MEMORY, elapsed_ns)},
+    };
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0] && at < reason_bytes; i++) {
+        if (rules[i].applies) {
+            at += (size_t)snprintf(reason + at, reason_bytes - at, "%s%s", at ? ";" : "", rules[i].name);
+        }
+    }
+    return at != 0;
+}
