@@ -115,7 +115,7 @@ static int add_default_threads(struct plan *plan, const struct workload *workloa
     char ignored[512];
     for (uint32_t i = 0; i <= DEFAULT_THREADS_TRIED; i++) {
         struct workload_params complete = params;
-        complete.threads = workload->min_threads + i;
+        complete.threads = (workload->own_threads != NULL ? workload->own_threads(&params) : workload->min_threads) + i;
         // The reason for the fewest threads is the one that explains most.
         if (workload_params_complete(workload, &complete, i ? ignored : why, i ? sizeof ignored : why_bytes))
             return add_cells(plan, workload, &complete);
@@ -185,13 +185,32 @@ char *plan_canonical_text(const struct plan *plan) {
     return buffer_take(out, &bytes);
 }
 
+// A file that cannot be used is not a bad command line: it has an exit code of its own.
+static int check_input(const struct options_workload *item, void (*notice)(const char *line), char *why,
+                       size_t why_bytes) {
+    const struct workload *workload = item->workload;
+    if (workload->check_input == NULL || item->params.input[0] == '\0')
+        return 1;
+    char warning[512];
+    if (!workload->check_input(&item->params, warning, sizeof warning)) {
+        snprintf(why, why_bytes, "%s", warning);
+        return 0;
+    }
+    if (warning[0] != '\0')
+        notice(warning);
+    return 1;
+}
+
 int plan_build(struct plan *plan, const struct options *options, void (*notice)(const char *line), char *why,
                size_t why_bytes) {
     *plan = (struct plan){.options = options};
     snprintf(why, why_bytes, "out of memory");
-    for (size_t i = 0; i < options->workload_count; i++)
+    for (size_t i = 0; i < options->workload_count; i++) {
+        if (!check_input(&options->workloads[i], notice, why, why_bytes))
+            return EXIT_CODE_FAILED;
         if (!add_workload(plan, &options->workloads[i], notice, why, why_bytes))
             return EXIT_CODE_USAGE;
+    }
     if ((uint64_t)plan->cell_count * options->runs > INT32_MAX) {
         snprintf(why, why_bytes, "%" PRIu32 " cells and --runs=%" PRIu32 " are more samples than can be numbered",
                  plan->cell_count, options->runs);

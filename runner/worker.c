@@ -257,6 +257,10 @@ static int prepare(void) {
         }
     }
     run.workload->prepare(&run);
+    if (run.trouble[0] != '\0') {
+        conclude(CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
+        return 0;
+    }
     return 1;
 }
 
@@ -378,6 +382,9 @@ static void judge(void) {
         }
     }
     const int birth_error = atomic_load_explicit(&generation_error, memory_order_relaxed);
+    if (run.trouble[0] != '\0') {
+        conclude(CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
+    }
     if (birth_error != 0) {
         conclude(CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name, strerror(birth_error));
     }

@@ -3,8 +3,8 @@
 // after another) is replayed by one thread; with fewer threads each replays several lanes, with a multiple of the lanes
 // the program runs several times side by side. Objects keep their sizes, alignments and order: an event waits for the
 // events that came before it in the program, and no lane runs more than two frames ahead of another.
-// The trace is read from its file a frame at a time, by the replaying thread that needs it, into harness memory of a fixed
-// size: the cost is the same for all allocators and part of null's row. Layer: workloads.
+// The trace is read from its file a frame at a time, by the replaying thread that needs it, into harness memory of a
+// fixed size: the cost is the same for all allocators and part of null's row. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 #include "trace/reader.h"
@@ -321,8 +321,8 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
                        const struct trace_event *event, struct account *account, enum workload_touch touch) {
     struct slot *slot = &slots[event->slot];
     const uint64_t bytes = event->kind <= TRACE_REALLOC ? event->bytes : 0;
-    lane->hash = rng_rotl(lane->hash ^ (bytes ^ (uint64_t)event->slot << 32 ^ (uint64_t)event->kind << 58), 29) *
-                 RNG_GAMMA;
+    lane->hash =
+        rng_rotl(lane->hash ^ (bytes ^ (uint64_t)event->slot << 32 ^ (uint64_t)event->kind << 58), 29) * RNG_GAMMA;
     if (event->kind <= TRACE_REALLOC_NULL) {
         slot->block = allocate(run, event, account, touch);
         if (__builtin_expect(slot->block == NULL, 0) && bytes != 0) { // malloc(0) may give NULL

@@ -43,6 +43,7 @@ const struct workload *const workloads[] = {
     &aligned_workload,
     &sharing_thrash_workload,
     &sharing_scratch_workload,
+    &trace_workload,
     NULL,
 };
 

@@ -83,6 +83,11 @@ struct workload {
     uint32_t even_threads;           // 1: only even thread counts
     struct workload_params defaults; // seed and threads unused
     uint64_t used_params;            // bit mask of WORKLOAD_USES_*; others are usage errors when set
+    // Optional, with WORKLOAD_USES_INPUT: reads the input through, once, before anything is planned. 0: unusable, one
+    // line in `why`; 1: usable, and `why` is empty or a warning.
+    int (*check_input)(const struct workload_params *params, char *why, size_t why_bytes);
+    // Optional: the thread count when the user names none. NULL: min_threads.
+    uint32_t (*own_threads)(const struct workload_params *params);
     // Optional: derives what depends on other parameters and checks what only this workload knows. Idempotent.
     int (*complete)(struct workload_params *params, char *why, size_t why_bytes);
     // Optional: how many remote frees the measured part of fixed work must make, exactly. NULL: not promised.
@@ -118,6 +123,7 @@ struct workload_run {
     void *memory;                       // memory_bytes(), zeroed and resident
     uint64_t deadline_ns;               // for duration_ns
     uint8_t payload_mask;  // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
+    char trouble[256];     // empty, or one line why a workload cannot go on; written in prepare or by who sets `stop`
     _Atomic uint32_t stop; // set by the worker when a thread failed; loops that wait must look at it
 };
 
