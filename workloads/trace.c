@@ -80,7 +80,7 @@ static int header_of(const struct workload_params *params, struct trace_header *
     }
     struct trace_source source;
     struct trace_reader reader;
-    char what[256];
+    char what[200];
     if (trace_reader_memory_bytes() > sizeof(memory)) {
         return registry_refuse(why, why_bytes, "trace: this libzstd wants more memory than is set aside for it");
     }
@@ -101,7 +101,7 @@ static int check_input(const struct workload_params *params, char *why, size_t w
     struct trace_source source;
     struct trace_header header;
     struct walk_totals totals;
-    char what[256];
+    char what[200];
     if (!trace_source_open(&source, params->input, what, sizeof(what))) {
         return registry_refuse(why, why_bytes, "workload 'trace': %s", what);
     }
@@ -189,12 +189,15 @@ static uint64_t memory_bytes(const struct workload_params *params) {
 // Reads the next frame; by one thread at a time. A file that is damaged now was not when the runner checked it.
 static void load(struct workload_run *run, struct copy *copy, uint32_t lanes) {
     const uint64_t number = atomic_load_explicit(&copy->loaded, memory_order_relaxed);
+    if (atomic_load_explicit(&copy->end, memory_order_relaxed) != UINT64_MAX) {
+        return; // both of the last frames' ends ask for more
+    }
     struct frame *frame = &copy->frames[number % 2];
     const struct frame *before = &copy->frames[(number + 1) % 2];
-    char what[256];
+    char what[200];
     const enum trace_result result = trace_reader_next(&copy->reader, &frame->frame, what, sizeof(what));
     if (result == TRACE_BAD) {
-        snprintf(run->trouble, sizeof(run->trouble), "%.160s: %s", run->params.input, what);
+        snprintf(run->trouble, sizeof(run->trouble), "%s: %s", run->params.input, what);
         atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
     }
     if (result != TRACE_FRAME) {
@@ -238,7 +241,7 @@ static void leave(struct workload_run *run, struct copy *copy, struct lane *lane
 static void prepare(struct workload_run *run) {
     struct trace_header header;
     unsigned char *reading[CORE_CHUNK * 4];
-    char what[256];
+    char what[200];
     if (!header_of(&run->params, &header, run->trouble, sizeof(run->trouble))) {
         return;
     }
@@ -251,7 +254,7 @@ static void prepare(struct workload_run *run) {
         struct copy *copy = &replay->copies[i];
         atomic_store_explicit(&copy->end, UINT64_MAX, memory_order_relaxed);
         if (!trace_reader_begin(&copy->reader, &replay->source, reading[i], what, sizeof(what))) {
-            snprintf(run->trouble, sizeof(run->trouble), "%.160s: %s", run->params.input, what);
+            snprintf(run->trouble, sizeof(run->trouble), "%s: %s", run->params.input, what);
             return;
         }
         for (uint32_t k = 0; k < replay->lanes; k++) {
@@ -513,7 +516,7 @@ const struct workload trace_workload = {
     .summary = "trace:FILE replays the allocations of a recorded program, with its threads or others",
     .source = "a recording by hzrun --record; docs/traces.md",
     .min_threads = 1,
-    .defaults = {.touch = TOUCH_ENDS},
+    .defaults = {.touch = TOUCH_ENDS, .ops = REGISTRY_UNSET64, .min_bytes = 1, .max_bytes = 1}, // sizes are the trace's
     .used_params = WORKLOAD_USES_INPUT,
     .check_input = check_input,
     .own_threads = own_threads,

@@ -123,7 +123,7 @@ struct workload_run {
     void *memory;                       // memory_bytes(), zeroed and resident
     uint64_t deadline_ns;               // for duration_ns
     uint8_t payload_mask;  // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
-    char trouble[256];     // empty, or one line why a workload cannot go on; written in prepare or by who sets `stop`
+    char trouble[512];     // empty, or one line why a workload cannot go on; written in prepare or by who sets `stop`
     _Atomic uint32_t stop; // set by the worker when a thread failed; loops that wait must look at it
 };
 
