@@ -138,7 +138,6 @@ struct summary {
     int program_took;                         // the proof
     struct hzrun_report program;              // its last report
     uint64_t rejects[ALLOCATOR_REJECT_COUNT]; // of all processes
-    uint64_t peak_bytes;                      // the largest
     char other_program[32], other_object[96];
 };
 
@@ -157,8 +156,6 @@ static void count_report(const struct hzrun_report *report, void *context) {
         summary->ended++;
         if (is_program)
             summary->program = *report;
-        if (report->peak_bytes > summary->peak_bytes)
-            summary->peak_bytes = report->peak_bytes;
         for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
             summary->rejects[i] += report->stats.rejects[i] != ALLOCATOR_NOT_TOLD ? report->stats.rejects[i] : 0;
     }
@@ -187,24 +184,20 @@ static void print_rejects(FILE *out, const uint64_t *rejects) {
 
 static void print_summary(FILE *out, const struct allocator_spec *spec, const char *library, const struct hzrun *run,
                           const struct summary *summary, const struct hzrun_end *end) {
-    char peak[32], committed[32], live[32], metadata[32], largest[32];
+    char peak[32], committed[32], live[32], metadata[32];
     const struct allocator_stats *stats = &summary->program.stats;
     fprintf(out, "hzrun: %s took in %u process image%s of %s (%s)\n", spec->text, summary->took,
             summary->took == 1 ? "" : "s", run->program[0], library);
-    if (summary->program.event == HZRUN_ENDED) {
-        fprintf(out, "  program: peak RSS %s; at exit committed %s, live %s, metadata %s\n",
+    fprintf(out, "  peak RSS of the largest process %s\n", amount(end->peak_bytes, peak, sizeof peak));
+    if (summary->program.event == HZRUN_ENDED)
+        fprintf(out, "  the program: peak RSS %s; at exit committed %s, live %s, metadata %s\n",
                 amount(summary->program.peak_bytes, peak, sizeof peak),
                 amount(stats->committed_bytes, committed, sizeof committed),
                 amount(stats->live_bytes, live, sizeof live), amount(stats->metadata_bytes, metadata, sizeof metadata));
-    } else {
-        fprintf(out,
-                "  program: peak RSS of its processes %s; it left without exit handlers (a signal or _exit), so its "
-                "heap is not told\n",
-                amount(end->peak_bytes, peak, sizeof peak));
-    }
+    else
+        fputs("  the program left without exit handlers (a signal or _exit), so what it held is not told\n", out);
     if (summary->ended > 1)
-        fprintf(out, "  all %u that reported at exit: largest peak RSS %s\n", summary->ended,
-                amount(summary->peak_bytes, largest, sizeof largest));
+        fprintf(out, "  %u processes reported at exit\n", summary->ended);
     if (stats->rejects[0] != ALLOCATOR_NOT_TOLD && summary->ended != 0)
         print_rejects(out, summary->rejects);
     if (summary->other != 0)
@@ -238,8 +231,7 @@ int main(int argc, char **argv) {
     if (!os_library_find_own("hzrun", "libhzrun.so", companion, sizeof companion))
         fail(EXIT_UNAVAILABLE,
              "libhzrun.so is not beside hzrun nor where it is installed - build everything or install");
-    if (spec.backend == NULL || strcmp(spec.backend->name, "system") != 0) // the C library is there anyway
-        hzrun_preload(&run, library);
+    hzrun_preload(&run, library); // the C library, too: a program may be linked with another malloc
     hzrun_preload(&run, companion);
     hzrun_set(&run, HZRUN_LIBRARY_ENV, library);
     if (spec.options[0] != '\0')

@@ -33,10 +33,27 @@ static void append(const struct hzrun_report *report) {
     close(fd);
 }
 
+// The object whose definition of `symbol` calls reach. A program that is not position-independent and takes the
+// address of an undefined function has an entry for it in its own symbol table, which stands for the next definition in
+// the order of the search.
 static const char *object_of(const char *symbol) {
     Dl_info info;
+    const ElfW(Sym) *entry = NULL;
+    struct link_map *map = NULL;
     void *address = dlsym(RTLD_DEFAULT, symbol);
-    return address != NULL && dladdr(address, &info) != 0 && info.dli_fname != NULL ? info.dli_fname : "no library";
+    if (address == NULL || dladdr1(address, &info, (void **)&entry, RTLD_DL_SYMENT) == 0 ||
+        dladdr1(address, &info, (void **)&map, RTLD_DL_LINKMAP) == 0)
+        return "no library";
+    if (entry == NULL || entry->st_shndx != SHN_UNDEF)
+        return info.dli_fname;
+    for (map = map->l_next; map != NULL; map = map->l_next) {
+        struct link_map *found = NULL;
+        void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
+        address = handle != NULL ? dlsym(handle, symbol) : NULL;
+        if (address != NULL && dladdr1(address, &info, (void **)&found, RTLD_DL_LINKMAP) != 0 && found == map)
+            return map->l_name;
+    }
+    return "no library";
 }
 
 static int is_library(const char *object) {

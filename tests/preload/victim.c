@@ -7,6 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// Taken in a program at a fixed address, it gives the function an entry in the program's own symbol table.
+static void *(*volatile victim_malloc)(size_t) = malloc;
+
 static int bad_free(void) {
     char *volatile block = malloc(100);
     free(block + 8); // interior and not on a multiple of 16
@@ -16,7 +19,7 @@ static int bad_free(void) {
 
 static int hold(void) {
     size_t bytes = (size_t)64 << 20;
-    char *volatile block = malloc(bytes);
+    char *volatile block = victim_malloc(bytes);
     if (block == NULL)
         return 1;
     memset(block, 1, bytes);
