@@ -221,7 +221,7 @@ def redis(run):
         service.until(answers, "redis-server")
         return service
 
-    load = "".join(f"HSET h{i % 700} f{i} {'v' * (i % 300)}\nZADD z{i % 40} {i} m{i}\nAPPEND a{i % 90} {i}\n" for i in range(9000))
+    load = "".join(f"HSET h{i % 700} f{i} {'v' * (1 + i % 300)}\nZADD z{i % 40} {i} m{i}\nAPPEND a{i % 90} {i}\n" for i in range(9000))
     with serve():
         client("--pipe", input=load.encode())
         client("bgsave")
