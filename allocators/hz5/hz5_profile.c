@@ -20,7 +20,7 @@ static const struct hz5_profile profiles[] = {
      .keep_bytes = 512u << 10,
      .keep_percent = 6,
      .large_cache_bytes = 4u << 20,
-     .limits = {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250}},
+     .limits = {.retain_bytes = 16u << 20, .retain_percent = 12, .decay_ms = 250}},
     {.name = "local",
      .magazine_bytes = 65536,
      .magazine_max = 128,

@@ -7,6 +7,7 @@ colour-blind readers; markers and direct labels carry the same information witho
 
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -613,6 +614,62 @@ def tradeoff(data):
     return figure
 
 
+_RETAIN = re.compile(r"[{,]retain=(\d+)(KiB|MiB|GiB)?[,}]")
+_RETAIN_UNIT = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _retained(name):
+    """The bytes that an allocator such as hz5{retain=64MiB} was told to keep, or None."""
+    match = _RETAIN.search(name)
+    return int(match[1]) * _RETAIN_UNIT[match[2]] if match else None
+
+
+def retention(data):
+    """One knob's curve: throughput against peak RSS, the settings of `retain` joined in order; None with fewer than three."""
+    sweeps = {}
+    for name in data.names:
+        if _retained(name) is not None:
+            sweeps.setdefault(base_name(name), []).append(name)
+    sweeps = {base: sorted(names, key=_retained) for base, names in sweeps.items() if len(names) >= 3}
+    if not sweeps:
+        return None
+    figure, axes = _subplots(len(data.panels), columns=2, width=PANEL_WIDTH + 1.4, height=3.2)
+    pending = []
+    for axis, panel in zip(axes, data.panels):
+        cell = _busiest(panel, data.pus)
+        where = {}
+        for name in data.names:
+            group = data.samples(cell, name)
+            rss = group["rss_peak"].dropna() / 2**20 if group is not None else ()
+            if len(rss):
+                where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / 1e6))
+        for names in sweeps.values():
+            line = [where[name] for name in names if name in where]
+            if line:
+                axis.plot(*zip(*line), color=data.styles[names[-1]][0], lw=1.4, alpha=0.7, zorder=2)
+        points = []
+        for name, (x, y) in where.items():
+            axis.plot(x, y, ls="none", zorder=4, **data.styles.mark(name, 7))
+            kept = _retained(name)
+            label = name if kept is None else f"retain {text.size(kept)}"
+            points.append((x, y, label, data.styles[name][0]))
+        if points:
+            _frame(axis, points)
+        axis.grid()
+        axis.set_title(f"{panel_title(panel, data.panels)}, {text.plural(cell[CELL.index('threads')], 'thread')}")
+        axis.set_xlabel("peak RSS, MiB")
+        arrow = axis.annotate("better", xy=(0.03, 0.97), xytext=(0.15, 0.87), xycoords="axes fraction", fontsize=7.5, color=FAINT,
+                      ha="left", va="top", arrowprops={"arrowstyle": "->", "color": FAINT, "lw": 0.9})  # fmt: skip
+        _note_failures(axis, data, [cell], bottom=True)
+        pending.append((axis, points, arrow))
+    for axis in _row_starts(axes):
+        axis.set_ylabel("throughput, M ops/s")
+    _settle(figure)
+    for axis, points, arrow in pending:
+        _point_labels(axis, points, [], arrow)
+    return figure
+
+
 def _frame(axis, points):
     """Limits with room for labels; logarithmic where values span more than a factor of 12."""
     for values, scale, limits, which in (
@@ -717,6 +774,7 @@ def write_all(results, directory):
                 ("peak-rss", peak_rss(data)),
                 ("rss-over-time", rss_over_time(data, table) if table else None),
                 ("throughput-against-rss", tradeoff(data)),
+                ("retention", retention(data)),
             ):
                 if figure is not None:
                     paths += _save(figure, directory, f"{stem}-{platform}")

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What hz3, hz4 and hz5 do when the system refuses: the n-th call fails for every n (once, thrice, and all from there
-// on), over six workloads; address-space limits from 32 MiB up; forks of a process whose threads churn. Each trial is a
-// process. Usage: fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY. Layer: test, exported table or preload.
+// on), over six workloads; limits of address space and of writable memory (what strict overcommit charges) from 32 MiB
+// up; hardly a mapping left; forks of a process whose threads churn; threads whose destructors allocate after the
+// allocator's own has run. Usage: fault calls FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY. Layer: test,
+// exported table or preload.
 #include "../support/library.h"
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -302,7 +305,33 @@ static int run_small(void) {
     return 0;
 }
 
-static int run_limit(const char *path, unsigned steps) {
+// Mappings left of the most a process may have: enough for a stack with its guard and for a heap that grows in a few
+// pieces. An allocator that maps or protects piece by piece runs out.
+#define MAPPINGS_LEFT 48
+#define MAPPINGS_MAX (1u << 20)
+
+static int run_crowded(void) {
+    static void *mappings[MAPPINGS_MAX];
+    unsigned made = 0;
+    while (made < MAPPINGS_MAX) { // neighbours of unlike access do not merge into one
+        mappings[made] = mmap(NULL, 4096, made % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mappings[made] == MAP_FAILED)
+            break;
+        made++;
+    }
+    if (made == MAPPINGS_MAX || made < 2 * MAPPINGS_LEFT) {
+        printf("skipped: the system lets a process have %s mappings\n",
+               made == MAPPINGS_MAX ? "a million" : "hardly any");
+        return 77;
+    }
+    for (unsigned i = 0; i < MAPPINGS_LEFT; i++)
+        munmap(mappings[--made], 4096);
+    int result = run_small();
+    printf("survived with %u mappings left of %u\n", MAPPINGS_LEFT, made + MAPPINGS_LEFT);
+    return result;
+}
+
+static int run_limit(const char *path, unsigned steps, int resource) {
     unsigned trials = 0, failed = 0;
     double limit = 32.0 * (1 << 20);
     for (unsigned i = 0; i<steps; i++, limit *= steps> 32 ? 1.08 : 1.5) {
@@ -313,7 +342,7 @@ static int run_limit(const char *path, unsigned steps) {
             setrlimit(RLIMIT_CORE, &no_core);
             setenv("LD_PRELOAD", path, 1);
             alarm(60);
-            setrlimit(RLIMIT_AS, &bound);
+            setrlimit(resource, &bound);
             execl("/proc/self/exe", "fault", "small", (char *)NULL);
             _exit(30);
         }
@@ -321,10 +350,10 @@ static int run_limit(const char *path, unsigned steps) {
         trials++;
         if (status != 0) {
             failed++;
-            printf("FAIL: address space of %.0f MiB: status %d\n", limit / (1 << 20), status);
+            printf("FAIL: limit of %.0f MiB: status %d\n", limit / (1 << 20), status);
         }
     }
-    printf("address-space limits survived: %u of %u\n", trials - failed, trials);
+    printf("limits survived: %u of %u\n", trials - failed, trials);
     return failed != 0;
 }
 
@@ -407,23 +436,145 @@ static int run_forks(uint64_t forks) {
     return 0;
 }
 
+// ---- births and deaths ------------------------------------------------------------------------------------------
+
+// A thread's last acts: destructors of its keys, which run after the allocator's (its key is older) and again as often
+// as they set their value again, and of its C++ thread_local objects, which run before. All of them allocate, free, and
+// hand blocks to whoever comes later.
+#define KEYS 3
+#define HANDED 256
+
+extern int __cxa_thread_atexit_impl(void (*destructor)(void *), void *object, void *dso); // what C++ calls
+extern __attribute__((visibility("hidden"))) void *__dso_handle;                          // and what it names itself by
+
+static pthread_key_t keys[KEYS];
+static _Atomic(size_t *) handed[HANDED];
+static _Atomic uint64_t last_acts;
+
+// A block says how long it is and repeats it at its end.
+static size_t *make(size_t words) {
+    size_t *block = malloc(words * sizeof *block);
+    if (block == NULL)
+        die("no memory", words);
+    block[0] = words;
+    block[words - 1] = words;
+    return block;
+}
+
+static void unmake(size_t *block) {
+    if (block != NULL && block[block[0] - 1] != block[0])
+        die("a live block changed", block[0]);
+    free(block);
+}
+
+// Puts a new block where another thread finds it, and frees the one that lay there, whoever made it.
+static void act(uint64_t seed) {
+    uint64_t random = seed;
+    for (int i = 0; i < 4; i++) {
+        size_t *mine = make(2 + test_random(&random) % (i == 3 ? 8000 : 200));
+        // ORDER: acq_rel: the blocks' contents, both ways; partner: this exchange in other threads.
+        size_t *other = atomic_exchange_explicit(&handed[test_random(&random) % HANDED], mine, memory_order_acq_rel);
+        unmake(other);
+    }
+    atomic_fetch_add_explicit(&last_acts, 1, memory_order_relaxed);
+}
+
+static void key_destructor(void *value) {
+    size_t *block = value;
+    size_t rounds_left = block[1];
+    uint64_t seed = (uint64_t)(uintptr_t)block;
+    unmake(block);
+    act(seed);
+    if (rounds_left > 0) {
+        size_t *again = make(64);
+        again[1] = rounds_left - 1;
+        for (int k = 0; k < KEYS; k++) {
+            if (pthread_getspecific(keys[k]) == NULL) {
+                pthread_setspecific(keys[k], again);
+                return;
+            }
+        }
+        unmake(again);
+    }
+}
+
+static void object_destructor(void *object) {
+    uint64_t seed = (uint64_t)(uintptr_t)object;
+    unmake(object);
+    act(seed);
+}
+
+static void *short_life(void *seed) {
+    act((uint64_t)(uintptr_t)seed);
+    for (size_t k = 0; k < KEYS; k++) {
+        size_t *block = make(64);
+        block[1] = k; // how often the destructor sets it again
+        pthread_setspecific(keys[k], block);
+    }
+    __cxa_thread_atexit_impl(object_destructor, make(100), &__dso_handle);
+    return NULL;
+}
+
+static uint64_t resident_bytes(void) {
+    unsigned long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%lu %lu", &total, &resident) != 2)
+        die("no /proc/self/statm", 0);
+    fclose(file);
+    return (uint64_t)resident * 4096;
+}
+
+static int run_births(uint64_t births) {
+    for (int k = 0; k < KEYS; k++)
+        pthread_key_create(&keys[k], key_destructor);
+    uint64_t at_quarter = 0;
+    for (uint64_t born = 0; born < births;) {
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++, born++) {
+            if (pthread_create(&threads[i], NULL, short_life, (void *)(uintptr_t)(born * 77 + 1)) != 0)
+                die("no thread", born);
+        }
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        if (at_quarter == 0 && born >= births / 4)
+            at_quarter = resident_bytes();
+    }
+    for (int i = 0; i < HANDED; i++)
+        unmake(atomic_exchange_explicit(&handed[i], NULL, memory_order_relaxed));
+    uint64_t end = resident_bytes();
+    uint64_t acts = atomic_load_explicit(&last_acts, memory_order_relaxed);
+    printf("threads born and dead: %llu, last acts: %llu, resident after a quarter %llu KiB, at the end %llu KiB\n",
+           (unsigned long long)births, (unsigned long long)acts, (unsigned long long)at_quarter >> 10,
+           (unsigned long long)end >> 10);
+    if (acts < births * (2 + KEYS))
+        die("destructors that did not run", acts);
+    if (end > at_quarter + (4u << 20)) // a heap a thread would be a hundred times that
+        die("bytes grown in three quarters of the births", end - at_quarter);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "small") == 0)
         return run_small();
     if (argc < 3) {
-        fprintf(stderr, "usage: fault calls FAULTY_LIBRARY | limit LIBRARY | fork LIBRARY\n");
+        fprintf(stderr, "usage: fault calls FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY\n");
         return 2;
     }
-    if (strcmp(argv[1], "limit") == 0)
-        return run_limit(argv[2], (unsigned)test_count("FAULT_LIMIT_STEPS", 12));
-    if (strcmp(argv[1], "fork") == 0) {
+    const char *mode = argv[1];
+    if (strcmp(mode, "limit") == 0)
+        return run_limit(argv[2], (unsigned)test_count("FAULT_LIMIT_STEPS", 12), RLIMIT_AS);
+    if (strcmp(mode, "data") == 0)
+        return run_limit(argv[2], (unsigned)test_count("FAULT_LIMIT_STEPS", 12), RLIMIT_DATA);
+    if (strcmp(mode, "fork") == 0 || strcmp(mode, "maps") == 0 || strcmp(mode, "births") == 0) {
         const char *preloaded = getenv("LD_PRELOAD");
         if (preloaded == NULL || strcmp(preloaded, argv[2]) != 0) {
             setenv("LD_PRELOAD", argv[2], 1);
             execv("/proc/self/exe", argv);
             return 3;
         }
-        return run_forks(test_count("FAULT_FORKS", 120));
+        return mode[0] == 'm'   ? run_crowded()
+               : mode[0] == 'b' ? run_births(test_count("FAULT_BIRTHS", 2000))
+                                : run_forks(test_count("FAULT_FORKS", 120));
     }
     test_library_environment(argv);
     return run_calls(argv[2], test_count("FAULT_CALLS", 120), test_count("FAULT_DENSE", 8));
