@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hzrun: runs a program on an allocator of one's choice, proves that it did, and says at exit what the program held.
 // The command line, the summary and the exit code; everything of the operating system is behind hzrun.h. Layer: runner.
-#include "hzrun.h"
+#include "hzrun_record.h"
 
 #include "../allocators/loader.h"
 #include "../allocators/os_elf.h"
@@ -21,6 +21,7 @@ enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3 };
 struct request {
     int wants_stats;
     const char *stats_file;
+    const char *record_file; // NULL: not recorded
 };
 
 struct option {
@@ -36,9 +37,15 @@ static void want_stats(struct hzrun *run, struct request *request, const char *v
     hzrun_set(run, HZRUN_STATS_ENV, "1");
 }
 
+static void want_record(struct hzrun *run, struct request *request, const char *value) {
+    (void)run; // once the allocator is known
+    request->record_file = value;
+}
+
 // THE list of options; the help and the parser follow from it.
 static const struct option options[] = {
     {"stats", "[=FILE]", "at the end print what the program held: to standard error, or to FILE", want_stats},
+    {"record", "=FILE", "record all allocations to FILE, for the workload trace:FILE (docs/traces.md)", want_record},
 };
 #define OPTION_COUNT (sizeof options / sizeof options[0])
 
@@ -231,6 +238,14 @@ int main(int argc, char **argv) {
     if (!os_library_find_own("hzrun", "libhzrun.so", companion, sizeof companion))
         fail(EXIT_UNAVAILABLE,
              "libhzrun.so is not beside hzrun nor where it is installed - build everything or install");
+    if (request.record_file != NULL) {
+        // The others bring operators new and delete of their own, which do not come by malloc.
+        if (spec.backend == NULL || strcmp(spec.backend->name, "system") != 0)
+            fail(EXIT_USAGE, "--record= records on the C library's malloc only - hzrun --record=%s system -- %s",
+                 request.record_file, run.program[0]);
+        if (!hzrun_record_prepare(&run, request.record_file, why, sizeof why))
+            fail(EXIT_USAGE, "%s", why);
+    }
     hzrun_preload(&run, library); // the C library, too: a program may be linked with another malloc
     hzrun_preload(&run, companion);
     hzrun_set(&run, HZRUN_LIBRARY_ENV, library);
@@ -258,6 +273,8 @@ int main(int argc, char **argv) {
             EXIT_UNAVAILABLE,
             "%s ran, but nothing proves that %s took part in it: its linker ignored LD_PRELOAD, or it died before main",
             run.program[0], spec.name);
+    if (request.record_file != NULL && !hzrun_record_finish(&end, why, sizeof why))
+        fail(EXIT_UNAVAILABLE, "%s", why);
     if (end.signal != 0)
         hzrun_die_of(end.signal);
     return end.code;

@@ -110,6 +110,15 @@ static void other_heap(const char *object) {
     _exit(3);
 }
 
+// The recorder of hzrun --record stands in front of the allocator: the object behind it. NULL: there is none.
+static const char *object_behind_recorder(const char *symbol) {
+    Dl_info info;
+    void *(*real)(const char *name) = NULL;
+    *(void **)(void *)&real = dlsym(RTLD_DEFAULT, "hzrecord_real");
+    void *address = real != NULL ? real(symbol) : NULL;
+    return address != NULL && dladdr(address, &info) != 0 ? info.dli_fname : NULL;
+}
+
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv(HZRUN_REPORT_ENV);
     const char *library = getenv(HZRUN_LIBRARY_ENV);
@@ -123,7 +132,8 @@ __attribute__((constructor)) static void begin(void) {
     is_silent = getenv(HZRUN_STATS_ENV) == NULL;
     static const char *const symbols[] = {"malloc", "free", "realloc"};
     for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
-        const char *object = object_of(symbols[i]);
+        const char *behind = object_behind_recorder(symbols[i]);
+        const char *object = behind != NULL ? behind : object_of(symbols[i]);
         if (!is_library(object)) {
             is_silent = 1;
             other_heap(object);

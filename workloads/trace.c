@@ -108,13 +108,14 @@ static int check_input(const struct workload_params *params, char *why, size_t w
     const enum trace_result result = walk_trace(&source, &header, &totals, NULL, what, sizeof(what));
     trace_source_close(&source);
     why[0] = '\0';
+    if (result != TRACE_BAD && totals.objects == 0) {
+        return registry_refuse(why, why_bytes, "workload 'trace': %s: no allocation in it%s - record a longer run",
+                               params->input, result == TRACE_CUT ? ", for it is cut off" : "");
+    }
     if (result != TRACE_END) {
         registry_refuse(why, why_bytes, "workload 'trace': %s: %s", params->input, what);
-    } else if (totals.objects == 0) {
-        return registry_refuse(why, why_bytes, "workload 'trace': %s: no allocation in it - record a longer run",
-                               params->input);
     }
-    return result != TRACE_BAD && totals.objects != 0;
+    return result != TRACE_BAD;
 }
 
 static uint32_t own_threads(const struct workload_params *params) {

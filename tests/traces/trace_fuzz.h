@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trace reader fed with any bytes: the steps that the fuzz target and the deterministic mutations share. Layer: test.
+// The trace reader fed with any bytes: the steps that the fuzz target and the deterministic mutations share. Layer:
+// test.
 #ifndef HZBENCH_TESTS_TRACE_FUZZ_H
 #define HZBENCH_TESTS_TRACE_FUZZ_H
 

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a program to a trace to a row: recording survives what programs do, replays are equal, bad files are refused."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("HZBENCH_BUILD", ROOT / "build"))
+GENERATOR = BUILD / "tests" / "traces" / "generator"
+TRACES = ROOT / "workloads" / "traces"
+
+
+def run(*command, cwd, env=None, timeout=120):
+    drop = ("LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES")
+    clean = {k: v for k, v in os.environ.items() if k not in drop}
+    return subprocess.run([str(c) for c in command], cwd=cwd, env={**clean, **(env or {})}, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=timeout)
+
+
+def record(cwd, *program, name="t"):
+    return run(BUILD / "hzrun", f"--record={name}", "system", "--", *program, cwd=cwd)
+
+
+def info(path):
+    process = run(BUILD / "hztrace", "info", path, cwd=path.parent)
+    assert process.returncode == 0, process.stderr
+    tables = {}
+    for row in csv.DictReader(process.stdout.splitlines()):
+        tables.setdefault(row["table"], {})[row["first"], row["second"]] = row["value"]
+    return tables
+
+
+def counts(text):
+    return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
+
+
+def replay(cwd, trace, *options):
+    return run(BUILD / "runner", f"--workload=trace:{trace}", "--settle=0", "--rss-interval=0", "--runs=1", *options, cwd=cwd)
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_program_counts_is_in_its_trace_and_in_every_replay(tmp_path, threads):
+    recorded = record(tmp_path, GENERATOR, threads, 5000)
+    assert recorded.returncode == 0, recorded.stderr
+    assert "recording took" in recorded.stderr or "too few calls" in recorded.stderr
+    told = counts(recorded.stdout)
+    tables = info(tmp_path / "t")
+    calls = {name: int(n) for (name, _), n in tables["calls"].items()}
+    born_by_system = 0 if threads == 1 else threads - 1  # glibc's table of thread-local storage, by calloc
+    assert calls == {**{k: told[k] for k in calls}, "calloc": told["calloc"] + born_by_system}
+    assert int(tables["summary"]["remote_frees", ""]) == told["remote_frees"]
+    assert int(tables["summary"]["threads", ""]) == threads
+    freed = {(int(a), int(b)): int(n) for (a, b), n in tables["freed"].items()}
+    assert sum(n for (a, b), n in freed.items() if a != b) == told["remote_frees"]
+    result = replay(tmp_path, "t", "--alloc=hz3,hz4,hz5,system,null", "--output=o.csv")
+    assert result.returncode == 0, result.stderr
+    got = rows(tmp_path / "o.csv")
+    assert [row["status"] for row in got] == ["ok"] * 5
+    assert len({row["stream_hash"] for row in got}) == 1
+    for row in got:
+        assert int(row["threads"]) == threads and row["input"] == "t"
+        assert int(row["ops"]) == told["free"]
+        assert int(row["remote_frees"]) == told["remote_frees"]
+
+
+def test_a_trace_of_three_lanes_is_folded_on_fewer_threads_and_copied_on_more(tmp_path):
+    assert record(tmp_path, GENERATOR, 3, 2000).returncode == 0
+    frees = int(info(tmp_path / "t")["calls"]["free", ""])
+    result = replay(tmp_path, "t", "--alloc=hz5,system", "--threads=1,2,6", "--output=o.csv")
+    assert result.returncode == 0, result.stderr
+    for row in rows(tmp_path / "o.csv"):
+        assert row["status"] == "ok"
+        assert int(row["ops"]) == (2 * frees if row["threads"] == "6" else frees)
+        assert (row["remote_frees"] == "0") == (row["threads"] == "1")
+    refused = replay(tmp_path, "t", "--alloc=system", "--threads=4")
+    assert refused.returncode == 2 and "3 lanes" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+def test_a_killed_program_leaves_a_whole_trace(tmp_path):
+    killed = record(tmp_path, GENERATOR, 2, 3000, "kill")
+    assert killed.returncode == -9, killed.stderr
+    assert "left without exit handlers" in killed.stderr
+    told = counts(killed.stdout)
+    assert int(info(tmp_path / "t")["calls"]["free", ""]) == told["free"]
+    assert replay(tmp_path, "t", "--alloc=system").returncode == 0
+
+
+def test_every_image_of_exec_has_its_trace_and_a_forked_child_adds_nothing(tmp_path):
+    script = f"import os\nfor i in range(3):\n  if os.fork() == 0:\n    x = [bytearray(100000) for _ in range(100)]\n    os._exit(0)\n" \
+             f"  os.wait()\nos.system('{GENERATOR} 1 50')\nos.execv('{GENERATOR}', ['generator', '1', '200'])\n"
+    done = record(tmp_path, "/usr/bin/python3", "-S", "-c", script)
+    assert done.returncode == 0, done.stderr
+    programs = {path.name: info(path)["summary"]["program", ""] for path in tmp_path.iterdir()}
+    assert programs["t"].startswith("python3") and not list(tmp_path.glob("*.part"))
+    assert sorted(programs.values()).count("generator") == 2
+    of_exec = [name for name in programs if name.endswith("-2")]
+    assert [programs[name] for name in of_exec] == ["generator"]
+    profile = run(BUILD / "hztrace", "profile", "t", cwd=tmp_path).stdout.splitlines()
+    big = [row.split(",") for row in profile if row.startswith("98304,")]
+    assert sum(int(row[5]) for row in big) < 100  # the children had 300
+
+
+def test_threads_that_come_and_go_share_lanes(tmp_path):
+    script = "import threading\nfor i in range(300):\n  t = threading.Thread(target=lambda: [bytearray(600) for _ in range(5)])\n  t.start()\n  t.join()\n"
+    done = record(tmp_path, "/usr/bin/python3", "-S", "-c", script)
+    assert done.returncode == 0, done.stderr
+    summary = info(tmp_path / "t")["summary"]
+    assert int(summary["threads", ""]) == 301 and int(summary["lanes", ""]) <= 3
+    assert replay(tmp_path, "t", "--alloc=hz5").returncode == 0
+
+
+def test_a_recording_is_refused_where_it_would_be_wrong(tmp_path):
+    other = run(BUILD / "hzrun", "--record=t", "hz5", "--", "true", cwd=tmp_path)
+    assert other.returncode == 2 and "system" in other.stderr and len(other.stderr.splitlines()) == 1
+    nowhere = record(tmp_path, "true", name="no/such/place")
+    assert nowhere.returncode == 2 and len(nowhere.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("left", [0, 50, 1000, 60000, -1])
+def test_a_cut_file_replays_to_its_last_whole_frame_or_is_refused(tmp_path, left):
+    whole = (TRACES / "lua.hzt").read_bytes()
+    (tmp_path / "t").write_bytes(whole[:left])
+    result = replay(tmp_path, "t", "--alloc=system", "--output=o.csv")
+    if 0 <= left < 128:
+        assert result.returncode == 4 and len(result.stderr.splitlines()) == 1, result.stderr
+        return
+    if left == 1000:  # not one whole frame
+        assert result.returncode == 4 and "no allocation in it" in result.stderr
+        return
+    assert result.returncode == 0, result.stderr
+    assert "cut off after" in result.stderr
+    assert rows(tmp_path / "o.csv")[0]["status"] == "ok" and int(rows(tmp_path / "o.csv")[0]["ops"]) > 1000
+
+
+def test_bad_files_get_one_line_and_exit_4(tmp_path):
+    whole = bytearray((TRACES / "lua.hzt").read_bytes())
+    whole[5000] ^= 1
+    (tmp_path / "damaged").write_bytes(whole)
+    (tmp_path / "text").write_text("no trace\n" * 100)
+    shutil.copy(TRACES / "lua.hzt", tmp_path / "long")
+    with open(tmp_path / "long", "ab") as file:
+        file.write(b"x")
+    (tmp_path / "directory").mkdir()
+    for name, says in [("damaged", "checksum"), ("text", "not a trace"), ("long", "bytes that are no frame"),
+                       ("directory", "not a regular file"), ("missing", "No such file")]:
+        result = replay(tmp_path, name, "--alloc=system")
+        assert result.returncode == 4, (name, result.stderr)
+        assert says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)
+        checked = run(BUILD / "hztrace", "check", name, cwd=tmp_path)
+        assert checked.returncode == 4 and len(checked.stderr.splitlines()) == 1
+
+
+def test_every_committed_trace_is_whole_small_and_has_its_origin():
+    traces = sorted(TRACES.glob("*.hzt"))
+    assert [t.stem for t in traces] == ["gcc", "git", "lua", "python3", "redis", "sqlite3"]
+    for trace in traces:
+        assert trace.stat().st_size < 1 << 20
+        origin = trace.with_suffix(".txt").read_text()
+        assert all(f"\n{key}: " in "\n" + origin for key in ("program", "command", "date", "trace"))
+        summary = info(trace)["summary"]
+        assert f"{summary['objects', '']} objects" in origin
+
+
+def test_info_prints_and_draws_and_profile_sums_up(tmp_path):
+    shown = run(ROOT / "scripts" / "trace", "info", TRACES / "python3.hzt", "--figure=f.png", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "freed by another lane" in shown.stdout and "lifetimes" in shown.stdout
+    assert (tmp_path / "f.png").stat().st_size > 10000
+    profile = run(ROOT / "scripts" / "trace", "profile", TRACES / "python3.hzt", cwd=tmp_path).stdout.splitlines()
+    keys = dict(line[2:].split(" ") for line in profile if line.startswith("# "))
+    table = list(csv.DictReader(line for line in profile if not line.startswith("#")))
+    assert keys["hzbench-profile"] == "1" and sum(int(row["objects"]) for row in table) == int(keys["objects"])
+    for row in table:
+        assert int(row["size_min"]) * int(row["objects"]) <= int(row["bytes"]) <= int(row["size_max"]) * int(row["objects"])
