@@ -234,6 +234,7 @@ struct hz4_heap *hz4_heap_of_thread(void); // begins one if need be; NULL when o
 struct hz4_heap *hz4_heap_by_id(uint32_t id);
 uint32_t hz4_heap_count(void);  // ids 1..count have existed
 uint32_t hz4_alive_count(void); // threads with a heap, at least 1
+int hz4_thread_has_ended(void); // its destructor has run: what it begins now nobody ends for it
 void hz4_thread_fini(void);
 void hz4_hold(struct hz4_heap *heap);    // the own heap; waits for a helper
 int hz4_try_hold(struct hz4_heap *heap); // 1 on success; any heap

@@ -66,9 +66,16 @@ void hz4_let_go(struct hz4_heap *heap) {
 
 // ---- initialisation and fork --------------------------------------------------------------------------------------
 
+static HZ_THREAD_LOCAL int has_ended; // the calling thread's destructor has run
+
 static void thread_exit(void *heap) {
     (void)heap;
+    has_ended = 1;
     hz4_thread_fini();
+}
+
+int hz4_thread_has_ended(void) {
+    return has_ended;
 }
 
 static void fork_prepare(void) {

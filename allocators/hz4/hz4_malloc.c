@@ -112,6 +112,8 @@ static HZ_COLD void free_slow(void *block) {
             free_refused(block);
         return;
     }
+    // The C library frees after a thread's last destructor: a heap only for that, back before the next thread wants one.
+    int is_late = hz4_thread.heap == NULL && hz4_thread_has_ended();
     int saved = errno; // a first free begins a heap
     struct hz4_heap *heap = hz4_heap_of_thread();
     errno = saved;
@@ -119,6 +121,8 @@ static HZ_COLD void free_slow(void *block) {
         return; // no memory even for a heap: the block is lost, nothing else
     uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
     hz4_overflow(heap, block, index - 1, route);
+    if (HZ_UNLIKELY(is_late))
+        hz4_thread_fini();
 }
 
 HZ_INLINE void free_block(void *block) {
