@@ -5,6 +5,7 @@
 #define HZBENCH_CELL_H
 
 #include "../workloads/workload.h"
+#include "histogram.h"
 
 #define CELL_MAGIC 0x6c6c65637a68u // "hzcell"
 #define CELL_VERSION 2u
@@ -65,6 +66,7 @@ struct cell_request {
     uint64_t rss_interval_ns;       // 0: no series
     uint64_t settle_ns;             // how long to watch RSS after the join: 0, 100 ms or 1 s and more
     uint32_t counters;              // 1: open hardware counters if the machine has them
+    uint32_t latency_every;         // one call in so many is timed; 0: none
     uint32_t fake_clock;            // 1: times are made up and equal in every run (golden tests)
 };
 
@@ -108,8 +110,9 @@ struct cell_result {
 struct cell {
     struct cell_request request;
     struct cell_result result;
-    _Atomic uint32_t phase;      // enum cell_phase
-    _Atomic uint32_t rss_points; // number of valid points
+    _Atomic uint32_t phase;                    // enum cell_phase
+    _Atomic uint32_t rss_points;               // number of valid points
+    struct histogram latency[CELL_CALL_COUNT]; // of all threads
     struct workload_counters counters[CELL_MAX_THREADS];
     struct cell_rss_point rss[CELL_MAX_RSS_POINTS];
 };

@@ -141,6 +141,10 @@ const char *csv_rss_header(void) {
     return "schema,run_id,sample,t_ns,rss_bytes,live_bytes,phase\n";
 }
 
+const char *csv_latency_header(void) {
+    return "schema,run_id,sample,call,low_ns,high_ns,count\n";
+}
+
 // A row is a line: line ends inside a text become blanks, so that a cut row is always the last.
 static void put_text(struct buffer *out, const char *text) {
     if (!text)
@@ -210,6 +214,20 @@ char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sampl
                      point->t_ns, point->rss_bytes, point->live_bytes, phase);
     }
     return buffer_take(out, bytes);
+}
+
+char *csv_format_latency(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes) {
+    static const char *const calls[CELL_CALL_COUNT] = {"malloc", "free-local", "free-remote"};
+    struct buffer out = {0};
+    for (int call = 0; call < CELL_CALL_COUNT; call++) {
+        for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            uint64_t count = cell->latency[call].buckets[i];
+            if (count != 0)
+                buffer_print(&out, "%d,%s,%" PRIu64 ",%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", CSV_SCHEMA, run_id,
+                             sample, calls[call], histogram_low(i), histogram_high(i), count);
+        }
+    }
+    return buffer_take(&out, bytes);
 }
 
 // Cuts `line` into unquoted fields in place. Returns their number, 0 when the quoting is broken or there are too many.

@@ -53,12 +53,16 @@ struct csv_summary {
 
 const char *csv_header(void);     // with its newline
 const char *csv_rss_header(void); // likewise
+const char *csv_latency_header(void);
 
 // The whole line with its newline, to be freed by the caller; NULL without memory.
 char *csv_format(const struct csv_row *row, size_t *bytes);
 
 // All points of one sample's series, one line each.
 char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes);
+
+// All buckets of one sample's latency histograms that are not empty, one line each; empty without the probe.
+char *csv_format_latency(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes);
 
 // Reads one line without its newline. Returns 0 when it is no row of this schema and run.
 int csv_parse(const char *line, size_t bytes, const char *run_id, struct csv_summary *out);

@@ -9,7 +9,9 @@
 #include "process.h"
 #include "progress.h"
 #include "provenance.h"
+#include "rounds.h"
 #include "sample.h"
+#include "selftest.h"
 #include "summary.h"
 #include "topology.h"
 
@@ -205,14 +207,18 @@ static int run_sample(struct run *run, uint32_t number) {
 
 static int run_samples(struct run *run) {
     int code = EXIT_CODE_OK;
+    struct rounds rounds;
+    rounds_start(&rounds, &run->plan, &run->output);
     for (uint32_t number = 0; number < run->plan.sample_count && code == EXIT_CODE_OK; number++) {
+        if (number % run->plan.cell_count == 0 && rounds_are_enough(&rounds, number / run->plan.cell_count))
+            break;
         if (process_interrupted())
             code = EXIT_CODE_INTERRUPTED;
         else if (!run->output.is_present[number])
             code = run_sample(run, number);
     }
     progress_clear();
-    return code;
+    return code == EXIT_CODE_OK ? rounds_report(&rounds) : code;
 }
 
 static void tell_resumed(const struct run *run) {
@@ -252,8 +258,9 @@ static int measure(struct run *run) {
         struct summary_note note = {run->null_overhead_ns, run->null_why};
         if (run->output.present_count > 0)
             summary_print(&run->plan, &run->output, &note);
-        if (code == EXIT_CODE_OK)
-            code = summary_exit_code(&run->plan, &run->output);
+        int summary_code = summary_exit_code(&run->plan, &run->output);
+        if (code == EXIT_CODE_OK || (code == EXIT_CODE_INCONCLUSIVE && summary_code != EXIT_CODE_OK))
+            code = summary_code;
     } else {
         fail(run, code);
     }
@@ -279,6 +286,8 @@ static int act(struct run *run) {
     process_catch_interrupts();
     if (run->options.action == OPTIONS_DOCTOR)
         return doctor_run(&run->options, &run->topology, run->worker);
+    if (run->options.action == OPTIONS_SELFTEST)
+        return selftest_run(&run->topology, run->worker);
     return measure(run);
 }
 
@@ -295,6 +304,7 @@ static int perform(struct run *run) {
         return list_allocators();
     case OPTIONS_LIST_WORKLOADS:
     case OPTIONS_DOCTOR:
+    case OPTIONS_SELFTEST:
         return act(run);
     case OPTIONS_RUN:
     case OPTIONS_PLAN:

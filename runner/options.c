@@ -2,6 +2,8 @@
 // The command line. Owns the help text and the units a user may write. Layer: runner.
 #include "options.h"
 
+#include "sequential.h"
+
 #include <ctype.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -38,14 +40,20 @@ const char options_help[] =
     "  --settle=TIME          to watch memory after the threads have ended: 0, 100ms, 1s; default 1s\n"
     "  --timeout=TIME         of one sample; default 60s and the expected work\n"
     "  --counters             hardware counters, where the machine has them\n"
+    "  --latency[=N]          times one malloc and free in N (default 64): percentiles in the rows, NAME.latency.csv\n"
+    "  --rounds-until=5%      more rounds until each allocator is known to be faster or slower than the first, or "
+    "equal\n"
+    "                         within 5%, or until --budget=10min is spent (exit 5); wrong at most once in 20 runs\n"
     "  --keep-going           measure the other allocators when one is unavailable (still exit 3)\n"
     "Output\n"
     "  --output=NAME.csv      rows to NAME.csv, NAME.rss.csv, NAME.run.json; the same command again resumes\n"
     "  --plan                 print cells, samples and expected time; run nothing\n"
     "  --doctor               what on this machine will hurt, and the remedy\n"
+    "  selftest               measures a backend with known faults; exit 1 when one is not found\n"
     "  --quiet                results and errors only\n"
     "  --help, --version\n"
-    "Exit codes: 0 ok, 2 usage, 3 allocator or disk space unavailable, 4 a sample failed, 130 interrupted\n";
+    "Exit codes: 0 ok, 1 selftest failed, 2 usage, 3 allocator or disk space unavailable, 4 a sample failed, 5 "
+    "undecided, 130 interrupted\n";
 
 const char *const options_topology_names[TOPOLOGY_COUNT] = {"ring", "pairs", "all", "fan-in", "fan-out"};
 const char *const options_sizes_names[] = {"uniform", "log-uniform", NULL};
@@ -84,6 +92,9 @@ static const struct parameter parameters[] = {
 
 #define PARAMETER_COUNT (sizeof parameters / sizeof parameters[0])
 
+#define DEFAULT_LATENCY "64" // the probe costs tens of nanoseconds: well below one an op
+#define DEFAULT_BUDGET_NS UINT64_C(600000000000)
+
 enum option_id { // values of getopt_long; parameters take 0 to PARAMETER_COUNT - 1
     OPT_ALLOC = 256,
     OPT_WORKLOAD,
@@ -97,6 +108,9 @@ enum option_id { // values of getopt_long; parameters take 0 to PARAMETER_COUNT 
     OPT_SETTLE,
     OPT_TIMEOUT,
     OPT_COUNTERS,
+    OPT_LATENCY,
+    OPT_ROUNDS_UNTIL,
+    OPT_BUDGET,
     OPT_KEEP_GOING,
     OPT_QUIET,
     OPT_FAKE_CLOCK, // for golden tests only, so not in the help
@@ -136,6 +150,9 @@ static const struct option long_options[] = {
     {"settle", required_argument, NULL, OPT_SETTLE},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"counters", no_argument, NULL, OPT_COUNTERS},
+    {"latency", optional_argument, NULL, OPT_LATENCY},
+    {"rounds-until", required_argument, NULL, OPT_ROUNDS_UNTIL},
+    {"budget", required_argument, NULL, OPT_BUDGET},
     {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"fake-clock", no_argument, NULL, OPT_FAKE_CLOCK},
@@ -510,6 +527,14 @@ static int parse_count(struct context *context, const char *name, const char *te
     return EXIT_CODE_OK;
 }
 
+static int parse_rounds_until(struct context *context, const char *text) {
+    uint32_t ppm = 0;
+    if (read_share(text, &ppm) != 1 || ppm == 0 || ppm > 500000)
+        return refuse(context, "--rounds-until=%s: needs a difference from 0.0001%% to 50%%, such as 5%%", text);
+    context->options->rounds_until = ppm / 1e6;
+    return EXIT_CODE_OK;
+}
+
 static int parse_output(struct context *context, const char *text) {
     size_t length = strlen(text);
     if (length < 5 || strcmp(text + length - 4, ".csv") != 0 || text[length - 5] == '/')
@@ -581,6 +606,17 @@ static int apply(struct context *context, int id, const char *name, const char *
         return code;
     case OPT_COUNTERS:
         options->counters = 1;
+        return code;
+    case OPT_LATENCY:
+        code = parse_count(context, name, text ? text : DEFAULT_LATENCY, 1, 1000000, &value);
+        options->latency_every = (uint32_t)value;
+        return code;
+    case OPT_ROUNDS_UNTIL:
+        return parse_rounds_until(context, text);
+    case OPT_BUDGET:
+        code = parse_time(context, name, text, &options->budget_ns);
+        if (code == EXIT_CODE_OK && options->budget_ns == 0)
+            code = refuse(context, "--budget=%s: must be above 0", text);
         return code;
     case OPT_KEEP_GOING:
         options->keep_going = 1;
@@ -661,6 +697,10 @@ static int check_whole(struct context *context) {
         return refuse(context, "--alloc is missing, as in runner --alloc=hz5 --workload=remote (--help)");
     if (options->workload_count == 0)
         return refuse(context, "--workload is missing, as in runner --alloc=hz5 --workload=remote (--help)");
+    if (options->rounds_until > 0 && options->allocator_count < 2)
+        return refuse(context, "--rounds-until compares with the first of --alloc: name at least two allocators");
+    if (options->rounds_until > 0)
+        options->runs = SEQUENTIAL_MAX;
     for (size_t i = 0; i < PARAMETER_COUNT; i++) {
         int used = 0;
         int given = parameters[i].uses == WORKLOAD_USES_TOPOLOGY ? options->topology_count > 0
@@ -693,7 +733,8 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .load = ALLOCATOR_LOAD_DLOPEN,
                                 .pin = "spread",
                                 .rss_interval_ns = 10000000,
-                                .settle_ns = 1000000000};
+                                .settle_ns = 1000000000,
+                                .budget_ns = DEFAULT_BUDGET_NS};
     workload_params_unset(&options->params);
     keep_command(options, argc, argv);
     opterr = 0;
@@ -713,6 +754,10 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
             id == 'h' ? apply(&context, OPT_HELP, "help", NULL) : apply(&context, id, long_options[index].name, optarg);
         if (code != EXIT_CODE_OK)
             return code;
+    }
+    if (optind + 1 == argc && strcmp(argv[optind], "selftest") == 0) {
+        options->action = OPTIONS_SELFTEST;
+        optind++;
     }
     if (optind < argc)
         return refuse(&context, "unexpected argument '%s' - options are written --name=value (--help)", argv[optind]);

@@ -10,8 +10,9 @@
 enum exit_code { // of the runner; docs/reproducibility.md
     EXIT_CODE_OK = 0,
     EXIT_CODE_USAGE = 2,
-    EXIT_CODE_UNAVAILABLE = 3, // an allocator, the worker, or room on the disk
-    EXIT_CODE_FAILED = 4,      // a sample crashed, timed out or found corruption
+    EXIT_CODE_UNAVAILABLE = 3,  // an allocator, the worker, or room on the disk
+    EXIT_CODE_FAILED = 4,       // a sample crashed, timed out or found corruption
+    EXIT_CODE_INCONCLUSIVE = 5, // --rounds-until ended without a decision
     EXIT_CODE_INTERRUPTED = 130,
 };
 
@@ -19,6 +20,7 @@ enum options_action {
     OPTIONS_RUN,
     OPTIONS_PLAN,
     OPTIONS_DOCTOR,
+    OPTIONS_SELFTEST,
     OPTIONS_LIST_ALLOCATORS,
     OPTIONS_LIST_WORKLOADS,
     OPTIONS_HELP,
@@ -53,6 +55,9 @@ struct options {
     uint64_t settle_ns;
     uint64_t timeout_ns; // 0: one minute and the expected work
     int counters;
+    uint32_t latency_every; // 0: no probe
+    double rounds_until;    // relative difference that matters; 0: --runs rounds and no more
+    uint64_t budget_ns;     // for --rounds-until
     int keep_going;
     int quiet;
     int fake_clock;

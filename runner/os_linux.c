@@ -205,8 +205,14 @@ static uint64_t timeval_ns(const struct timeval *time) {
 void os_usage_read(int usage_fd, struct os_usage *out) {
     struct rusage usage;
     getrusage(RUSAGE_THREAD, &usage);
-    out->user_ns = timeval_ns(&usage.ru_utime);
-    out->system_ns = timeval_ns(&usage.ru_stime);
+    // getrusage is up to a tick behind, all there is of a thread that lives shorter; this clock is exact. How the time
+    // divides into user and system is only known from ticks anyway.
+    struct timespec cpu;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    const uint64_t cpu_ns = (uint64_t)cpu.tv_sec * NS_PER_S + (uint64_t)cpu.tv_nsec;
+    const uint64_t system_ns = timeval_ns(&usage.ru_stime);
+    out->system_ns = system_ns < cpu_ns ? system_ns : cpu_ns;
+    out->user_ns = cpu_ns - out->system_ns;
     out->voluntary_switches = (uint64_t)usage.ru_nvcsw;
     out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
     out->minor_faults = (uint64_t)usage.ru_minflt;

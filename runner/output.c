@@ -110,13 +110,12 @@ static int load_rows(struct output *output, struct provenance *provenance, char 
 }
 
 // Cuts a last line that is not whole and series without a row; both can only stand at the end.
-static int repair_rss(struct output *output, const struct provenance *provenance, char *why, size_t why_bytes) {
-    const char *header = csv_rss_header();
+static int repair_series(struct output *output, struct file *file, const char *header,
+                         const struct provenance *provenance, char *why, size_t why_bytes) {
     size_t bytes;
-    char *text = file_read(&output->rss, &bytes);
+    char *text = file_read(file, &bytes);
     if (!text)
-        return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "%s: %s - check the file", output->rss.path,
-                      strerror(errno));
+        return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "%s: %s - check the file", file->path, strerror(errno));
     size_t compared = bytes < strlen(header) ? bytes : strlen(header);
     size_t end = compared == strlen(header) ? compared : 0;
     int is_ours = strncmp(text, header, compared) == 0;
@@ -133,9 +132,9 @@ static int repair_rss(struct output *output, const struct provenance *provenance
     free(text);
     if (!is_ours)
         return refuse(EXIT_CODE_USAGE, why, why_bytes, "%s: not the series of this run - choose another --output",
-                      output->rss.path);
-    if (end < bytes && !file_cut(&output->rss, end))
-        return refuse_write(output->rss.path, why, why_bytes);
+                      file->path);
+    if (end < bytes && !file_cut(file, end))
+        return refuse_write(file->path, why, why_bytes);
     return EXIT_CODE_OK;
 }
 
@@ -157,6 +156,7 @@ static int open_files(struct output *output, struct provenance *provenance, char
     char detail[2048];
     int stem = (int)strlen(path) - 4;
     snprintf(output->rss_path, sizeof output->rss_path, "%.*s.rss.csv", stem, path);
+    snprintf(output->latency_path, sizeof output->latency_path, "%.*s.latency.csv", stem, path);
     snprintf(output->json_path, sizeof output->json_path, "%.*s.run.json", stem, path);
     // A file that does not exist is not created only to be refused.
     enum provenance_match match = provenance_compare(provenance, output->json_path, detail, sizeof detail);
@@ -168,7 +168,11 @@ static int open_files(struct output *output, struct provenance *provenance, char
     if (code == EXIT_CODE_OK)
         code = open_one(&output->rss, output->rss_path, why, why_bytes);
     if (code == EXIT_CODE_OK)
-        code = repair_rss(output, provenance, why, why_bytes);
+        code = repair_series(output, &output->rss, csv_rss_header(), provenance, why, why_bytes);
+    if (code == EXIT_CODE_OK && provenance->plan->options->latency_every != 0)
+        code = open_one(&output->latency, output->latency_path, why, why_bytes);
+    if (code == EXIT_CODE_OK && provenance->plan->options->latency_every != 0)
+        code = repair_series(output, &output->latency, csv_latency_header(), provenance, why, why_bytes);
     if (code != EXIT_CODE_OK)
         return code;
     // Provenance first: a file with rows is never without it.
@@ -182,13 +186,16 @@ static int open_files(struct output *output, struct provenance *provenance, char
         return refuse_write(output->rows.path, why, why_bytes);
     if (output->rss.bytes == 0 && !file_append(&output->rss, csv_rss_header(), strlen(csv_rss_header())))
         return refuse_write(output->rss.path, why, why_bytes);
+    if (output->latency.fd >= 0 && output->latency.bytes == 0 &&
+        !file_append(&output->latency, csv_latency_header(), strlen(csv_latency_header())))
+        return refuse_write(output->latency.path, why, why_bytes);
     output->is_open = 1;
     return EXIT_CODE_OK;
 }
 
 int output_open(struct output *output, struct provenance *provenance, char *why, size_t why_bytes) {
     uint32_t count = provenance->plan->sample_count;
-    *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}};
+    *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}, .latency = {.fd = -1}};
     output->summaries = calloc(count, sizeof *output->summaries);
     output->is_present = calloc(count, sizeof *output->is_present);
     if (!output->summaries || !output->is_present)
@@ -208,20 +215,27 @@ int output_append(struct output *output, const struct csv_row *row, const struct
     snprintf(summary->status, sizeof summary->status, "%s", row->status);
     snprintf(summary->message, sizeof summary->message, "%s", row->message);
     if (output->is_open) {
-        size_t bytes = 0, rss_bytes = 0;
+        size_t bytes = 0, rss_bytes = 0, latency_bytes = 0;
         char *text = csv_format(row, &bytes);
         char *series = cell ? csv_format_rss(cell, row->run_id, row->sample, &rss_bytes) : NULL;
-        uint64_t rss_before = output->rss.bytes;
+        char *latency =
+            cell && output->latency.fd >= 0 ? csv_format_latency(cell, row->run_id, row->sample, &latency_bytes) : NULL;
+        uint64_t rss_before = output->rss.bytes, latency_before = output->latency.bytes;
         struct file *failed = NULL;
         errno = ENOMEM;
         if (rss_bytes > 0 && !file_append(&output->rss, series, rss_bytes))
             failed = &output->rss;
+        else if (latency_bytes > 0 && !file_append(&output->latency, latency, latency_bytes))
+            failed = &output->latency;
         else if (!text || !file_append(&output->rows, text, bytes))
             failed = &output->rows;
         int error = errno;
         free(text);
         free(series);
+        free(latency);
         if (failed) {
+            if (output->latency.fd >= 0)
+                (void)file_cut(&output->latency, latency_before);
             (void)file_cut(&output->rss, rss_before);
             errno = error;
             return refuse_write(failed->path, why, why_bytes);
@@ -238,6 +252,10 @@ int output_close(struct output *output, char *why, size_t why_bytes) {
         code = refuse_write(output->rss.path, why, why_bytes);
     if (output->is_open && !file_sync(&output->rows))
         code = refuse_write(output->rows.path, why, why_bytes);
+    if (output->latency.fd >= 0 && output->is_open && !file_sync(&output->latency))
+        code = refuse_write(output->latency.path, why, why_bytes);
+    if (output->latency.fd >= 0 && !file_close(&output->latency))
+        code = refuse_write(output->latency_path, why, why_bytes);
     if (!file_close(&output->rss) && output->is_open)
         code = refuse_write(output->rss_path, why, why_bytes);
     if (!file_close(&output->rows) && output->is_open)
@@ -249,5 +267,5 @@ int output_close(struct output *output, char *why, size_t why_bytes) {
 void output_free(struct output *output) {
     free(output->summaries);
     free(output->is_present);
-    *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}};
+    *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}, .latency = {.fd = -1}};
 }

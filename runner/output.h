@@ -9,8 +9,8 @@
 #include "provenance.h"
 
 struct output {
-    struct file rows, rss;
-    char json_path[512], rss_path[512];
+    struct file rows, rss, latency; // latency: only with --latency
+    char json_path[512], rss_path[512], latency_path[512];
     struct csv_summary *summaries; // one a sample of the plan
     uint8_t *is_present;           // likewise
     uint32_t present_count;

@@ -170,9 +170,10 @@ char *plan_canonical_text(const struct plan *plan) {
     size_t bytes;
     buffer_print(out,
                  "runs=%" PRIu32 " seed=%" PRIu64 " load=%d pin=%s rss_interval_ns=%" PRIu64 " settle_ns=%" PRIu64
-                 " counters=%d fake_clock=%d\n",
+                 " counters=%d fake_clock=%d latency_every=%" PRIu32 " rounds_until=%g\n",
                  options->runs, options->seed, (int)options->load, options->pin, options->rss_interval_ns,
-                 options->settle_ns, options->counters, options->fake_clock);
+                 options->settle_ns, options->counters, options->fake_clock, options->latency_every,
+                 options->rounds_until);
     for (uint32_t i = 0; i < plan->cell_count; i++) {
         const struct plan_cell *cell = &plan->cells[i];
         const struct workload_params *p = &cell->params;

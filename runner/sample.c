@@ -301,6 +301,10 @@ static void take_result(struct sample *sample) {
     row->reserved_bytes = result->reserved_bytes;
     row->committed_bytes = result->committed_bytes;
     row->metadata_bytes = result->metadata_bytes;
+    if (sample->process.cell->request.latency_every != 0)
+        row->latency_every = sample->process.cell->request.latency_every;
+    row->latency_probe_ns = result->latency_probe_ns;
+    memcpy(row->latency, result->latency, sizeof row->latency);
     row->cycles = result->cycles;
     row->instructions = result->instructions;
     row->cache_misses = result->cache_misses;
@@ -330,6 +334,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     cell->rss_interval_ns = options->rss_interval_ns;
     cell->settle_ns = options->settle_ns;
     cell->counters = (uint32_t)options->counters;
+    cell->latency_every = options->fake_clock ? 0 : options->latency_every;
     cell->fake_clock = (uint32_t)options->fake_clock;
     if (!run_process(sample, request->allocator, options->load, request->worker, timeout_ns, &end, &code))
         return SAMPLE_IMPOSSIBLE;

@@ -6,6 +6,7 @@
 #include "counters.h"
 #include "noise.h"
 #include "os.h"
+#include "probe.h"
 #include "rss.h"
 
 #include "../allocators/loader.h"
@@ -101,8 +102,11 @@ static void usage_add(struct os_usage *sum, const struct os_usage *part) {
 }
 
 static void usage_since(struct os_usage *now, const struct os_usage *then) {
-    now->user_ns -= then->user_ns;
-    now->system_ns -= then->system_ns;
+    // Only the sum is exact: what a later tick gives to the system may have stood with the user before.
+    const uint64_t cpu_ns = now->user_ns + now->system_ns - then->user_ns - then->system_ns;
+    const uint64_t system_ns = now->system_ns - then->system_ns;
+    now->system_ns = system_ns < cpu_ns ? system_ns : cpu_ns;
+    now->user_ns = cpu_ns - now->system_ns;
     now->run_delay_ns = measured_since(now->run_delay_ns, then->run_delay_ns);
     now->voluntary_switches = measured_since(now->voluntary_switches, then->voluntary_switches);
     now->involuntary_switches = measured_since(now->involuntary_switches, then->involuntary_switches);
@@ -118,7 +122,9 @@ struct generation {
 
 static void *generation_main(void *argument) {
     const struct generation *generation = argument;
+    probe_begin(generation->thread);
     generation->body(&run, generation->thread, generation->number);
+    probe_end();
     struct os_usage used;
     const int usage_fd = os_usage_open();
     os_usage_read(usage_fd, &used);
@@ -162,7 +168,9 @@ static void measure(uint32_t index) {
         counters_start(&hardware);
     }
     atomic_store_explicit(&counters->begin_ns, os_now_ns(), memory_order_relaxed);
+    probe_begin(index);
     run.workload->measured(&run, index);
+    probe_end();
     atomic_store_explicit(&counters->end_ns, os_now_ns(), memory_order_relaxed);
     if (with_hardware) {
         counters_stop(&hardware);
@@ -241,6 +249,10 @@ static int prepare(void) {
     const uint32_t threads = run.params.threads;
     const uint64_t memory_bytes = run.workload->memory_bytes(&run.params);
     run.allocator = loaded.table;
+    if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
+        conclude(CELL_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
+        return 0;
+    }
     run.host = &host;
     run.counters = cell->counters;
     run.payload_mask = loaded.table.capabilities & ALLOCATOR_STORES ? 0xff : 0;
@@ -532,6 +544,7 @@ static int run_cell(uint64_t started_ns) {
     pthread_barrier_wait(&barrier);
     read_measured(rss_fd);
     read_noise(&machine);
+    probe_collect(cell, run.params.threads);
     enter(CELL_PHASE_TEAR_DOWN);
     pthread_barrier_wait(&barrier);
 

@@ -45,7 +45,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
         const uint32_t bytes = sizes_pick(&core->sizes, random);
         core_event(&hot, bytes, i, generation);
         if (places[i].block != NULL) {
-            core_delete(&env, &hot, places[i], touch);
+            core_delete_by(env.free_remote, &env, &hot, places[i], touch);
             hot.frees_foreign++;
         }
         if (!core_new(&env, &hot, &places[i], bytes, object_tag(generation, random), touch)) {

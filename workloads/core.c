@@ -200,7 +200,7 @@ OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *in
         for (uint64_t i = 0; i < batch; i++) {
             const struct object object = *handover_entry(queue, i);
             inbox->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
-            env->free(object.block);
+            env->free_remote(object.block);
             inbox->freed_bytes += object.bytes;
         }
         handover_take(queue, batch);

@@ -105,11 +105,13 @@ static inline int core_stopped(struct workload_run *run) {
 struct core_env {
     void *(*alloc)(size_t bytes);
     void (*free)(void *block);
+    void (*free_remote)(void *block);
     uint8_t mask;
 };
 
 OBJECT_INLINE struct core_env core_env_of(const struct workload_run *run) {
-    return (struct core_env){run->allocator.alloc, run->allocator.free, run->payload_mask};
+    return (struct core_env){run->allocator.alloc, run->allocator.free,
+                             run->free_remote != NULL ? run->free_remote : run->allocator.free, run->payload_mask};
 }
 
 // One multiply an event. The rotation brings high bits back down, where the next product can spread them again.
@@ -132,11 +134,17 @@ OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, str
     return 1;
 }
 
+// `free_it` is env->free or env->free_remote.
+OBJECT_INLINE void core_delete_by(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
+                                  struct object object, enum workload_touch touch) {
+    hot->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
+    free_it(object.block);
+    hot->live_bytes -= object.bytes;
+}
+
 OBJECT_INLINE void core_delete(const struct core_env *env, struct core_hot *hot, struct object object,
                                enum workload_touch touch) {
-    hot->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
-    env->free(object.block);
-    hot->live_bytes -= object.bytes;
+    core_delete_by(env->free, env, hot, object, touch);
 }
 
 OBJECT_INLINE void core_publish_live(struct workload_counters *counters, const struct core_hot *hot,

@@ -38,7 +38,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
         const uint64_t slot = rng_bounded(rng_splitmix(&hot.slot_rng), self->slot_count);
         struct object *const place = &self->slots[slot];
         const uint32_t is_foreign = object_generation(place) != generation;
-        core_delete(&env, &hot, *place, touch);
+        core_delete_by(is_foreign ? env.free_remote : env.free, &env, &hot, *place, touch);
         hot.frees_foreign += is_foreign;
         hot.frees_local += !is_foreign;
         core_event(&hot, bytes, slot, is_foreign);

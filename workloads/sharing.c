@@ -68,7 +68,7 @@ OBJECT_INLINE void share(struct workload_run *run, uint32_t thread, int is_first
             const uint64_t random = rng_splitmix(&hot.size_rng);
             const uint32_t bytes = sizes_pick(&core->sizes, random);
             write_often(place, run->params.rounds, touch);
-            core_delete(&env, &hot, *place, touch);
+            core_delete_by(is_first_foreign ? env.free_remote : env.free, &env, &hot, *place, touch);
             hot.frees_foreign += is_first_foreign;
             hot.frees_local += !is_first_foreign;
             core_event(&hot, bytes, 0, (uint64_t)is_first_foreign);

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Clock, wrappers and sums of the latency probe. Layer: runner.
+#include "probe.h"
+
+#include "os.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#define CALIBRATION_NS UINT64_C(5000000)
+#define EMPTY_PROBES 2001
+
+struct probe_thread {
+    _Alignas(128) uint64_t random;  // splitmix64 state; owner: the thread
+    uint32_t left[CELL_CALL_COUNT]; // calls until the next that is timed
+    struct histogram calls[CELL_CALL_COUNT];
+};
+
+static struct allocator under_test;
+static struct probe_thread *probes;
+static uint32_t mean_distance;
+static double ns_per_tick;
+static _Thread_local struct probe_thread *self; // NULL outside the measured part
+
+#if defined(__x86_64__)
+// Fenced on both sides: nothing of the call before or after may move into the interval.
+static inline uint64_t ticks(void) {
+    unsigned processor;
+    _mm_lfence();
+    const uint64_t now = __rdtscp(&processor);
+    _mm_lfence();
+    return now;
+}
+#else
+static inline uint64_t ticks(void) {
+    return os_now_ns();
+}
+#endif
+
+static void calibrate(void) {
+    const uint64_t begin_ns = os_now_ns();
+    const uint64_t begin_ticks = ticks();
+    uint64_t end_ns;
+    do {
+        end_ns = os_now_ns();
+    } while (end_ns - begin_ns < CALIBRATION_NS);
+    ns_per_tick = (double)(end_ns - begin_ns) / (double)(ticks() - begin_ticks);
+}
+
+static uint64_t ns_since(uint64_t begin_ticks) {
+    const int64_t passed = (int64_t)(ticks() - begin_ticks); // counters of two CPUs may differ
+    return passed > 0 ? (uint64_t)((double)passed * ns_per_tick + 0.5) : 0;
+}
+
+static uint32_t next_distance(struct probe_thread *probe) {
+    uint64_t value = probe->random += UINT64_C(0x9e3779b97f4a7c15);
+    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
+    // Uniform from 1 to 2N - 1, so N on average.
+    return 1 + (uint32_t)((value >> 32) * (2 * (uint64_t)mean_distance - 1) >> 32);
+}
+
+static int is_timed(struct probe_thread *probe, enum cell_call call) {
+    if (probe == NULL || --probe->left[call] != 0) {
+        return 0;
+    }
+    probe->left[call] = next_distance(probe);
+    return 1;
+}
+
+static void *probe_alloc(size_t bytes) {
+    struct probe_thread *probe = self;
+    if (!is_timed(probe, CELL_CALL_MALLOC)) {
+        return under_test.alloc(bytes);
+    }
+    const uint64_t begin = ticks();
+    void *block = under_test.alloc(bytes);
+    histogram_record(&probe->calls[CELL_CALL_MALLOC], ns_since(begin));
+    return block;
+}
+
+static void free_as(enum cell_call call, void *block) {
+    struct probe_thread *probe = self;
+    if (!is_timed(probe, call)) {
+        under_test.free(block);
+        return;
+    }
+    const uint64_t begin = ticks();
+    under_test.free(block);
+    histogram_record(&probe->calls[call], ns_since(begin));
+}
+
+static void probe_free(void *block) {
+    free_as(CELL_CALL_FREE_LOCAL, block);
+}
+
+static void probe_free_remote(void *block) {
+    free_as(CELL_CALL_FREE_REMOTE, block);
+}
+
+int probe_install(struct workload_run *run, uint32_t every) {
+    probes = os_memory_map(run->params.threads * sizeof(*probes));
+    if (probes == NULL) {
+        return 0;
+    }
+    mean_distance = every;
+    calibrate();
+    for (uint32_t i = 0; i < run->params.threads; i++) {
+        probes[i].random = run->params.seed + i;
+        for (int call = 0; call < CELL_CALL_COUNT; call++) {
+            probes[i].left[call] = next_distance(&probes[i]);
+        }
+    }
+    under_test = run->allocator;
+    run->allocator.alloc = probe_alloc;
+    run->allocator.free = probe_free;
+    run->free_remote = probe_free_remote;
+    return 1;
+}
+
+void probe_begin(uint32_t thread) {
+    self = probes != NULL ? &probes[thread] : NULL;
+}
+
+void probe_end(void) {
+    self = NULL;
+}
+
+static int compare_ns(const void *left, const void *right) {
+    const uint64_t a = *(const uint64_t *)left;
+    const uint64_t b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static uint64_t empty_probe_ns(void) {
+    static uint64_t passed[EMPTY_PROBES];
+    for (int i = 0; i < EMPTY_PROBES; i++) {
+        const uint64_t begin = ticks();
+        passed[i] = ns_since(begin);
+    }
+    qsort(passed, EMPTY_PROBES, sizeof(passed[0]), compare_ns);
+    return passed[EMPTY_PROBES / 2];
+}
+
+void probe_collect(struct cell *cell, uint32_t threads) {
+    if (probes == NULL) {
+        return;
+    }
+    cell->result.latency_probe_ns = empty_probe_ns();
+    for (int call = 0; call < CELL_CALL_COUNT; call++) {
+        struct histogram *sum = &cell->latency[call];
+        for (uint32_t i = 0; i < threads; i++) {
+            histogram_add(sum, &probes[i].calls[call]);
+        }
+        cell->result.latency[call] = (struct cell_latency){.count = sum->count,
+                                                           .p50_ns = histogram_percentile(sum, 500000),
+                                                           .p90_ns = histogram_percentile(sum, 900000),
+                                                           .p99_ns = histogram_percentile(sum, 990000),
+                                                           .p999_ns = histogram_percentile(sum, 999000),
+                                                           .max_ns = sum->count != 0 ? sum->max : OS_NOT_MEASURED};
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The injected truths, how each shows, and the error that is stated with it. CPU time and memory only: a machine that
+// is busy with something else slows everything down and changes neither much. Layer: runner.
+#include "selftest.h"
+
+#include "lab.h"
+#include "process.h"
+#include "sequential.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXIT_CODE_NOT_FOUND 1
+#define LIMIT_NS UINT64_C(60000000000) // of one line
+#define ERROR_OF_RANK_INTERVAL 0.02    // its share of wrong intervals
+#define ROUNDS "15"
+
+struct check {
+    const char *name;
+    const char *unit;
+    double injected;        // in that unit
+    double own_error;       // of the injection itself: calibration, rounding to size classes; a share of it
+    const char *allocators; // without the fault, with it
+    const char *workload;
+    const char *more; // one more argument
+    // What a row shows in that unit; the difference of two rows is the recovered value.
+    double (*figure)(const struct lab_row *row);
+};
+
+struct refusal {
+    const char *name;
+    const char *allocator;
+    const char *load;
+    const char *expected[3]; // statuses that are right
+};
+
+static double cpu_ns_per_op(const struct lab_row *row) {
+    return (double)row->cpu_ns / (double)row->ops;
+}
+
+static double cpu_ns_per_remote_free(const struct lab_row *row) {
+    return (double)row->cpu_ns / (double)row->remote_frees;
+}
+
+static double rss_percent_of_live(const struct lab_row *row) {
+    return 100 * (double)row->rss_work / (double)row->live_work;
+}
+
+static double rss_per_op(const struct lab_row *row) {
+    return (double)row->rss_work / (double)row->ops;
+}
+
+static double malloc_p999_us(const struct lab_row *row) {
+    return (double)row->malloc.p999_ns / 1000;
+}
+
+// The injected time is CPU time of a chain calibrated when the library is loaded; clock frequency and neighbours on the
+// host move it afterwards. Memory: blocks of 1 KiB are rounded to 16 bytes, the working set to pages.
+static const struct check checks[] = {
+    {"slow=200ns", "ns a malloc", 200, 0.15, "--alloc=faulty,faulty{slow=200ns}", "--workload=local{ops=300k}", NULL,
+     cpu_ns_per_op},
+    {"slow-remote=500ns", "ns a remote free", 500, 0.15, "--alloc=faulty,faulty{slow-remote=500ns}", "--workload=churn",
+     "--threads=1", cpu_ns_per_remote_free},
+    {"waste=25%", "% of live bytes", 25, 0.10, "--alloc=faulty,faulty{waste=25%}",
+     "--workload=local{ops=100k,working-set=20k,sizes=1024}", NULL, rss_percent_of_live},
+    {"leak=64", "bytes a malloc", 64, 0.10, "--alloc=faulty,faulty{leak=64}",
+     "--workload=local{ops=300k,working-set=1000}", NULL, rss_per_op},
+    {"spike=200us/500", "us at p99.9 of malloc", 200, 0.25, "--alloc=faulty,faulty{spike=200us/500}",
+     "--workload=local{ops=100k}", "--latency=1", malloc_p999_us},
+};
+
+static const struct refusal refusals[] = {
+    {"corrupt=1000", "--alloc=faulty{corrupt=1000}", "--load=dlopen", {"corrupt", NULL}},
+    {"overlap=1000", "--alloc=faulty{overlap=1000}", "--load=dlopen", {"corrupt", "crashed", NULL}},
+    {"fallback to libc", "--alloc=faulty{fallback}", "--load=dlopen", {"unavailable", NULL}},
+};
+
+static void line(const char *name, const char *injected, const char *recovered, const char *error, int is_found) {
+    printf("%-18s %-26s %-12s %-14s %s\n", name, injected, recovered, error, is_found ? "ok" : "NOT FOUND");
+}
+
+static int recover(const struct check *check, const struct topology *topology, const char *worker) {
+    const char *arguments[] = {
+        check->allocators, check->workload, "--runs=" ROUNDS, "--settle=0", "--rss-interval=0", check->more, NULL};
+    struct lab lab;
+    char injected[64], recovered[32] = "-", error[32] = "-";
+    int is_found = 0;
+    int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
+    snprintf(injected, sizeof injected, "%g %s", check->injected, check->unit);
+    double *differences = calloc(lab.rounds + 1, sizeof *differences);
+    uint32_t used = 0;
+    for (uint32_t round = 0; differences && code == EXIT_CODE_OK && round < lab.rounds; round++) {
+        const struct lab_row *without = lab_row_of(&lab, round, 0), *with = lab_row_of(&lab, round, 1);
+        if (strcmp(without->status, "ok") == 0 && strcmp(with->status, "ok") == 0)
+            differences[used++] = check->figure(with) - check->figure(without);
+        else
+            snprintf(lab.why, sizeof lab.why, "%s: %s", with->status, with->message);
+    }
+    double low, high;
+    if (used > 0 && sequential_interval(differences, used, ERROR_OF_RANK_INTERVAL, &low, &high)) {
+        double middle = (low + high) / 2;
+        double half = (high - low) / 2 + check->own_error * check->injected;
+        snprintf(recovered, sizeof recovered, "%.1f", middle);
+        snprintf(error, sizeof error, "+-%.1f", half);
+        // An error as large as the fault itself would find anything.
+        is_found = fabs(middle - check->injected) <= half && half < check->injected;
+    }
+    line(check->name, injected, recovered, error, is_found);
+    if (!is_found && lab.why[0])
+        printf("%18s %s\n", "", lab.why);
+    free(differences);
+    lab_free(&lab);
+    return code == EXIT_CODE_INTERRUPTED ? code : is_found ? EXIT_CODE_OK : EXIT_CODE_NOT_FOUND;
+}
+
+static int refuse(const struct refusal *refusal, const struct topology *topology, const char *worker) {
+    const char *arguments[] = {refusal->allocator,
+                               "--workload=local{ops=100k}",
+                               "--runs=1",
+                               "--settle=0",
+                               "--rss-interval=0",
+                               refusal->load,
+                               NULL};
+    struct lab lab;
+    int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
+    int is_refused = 0;
+    const char *status = code == EXIT_CODE_OK ? lab_row_of(&lab, 0, 0)->status : "not run";
+    for (size_t i = 0; refusal->expected[i]; i++)
+        is_refused |= strcmp(refusal->expected[i], status) == 0;
+    line(refusal->name, "to be refused", status, "-", is_refused);
+    if (code == EXIT_CODE_OK)
+        printf("%18s %s\n", "", lab_row_of(&lab, 0, 0)->message);
+    lab_free(&lab);
+    return code == EXIT_CODE_INTERRUPTED ? code : is_refused ? EXIT_CODE_OK : EXIT_CODE_NOT_FOUND;
+}
+
+int selftest_run(const struct topology *topology, const char *worker) {
+    int worst = EXIT_CODE_OK;
+    printf("%-18s %-26s %-12s %-14s %s\n", "fault", "injected", "recovered", "stated error", "verdict");
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && worst != EXIT_CODE_INTERRUPTED; i++) {
+        int code = recover(&checks[i], topology, worker);
+        worst = code > worst ? code : worst;
+        fflush(stdout);
+    }
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0] && worst != EXIT_CODE_INTERRUPTED; i++) {
+        int code = refuse(&refusals[i], topology, worker);
+        worst = code > worst ? code : worst;
+    }
+    return worst;
+}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration, latency, noise and rounds-until: what the runner says about itself and about the machine."""
+
+import re
+
+import pytest
+
+from conftest import QUICK, rows
+
+CALLS = ("malloc", "free_local", "free_remote")
+
+
+def test_the_selftest_finds_every_fault(run):
+    # On a machine that others load as well, a recovered value may once lie outside its interval: they are intervals.
+    for _ in range(3):
+        result = run("selftest")
+        if result.code == 0:
+            break
+    assert (result.code, result.err) == (0, ""), result.out
+    lines = [line for line in result.out.splitlines() if line.endswith(" ok")]
+    assert len(lines) == 8
+    for fault in ("slow=200ns", "slow-remote=500ns", "waste=25%", "leak=64", "spike=200us/500", "corrupt=1000", "overlap=1000",
+                  "fallback"):
+        assert any(line.startswith(fault) for line in lines), fault
+
+
+def test_a_fault_that_is_unknown_is_named(run):
+    result = run("--alloc=faulty{quick=3}", "--workload=local", *QUICK, "--runs=1")
+    assert result.code == 3
+    assert "faulty: cannot understand 'quick=3' - slow=20ns" in result.err
+
+
+@pytest.mark.parametrize("every", ["1", "10"])
+def test_latency_rows_and_histograms_agree(run, tmp_path, every):
+    result = run("--alloc=system", "--workload=remote", "--ops=20k", "--settle=0", "--rss-interval=0", "--runs=2",
+                 f"--latency={every}", "--output=r.csv", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    buckets = rows(tmp_path / "r.latency.csv")
+    for row in rows(tmp_path / "r.csv"):
+        assert row["latency_every"] == every and int(row["latency_probe_ns"]) < 10_000
+        for call in CALLS:
+            mine = [b for b in buckets if b["sample"] == row["sample"] and b["call"] == call.replace("_", "-")]
+            count = int(row[f"latency_{call}_count"])
+            assert sum(int(b["count"]) for b in mine) == count > 0
+            steps = [int(row[f"latency_{call}_{p}_ns"]) for p in ("p50", "p90", "p99", "p999", "max")]
+            assert steps == sorted(steps)
+            seen = 0
+            for bucket in mine:
+                seen += int(bucket["count"])
+                if 2 * seen >= count:
+                    break
+            assert steps[0] == min(int(bucket["high_ns"]), steps[-1])
+        if every == "1":  # then every call is there, and nothing but the calls
+            assert int(row["latency_malloc_count"]) == 40_000
+            assert int(row["latency_free_local_count"]) == int(row["local_frees"])
+            assert int(row["latency_free_remote_count"]) == int(row["remote_frees"])
+        else:
+            assert 3_000 < int(row["latency_malloc_count"]) < 5_000
+
+
+def test_without_the_probe_there_is_no_latency(run, tmp_path):
+    assert run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv").code == 0
+    row = rows(tmp_path / "r.csv")[0]
+    assert all(row[name] == "" for name in row if name.startswith("latency_"))
+    assert not (tmp_path / "r.latency.csv").exists()
+
+
+def test_noise_is_in_every_row(run, tmp_path):
+    assert run("--alloc=system", "--workload=local", "--ops=100k", "--settle=0", "--runs=2", "--output=r.csv").code == 0
+    for row in rows(tmp_path / "r.csv"):
+        assert 0 < int(row["canary_reference_ns"])
+        assert int(row["canary_before_ns"]) > 0 and int(row["canary_after_ns"]) > 0
+        assert (row["contaminated"] == "1") == (row["contamination"] != "")
+        slow = max(int(row["canary_before_ns"]), int(row["canary_after_ns"])) > 1.25 * int(row["canary_reference_ns"])
+        assert ("canary" in row["contamination"].split(";")) == slow
+        delayed = int(row["run_delay_ns"]) > 0.05 * int(row["elapsed_ns"])
+        assert ("run-delay" in row["contamination"].split(";")) == delayed
+
+
+def test_rounds_until_stops_when_all_is_decided(run, tmp_path):
+    command = ("--alloc=faulty,faulty{slow=5us}", "--workload=local", "--ops=5k", "--settle=0", "--rss-interval=0",
+               "--rounds-until=20%", "--budget=2min", "--output=r.csv")
+    result = run(*command)
+    assert result.code == 0, result.err
+    count = int(re.search(r"1 of 1 pairs decided after (\d+) rounds", result.err).group(1))
+    assert count in (8, 12, 18, 27) and len(rows(tmp_path / "r.csv")) == 2 * count
+    before = (tmp_path / "r.csv").read_bytes()
+    assert run(*command).code == 0  # again: nothing is left to do
+    assert (tmp_path / "r.csv").read_bytes() == before
+
+
+def test_rounds_until_ends_with_its_budget(run, tmp_path):
+    result = run("--alloc=system,system", "--workload=local", "--ops=1k", "--settle=0", "--rss-interval=0",
+                 "--rounds-until=0.01%", "--budget=1s", "--output=r.csv")
+    assert result.code == 5
+    assert re.search(r"0 of 1 pairs decided after \d+ rounds: the budget is spent", result.err)
+
+
+@pytest.mark.parametrize("option, message", [
+    ("--rounds-until=5", "needs a difference from 0.0001% to 50%, such as 5%"),
+    ("--rounds-until=0%", "needs a difference from 0.0001% to 50%, such as 5%"),
+    ("--latency=0", "needs a whole number from 1 to 1000000"),
+    ("--budget=0", "must be above 0"),
+])
+def test_bad_values(run, option, message):
+    result = run("--alloc=null,null", "--workload=local", option)
+    assert result.code == 2 and message in result.err
+    assert run("--alloc=null", "--workload=local", "--rounds-until=5%").code == 2
