@@ -290,7 +290,7 @@ class Program:
 
 
 PROGRAMS = [
-    Program("python", "light", "33 modules of its own tests", python, (PYTHON,)),
+    Program("python", "light", "36 modules of its own tests", python, (PYTHON,)),
     Program("objects", "light", "python: JSON, dictionaries, threads", python_objects, (PYTHON,), True),
     Program("perl", "light", "hashes, sorting, regular expressions, fork", perl, ("perl",), True),
     Program("git", "light", "import, clone, gc, fsck, grep, log", git, ("git",)),

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`meson install` into a directory of its own: what is there works there, and a program can be linked with it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(os.environ["HZBENCH_BUILD"])
+VICTIM = BUILD / "tests" / "preload" / "victim"
+OURS = ["hz3", "hz4", "hz5"]
+
+
+def run(*argv, env=None, code=0):
+    drop = ("LD_", "HZ", "MALLOC_", "DESTDIR")
+    base = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=120, env={**base, **(env or {})})
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("root")
+    run("meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", directory)
+    prefix = directory / "usr/local"
+    assert prefix.is_dir()
+    return prefix
+
+
+@pytest.mark.parametrize("allocator", OURS)
+def test_installed_hzrun(root, allocator):
+    output = run(root / "bin/hzrun", "--stats", allocator, "--", VICTIM, "exit", 4, code=4)
+    assert f"{allocator} took in 1 process image" in output
+    assert str(root) in output  # the installed library, not the one of the build
+
+
+def test_installed_runner(root, tmp_path):
+    output = run(root / "bin/runner", "--alloc=hz5,null", "--workload=local", "--ops=2000", "--settle=0", "--runs=1",
+                 f"--output={tmp_path / 'a.csv'}")
+    assert "hz5" in output and (tmp_path / "a.csv").exists()
+
+
+@pytest.mark.parametrize("allocator", OURS)
+def test_program_links(root, allocator, tmp_path):
+    places = [str(p.parent) for p in root.rglob(f"{allocator}.pc")]
+    assert places
+    pkg = {"PKG_CONFIG_PATH": places[0], "PKG_CONFIG_SYSROOT_DIR": str(root.parents[1])}
+    flags = run("pkg-config", "--cflags", "--libs", allocator, env=pkg).split()
+    source = tmp_path / "linked.c"
+    source.write_text("""
+        #include <allocator.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        extern const struct allocator hzbench_allocator;
+        int main(void) {
+            struct allocator_stats stats;
+            void *volatile block = malloc(1 << 20);
+            hzbench_allocator.stats(&stats);
+            printf("%s %d\\n", hzbench_allocator.name, block != NULL && stats.live_bytes >= 1 << 20);
+            return 0;
+        }""")
+    library = next(root.rglob(f"lib{allocator}.so")).parent
+    run("gcc", source, "-o", tmp_path / "linked", *flags, f"-Wl,-rpath,{library}")
+    assert run(tmp_path / "linked") == f"{allocator} 1\n"
