@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of scripts/tables, figures, compare and gate. One line on stderr and exit 2 for anything unusable."""
+"""Command lines of the scripts that read result files. One line on stderr and exit 2 for anything unusable."""
 
 import argparse
+import json
 import os
 import sys
 
@@ -75,6 +76,7 @@ def gate_command(argv):
 
     parser = Parser(
         "scripts/gate", description="Exit 1 only when it is proven that NEW is worse than BASE by more than a limit."
+        " Two files of scripts/instructions (.json) are compared count by count, which needs no proof."
     )
     _sides(parser)
     parser.add_argument("--max-worse", type=share, default=0.05, help="limit on the loss of throughput (default 5%%)")
@@ -82,6 +84,10 @@ def gate_command(argv):
     parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
     parser.add_argument("--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass")
     options = parser.parse_args(argv)
+    if options.base.endswith(".json") and options.new.endswith(".json"):
+        lines, code = gate.judge_instructions(options.base, options.new, options.max_worse)
+        print("\n".join(lines))
+        return code
     difference = compare.build(options.base, options.new)
     lines, code = gate.judge(difference, options.max_worse, options.max_rss, options.alloc, options.strict)
     print("\n".join(lines))
@@ -122,6 +128,32 @@ def lint_command(argv):
     return errors.GATE_FAILED if findings and options.strict else errors.OK
 
 
+def calibrate_plan_command(argv):
+    from . import calibrate
+
+    parser = Parser("scripts/calibrate plan", description="From a pilot run to what a calibration measures.")
+    parser.add_argument("pilot", metavar="PILOT.csv")
+    parser.add_argument("--base", required=True)
+    parser.add_argument("--variant", required=True, help="--alloc item in which @ stands for nanoseconds an op")
+    options = parser.parse_args(argv)
+    print(json.dumps(calibrate.plan(options.pilot, options.base, options.variant)))
+    return errors.OK
+
+
+def calibrate_command(argv):
+    from . import calibrate, load
+
+    parser = Parser("scripts/calibrate tables", description="Error rates from runs with planted differences.")
+    parser.add_argument("files", nargs="+", metavar="FILE.csv", help="each with FILE.plan.json beside it")
+    parser.add_argument("--figure", metavar="CURVE.svg", help="draw the detection curve, as SVG or PNG")
+    options = parser.parse_args(argv)
+    result = calibrate.analyse([(f, *calibrate.load_plan(load.sibling(f, ".plan.json"))) for f in options.files])
+    sys.stdout.write(calibrate.render(result))
+    if options.figure:
+        calibrate.draw(result, options.figure)
+    return errors.OK
+
+
 COMMANDS = {
     "tables": tables_command,
     "figures": figures_command,
@@ -129,6 +161,8 @@ COMMANDS = {
     "gate": gate_command,
     "report": report_command,
     "lint": lint_command,
+    "calibrate": calibrate_command,
+    "calibrate-plan": calibrate_plan_command,
 }
 
 

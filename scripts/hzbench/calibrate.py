@@ -25,7 +25,7 @@ CURVE_ROUNDS = (8, 16, 32)
 GATES = 20
 GATE_LIMIT = 0.05
 PLANTED = 0.10
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 @dataclass
@@ -53,9 +53,9 @@ class Rate:
 
 @dataclass
 class Calibration:
-    base: str
     levels: dict  # injected share of the base's time an op: name of the variant
     aa: dict  # cell label: Rate of A/A pairs called different
+    pairs: list  # Comparison of each A/A pair
     aa_adjusted: Rate  # the same pairs judged as one table, after control of false discoveries
     spread: dict  # cell label: median visible effect of an A/A pair
     recovered: dict  # (cell label, level): estimate over all rounds, share of time added
@@ -115,8 +115,32 @@ def _gates(path, base, new, cells_rounds):
     return Rate(failed, len(cells_rounds))
 
 
-def analyse(path, base, levels):
-    """Calibration from one result file; `levels` maps injected shares to names of variants."""
+def _add(a, b):
+    return Rate(a.hits + b.hits, a.trials + b.trials)
+
+
+def analyse(runs):
+    """Calibration from several (result file, base, {injected share: name of the variant}), a file a workload."""
+    parts = [_analyse(*run) for run in runs]
+    whole = parts[0]
+    for part in parts[1:]:
+        for field in ("aa", "spread", "recovered"):
+            clash = set(getattr(whole, field)) & set(getattr(part, field))
+            if clash:
+                raise errors.InputError(f"{next(iter(clash))} is in two files; give each workload once")
+            getattr(whole, field).update(getattr(part, field))
+        for key, rate in part.curve.items():
+            whole.curve[key] = _add(whole.curve.get(key, Rate(0, 0)), rate)
+        whole.levels |= part.levels
+        whole.pairs += part.pairs
+        for field in ("wrong_sign", "planted", "unchanged"):
+            setattr(whole, field, _add(getattr(whole, field), getattr(part, field)))
+    q = stats.benjamini_hochberg([c.p for c in whole.pairs])
+    whole.aa_adjusted = Rate(sum(c.verdict(v) in ("faster", "slower") for c, v in zip(whole.pairs, q)), len(whole.pairs))
+    return whole
+
+
+def _analyse(path, base, levels):
     results = load.load([path])
     for name in (base, *levels.values()):
         if name not in results.allocators:
@@ -140,20 +164,19 @@ def analyse(path, base, levels):
         for level, name in levels.items():
             whole = _compare(speeds[name], speeds[base], blocks)
             recovered[(labels[cell], level)] = (1 / whole.ratio - 1, 1 / whole.high - 1, 1 / whole.low - 1)
+            nominal = round(100 * level) / 100  # shares in whole nanoseconds differ a little from workload to workload
             for rounds in CURVE_ROUNDS:
                 found = [c for w in _windows(blocks, rounds) if (c := _compare(speeds[name], speeds[base], w))]
-                rate = curve.setdefault((rounds, level), Rate(0, 0))
+                rate = curve.setdefault((rounds, nominal), Rate(0, 0))
                 rate.hits += sum(c.verdict() == "slower" for c in found)
                 rate.trials += len(found)
                 wrong[0] += sum(c.verdict() == "faster" for c in found)
                 wrong[1] += len(found)
-    q = stats.benjamini_hochberg([c.p for c in everything])
-    adjusted = Rate(sum(c.verdict(v) in ("faster", "slower") for c, v in zip(everything, q)), len(everything))
     rounds = sorted(set(results.data["round"]))
     windows = _windows(rounds, max(stats.MIN_PAIRS, len(rounds) // GATES))[:GATES]
-    planted = next((n for level, n in levels.items() if math.isclose(level, PLANTED)), None)
+    planted = next((n for level, n in levels.items() if abs(level - PLANTED) < 0.005), None)
     return Calibration(
-        base, dict(levels), aa, adjusted, spread, recovered, curve, Rate(*wrong),
+        dict(levels), aa, everything, Rate(0, 0), spread, recovered, curve, Rate(*wrong),
         _gates(path, base, planted, windows) if planted else Rate(0, 0), _gates(path, base, copies[1], windows),
     )  # fmt: skip
 
@@ -166,10 +189,10 @@ def render(c):
     out += [f"  all: {total}", f"  all as one table, false discoveries controlled: {c.aa_adjusted}", ""]
     out.append("Injected and recovered slow-down (share of the time an op, all rounds, 95 % interval)")
     for (label, level), (value, low, high) in c.recovered.items():
-        out.append(f"  {label}: +{100 * level:g} % injected, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]")
+        out.append(f"  {label}: +{100 * level:.1f} % injected, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]")
     out += ["", "Windows in which the slow-down was called slower"]
     for rounds in CURVE_ROUNDS:
-        cells = [f"+{100 * level:g} %: {c.curve[(rounds, level)]}" for level in c.levels if c.curve[(rounds, level)].trials]
+        cells = [f"+{100 * level:g} %: {rate}" for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials]
         if cells:
             out += [f"  {rounds} rounds"] + [f"    {cell}" for cell in cells]
     out += [f"  called faster: {c.wrong_sign}", ""]
@@ -189,8 +212,7 @@ def draw(c, path):
         total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
         axis.axhspan(0, 5, color="#EFEFEF", lw=0, zorder=0)
         for rounds, (colour, marker) in zip(CURVE_ROUNDS, (("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "o"))):
-            points = [(100 * level, c.curve[(rounds, level)]) for level in sorted(c.levels)]
-            points = [(x, r) for x, r in points if r.trials]
+            points = [(100 * level, rate) for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials]
             if not points:
                 continue
             if rounds == AA_ROUNDS:
@@ -222,6 +244,19 @@ def pilot(path, allocator):
             raise errors.InputError(f"{path}: {allocator}, {labels[cell]}: {problem}")
         out[labels[cell]] = float((rows["elapsed_ns"] * rows["threads"] / rows["ops"]).median())
     return out
+
+
+def plan(pilot_path, base, variant, copies=4, levels=(0.02, 0.05, PLANTED, 0.2)):
+    """What to measure: `variant` is an --alloc item in which @ stands for nanoseconds an op."""
+    ns = list(pilot(pilot_path, base).values())
+    if len(ns) != 1:
+        raise errors.InputError(f"{pilot_path}: {len(ns)} cells; a pilot has one")
+    injected = {level: round(level * ns[0]) for level in levels}
+    if 0 in injected.values() or len(set(injected.values())) < len(injected):
+        raise errors.InputError(f"{pilot_path}: {text.three(ns[0])} ns an op; {100 * min(levels):g} % of it cannot be injected in whole nanoseconds")
+    # What was asked for in whole nanoseconds is what is recovered, so the share is that of the rounded number.
+    named = {round(n / ns[0], 4): variant.replace("@", str(n)) for n in injected.values()}
+    return {"base": base, "base_ns": ns[0], "levels": named, "alloc": ",".join([base] * copies + list(named.values()))}
 
 
 def load_plan(path):

@@ -5,11 +5,12 @@ Proof is both: the interval lies wholly beyond the limit, and the rank test agai
 5 % after control of false discoveries over all cells of the gate. Many cells therefore do not cry wolf more often.
 """
 
+import json
 import math
 
 import numpy as np
 
-from . import errors, stats, text
+from . import errors, load, stats, text
 
 
 def _p_against(line, limit, paired):
@@ -68,3 +69,28 @@ def judge(difference, max_worse, max_rss=None, only=None, strict=False):
     if counts["fail"]:
         return out, errors.GATE_FAILED
     return out, errors.INCONCLUSIVE if counts["open"] and strict else errors.OK
+
+
+def _instructions(path):
+    """{(pattern, size): instructions of a malloc and its free} of the one allocator in a file of scripts/instructions."""
+    try:
+        record = json.loads(load.read_text(path, "instruction counts"))
+        (patterns,) = record.values()
+        return {(p, size): float(cell["pair"]) for p, sizes in patterns.items() for size, cell in sizes.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.InputError(f"{path}: not the counts of one allocator (scripts/instructions --json): {error}") from error
+
+
+def judge_instructions(base_path, new_path, max_worse):
+    """(lines, exit code) for two files of scripts/instructions. Counts are exact: more is more, no proof is needed."""
+    base, new = _instructions(base_path), _instructions(new_path)
+    if set(base) != set(new):
+        raise errors.InputError(f"{base_path} and {new_path} count other patterns or sizes; count the same in both")
+    judged = []
+    for key in base:
+        kind = "fail" if new[key] > base[key] * (1 + max_worse) else "pass"
+        judged.append(kind)
+        judged.append(f"{kind}  {key[0]}, {key[1]} B: {base[key]:g} -> {new[key]:g} instructions a malloc and free")
+    failed = judged[::2].count("fail")
+    lines = [*judged[1::2], f"gate: {failed} failed, 0 open, {len(base) - failed} passed"]
+    return lines, errors.GATE_FAILED if failed else errors.OK

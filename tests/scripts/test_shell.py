@@ -221,7 +221,7 @@ def test_a_log_that_cannot_be_believed_fails(count):
 
 
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate", "report", "lint")]
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe")]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")
