@@ -51,10 +51,9 @@ def _clean(value):
 def _samples(results, cells, names, after):
     data = results.data
     disturbed = model.is_disturbed(data)
-    marks = data["contamination"] if "contamination" in data else [""] * len(data)
     columns = zip(data["cell"], data["name"], data["block"], data["file"], data["sample"], data["status"], data["message"],
                   data["throughput_ops_s"], data["rss_peak"], data[after] if after else [None] * len(data), disturbed,
-                  marks, data["run_delay_ns"] / (data["elapsed_ns"] * data["threads"]))  # fmt: skip
+                  data["contamination"], data["run_delay_ns"] / (data["elapsed_ns"] * data["threads"]))  # fmt: skip
     out = []
     for cell, name, block, file, sample, status, message, speed, peak, later, bad, mark, delay in columns:
         if name not in names:
@@ -112,8 +111,6 @@ def _latency(data, cell):
     out = {}
     for call, _ in CALLS:
         columns = [f"latency_{call}_{p}_ns" for p in PERCENTILES]
-        if columns[0] not in data.results.data:
-            continue
         for name in data.names:
             group = data.samples(cell, name)
             if group is not None and group[columns[0]].notna().any():

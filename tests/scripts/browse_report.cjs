@@ -63,6 +63,7 @@ const main = async () => {
     saw.tables = {};
     saw.base = await tab.$eval("#h-ratios .base", (e) => e.textContent);
     saw.canvases = await painted(tab);
+    saw.tooWide = await tab.$$eval(".canvas", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
     saw.planes = await tab.$$eval(".plane .point", (all) => all.length);
     saw.labels = await tab.$$eval("[role=img]", (all) => all.map((e) => e.getAttribute("aria-label")));
     saw.sections = await tab.$$eval("main section:not([hidden])", (all) => all.map((e) => e.id));

@@ -136,7 +136,7 @@ def test_disturbed_samples_are_shown_with_and_without_on_both_sides(tmp_path, fi
     def disturb(rows):
         for row in rows:
             if row["round"] == 2 and row["allocator"] == "hz5":
-                row["run_delay_ns"] = row["elapsed_ns"]
+                row.update(contaminated=1, contamination="run-delay")
 
     new = make(tmp_path, "new", 8, disturb)
     for pair in ((files["base"], new), (new, files["base"])):

@@ -74,7 +74,7 @@ CRIMES = {
     "core-workloads": lambda d: [write(d, plan={"workloads": ("local",)})],
     "unequal-work": lambda d: [write(d, edit=change({"duration_ns": 10**9}))],
     "harness-dominates": lambda d: [write(d, edit=drop(allocator="null"))],
-    "contaminated": lambda d: [write(d, edit=change({"run_delay_ns": lambda r: r["elapsed_ns"]}, threads=1))],
+    "contaminated": lambda d: [write(d, edit=change({"contaminated": 1, "contamination": "steal"}, threads=1))],
     "no-provenance": lambda d: [dirty(write(d))],
     "best-of-profiles": lambda d: [write(d, plan={"allocators": (*PEERS, "hz5{profile=rss}")})],
     "mixed-hosts": lambda d: [write(d), write(d, "other", plan={"run": 2, "cpu": "Other CPU"})],

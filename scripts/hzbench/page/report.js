@@ -223,14 +223,17 @@
       const kind = host.dataset.kind;
       const fitting = panels.filter((p) => (kind === "rss" ? p.rss : kind === "latency" ? p.latency[state.call] : true));
       host.closest("section").hidden = fitting.length === 0 && (kind === "rss" || kind === "latency");
-      host.replaceChildren();
-      for (const panel of fitting) {
+      // All figures take their places first: how wide one is depends on how many there are.
+      const places = fitting.map((panel) => {
         const here = kind !== "throughput" && D.cells[panel.shown];
         const canvas = el("div", { class: "canvas" });
         const platform = new Set(D.panels.map((p) => p.platform)).size > 1 ? panel.platform : "";
         const figure = el("figure", { role: "group" }, el("figcaption", {}, panel.title,
           el("small", {}, [here ? count(here.threads, "thread") : "", platform].filter(Boolean).join(", "))), canvas);
-        host.append(figure);
+        return { panel, here, canvas, figure };
+      });
+      host.replaceChildren(...places.map((p) => p.figure));
+      for (const { panel, here, canvas, figure } of places) {
         const words = Charts[kind](canvas, panel, shown, { median, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${panel.title}: ${words}`);
