@@ -31,6 +31,16 @@ def test_all_four_in_both_formats(drawn):
     assert all(p.stat().st_size > 5000 for p in drawn[1])
 
 
+def test_a_sweep_of_one_knob_is_joined_in_order(tmp_path):
+    names = tuple(f"hz5{{retain={size}}}" for size in ("64MiB", "1MiB", "16MiB"))
+    plan = fixtures.Plan(allocators=(*names, "hz5{profile=rss}", "mimalloc"), workloads=("local",), threads=(1,))
+    paths = figures.write_all(load.load([fixtures.write_run(tmp_path / "a.csv", plan)]), tmp_path / "out")
+    drawing = next(p for p in paths if p.name == "retention-linux.svg").read_text()
+    assert all(f"<!-- retain {size} -->" in drawing for size in ("1 MiB", "16 MiB", "64 MiB"))
+    assert "hz5{profile=rss}" in drawing and "mimalloc" in drawing
+    assert [figures._retained(n) for n in sorted(names, key=figures._retained)] == [1 << 20, 16 << 20, 64 << 20]
+
+
 def test_not_blank_and_in_the_allocators_colours(drawn):
     for path in drawn[1]:
         if path.suffix != ".png":
