@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #define HZ4_MAX_HEAPS 65535u
+#define HZ4_KEPT_RUNS 64u
 #define HZ4_NAME_SHIFT 4u    // a name is the low 32 bits of address >> 4 ...
 #define HZ4_WINDOW_SHIFT 36u // ... so it is unique in a window of 64 GiB, and a message has one window
 #define HZ4_GRANULE_SHIFT                                                                                              \
@@ -99,7 +100,7 @@ struct hz4_run {
     uint32_t size_class;
     uint32_t free_count;
     uint32_t hint;
-    uint32_t is_kept; // empty and not released
+    uint32_t kept_place; // 1 + index in the heap's `kept` while the run is empty and not released
     struct hz4_run *next, *previous;
     uint64_t bits[]; // set: the block is home
 };
@@ -175,9 +176,11 @@ struct hz4_heap {
     _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
     // holder
     _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
-    _Atomic int64_t out_bytes; // of blocks of its runs that are not home; any reads
-    struct hz4_message *rest;  // taken from the inbox, not yet looked at
-    uint32_t kept_runs;
+    _Atomic int64_t out_bytes;           // of blocks of its runs that are not home; any reads
+    struct hz4_message *rest;            // taken from the inbox, not yet looked at
+    struct hz4_run *kept[HZ4_KEPT_RUNS]; // empty runs, the oldest at kept_hand or behind
+    uint32_t kept_hand;
+    uint32_t kept_bytes;
     struct hz4_local local;
     // owner: magazine of class c begins at magazines[hz4_magazine_offset[c]]; entry 0 of each stays NULL
     _Alignas(128) void *magazines[];
@@ -222,7 +225,8 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_DRAIN_MESSAGES 8u      // in one call
 #define HZ4_DEPOT_BYTES HZ_MIB(1)
 #define HZ4_DEPOT_THREAD_BYTES HZ_KIB(32) // more for each thread
-#define HZ4_KEPT_RUNS 2u                  // empty runs a heap keeps
+#define HZ4_KEPT_BYTES HZ_MIB(1)          // in empty runs that a heap keeps, ...
+#define HZ4_KEPT_ALL_BYTES HZ_MIB(4)      // ... all heaps together
 #define HZ4_VISITS 16u                    // heaps looked at before a run is taken from the arena
 #define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
 #define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
@@ -242,23 +246,23 @@ void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
-void hz4_run_put(struct hz4_heap *heap, void *block); // of a run that `heap` owns
-int hz4_run_carve(struct hz4_heap *heap, unsigned size_class);
+void hz4_run_put(struct hz4_heap *heap, void *block);          // of a run that `heap` owns
+int hz4_run_carve(struct hz4_heap *heap, unsigned size_class); // 0: out of memory
 size_t hz4_run_bytes(unsigned size_class);
 uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
 void hz4_run_release_empty(struct hz4_heap *heap);
 int hz4_run_contradictions(const struct hz4_run *run);
 
 // ---- hz4_granule.c: memory for runs, and the map that finds them --------------------------------------------------
-void *hz4_granules_take(uint32_t granules); // 1, 2, 4 or 32; NULL when out of memory
-void hz4_granules_give(void *base, uint32_t granules);
+void *hz4_granules_take(uint32_t granules);          // 1, 2, 4 or 32; NULL when out of memory
+void hz4_granules_give(struct hz4_run *run);         // and its descriptor
 int hz4_map_set_run(struct hz4_run *run);            // for each granule; 0: out of memory
 struct hz4_run *hz4_map_run(size_t granule);         // NULL when there is no run of blocks
 int hz4_map_set_large(size_t granule, size_t units); // the first granule of a large run; 0: out of memory
 size_t hz4_map_large(size_t granule);                // its length in arena units
 struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
-void hz4_descriptor_give(struct hz4_run *run);
-int hz4_granule_init(void); // 0: out of memory
+void hz4_descriptor_give(struct hz4_run *run); // of a run that never had memory
+int hz4_granule_init(void);                    // 0: out of memory
 void hz4_granule_fork_prepare(void);
 void hz4_granule_fork_done(void);
 

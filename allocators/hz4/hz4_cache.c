@@ -334,6 +334,15 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     return 0;
 }
 
+// As few messages as will do: what comes home ahead of need may empty runs that the next refill carves again.
+static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t charge) {
+    for (uint32_t messages = 0; messages < HZ4_DRAIN_MESSAGES; messages++) {
+        if (messages != 0 && !is_empty(size_class) && charge <= HZ4_HELP_BYTES)
+            return;
+        hz4_drain(heap, 1);
+    }
+}
+
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     grow_capacity(heap, size_class);
     void **bottom = bottom_of(heap, size_class);
@@ -345,7 +354,7 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
         hz4_hold(heap);
         // Reclaim before grow: own runs, what others sent, what others do not use; only then a new run.
         if (heap->lists[size_class].first == NULL || charge > HZ4_DRAIN_BYTES || heap->rest != NULL)
-            hz4_drain(heap, charge > HZ4_HELP_BYTES ? UINT32_MAX : HZ4_DRAIN_MESSAGES);
+            drain_some(heap, size_class, charge);
         done = done || take_own(heap, size_class) != 0;
         hz4_let_go(heap);
     }

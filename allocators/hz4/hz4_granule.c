@@ -112,23 +112,32 @@ void *hz4_granules_take(uint32_t granules) {
     return base;
 }
 
-void hz4_granules_give(void *base, uint32_t granules) {
-    if (granules >= HZ4_UNIT_GRANULES) {
-        arena_give(base, granules / HZ4_UNIT_GRANULES, 0);
-        return;
-    }
-    size_t granule = hz4_granule_of(base);
-    size_t unit = granule / HZ4_UNIT_GRANULES;
+// The caller holds the lock.
+static void spare_push(struct hz4_run *run) {
+    run->next = map.spare[run->size_class];
+    map.spare[run->size_class] = run;
+}
+
+// With its descriptor: one lock for both, since runs die in numbers.
+void hz4_granules_give(struct hz4_run *run) {
+    void *base = (void *)run->base;
+    uint32_t granules = run->granules;
+    size_t unit = hz4_granule_of(base) / HZ4_UNIT_GRANULES;
+    int is_empty = granules >= HZ4_UNIT_GRANULES;
     pthread_mutex_lock(&map.lock);
-    uint8_t *mask = free_mask(unit);
-    *mask |= (uint8_t)(((1u << granules) - 1) << granule % HZ4_UNIT_GRANULES);
-    int is_empty = *mask == ALL_GRANULES;
-    mark_shared(unit, !is_empty);
-    if (is_empty)
-        *mask = 0;
+    if (!is_empty) {
+        uint8_t *mask = free_mask(unit);
+        *mask |= (uint8_t)(((1u << granules) - 1) << hz4_granule_of(base) % HZ4_UNIT_GRANULES);
+        is_empty = *mask == ALL_GRANULES;
+        mark_shared(unit, !is_empty);
+        if (is_empty)
+            *mask = 0;
+    }
+    spare_push(run);
     pthread_mutex_unlock(&map.lock);
     if (is_empty)
-        arena_give((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)), 1, 0);
+        arena_give((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)),
+                   granules >= HZ4_UNIT_GRANULES ? granules / HZ4_UNIT_GRANULES : 1, 0);
 }
 
 // ---- the map ------------------------------------------------------------------------------------------------------
@@ -208,7 +217,6 @@ struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
 
 void hz4_descriptor_give(struct hz4_run *run) {
     pthread_mutex_lock(&map.lock);
-    run->next = map.spare[run->size_class];
-    map.spare[run->size_class] = run;
+    spare_push(run);
     pthread_mutex_unlock(&map.lock);
 }

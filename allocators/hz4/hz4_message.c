@@ -6,10 +6,13 @@
 
 #include "../common/check.h"
 
+#include <threads.h>
+
 #define POOL_SLAB_BYTES ((size_t)4096)
 #define POOL_CHAIN 16u    // messages that go to the pool, or come from it, at once
 #define HELP_MESSAGES 16u // a helper drains at once: the owner may be waiting
 #define STALE_PERIOD 16u  // slow paths between two looks at open slots
+#define CARRY_ATTEMPTS 64u
 #define CHARGE_MAX 0xffffffffu
 
 static _Atomic uint64_t pool; // index of the first message of the newest chain | counter << 32
@@ -281,6 +284,27 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     return 1;
 }
 
+// There is no memory for a message: the block is put into its run by hand. Lost, and nothing else, if its owner's heap
+// cannot be had; this thread may itself be the one that holds it.
+static HZ_COLD void carry(void *block) {
+    for (unsigned attempt = 0; attempt < CARRY_ATTEMPTS; attempt++) {
+        uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
+        struct hz4_heap *heap = hz4_heap_by_id(hz4_route_owner(route));
+        if (!hz4_try_hold(heap)) {
+            thrd_yield();
+            continue;
+        }
+        // Runs change hands only while their heap is held: now the owner is certain.
+        route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
+        int is_owner = hz4_route_owner(route) == heap->id;
+        if (is_owner)
+            hz4_run_put(heap, block);
+        hz4_let_go(heap);
+        if (is_owner)
+            return;
+    }
+}
+
 void hz4_stage(void *block, uint32_t route) {
     struct hz4_local *local = &hz4_thread.heap->local;
     uint32_t slot = (uint8_t)route;
@@ -288,8 +312,10 @@ void hz4_stage(void *block, uint32_t route) {
     while (hz4_thread.stage_route[slot] != route) {
         if (slot_is_open(local, slot))
             hz4_stage_flush(slot);
-        else if (!stage_open(local, slot, route))
-            return; // no memory for a message: the block is lost, nothing else
+        else if (!stage_open(local, slot, route)) {
+            carry(block);
+            return;
+        }
     }
     uint32_t *name = hz4_thread.top[slot];
     *name++ = (uint32_t)((uintptr_t)block >> HZ4_NAME_SHIFT);

@@ -47,6 +47,18 @@ static void list_push_first(struct hz4_heap *heap, struct hz4_run *run) {
     count_runs(heap, run->size_class, 1);
 }
 
+static void list_push_last(struct hz4_heap *heap, struct hz4_run *run) {
+    struct hz4_list *list = &heap->lists[run->size_class];
+    run->next = NULL;
+    run->previous = list->last;
+    if (list->last != NULL)
+        list->last->next = run;
+    else
+        list->first = run;
+    list->last = run;
+    count_runs(heap, run->size_class, 1);
+}
+
 static void list_remove(struct hz4_heap *heap, struct hz4_run *run) {
     struct hz4_list *list = &heap->lists[run->size_class];
     if (run->previous != NULL)
@@ -60,7 +72,7 @@ static void list_remove(struct hz4_heap *heap, struct hz4_run *run) {
     count_runs(heap, run->size_class, -1);
 }
 
-// ---- birth and death of a run -------------------------------------------------------------------------------------
+// ---- death --------------------------------------------------------------------------------------------------------
 
 static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
     size_t granule = hz4_granule_of((void *)run->base);
@@ -76,7 +88,70 @@ static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
     }
 }
 
+static void forget_kept(struct hz4_heap *heap, struct hz4_run *run) {
+    if (run->kept_place == 0)
+        return;
+    heap->kept[run->kept_place - 1] = NULL;
+    heap->kept_bytes -= (uint32_t)hz4_run_bytes(run->size_class);
+    run->kept_place = 0;
+}
+
+static void release(struct hz4_heap *heap, struct hz4_run *run) {
+    list_remove(heap, run);
+    count_home(heap, run->size_class, 0 - run->block_count);
+    forget_kept(heap, run);
+    set_tags(run, 0, 0);
+    hz4_granules_give(run);
+}
+
+// ---- empty runs ---------------------------------------------------------------------------------------------------
+
+// Between threads that pass blocks in one direction, whole runs fill and empty all the time; each birth and each death
+// takes three locks.
+static void keep(struct hz4_heap *heap, struct hz4_run *run) {
+    uint32_t bytes = (uint32_t)hz4_run_bytes(run->size_class);
+    uint32_t limit = HZ4_KEPT_ALL_BYTES / hz4_alive_count();
+    limit = limit > HZ4_KEPT_BYTES ? HZ4_KEPT_BYTES : limit;
+    if (bytes > limit) {
+        release(heap, run);
+        return;
+    }
+    while (heap->kept[heap->kept_hand] != NULL || heap->kept_bytes + bytes > limit) {
+        if (heap->kept[heap->kept_hand] != NULL)
+            release(heap, heap->kept[heap->kept_hand]);
+        heap->kept_hand = (heap->kept_hand + 1) % HZ4_KEPT_RUNS;
+    }
+    heap->kept[heap->kept_hand] = run;
+    heap->kept_hand = (heap->kept_hand + 1) % HZ4_KEPT_RUNS;
+    run->kept_place = heap->kept_hand != 0 ? heap->kept_hand : HZ4_KEPT_RUNS;
+    heap->kept_bytes += bytes;
+    // Used last: the others may become empty, too.
+    list_remove(heap, run);
+    list_push_last(heap, run);
+}
+
+// What other classes keep is memory for this one.
+static void release_kept(struct hz4_heap *heap) {
+    for (uint32_t i = 0; i < HZ4_KEPT_RUNS; i++) {
+        if (heap->kept[i] != NULL)
+            release(heap, heap->kept[i]);
+    }
+}
+
+void hz4_run_release_empty(struct hz4_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        for (struct hz4_run *run = heap->lists[size_class].first, *next; run != NULL; run = next) {
+            next = run->next;
+            if (run->free_count == run->block_count)
+                release(heap, run);
+        }
+    }
+}
+
+// ---- birth --------------------------------------------------------------------------------------------------------
+
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
+    release_kept(heap);
     uint32_t blocks = run_blocks(size_class);
     uint32_t words = (blocks + WORD_BITS - 1) / WORD_BITS;
     struct hz4_run *run = hz4_descriptor_take(size_class, sizeof *run + words * sizeof(uint64_t));
@@ -89,11 +164,12 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
     run->granules = run_granules(size_class);
     run->free_count = blocks;
     run->hint = 0;
-    run->is_kept = 0;
+    run->kept_place = 0;
     if (base == NULL || !hz4_map_set_run(run)) {
         if (base != NULL)
-            hz4_granules_give(base, run->granules);
-        hz4_descriptor_give(run);
+            hz4_granules_give(run);
+        else
+            hz4_descriptor_give(run);
         return 0;
     }
     for (uint32_t word = 0; word < words; word++) {
@@ -104,27 +180,6 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
     list_push_first(heap, run);
     count_home(heap, size_class, blocks);
     return 1;
-}
-
-static void release(struct hz4_heap *heap, struct hz4_run *run) {
-    list_remove(heap, run);
-    count_home(heap, run->size_class, 0 - run->block_count);
-    heap->kept_runs -= run->is_kept;
-    set_tags(run, 0, 0);
-    void *base = (void *)run->base;
-    uint32_t granules = run->granules;
-    hz4_descriptor_give(run);
-    hz4_granules_give(base, granules);
-}
-
-void hz4_run_release_empty(struct hz4_heap *heap) {
-    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
-        for (struct hz4_run *run = heap->lists[size_class].first, *next; run != NULL; run = next) {
-            next = run->next;
-            if (run->free_count == run->block_count)
-                release(heap, run);
-        }
-    }
 }
 
 // Single writer: the holder.
@@ -162,8 +217,7 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
     uint32_t taken = 0;
     while (taken < want && heap->lists[size_class].first != NULL) {
         struct hz4_run *run = heap->lists[size_class].first;
-        heap->kept_runs -= run->is_kept;
-        run->is_kept = 0;
+        forget_kept(heap, run);
         taken += take_blocks(run, out + taken, want - taken);
         if (run->free_count == 0)
             list_remove(heap, run);
@@ -171,16 +225,6 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
     count_home(heap, size_class, 0 - taken);
     count_out(heap, (int64_t)taken * sizeclass_bytes[size_class]);
     return taken;
-}
-
-static void run_became_empty(struct hz4_heap *heap, struct hz4_run *run) {
-    int is_last = run->next == NULL && run->previous == NULL;
-    if (is_last && run->granules <= HZ4_UNIT_GRANULES && heap->kept_runs < HZ4_KEPT_RUNS) {
-        heap->kept_runs++;
-        run->is_kept = 1;
-        return;
-    }
-    release(heap, run);
 }
 
 void hz4_run_put(struct hz4_heap *heap, void *block) {
@@ -209,7 +253,7 @@ void hz4_run_put(struct hz4_heap *heap, void *block) {
         list_push_first(heap, run);
     }
     if (run->free_count == run->block_count)
-        run_became_empty(heap, run);
+        keep(heap, run);
 }
 
 // From the cold end of the list. The receiver holds both heaps.
@@ -218,8 +262,7 @@ uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_
     while (moved < limit && from->lists[size_class].last != NULL) {
         struct hz4_run *run = from->lists[size_class].last;
         list_remove(from, run);
-        from->kept_runs -= run->is_kept;
-        run->is_kept = 0;
+        forget_kept(from, run);
         int64_t out = (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
         count_out(from, -out);
         count_out(to, out);

@@ -2,8 +2,8 @@
 // What hz3, hz4 and hz5 do when the system refuses: the n-th call fails for every n (once, thrice, and all from there
 // on), over six workloads; limits of address space and of writable memory (what strict overcommit charges) from 32 MiB
 // up; hardly a mapping left; forks of a process whose threads churn; threads whose destructors allocate after the
-// allocator's own has run. Usage: fault calls FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY. Layer: test,
-// exported table or preload.
+// allocator's own has run; no call in a steady state. Usage: fault calls|steady FAULTY_LIBRARY |
+// limit|data|maps|fork|births LIBRARY. Layer: test, exported table or preload.
 #include "../support/library.h"
 
 #include <errno.h>
@@ -553,11 +553,114 @@ static int run_births(uint64_t births) {
     return 0;
 }
 
+// ---- steady state -------------------------------------------------------------------------------------------------
+
+#define STEADY_BLOCKS 1000
+#define STEADY_THREADS 2u
+
+static _Atomic(void *) steady_slots[STEADY_THREADS * STEADY_BLOCKS];
+
+struct steady {
+    const char *name;
+    size_t most_bytes;
+    unsigned blocks;  // of each thread
+    unsigned foreign; // of 100 replacements, how many take a slot of the other thread
+};
+
+static struct steady_share {
+    const struct steady *load;
+    unsigned self;
+    uint64_t operations;
+} steady_shares[STEADY_THREADS];
+
+// Random replacement, sizes log-uniform from 16 bytes up. The generator goes on where the last call left it.
+static void *steady_work(void *argument) {
+    struct steady_share *share = argument;
+    static _Thread_local uint64_t random;
+    random = random != 0 ? random : share->self + 1;
+    for (uint64_t i = 0; i < share->operations; i++) {
+        uint64_t r = test_random(&random);
+        unsigned doublings = 63u - (unsigned)__builtin_clzll(share->load->most_bytes / 16);
+        size_t bytes = (size_t)16 << (r & 0xff) % doublings;
+        bytes += (r >> 8 & 0xffff) % bytes;
+        unsigned owner = (r >> 24) % 100 < share->load->foreign ? 1 - share->self : share->self;
+        char *block = heap->alloc(bytes);
+        if (block == NULL)
+            die("no memory", bytes);
+        block[0] = 1;
+        // ORDER: acq_rel: the block goes with its contents; partner: the same exchange in the other thread.
+        heap->free(atomic_exchange_explicit(&steady_slots[owner * STEADY_BLOCKS + (r >> 32) % share->load->blocks],
+                                            block, memory_order_acq_rel));
+    }
+    return NULL;
+}
+
+// Two threads that never end while calls are counted: their birth and death may cost what they like.
+static pthread_barrier_t steady_turn;
+static uint64_t steady_warm, steady_counted;
+
+static void *steady_main(void *argument) {
+    struct steady_share *share = argument;
+    share->operations = steady_warm;
+    steady_work(share);
+    pthread_barrier_wait(&steady_turn);
+    pthread_barrier_wait(&steady_turn);
+    share->operations = steady_counted;
+    steady_work(share);
+    pthread_barrier_wait(&steady_turn);
+    pthread_barrier_wait(&steady_turn);
+    for (unsigned i = 0; i < STEADY_BLOCKS; i++) {
+        // ORDER: acq_rel: as above.
+        heap->free(
+            atomic_exchange_explicit(&steady_slots[share->self * STEADY_BLOCKS + i], NULL, memory_order_acq_rel));
+    }
+    return NULL;
+}
+
+static int run_steady(const char *path) {
+    static const struct steady loads[] = {
+        {"local 16..2048 B", 2048, 1000, 0},          {"local 16 B..64 KiB", 65536, 400, 0},
+        {"local 16 B..1 MiB", 1u << 20, 100, 0},      {"half remote 16..2048 B", 2048, 1000, 50},
+        {"half remote 16 B..64 KiB", 65536, 400, 50},
+    };
+    struct test_library library = test_library_open(path);
+    heap = library.table;
+    *(void **)(void *)&fault_calls = dlsym(library.handle, "os_fault_calls");
+    if (fault_calls == NULL)
+        die("the library does not count its system calls", 0);
+    steady_warm = test_count("FAULT_STEADY_WARM", 400000);
+    steady_counted = test_count("FAULT_STEADY_OPS", 400000);
+    int failed = 0;
+    for (size_t i = 0; i < sizeof loads / sizeof *loads; i++) {
+        pthread_t threads[STEADY_THREADS];
+        pthread_barrier_init(&steady_turn, NULL, STEADY_THREADS + 1);
+        for (unsigned t = 0; t < STEADY_THREADS; t++) {
+            steady_shares[t] = (struct steady_share){.load = &loads[i], .self = t};
+            if (pthread_create(&threads[t], NULL, steady_main, &steady_shares[t]) != 0)
+                die("no thread", t);
+        }
+        pthread_barrier_wait(&steady_turn);
+        uint64_t before = fault_calls();
+        pthread_barrier_wait(&steady_turn);
+        pthread_barrier_wait(&steady_turn);
+        uint64_t calls = fault_calls() - before;
+        pthread_barrier_wait(&steady_turn);
+        for (unsigned t = 0; t < STEADY_THREADS; t++)
+            pthread_join(threads[t], NULL);
+        printf("%-26s system calls for memory in %llu operations: %llu\n", loads[i].name,
+               (unsigned long long)(steady_counted * STEADY_THREADS), (unsigned long long)calls);
+        // Not 0: the largest footprint is a random walk that may still find a new maximum, and memory ages by the
+        // clock, which a busy machine lets run while we wait.
+        failed |= calls > steady_counted * STEADY_THREADS / 10000;
+    }
+    return failed;
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "small") == 0)
         return run_small();
     if (argc < 3) {
-        fprintf(stderr, "usage: fault calls FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY\n");
+        fprintf(stderr, "usage: fault calls|steady FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY\n");
         return 2;
     }
     const char *mode = argv[1];
@@ -577,5 +680,7 @@ int main(int argc, char **argv) {
                                 : run_forks(test_count("FAULT_FORKS", 120));
     }
     test_library_environment(argv);
+    if (strcmp(mode, "steady") == 0)
+        return run_steady(argv[2]);
     return run_calls(argv[2], test_count("FAULT_CALLS", 120), test_count("FAULT_DENSE", 8));
 }
