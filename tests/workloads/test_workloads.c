@@ -55,6 +55,9 @@ static void same_events_for_all_allocators(void **state) {
     const struct allocator system = driver_system();
     const struct allocator null = driver_null();
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         for (uint32_t threads = 1; threads <= 4; threads++) {
             const uint32_t n = even(w, threads);
@@ -82,6 +85,9 @@ static void every_block_is_freed_once(void **state) {
     (void)state;
     const struct allocator counting = driver_counting();
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
             struct workload_params params = small(w, even(w, 3), 5);
@@ -129,6 +135,9 @@ static void promised_remote_frees_are_made(void **state) {
     (void)state;
     const struct allocator system = driver_system();
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         for (uint32_t threads = 2; threads <= 8 && w->remote_frees != NULL; threads += 2) {
             char why[512] = "";
@@ -144,6 +153,9 @@ static void ops_are_met(void **state) {
     (void)state;
     const struct allocator null = driver_null();
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         if (w->used_params & WORKLOAD_USES_DURATION && w->min_threads == 1) {
             const struct driver_outcome outcome = driver_run(w->name, untouched(small(w, 1, 3)), &null);
@@ -160,6 +172,9 @@ static void clock_ends_a_run(void **state) {
     (void)state;
     const struct allocator system = driver_system();
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         if (w->used_params & WORKLOAD_USES_DURATION) {
             struct workload_params params = small(w, even(w, 2), 3);
@@ -218,6 +233,9 @@ static void overlap_is_noticed(void **state) {
     broken.alloc = overlapping_alloc;
     broken.free = keep;
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         if (cannot_overlap(w->name)) {
             continue;
@@ -359,6 +377,9 @@ static void running_out_ends_the_run(void **state) {
     scarce.calloc = scarce_calloc;
     scarce.realloc = scarce_realloc;
     for (size_t i = 0; workloads[i] != NULL; i++) {
+        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
+            continue; // tests/traces
+        }
         const struct workload *w = workloads[i];
         for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
             const int has_topology = (w->used_params & WORKLOAD_USES_TOPOLOGY) != 0;
