@@ -12,6 +12,7 @@
 #define CELL_FD 3
 #define CELL_MAX_THREADS 256
 #define CELL_MAX_RSS_POINTS 65536
+#define CELL_LIVE_UNKNOWN INT64_MIN // live_bytes of a program: an empty cell
 
 enum cell_phase {      // what the worker is doing; in every RSS point
     CELL_PHASE_START,  // allocator not loaded yet
@@ -32,7 +33,8 @@ enum cell_status {
     CELL_CORRUPT,       // a payload byte was wrong
     CELL_OUT_OF_MEMORY, // an allocation returned NULL
     CELL_REFUSED_FREE,  // a fail-closed backend refused a valid free, or its counters rose
-    CELL_ERROR          // the worker itself failed (threads, mmap); message says why
+    CELL_ERROR,         // the worker itself failed (threads, mmap); message says why
+    CELL_CRASHED        // a program under the allocator did; message says how
 };
 
 enum cell_call { // what the latency probe times

@@ -210,8 +210,11 @@ char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sampl
     for (uint32_t i = 0; i < count; i++) {
         const struct cell_rss_point *point = &cell->rss[i];
         const char *phase = point->phase <= CELL_PHASE_DONE ? phase_names[point->phase] : "";
-        buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRId64 ",%s\n", CSV_SCHEMA, run_id, sample,
-                     point->t_ns, point->rss_bytes, point->live_bytes, phase);
+        buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", CSV_SCHEMA, run_id, sample, point->t_ns,
+                     point->rss_bytes);
+        if (point->live_bytes != CELL_LIVE_UNKNOWN)
+            buffer_print(out, "%" PRId64, point->live_bytes);
+        buffer_print(out, ",%s\n", phase);
     }
     return buffer_take(out, bytes);
 }

@@ -32,6 +32,7 @@ struct run {
     struct provenance provenance;
     struct output output;
     char worker[2048];
+    char app_worker[2048]; // for workloads that are programs
     uint64_t canary_reference_ns;
     double null_overhead_ns;
     char null_why[512];
@@ -173,7 +174,7 @@ static int run_sample(struct run *run, uint32_t number) {
                                      .cell = cell,
                                      .allocator = allocator,
                                      .cpus = cpus,
-                                     .worker = run->worker,
+                                     .worker = cell->workload->is_program ? run->app_worker : run->worker,
                                      .run_id = run->provenance.run_id,
                                      .sample = number,
                                      .round = number / plan->cell_count,
@@ -271,6 +272,15 @@ static int measure(struct run *run) {
     return code;
 }
 
+// hzbench-app lies beside hzbench-worker.
+static void find_app_worker(struct run *run) {
+    const char *name = strstr(run->worker, "hzbench-worker");
+    for (const char *next = name; next && (next = strstr(next + 1, "hzbench-worker")) != NULL;)
+        name = next;
+    snprintf(run->app_worker, sizeof run->app_worker, "%.*shzbench-app%s", name ? (int)(name - run->worker) : 0,
+             run->worker, name ? name + strlen("hzbench-worker") : "");
+}
+
 // Actions that look at the machine.
 static int act(struct run *run) {
     if (!topology_load(&run->topology)) {
@@ -283,6 +293,7 @@ static int act(struct run *run) {
         snprintf(run->why, sizeof run->why, "hzbench-worker is not beside runner - build everything (ninja -C BUILD)");
         return fail(run, EXIT_CODE_UNAVAILABLE);
     }
+    find_app_worker(run);
     process_catch_interrupts();
     if (run->options.action == OPTIONS_DOCTOR)
         return doctor_run(&run->options, &run->topology, run->worker);

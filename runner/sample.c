@@ -28,6 +28,7 @@ static const char *const status_names[] = {
     [CELL_OUT_OF_MEMORY] = "out-of-memory",
     [CELL_REFUSED_FREE] = "refused-free",
     [CELL_ERROR] = "error",
+    [CELL_CRASHED] = "crashed",
 };
 
 static const char *const phase_texts[] = {
@@ -158,7 +159,7 @@ static void judge(struct sample *sample, const struct sample_allocator *allocato
         process_signal_name(code, name, sizeof name);
         snprintf(sample->message, sizeof sample->message, "%s %s%s%s", name, where, colon, line);
         conclude(sample, "crashed");
-    } else if (code != 0 || result->status == CELL_UNFINISHED || result->status > CELL_ERROR) {
+    } else if (code != 0 || result->status == CELL_UNFINISHED || result->status > CELL_CRASHED) {
         snprintf(sample->message, sizeof sample->message, "exit with code %d %s%s%s", code, where, colon, line);
         conclude(sample, "crashed");
     } else if (result->status == CELL_OK && !os_library_same_file(result->library_path, allocator->resolved.path)) {
@@ -225,7 +226,7 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->order = request->order;
     row->platform = process_platform();
     row->allocator = request->allocator->spec->text;
-    row->load = options->load == ALLOCATOR_LOAD_PRELOAD ? "preload" : "dlopen";
+    row->load = options->load == ALLOCATOR_LOAD_PRELOAD || workload->is_program ? "preload" : "dlopen";
     row->workload = workload->name;
     row->threads = params->threads;
     row->seed = plan_round_seed(options->seed, request->round);
@@ -243,7 +244,7 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->rounds = params->rounds;
     row->touch = options_touch_names[params->touch];
     row->input = params->input;
-    row->pin = options->pin;
+    row->pin = workload->is_program ? "none" : options->pin;
     row->status = row->message = NULL;
     row->library_path = resolved->path;
     row->library_version = resolved->version;
@@ -266,13 +267,19 @@ static void take_noise(struct sample *sample, const struct sample_request *reque
     row->contaminated = noise_judge(&noise, sample->contamination, sizeof sample->contamination);
 }
 
-static void take_result(struct sample *sample) {
+// What the worker has proved. A program proves the file only; the rest is what the probe has found.
+static void take_library(struct sample *sample) {
     const struct cell_result *result = &sample->process.cell->result;
     struct csv_row *row = &sample->row;
     row->library_path = result->library_path;
     row->library_version = result->library_version;
     row->library_build_id = result->library_build_id;
     row->contract = result->contract;
+}
+
+static void take_result(struct sample *sample) {
+    const struct cell_result *result = &sample->process.cell->result;
+    struct csv_row *row = &sample->row;
     row->stream_hash = result->stream_hash;
     row->elapsed_ns = result->elapsed_ns;
     row->ops = result->ops;
@@ -336,11 +343,15 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     cell->counters = (uint32_t)options->counters;
     cell->latency_every = options->fake_clock ? 0 : options->latency_every;
     cell->fake_clock = (uint32_t)options->fake_clock;
-    if (!run_process(sample, request->allocator, options->load, request->worker, timeout_ns, &end, &code))
+    // A program gets its allocator preloaded by hzbench-app, which itself runs on the C library.
+    const enum allocator_load_mode load = request->cell->workload->is_program ? ALLOCATOR_LOAD_DLOPEN : options->load;
+    if (!run_process(sample, request->allocator, load, request->worker, timeout_ns, &end, &code))
         return SAMPLE_IMPOSSIBLE;
     if (end == PROCESS_INTERRUPTED)
         return SAMPLE_INTERRUPTED;
     judge(sample, request->allocator, end, code, timeout_ns);
+    if (!request->cell->workload->is_program)
+        take_library(sample);
     take_result(sample);
     take_noise(sample, request);
     return SAMPLE_DONE;

@@ -43,7 +43,9 @@ const struct workload *const workloads[] = {
     &aligned_workload,
     &sharing_thrash_workload,
     &sharing_scratch_workload,
+    &fleet_workload,
     &trace_workload,
+    &app_workload,
     NULL,
 };
 

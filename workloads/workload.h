@@ -81,6 +81,7 @@ struct workload {
     const char *source;  // where the pattern comes from
     uint32_t min_threads;
     uint32_t even_threads;           // 1: only even thread counts
+    uint32_t is_program;             // 1: the runner starts hzbench-app for it; of the functions only the first four
     struct workload_params defaults; // seed and threads unused
     uint64_t used_params;            // bit mask of WORKLOAD_USES_*; others are usage errors when set
     // Optional, with WORKLOAD_USES_INPUT: reads the input through, once, before anything is planned. 0: unusable, one

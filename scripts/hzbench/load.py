@@ -399,7 +399,7 @@ def _same_work(data):
 
 
 def load_series(run):
-    """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase), or None when there is none."""
+    """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase; live_bytes NaN for programs), or None when there is none."""
     file = sibling(run.path, ".rss.csv")
     if not file.exists():
         return None
@@ -413,7 +413,7 @@ def load_series(run):
         if phase not in PHASES:
             raise InputError(f"{file}:{line}: phase '{printable(phase, 40)}' is none of {', '.join(PHASES)}")
         numbers = (sample, t_ns, rss)
-        if not all(_UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not _SIGNED.fullmatch(live):
+        if not all(_UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not (live == "" or _SIGNED.fullmatch(live)):
             raise InputError(f"{file}:{line}: sample, t_ns, rss_bytes and live_bytes must be integers")
-        rows.append((int(sample), int(t_ns), int(rss), int(live), phase))
+        rows.append((int(sample), int(t_ns), int(rss), int(live) if live else float("nan"), phase))
     return pd.DataFrame(rows, columns=["sample", "t_ns", "rss_bytes", "live_bytes", "phase"])

@@ -79,6 +79,21 @@ struct workload_params driver_unset(uint32_t threads) {
     return params;
 }
 
+const char *driver_input(const struct workload *workload) {
+    static const char *const inputs[][2] = {{"fleet", "mix"}, {"app", "redis"}};
+    for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
+        if (strcmp(inputs[i][0], workload->name) == 0) {
+            return inputs[i][1];
+        }
+    }
+    return "";
+}
+
+int driver_runs(const struct workload *workload) {
+    return workload != NULL && !workload->is_program &&
+           (!(workload->used_params & WORKLOAD_USES_INPUT) || driver_input(workload)[0] != '\0');
+}
+
 static int64_t live_bytes(const struct workload_run *run) {
     int64_t live = 0;
     for (uint32_t i = 0; i < run->params.threads; i++) {

@@ -16,6 +16,12 @@ struct driver_outcome {
 // All parameters unset but the thread count: ready for workload_params_complete.
 struct workload_params driver_unset(uint32_t threads);
 
+// What a workload that needs an input gets in tests; "" for others.
+const char *driver_input(const struct workload *workload);
+
+// Whether it can be run here: no program, and no input that only a file has. Those stand at the end of the list.
+int driver_runs(const struct workload *workload);
+
 // Completes `params` (the test fails with the reason when they are refused) and runs.
 struct driver_outcome driver_run(const char *workload, struct workload_params params, const struct allocator *table);
 

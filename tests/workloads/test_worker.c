@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker as the runner starts it: a cell on descriptor 3, one sample, a verdict. Arguments: the worker, the broken
 // backend. Layer: tests.
+#include "driver.h"
+
 #include "../../runner/cell.h"
 #include "../../runner/rss.h"
 
@@ -59,6 +61,10 @@ static struct cell *new_cell(int *fd, const char *allocator, const char *workloa
     workload_params_unset(&cell->request.params);
     cell->request.params.seed = 1;
     cell->request.params.threads = threads;
+    if (workload_find(workload) != NULL) {
+        snprintf(cell->request.params.input, sizeof(cell->request.params.input), "%s",
+                 driver_input(workload_find(workload)));
+    }
     if (workload_find(workload) != NULL && workload_find(workload)->defaults.ops != UINT64_MAX) {
         cell->request.params.ops = 20000;
     }
@@ -104,10 +110,7 @@ static void a_stranger_is_turned_away(void **state) {
 
 static void every_workload_runs(void **state) {
     (void)state;
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         uint64_t hash = 0;
         static const char *const allocators[] = {"system", "null"};
         for (size_t a = 0; a < 2; a++) {
@@ -120,7 +123,7 @@ static void every_workload_runs(void **state) {
             if (uses & WORKLOAD_USES_ROUNDS) {
                 cell->request.params.rounds = 5;
             }
-            if (workloads[i]->defaults.max_bytes > 65536) {
+            if (workloads[i]->defaults.max_bytes > 65536 && uses & WORKLOAD_USES_SIZES) {
                 cell->request.params.min_bytes = 16;
                 cell->request.params.max_bytes = 4096;
             }

@@ -30,6 +30,7 @@ static struct workload_params untouched(struct workload_params params) {
 static struct workload_params small(const struct workload *workload, uint32_t threads, uint64_t seed) {
     struct workload_params params = driver_unset(threads);
     params.seed = seed;
+    snprintf(params.input, sizeof(params.input), "%s", driver_input(workload));
     if (workload->defaults.ops != UNSET64) {
         params.ops = 20001;
     }
@@ -39,7 +40,7 @@ static struct workload_params small(const struct workload *workload, uint32_t th
     if (workload->used_params & WORKLOAD_USES_ROUNDS) {
         params.rounds = 8;
     }
-    if (workload->defaults.max_bytes > 65536) {
+    if (workload->defaults.max_bytes > 65536 && workload->used_params & WORKLOAD_USES_SIZES) {
         params.min_bytes = 16;
         params.max_bytes = workload->defaults.ops != UNSET64 ? 65536 : 2048; // growing takes many steps
     }
@@ -54,10 +55,7 @@ static void same_events_for_all_allocators(void **state) {
     (void)state;
     const struct allocator system = driver_system();
     const struct allocator null = driver_null();
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         for (uint32_t threads = 1; threads <= 4; threads++) {
             const uint32_t n = even(w, threads);
@@ -73,8 +71,8 @@ static void same_events_for_all_allocators(void **state) {
             assert_int_equal(a.live_end, 0);
             assert_int_equal(b.live_end, 0);
             // With a fixed size and no slots, or with sizes in steps, there is nothing to seed.
-            if (w->defaults.min_bytes != w->defaults.max_bytes && strcmp(w->name, "phase") != 0 &&
-                strncmp(w->name, "grow", 4) != 0) {
+            if ((w->defaults.min_bytes != w->defaults.max_bytes || w->used_params & WORKLOAD_USES_INPUT) &&
+                strcmp(w->name, "phase") != 0 && strncmp(w->name, "grow", 4) != 0) {
                 assert_true(a.hash != d.hash);
             }
         }
@@ -84,10 +82,7 @@ static void same_events_for_all_allocators(void **state) {
 static void every_block_is_freed_once(void **state) {
     (void)state;
     const struct allocator counting = driver_counting();
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
             struct workload_params params = small(w, even(w, 3), 5);
@@ -134,10 +129,7 @@ static void remote_share_is_exact(void **state) {
 static void promised_remote_frees_are_made(void **state) {
     (void)state;
     const struct allocator system = driver_system();
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         for (uint32_t threads = 2; threads <= 8 && w->remote_frees != NULL; threads += 2) {
             char why[512] = "";
@@ -152,10 +144,7 @@ static void promised_remote_frees_are_made(void **state) {
 static void ops_are_met(void **state) {
     (void)state;
     const struct allocator null = driver_null();
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         if (w->used_params & WORKLOAD_USES_DURATION && w->min_threads == 1) {
             const struct driver_outcome outcome = driver_run(w->name, untouched(small(w, 1, 3)), &null);
@@ -171,10 +160,7 @@ static void ops_are_met(void **state) {
 static void clock_ends_a_run(void **state) {
     (void)state;
     const struct allocator system = driver_system();
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         if (w->used_params & WORKLOAD_USES_DURATION) {
             struct workload_params params = small(w, even(w, 2), 3);
@@ -232,17 +218,14 @@ static void overlap_is_noticed(void **state) {
     struct allocator broken = driver_system();
     broken.alloc = overlapping_alloc;
     broken.free = keep;
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         if (cannot_overlap(w->name)) {
             continue;
         }
         struct workload_params params = small(w, even(w, 2), 4);
-        params.min_bytes = 16;
-        params.max_bytes = 64;
+        params.min_bytes = w->used_params & WORKLOAD_USES_SIZES ? 16 : UNSET64;
+        params.max_bytes = w->used_params & WORKLOAD_USES_SIZES ? 64 : UNSET64;
         // Other calls than malloc would go to libc, which must not see this arena.
         params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
         params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
@@ -376,10 +359,7 @@ static void running_out_ends_the_run(void **state) {
     scarce.alloc_aligned = scarce_aligned;
     scarce.calloc = scarce_calloc;
     scarce.realloc = scarce_realloc;
-    for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
         for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
             const int has_topology = (w->used_params & WORKLOAD_USES_TOPOLOGY) != 0;

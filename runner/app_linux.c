@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: Apache-2.0
+// hzbench-app: the child process of one sample of `app:NAME`. In the worker's place it runs a program under the
+// allocator, by the functions of workloads/apps/NAME.app, watches the memory of all its processes, and writes into the
+// runner's cell what it saw. The program's own report (libhzrun.so) proves that malloc was the allocator's. Layer:
+// runner.
+//
+// Two processes: the runner's child only waits; the keeper, outside of its group, does the work. When the runner kills
+// the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
+#include "app_tree.h"
+#include "cell.h"
+#include "hzrun_report.h"
+#include "os.h"
+#include "rss.h"
+
+#include "../allocators/loader.h"
+#include "../allocators/os_library.h"
+#include "../workloads/app_table.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+#define EXIT_MISSING 69 // of workloads/apps/step
+#define READY_TRIES_NS UINT64_C(20000000000)
+#define READY_PAUSE_NS UINT64_C(20000000)
+#define STOP_NS UINT64_C(10000000000)
+#define SETTLE_SHORT_NS UINT64_C(100000000)
+#define SETTLE_LONG_NS UINT64_C(1000000000)
+#define WATCH_MOST 50 // watching may cost one part in so many of a CPU
+#define TEXT_BYTES 4096
+
+struct step { // one function of the app, running or ended
+    pid_t pid;
+    int is_running;
+    int status; // of waitpid
+    struct rusage usage;
+    char log[TEXT_BYTES + 32];
+    const char *name;
+};
+
+static struct cell *cell;
+static const struct app *app;
+static struct allocator_spec spec;
+static char library[TEXT_BYTES], companion[OS_PATH_BYTES], scripts[TEXT_BYTES], directory[TEXT_BYTES];
+static char report[TEXT_BYTES + 16];
+static uint64_t started_ns, next_watch_ns, watch_interval_ns, peak_bytes;
+static volatile sig_atomic_t is_told_to_end;
+
+static void on_end(int number) {
+    (void)number;
+    is_told_to_end = 1;
+}
+
+// Writes the verdict once; the first one is the cause, later ones its consequences. Always 0, to be returned.
+__attribute__((format(printf, 2, 3))) static int conclude(enum cell_status status, const char *format, ...) {
+    struct cell_result *result = &cell->result;
+    if (result->status == CELL_UNFINISHED) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(result->message, sizeof result->message, format, arguments);
+        va_end(arguments);
+        result->status = status;
+    }
+    return 0;
+}
+
+static void enter(enum cell_phase phase) {
+    // ORDER: release publishes the results written in the phase before to a runner that loads the phase with acquire.
+    atomic_store_explicit(&cell->phase, phase, memory_order_release);
+}
+
+// ---- watching ------------------------------------------------------------------------------------------------------
+
+static uint64_t watch(pid_t except) {
+    const uint64_t before_ns = os_now_ns();
+    const uint64_t bytes = app_tree_pss((int)except);
+    const uint64_t after_ns = os_now_ns();
+    const struct cell_rss_point point = {.t_ns = before_ns - started_ns,
+                                         .rss_bytes = bytes,
+                                         .live_bytes = CELL_LIVE_UNKNOWN,
+                                         .phase = atomic_load_explicit(&cell->phase, memory_order_relaxed)};
+    if (watch_interval_ns != 0 && rss_append(cell, &point))
+        watch_interval_ns *= 2;
+    peak_bytes = bytes > peak_bytes ? bytes : peak_bytes;
+    const uint64_t least_ns = (after_ns - before_ns) * WATCH_MOST;
+    next_watch_ns = after_ns + (watch_interval_ns > least_ns ? watch_interval_ns : least_ns);
+    return bytes;
+}
+
+static int has_ended(struct step *step) {
+    if (step->is_running && wait4(step->pid, &step->status, WNOHANG, &step->usage) == step->pid)
+        step->is_running = 0;
+    return !step->is_running;
+}
+
+// Until the step has ended or the time has come; `except` is the step outside of the program, if one runs.
+static void watch_until(struct step *step, uint64_t until_ns, pid_t except) {
+    const int fd = pidfd_open(step->pid, 0);
+    while (!has_ended(step) && !is_told_to_end) {
+        uint64_t now_ns = os_now_ns();
+        if (now_ns >= until_ns)
+            break;
+        if (watch_interval_ns != 0 && now_ns >= next_watch_ns) {
+            watch(except);
+            continue;
+        }
+        uint64_t wake_ns = watch_interval_ns != 0 && next_watch_ns < until_ns ? next_watch_ns : until_ns;
+        struct timespec left = {.tv_sec = (time_t)((wake_ns - now_ns) / 1000000000u),
+                                .tv_nsec = (long)((wake_ns - now_ns) % 1000000000u)};
+        struct pollfd ended = {.fd = fd, .events = POLLIN};
+        ppoll(&ended, 1, &left, NULL);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+// ---- steps ---------------------------------------------------------------------------------------------------------
+
+static void set_number(const char *name, uint64_t value) {
+    char text[32];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    setenv(name, text, 1);
+}
+
+static void set_environment(int under_test) {
+    const struct workload_params *params = &cell->request.params;
+    char preload[2 * TEXT_BYTES + OS_PATH_BYTES];
+    setenv("DIR", directory, 1);
+    setenv("TMPDIR", directory, 1);
+    setenv("HOME", directory, 1);
+    setenv("LC_ALL", "C", 1);
+    setenv("APPS", scripts, 1);
+    set_number("OPS", params->ops * params->threads);
+    set_number("THREADS", params->threads);
+    set_number("SEED", params->seed);
+    unsetenv("LD_PRELOAD");
+    unsetenv(ALLOCATOR_TUNABLES_ENV); // preloading needs none
+    if (!under_test)
+        return;
+    snprintf(preload, sizeof preload, "%s:%s", library, companion);
+    setenv("LD_PRELOAD", preload, 1);
+    setenv(HZRUN_LIBRARY_ENV, library, 1);
+    setenv(HZRUN_REPORT_ENV, report, 1);
+    setenv(HZRUN_STATS_ENV, "1", 1);
+}
+
+static int become_user(void) {
+    const struct passwd *user = app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
+    return user == NULL || (setgroups(0, NULL) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0);
+}
+
+_Noreturn static void become_step(const struct step *step, int under_test, pid_t keeper) {
+    char path[TEXT_BYTES + 8];
+    const int null = open("/dev/null", O_RDONLY);
+    const int log = open(step->log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    dup2(null, 0);
+    dup2(log, 1);
+    dup2(log, 2);
+    for (int fd = 3; fd < 64; fd++)
+        close(fd);
+    signal(SIGTERM, SIG_DFL);
+    setpgid(0, 0);
+    set_environment(under_test);
+    if (!become_user() || chdir(directory) != 0)
+        _exit(126);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // after the change of user, which would clear it
+    if (getppid() != keeper)
+        _exit(126);
+    snprintf(path, sizeof path, "%s/step", scripts);
+    execl("/bin/sh", "sh", path, app->name, step->name, (char *)NULL);
+    _exit(127);
+}
+
+static int start(struct step *step, const char *name, int under_test) {
+    const pid_t keeper = getpid();
+    *step = (struct step){.name = name};
+    snprintf(step->log, sizeof step->log, "%s.%s.log", directory, name); // beside it: the user may not write here
+    step->pid = fork();
+    if (step->pid == 0)
+        become_step(step, under_test, keeper);
+    step->is_running = step->pid > 0;
+    return step->is_running || conclude(CELL_ERROR, "cannot start a process: %s", strerror(errno));
+}
+
+// The last line that says something of what the step has printed.
+static const char *last_line(const struct step *step) {
+    static char text[TEXT_BYTES];
+    FILE *file = fopen(step->log, "r");
+    char line[TEXT_BYTES];
+    text[0] = '\0';
+    while (file && fgets(line, sizeof line, file))
+        if (line[strspn(line, " \t\r\n")] != '\0')
+            memcpy(text, line, sizeof text);
+    if (file)
+        fclose(file);
+    text[strcspn(text, "\r\n")] = '\0';
+    if (strlen(text) > 200)
+        text[200] = '\0';
+    return text;
+}
+
+static int succeeded(const struct step *step) {
+    return !step->is_running && WIFEXITED(step->status) && WEXITSTATUS(step->status) == 0;
+}
+
+static int tell_failure(const struct step *step, enum cell_status status) {
+    const char *line = last_line(step);
+    const char *colon = line[0] ? ": " : "";
+    if (step->is_running)
+        return conclude(CELL_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon, line);
+    if (WIFSIGNALED(step->status))
+        return conclude(status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
+                        sigabbrev_np(WTERMSIG(step->status)), colon, line);
+    return conclude(status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name, WEXITSTATUS(step->status),
+                    colon, line);
+}
+
+// A step outside of the allocator, from start to end.
+static int run_outside(const char *name) {
+    struct step step;
+    if (!start(&step, name, 0))
+        return 0;
+    watch_until(&step, UINT64_MAX, step.pid);
+    if (is_told_to_end)
+        return 0;
+    if (!step.is_running && WIFEXITED(step.status) && WEXITSTATUS(step.status) == EXIT_MISSING)
+        return conclude(CELL_UNAVAILABLE, "app:%s needs %s, which is not installed. Debian: apt-get install %s",
+                        app->name, last_line(&step), app->packages);
+    return succeeded(&step) || tell_failure(&step, CELL_ERROR);
+}
+
+// ---- proof ---------------------------------------------------------------------------------------------------------
+
+struct proof {
+    unsigned took;
+    char other[sizeof((struct hzrun_report *)0)->other];
+    uint64_t rejects[ALLOCATOR_REJECT_COUNT];
+};
+
+static struct proof read_proof(void) {
+    struct proof proof = {0};
+    struct hzrun_report record;
+    FILE *file = fopen(report, "rb");
+    while (file && fread(&record, sizeof record, 1, file) == 1) {
+        record.program[sizeof record.program - 1] = record.other[sizeof record.other - 1] = '\0';
+        const int is_program = strncmp(record.program, app->proof, strlen(app->proof)) == 0;
+        proof.took += record.event == HZRUN_TOOK && is_program;
+        if (record.event == HZRUN_OTHER && is_program)
+            memcpy(proof.other, record.other, sizeof proof.other);
+        for (int i = 0; i < ALLOCATOR_REJECT_COUNT && record.event == HZRUN_ENDED; i++)
+            proof.rejects[i] += record.stats.rejects[i] != ALLOCATOR_NOT_TOLD ? record.stats.rejects[i] : 0;
+    }
+    if (file)
+        fclose(file);
+    return proof;
+}
+
+static void judge(void) {
+    const struct proof proof = read_proof();
+    memcpy(cell->result.rejects, proof.rejects, sizeof proof.rejects);
+    for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
+        if (proof.rejects[i] != 0)
+            conclude(CELL_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name, proof.rejects[i],
+                     allocator_reject_names[i]);
+    if (proof.other[0])
+        conclude(CELL_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it", app->name,
+                 app->proof, proof.other, library);
+    if (proof.took == 0)
+        conclude(CELL_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it", app->name,
+                 app->proof, library);
+    conclude(CELL_OK, "%s", "");
+}
+
+// ---- the sample ----------------------------------------------------------------------------------------------------
+
+static void take_usage(const struct rusage *usage) {
+    struct cell_result *result = &cell->result;
+    result->user_ns = (uint64_t)usage->ru_utime.tv_sec * 1000000000u + (uint64_t)usage->ru_utime.tv_usec * 1000u;
+    result->system_ns = (uint64_t)usage->ru_stime.tv_sec * 1000000000u + (uint64_t)usage->ru_stime.tv_usec * 1000u;
+    result->voluntary_switches = (uint64_t)usage->ru_nvcsw;
+    result->involuntary_switches = (uint64_t)usage->ru_nivcsw;
+    result->minor_faults = (uint64_t)usage->ru_minflt;
+    result->major_faults = (uint64_t)usage->ru_majflt;
+}
+
+static void take_work(uint64_t begin_ns, uint64_t end_ns) {
+    cell->result.elapsed_ns = end_ns - begin_ns;
+    cell->result.ops = cell->request.params.ops * cell->request.params.threads;
+}
+
+static int run_batch(void) {
+    struct step work;
+    enter(CELL_PHASE_MEASURED);
+    const uint64_t begin_ns = os_now_ns();
+    if (!start(&work, "work", 1))
+        return 0;
+    watch_until(&work, UINT64_MAX, 0);
+    if (is_told_to_end)
+        return 0;
+    if (!succeeded(&work))
+        return tell_failure(&work, CELL_CRASHED);
+    take_work(begin_ns, os_now_ns());
+    take_usage(&work.usage);
+    return 1;
+}
+
+static int signal_number(const char *name) {
+    for (int number = 1; number < NSIG; number++) {
+        const char *known = sigabbrev_np(number);
+        if (known && strcmp(known, name) == 0)
+            return number;
+    }
+    return SIGTERM;
+}
+
+static int wait_ready(struct step *server) {
+    const uint64_t until_ns = os_now_ns() + READY_TRIES_NS;
+    struct step ready;
+    do {
+        if (!start(&ready, "ready", 0))
+            return 0;
+        watch_until(&ready, UINT64_MAX, ready.pid);
+        if (has_ended(server))
+            return tell_failure(server, CELL_CRASHED);
+        if (succeeded(&ready))
+            return 1;
+        watch_until(server, os_now_ns() + READY_PAUSE_NS, 0);
+    } while (os_now_ns() < until_ns && !is_told_to_end);
+    return tell_failure(&ready, CELL_ERROR);
+}
+
+static int load_server(struct step *server) {
+    struct step load;
+    struct cell_result *result = &cell->result;
+    result->rss_baseline = watch(0);
+    enter(CELL_PHASE_MEASURED);
+    const uint64_t begin_ns = os_now_ns();
+    if (!start(&load, "load", 0))
+        return 0;
+    watch_until(&load, UINT64_MAX, load.pid);
+    const uint64_t end_ns = os_now_ns();
+    if (is_told_to_end)
+        return 0;
+    if (has_ended(server))
+        return tell_failure(server, CELL_CRASHED);
+    if (!succeeded(&load))
+        return tell_failure(&load, CELL_ERROR);
+    take_work(begin_ns, end_ns);
+    result->rss_work = watch(0);
+    return 1;
+}
+
+static void settle_server(struct step *server) {
+    struct cell_result *result = &cell->result;
+    const uint64_t settle_ns = cell->request.settle_ns;
+    enter(CELL_PHASE_SETTLE);
+    if (settle_ns >= SETTLE_SHORT_NS) {
+        watch_until(server, os_now_ns() + SETTLE_SHORT_NS, 0);
+        result->rss_100ms = watch(0);
+    }
+    if (settle_ns >= SETTLE_LONG_NS) {
+        watch_until(server, os_now_ns() + SETTLE_LONG_NS - SETTLE_SHORT_NS, 0);
+        result->rss_1s = watch(0);
+    }
+}
+
+static int stop_server(struct step *server) {
+    const int number = signal_number(app->stop);
+    if (has_ended(server))
+        return tell_failure(server, CELL_CRASHED);
+    enter(CELL_PHASE_TEAR_DOWN);
+    kill(server->pid, number);
+    watch_until(server, os_now_ns() + STOP_NS, 0);
+    if (server->is_running)
+        return conclude(CELL_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
+                        (double)STOP_NS / 1e9, app->stop);
+    if (WIFSIGNALED(server->status) && WTERMSIG(server->status) != number)
+        return tell_failure(server, CELL_CRASHED);
+    take_usage(&server->usage);
+    return 1;
+}
+
+static int run_server(void) {
+    struct step server;
+    enter(CELL_PHASE_WARM_UP);
+    if (!start(&server, "serve", 1) || !wait_ready(&server) || !load_server(&server))
+        return 0;
+    settle_server(&server);
+    return stop_server(&server);
+}
+
+// ---- before and after ----------------------------------------------------------------------------------------------
+
+static void forget_measurements(struct cell_result *result) {
+    // From elapsed_ns to dtlb_misses all members are uint64_t, and all bytes 0xff is UINT64_MAX.
+    const size_t first = offsetof(struct cell_result, elapsed_ns);
+    const size_t end = offsetof(struct cell_result, dtlb_misses) + sizeof(uint64_t);
+    memset(result, 0, sizeof *result);
+    memset((unsigned char *)result + first, 0xff, end - first);
+    memset(result->rejects, 0, sizeof result->rejects);
+}
+
+static int find_library(void) {
+    char why[sizeof cell->result.message], given[TEXT_BYTES];
+    if (allocator_spec_parse(cell->request.allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
+        allocator_find(&spec, given, sizeof given, why, sizeof why) != ALLOCATOR_LOADED)
+        return conclude(CELL_UNAVAILABLE, "%s", why);
+    if (spec.backend && strcmp(spec.backend->name, "null") == 0)
+        return conclude(CELL_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it", app->name);
+    if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :"))
+        return conclude(CELL_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
+    snprintf(cell->result.library_path, sizeof cell->result.library_path, "%.500s", library);
+    if (!os_library_find_own("hzbench-app", "libhzrun.so", companion, sizeof companion))
+        return conclude(CELL_UNAVAILABLE, "libhzrun.so is not beside hzbench-app - build everything or install");
+    return 1;
+}
+
+static int find_scripts(void) {
+    static const char *const places[] = {"workloads/apps", "../../share/hzbench/apps"};
+    char self[OS_PATH_BYTES], step[TEXT_BYTES + 8];
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (!os_library_executable_directory(self, sizeof self))
+            break;
+        snprintf(scripts, sizeof scripts, "%s/%s", self, places[i]);
+        snprintf(step, sizeof step, "%s/step", scripts);
+        if (os_library_is_file(step))
+            return 1;
+    }
+    return conclude(CELL_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
+}
+
+static int make_directory(void) {
+    const char *temporary = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
+    const struct passwd *user = app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
+    if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
+        return conclude(CELL_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
+                        strerror(errno));
+    snprintf(report, sizeof report, "%s.report", directory);
+    const int fd = open(report, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return conclude(CELL_ERROR, "%s: %s", report, strerror(errno));
+    fchmod(fd, 0622); // the program's user appends to it
+    close(fd);
+    return 1;
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where) {
+    (void)status;
+    (void)kind;
+    (void)where;
+    remove(path);
+    return 0;
+}
+
+static void remove_all(void) {
+    static const char *const logs[] = {"programs", "prepare", "serve", "ready", "load", "work"};
+    char path[TEXT_BYTES + 32];
+    if (!directory[0])
+        return;
+    nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    for (size_t i = 0; i < sizeof logs / sizeof logs[0]; i++) {
+        snprintf(path, sizeof path, "%s.%s.log", directory, logs[i]);
+        unlink(path);
+    }
+    unlink(report);
+}
+
+static int run_app(void) {
+    app = app_find(cell->request.params.input);
+    if (!app)
+        return conclude(CELL_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
+                        cell->request.params.input);
+    if (!find_library() || !find_scripts() || !make_directory() || !run_outside("programs"))
+        return 0;
+    enter(CELL_PHASE_LOADED);
+    if (!run_outside("prepare"))
+        return 0;
+    watch_interval_ns = cell->request.rss_interval_ns; // before there was nothing to see
+    return app->is_server ? run_server() : run_batch();
+}
+
+static void keep(pid_t parent) {
+    struct sigaction action = {.sa_handler = on_end};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    setsid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() == parent && run_app()) {
+        cell->result.rss_peak = peak_bytes;
+        judge();
+    }
+    app_tree_kill();
+    remove_all();
+    if (!is_told_to_end)
+        enter(CELL_PHASE_DONE);
+}
+
+int main(void) {
+    started_ns = os_now_ns();
+    cell = os_shared_map(CELL_FD, sizeof *cell);
+    if (!cell || cell->request.magic != CELL_MAGIC) {
+        fprintf(stderr, "hzbench-app: file descriptor %d is not a cell - this program is started by runner, run that\n",
+                CELL_FD);
+        return EXIT_USAGE;
+    }
+    forget_measurements(&cell->result);
+    enter(CELL_PHASE_START);
+    if (cell->request.version != CELL_VERSION) {
+        conclude(CELL_ERROR, "the cell has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
+                 cell->request.version, CELL_VERSION);
+        return 0;
+    }
+    const pid_t self = getpid();
+    const pid_t keeper = fork();
+    if (keeper < 0)
+        conclude(CELL_ERROR, "cannot start a process: %s", strerror(errno));
+    if (keeper == 0) {
+        keep(self);
+        _exit(0);
+    }
+    int status = 0;
+    while (keeper > 0 && waitpid(keeper, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return 0;
+}
