@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # summary: PostgreSQL under pgbench: TPC-B-like transactions over a socket, one process a connection
-# packages: postgresql postgresql-contrib
+# packages: postgresql
 # programs: initdb postgres pgbench psql
 # proof: postgres
 # ops: 1000
