@@ -47,6 +47,8 @@ class Rate:
         return float(found.low), float(found.high)
 
     def __str__(self):
+        if not self.trials:
+            return "no window of so many rounds"
         low, high = self.interval
         return f"{self.hits} of {self.trials} = {100 * self.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
@@ -185,7 +187,7 @@ def render(c):
     total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
     out = [f"A/A pairs of {AA_ROUNDS} rounds called different (at 5 %; no sample is in two pairs)"]
     for label, rate in c.aa.items():
-        out.append(f"  {label}: {rate}; a pair would see {text.percent(c.spread[label])}")
+        out.append(f"  {label}: {rate}; a pair would see {text.percent(c.spread[label]) if rate.trials else text.MISSING}")
     out += [f"  all: {total}", f"  all as one table, false discoveries controlled: {c.aa_adjusted}", ""]
     out.append("Injected and recovered slow-down (share of the time an op, all rounds, 95 % interval)")
     for (label, level), (value, low, high) in c.recovered.items():
@@ -233,7 +235,8 @@ def draw(c, path):
 
 
 def pilot(path, allocator):
-    """Median nanoseconds an op and thread of each cell: what a share of the time is in nanoseconds."""
+    """Median CPU nanoseconds an op of each cell: what a share of the time is in nanoseconds. Not the clock on the wall: a
+    delay takes CPU time, too, so the share is right on a busy machine as well."""
     results = load.load([path])
     out = {}
     labels = text.cell_labels(results.cells)
@@ -242,7 +245,7 @@ def pilot(path, allocator):
         problem = model.failure_text(rows) or ("" if len(rows) else "no sample")
         if problem:
             raise errors.InputError(f"{path}: {allocator}, {labels[cell]}: {problem}")
-        out[labels[cell]] = float((rows["elapsed_ns"] * rows["threads"] / rows["ops"]).median())
+        out[labels[cell]] = float(((rows["user_ns"] + rows["system_ns"]) / rows["ops"]).median())
     return out
 
 
