@@ -42,7 +42,7 @@ static const struct member members[] = {
     {"calloc", offsetof(struct allocator, calloc), {"calloc"}, 0},
     // memalign first: aligned_alloc may insist on sizes that are multiples of the alignment.
     {"alloc_aligned", offsetof(struct allocator, alloc_aligned), {"memalign", "aligned_alloc"}, 0},
-    {"usable_size", offsetof(struct allocator, usable_size), {"malloc_usable_size", "_msize"}, 0},
+    {"usable_size", offsetof(struct allocator, usable_size), {"malloc_usable_size"}, 0},
     {"owns", offsetof(struct allocator, owns), {NULL}, 0},
     {"verify", offsetof(struct allocator, verify), {NULL}, 0},
     {"thread_fini", offsetof(struct allocator, thread_fini), {NULL}, 0},

@@ -6,10 +6,16 @@
 #include <windows.h>
 
 static int (*minimise)(void);
+static size_t (*block_size)(void *block);
 static char version_text[32];
 
 static void system_purge(void) {
     minimise();
+}
+
+// The C library takes NULL for a broken program and ends it.
+static size_t system_usable_size(void *block) {
+    return block != NULL ? block_size(block) : 0;
 }
 
 static const char *system_version(void) {
@@ -37,6 +43,8 @@ void system_adapt(struct allocator *table, void *handle) {
         table->purge = system_purge;
         table->capabilities |= ALLOCATOR_PURGE;
     }
+    if (EXTERNAL_FIND(handle, "_msize", block_size))
+        table->usable_size = system_usable_size;
     read_version(handle);
     if (version_text[0] != '\0')
         table->version = system_version;

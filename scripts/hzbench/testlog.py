@@ -44,14 +44,14 @@ def registered(build):
     return len(json.loads(text))
 
 
-def main(argv):
-    log, build, scope, status = argv
+def judge(log, build, scope, status):
+    """(passed, failed, skipped) of one build; prints what failed, and what makes its log not worth believing."""
     try:
         with open(log, encoding="utf-8") as file:
             passed, failed, skipped, names = count(file)
     except (OSError, LogError) as error:
         print(f"test: no usable test log: {error}; the output of meson test above says why", file=sys.stderr)
-        return 1
+        return 0, 1, 0
     for name in names:
         print(f"failed: {name}")
     problem = None
@@ -65,6 +65,13 @@ def main(argv):
     if problem:
         print(f"test: {problem}; counted as one failure")
         failed += 1
+    return passed, failed, skipped
+
+
+def main(argv):
+    """LOG BUILD --all|--some STATUS, once for each build; the last line is the sum."""
+    builds = [judge(*argv[i : i + 4]) for i in range(0, len(argv), 4)]
+    passed, failed, skipped = (sum(column) for column in zip(*builds))
     print(verdict(passed, failed, skipped))
     return 1 if failed else 0
 

@@ -220,8 +220,20 @@ def test_a_log_that_cannot_be_believed_fails(count):
     assert count([entry("a", "OK")], 1, status=1)[0] == 1
 
 
+def test_results_of_two_builds_are_added(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(testlog, "registered", lambda build: 1)
+    arguments = []
+    for name, result in (("linux", "OK"), ("windows", "FAIL")):
+        log = tmp_path / f"{name}.json"
+        log.write_text(entry(name, result))
+        arguments += [str(log), name, "--all", "0" if result == "OK" else "1"]
+    assert testlog.main(arguments) == 1
+    assert capsys.readouterr().out.splitlines() == ["failed: windows (fail)", "1 passed, 1 failed"]
+    assert testlog.main(arguments[:4]) == 0 and capsys.readouterr().out == "1 passed, 0 failed\n"
+
+
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe")]
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe")]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")

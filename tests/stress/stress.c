@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#define PAGE_BYTES 4096u // the only base page our allocators run on
 #define THREADS_MAX 256
 #define OWN_SLOTS 512
 #define SHARED_SLOTS 4096
@@ -259,7 +259,7 @@ static uint64_t resident_bytes(void) {
     int fields = file != NULL ? fscanf(file, "%lu %lu", &total, &resident) : 0;
     if (file != NULL)
         fclose(file);
-    return fields == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    return fields == 2 ? (uint64_t)resident * PAGE_BYTES : 0;
 }
 
 static int usage(void) {
