@@ -73,6 +73,8 @@ def cells_of(row, report):
 def notes_of(section, report):
     """What a reader must know about this section, one sentence each."""
     notes = []
+    if section.value("platform") == "wine":
+        notes.append("Measured under wine: for tests, not to be ranked beside Linux or Windows.")
     if section.crowded:
         notes.append("More threads than CPUs: these rows measure the scheduler as well.")
     if section.crowded is None:

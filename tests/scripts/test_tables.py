@@ -145,6 +145,10 @@ def test_wine_and_linux_have_separate_sections_and_means(tmp_path):
     assert list(model.summaries(report)) == ["linux", "wine"]
     text = tables.as_text(report)
     assert "local, 1 thread, wine" in text and "Geometric mean of ratios, wine" in text
+    sections = report.sections
+    notes = {s.value("platform"): " ".join(tables.notes_of(s, report)) for s in sections}
+    assert "not to be ranked" in notes["wine"] and "wine" not in notes["linux"]
+    assert all(len({row.name for row in s.rows}) == len(s.rows) for s in sections)  # no allocator twice: no rows of both
 
 
 HOSTILE = r"./a|b_$&#%{x}~^<script>`*[c]\d" + '"é界'
