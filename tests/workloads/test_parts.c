@@ -344,9 +344,6 @@ static void refusals_say_what_and_why(void **state) {
 static void completion_is_idempotent(void **state) {
     (void)state;
     for (size_t i = 0; workloads[i] != NULL; i++) {
-        if (workloads[i]->used_params & WORKLOAD_USES_INPUT) {
-            continue; // tests/traces
-        }
         char why[512] = "";
         struct workload_params once = unset(4);
         if (!driver_runs(workloads[i]) && !workloads[i]->is_program) {
