@@ -3,16 +3,24 @@
 // one system has to tell is in doctor_linux.c and doctor_windows.c. Layer: runner.
 #include "doctor.h"
 
+#include "lab.h"
 #include "machine.h"
 #include "os.h"
 #include "process.h"
 #include "sample.h"
+#include "sequential.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define CLOCK_READS 200000
+#define FLOOR_ROUNDS 10
+#define FLOOR_ROUNDS_TEXT "10"
+#define FLOOR_NS UINT64_C(20000000000)
+#define VISIBLE_PERCENT 5.0
 #define SLOW_CLOCK_NS 100 // a system call instead of a read in user space
 
 static unsigned hurts;
@@ -80,6 +88,42 @@ static void check_harness(const struct options *options, const struct topology *
                       "cost not measured: %s", why);
 }
 
+// Two copies of one allocator: what differs between them is the machine's, and the width of the interval is what a real
+// difference would have to exceed.
+static void report_floor(const struct lab *lab, uint32_t cell) {
+    double differences[FLOOR_ROUNDS], low, high;
+    char name[64];
+    uint32_t used = 0;
+    for (uint32_t round = 0; round < lab->rounds; round++) {
+        const struct lab_row *one = lab_row_of(lab, round, cell), *other = lab_row_of(lab, round, cell + 1);
+        if (one->throughput_ops_s > 0 && other->throughput_ops_s > 0)
+            differences[used++] = log(one->throughput_ops_s / other->throughput_ops_s);
+    }
+    snprintf(name, sizeof name, "A/A %.40s", lab->plan.cells[cell].workload->name);
+    if (!sequential_interval(differences, used, 0.05, &low, &high)) {
+        doctor_report(name, NULL, "not known: %" PRIu32 " rounds in the time there was", used);
+        return;
+    }
+    double visible = 100 * expm1((high - low) / 2);
+    doctor_report(name, visible > VISIBLE_PERCENT ? "smaller differences need more rounds: --rounds-until=5%" : NULL,
+                  "two copies differ by %+.1f %%; from %.1f %% on a difference shows in %" PRIu32 " rounds",
+                  100 * expm1((low + high) / 2), visible, used);
+}
+
+static void check_floor(const struct topology *topology, const char *worker) {
+    static const char *const arguments[] = {
+        "--alloc=system,system",     "--workload=local{ops=100k},remote{ops=20k},mixed{ops=10k}",
+        "--runs=" FLOOR_ROUNDS_TEXT, "--settle=0",
+        "--rss-interval=0",          NULL};
+    struct lab lab;
+    int code = lab_run(&lab, arguments, topology, worker, FLOOR_NS);
+    for (uint32_t cell = 0; code == EXIT_CODE_OK && cell + 1 < lab.plan.cell_count; cell += 2)
+        report_floor(&lab, cell);
+    if (code != EXIT_CODE_OK && code != EXIT_CODE_INTERRUPTED)
+        doctor_report("A/A floor", "no difference can be put into proportion", "not measured: %s", lab.why);
+    lab_free(&lab);
+}
+
 int doctor_run(const struct options *options, const struct topology *topology, const char *worker) {
     hurts = 0;
     check_cpus(topology);
@@ -87,6 +131,7 @@ int doctor_run(const struct options *options, const struct topology *topology, c
     doctor_check_system();
     check_clock();
     check_harness(options, topology, worker);
+    check_floor(topology, worker);
     printf("\n%u thing%s on this machine will hurt.\n", hurts, hurts == 1 ? "" : "s");
     return process_interrupted() ? EXIT_CODE_INTERRUPTED : EXIT_CODE_OK;
 }

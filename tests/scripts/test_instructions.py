@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instruction counts are exact: the same twice, and three more instructions in a backend are three more."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hzbench import instructions
+
+BUDGET = Path(os.environ.get("HZBENCH_BUILD", "build")) / "tests/budget/budget"
+
+pytestmark = pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+
+
+@pytest.fixture(autouse=True)
+def room_for_tls(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
+
+
+@pytest.mark.parametrize("size", [64, 4096])
+def test_three_more_instructions_are_three_more(size):
+    plain = instructions.measure(BUDGET, "faulty", "local", size)["pair"]
+    more = instructions.measure(BUDGET, "faulty{instructions=3}", "local", size)["pair"]
+    assert plain > 10 and more - plain == 3
+
+
+def test_two_runs_are_equal_to_the_instruction():
+    one, other = (instructions.measure(BUDGET, "hz5", "local", 256) for _ in range(2))
+    assert one == other
