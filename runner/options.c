@@ -41,9 +41,8 @@ const char options_help[] =
     "  --timeout=TIME         of one sample; default 60s and the expected work\n"
     "  --counters             hardware counters, where the machine has them\n"
     "  --latency[=N]          times one malloc and free in N (default 64): percentiles in the rows, NAME.latency.csv\n"
-    "  --rounds-until=5%      more rounds until each allocator is known to be faster or slower than the first, or "
-    "equal\n"
-    "                         within 5%, or until --budget=10min is spent (exit 5); wrong at most once in 20 runs\n"
+    "  --rounds-until=5%      more rounds until each allocator is known to be faster or slower than the first, or\n"
+    "                         equal within 5%, or until --budget=10min is spent (exit 5); wrong at most 1 in 20 runs\n"
     "  --keep-going           measure the other allocators when one is unavailable (still exit 3)\n"
     "Output\n"
     "  --output=NAME.csv      rows to NAME.csv, NAME.rss.csv, NAME.run.json; the same command again resumes\n"
@@ -52,8 +51,8 @@ const char options_help[] =
     "  selftest               measures a backend with known faults; exit 1 when one is not found\n"
     "  --quiet                results and errors only\n"
     "  --help, --version\n"
-    "Exit codes: 0 ok, 1 selftest failed, 2 usage, 3 allocator or disk space unavailable, 4 a sample failed, 5 "
-    "undecided, 130 interrupted\n";
+    "Exit codes: 0 ok, 1 selftest failed, 2 usage, 3 allocator or disk unavailable, 4 a sample failed, 5 undecided,\n"
+    "            130 interrupted\n";
 
 const char *const options_topology_names[TOPOLOGY_COUNT] = {"ring", "pairs", "all", "fan-in", "fan-out"};
 const char *const options_sizes_names[] = {"uniform", "log-uniform", NULL};

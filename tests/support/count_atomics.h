@@ -32,7 +32,7 @@ extern _Thread_local uint64_t count_atomics;
 #undef atomic_compare_exchange_weak_explicit
 #define atomic_compare_exchange_weak_explicit(object, expected, desired, success, failure)                             \
     (count_atomics++, __atomic_compare_exchange_n((object), (expected), (desired), 1, (success), (failure)))
-// A sequentially consistent store is an exchange on x86.
+// ORDER: none of its own, the caller's. A sequentially consistent store is an exchange on x86 and counts as one.
 #undef atomic_store_explicit
 #define atomic_store_explicit(object, value, order)                                                                    \
     (count_atomics += (order) == memory_order_seq_cst, __atomic_store_n((object), (value), (order)))
