@@ -66,6 +66,7 @@ static void prepare(struct workload_run *run) {
             count = add_profile(bins, count, &fleet_profiles[i], run->params.working_set);
         }
     }
+    population_scale(run, count);
     population_prepare(run, count, 1);
 }
 

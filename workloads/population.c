@@ -109,6 +109,9 @@ static void alias_build(struct population *population, struct alias *table) {
     for (uint32_t i = 0; i < count; i++) {
         sum += weights[i];
     }
+    if (sum <= 0) {
+        weights[0] = sum = 1; // no bin is met: any will do
+    }
     // The poor from the front of `work`, the rich from its back.
     uint32_t poor = 0;
     uint32_t rich = count;
@@ -250,31 +253,44 @@ static void draw_stream(struct drawing *drawing, const struct workload_params *p
     }
 }
 
-// Turns exactly a share of the frees into remote ones.
-static void choose_remote(struct drawing *drawing, uint32_t remote_ppm) {
+static int is_free(uint32_t bytes) {
+    return bytes == POPULATION_FREE || bytes == POPULATION_FREE_REMOTE;
+}
+
+// Makes exactly a share of the frees remote: turns as many as are missing, or too many, of those that the bins chose.
+static void correct_remote(struct drawing *drawing, uint32_t remote_ppm) {
     struct population_thread *thread = drawing->thread;
-    uint64_t total = 0;
+    uint64_t frees = 0;
+    uint64_t remote = 0;
     for (uint64_t i = 0; i < thread->event_count; i++) {
-        total += thread->events[i].bytes == POPULATION_FREE;
+        frees += is_free(thread->events[i].bytes);
+        remote += thread->events[i].bytes == POPULATION_FREE_REMOTE;
     }
-    uint64_t chosen = rng_share(total, remote_ppm);
+    const uint64_t wanted = rng_share(frees, remote_ppm);
+    const uint32_t from = remote > wanted ? POPULATION_FREE_REMOTE : POPULATION_FREE;
+    const uint32_t to = remote > wanted ? POPULATION_FREE : POPULATION_FREE_REMOTE;
+    uint64_t total = remote > wanted ? remote : frees - remote;
+    uint64_t chosen = remote > wanted ? remote - wanted : wanted - remote;
     for (uint64_t i = 0; i < thread->event_count; i++) {
-        if (thread->events[i].bytes == POPULATION_FREE &&
-            rng_select(rng_splitmix(&drawing->remote_rng), &chosen, &total)) {
-            thread->events[i].bytes = POPULATION_FREE_REMOTE;
+        if (thread->events[i].bytes == from && rng_select(rng_splitmix(&drawing->remote_rng), &chosen, &total)) {
+            thread->events[i].bytes = to;
         }
     }
 }
 
-static void scale(struct population *population, uint64_t working_set) {
+void population_scale(struct workload_run *run, uint32_t bin_count) {
+    struct population *population = population_of(run);
     double share = 0;
     double live = 0;
-    for (uint32_t i = 0; i < population->bin_count; i++) {
+    for (uint32_t i = 0; i < bin_count; i++) {
         share += population->bins[i].share;
         live += population->bins[i].share * population->bins[i].life;
     }
-    const double factor = (double)working_set * share / live;
-    for (uint32_t i = 0; i < population->bin_count; i++) {
+    if (live <= 0) {
+        return; // nothing outlives the next allocation
+    }
+    const double factor = (double)run->params.working_set * share / live;
+    for (uint32_t i = 0; i < bin_count; i++) {
         struct population_bin *bin = &population->bins[i];
         bin->life *= factor;
         bin->life_min *= factor;
@@ -288,7 +304,6 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
     struct population *population = population_of(run);
     core_prepare(run, &shape);
     population->bin_count = bin_count;
-    scale(population, params->working_set);
     for (uint32_t i = 0; i < bin_count; i++) {
         population->weights[i] = population->bins[i].share;
     }
@@ -311,7 +326,7 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
         drawing.thread->events = drawing.room.events;
         draw_stream(&drawing, params);
         if (exact_remote) {
-            choose_remote(&drawing, params->remote_ppm);
+            correct_remote(&drawing, params->remote_ppm);
         }
     }
 }

@@ -11,7 +11,7 @@
 
 #include "core.h"
 
-#define POPULATION_MAX_BINS 16384u
+#define POPULATION_MAX_BINS 100000u
 #define POPULATION_FREE 0u                // in population_event.bytes: freed by the thread itself
 #define POPULATION_FREE_REMOTE UINT32_MAX // handed to the next thread
 
@@ -47,8 +47,11 @@ uint64_t population_memory_bytes(const struct workload_params *params);
 // The place for the caller's bins, POPULATION_MAX_BINS of them, in run->memory; to be filled before population_prepare.
 struct population_bin *population_bins(struct workload_run *run);
 
-// Draws all threads' streams. `exact_remote`: of all frees exactly params->remote_ppm are remote, whatever the bins
-// say.
+// Stretches all lives so that params->working_set objects a thread are alive in balance.
+void population_scale(struct workload_run *run, uint32_t bin_count);
+
+// Draws all threads' streams. `exact_remote`: of all frees exactly params->remote_ppm are remote; which, the bins say,
+// and chance where they say too few or too many.
 void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_remote);
 
 const struct population_thread *population_thread_of(const struct workload_run *run, uint32_t thread);

@@ -44,6 +44,7 @@ const struct workload *const workloads[] = {
     &sharing_thrash_workload,
     &sharing_scratch_workload,
     &fleet_workload,
+    &profile_workload,
     &trace_workload,
     &app_workload,
     NULL,
@@ -140,9 +141,13 @@ static int default32(uint32_t *value, uint32_t fallback, uint64_t is_used) {
 
 // Takes defaults; a parameter the workload does not look at may only have its default.
 static int take_defaults(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes) {
-    const struct workload_params *defaults = &workload->defaults;
+    struct workload_params own = workload->defaults;
+    const struct workload_params *defaults = &own;
     const uint64_t uses = workload->used_params;
     const char *stray = NULL;
+    if (workload->own_defaults != NULL && params->input[0] != '\0') {
+        workload->own_defaults(params, &own);
+    }
     if (!default32(&params->topology, defaults->topology, uses & WORKLOAD_USES_TOPOLOGY)) {
         stray = "--topology";
     } else if (!default32(&params->sizes, defaults->sizes, uses & WORKLOAD_USES_SIZES)) {

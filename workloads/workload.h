@@ -89,6 +89,8 @@ struct workload {
     int (*check_input)(const struct workload_params *params, char *why, size_t why_bytes);
     // Optional: the thread count when the user names none. NULL: min_threads.
     uint32_t (*own_threads)(const struct workload_params *params);
+    // Optional: changes in `defaults` what follows from the input; `params` has input and threads.
+    void (*own_defaults)(const struct workload_params *params, struct workload_params *defaults);
     // Optional: derives what depends on other parameters and checks what only this workload knows. Idempotent.
     int (*complete)(struct workload_params *params, char *why, size_t why_bytes);
     // Optional: how many remote frees the measured part of fixed work must make, exactly. NULL: not promised.

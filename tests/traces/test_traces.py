@@ -184,3 +184,59 @@ def test_info_prints_and_draws_and_profile_sums_up(tmp_path):
     assert keys["hzbench-profile"] == "1" and sum(int(row["objects"]) for row in table) == int(keys["objects"])
     for row in table:
         assert int(row["size_min"]) * int(row["objects"]) <= int(row["bytes"]) <= int(row["size_max"]) * int(row["objects"])
+
+
+def write_profile(cwd, trace, name):
+    written = run(BUILD / "hztrace", "profile", trace, cwd=cwd)
+    assert written.returncode == 0, written.stderr
+    (cwd / name).write_text(written.stdout)
+    return dict(line[2:].split(" ") for line in written.stdout.splitlines() if line.startswith("# "))
+
+
+def test_a_profile_drives_what_the_recorded_programs_did(tmp_path):
+    for threads in (1, 3):
+        assert record(tmp_path, GENERATOR, threads, 5000, name=f"of{threads}").returncode == 0
+    traces = [tmp_path / "of1", tmp_path / "of3", *sorted(TRACES.glob("*.hzt"))]
+    for trace in traces:
+        write_profile(tmp_path, trace, f"{trace.stem}.csv")
+    compared = run(BUILD / "tests" / "traces" / "profile_streams", *(f"{t.stem}.csv" for t in traces), cwd=tmp_path)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert compared.stdout.count("KS distance of sizes") == len(traces)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_allocator_gets_the_same_of_a_profile(tmp_path, threads):
+    assert record(tmp_path, GENERATOR, threads, 5000).returncode == 0
+    keys = write_profile(tmp_path, "t", "p.csv")
+    table = [row.split(",") for row in (tmp_path / "p.csv").read_text().splitlines() if row[0].isdigit()]
+    remote = sum(int(row[5]) for row in table if row[4] == "1")
+    assert (remote > 0) == (threads > 1)
+    result = run(BUILD / "runner", "--workload=profile:p.csv", "--alloc=hz3,hz4,hz5,system,null", "--ops=20000", "--settle=0",
+                 "--rss-interval=0", "--runs=1", "--output=o.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    got = rows(tmp_path / "o.csv")
+    assert [row["status"] for row in got] == ["ok"] * 5
+    assert len({row["stream_hash"] for row in got}) == len({row["remote_frees"] for row in got}) == 1
+    for row in got:
+        assert int(row["threads"]) == threads == int(keys["threads"]) and row["input"] == "p.csv"
+        assert int(row["remote_ppm"]) == round(1e6 * remote / int(keys["objects"]))
+
+
+def test_bad_profiles_get_one_line_and_exit_4(tmp_path):
+    good = (ROOT / "tests" / "traces" / "profiles" / "small").read_text()
+    bad = {"trace": ("\x7f" * 300, "not a profile"), "empty": ("", "not a profile"), "cut": (good[:-9], "cut off"),
+           "version": (good.replace("profile 1", "profile 2", 1), "'# hzbench-profile' is 2"),
+           "twice": (good + good.splitlines()[-1] + "\n", "each bin comes once"),
+           "sum": (good.replace(",40211,643376", ",40210,643360"), "the rows have 52562 objects, the head says 52563"),
+           "order": (good.replace("16,16,1,1,0", "16,15,1,1,0"), "size_max"),
+           "bytes": (good.replace("643376", "643377"), "bytes is not the sum"),
+           "huge": (good.replace("40211", "9" * 400), "longer than any line"),
+           "million": (good.replace("calloc_ppm 12000", "calloc_ppm 1000001"), "calloc_ppm"),
+           "nothing": ("".join(good.splitlines(True)[:9]).replace("52563", "0").replace("2211", "0"), "no object")}
+    for name, (content, says) in bad.items():
+        (tmp_path / name).write_text(content)
+        result = run(BUILD / "runner", f"--workload=profile:{name}", "--alloc=system", "--runs=1", cwd=tmp_path)
+        assert result.returncode == 4 and says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)
+    for name, says in [("missing", "No such file"), (".", "not a regular file")]:
+        result = run(BUILD / "runner", f"--workload=profile:{name}", "--alloc=system", "--runs=1", cwd=tmp_path)
+        assert result.returncode == 4 and says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)

@@ -16,7 +16,7 @@ struct driver_outcome {
 // All parameters unset but the thread count: ready for workload_params_complete.
 struct workload_params driver_unset(uint32_t threads);
 
-// What a workload that needs an input gets in tests; "" for others.
+// What a workload that needs an input gets in tests, `profile` from HZBENCH_TEST_PROFILE; "" for others.
 const char *driver_input(const struct workload *workload);
 
 // Whether it can be run here: no program, and no input that only a file has. Those stand at the end of the list.

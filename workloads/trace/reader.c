@@ -43,8 +43,8 @@ static int check_header(const struct trace_header *header, char *why, size_t why
     }
     if ((header->flags & TRACE_COMPRESSED) && !packing_is_there()) {
         return refuse(why, why_bytes,
-                      "compressed, and this build has no libzstd - build with libzstd-dev or record with "
-                      "--record-raw");
+                      "compressed, and this build has no libzstd - build with libzstd-dev or pack the "
+                      "recording with hztrace pack-raw");
     }
     return 1;
 }

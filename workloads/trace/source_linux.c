@@ -32,11 +32,11 @@ int trace_source_open(struct trace_source *source, const char *path, char *why, 
     struct stat status;
     *source = (struct trace_source){.read = read_file, .fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (source->fd < 0) {
-        snprintf(why, why_bytes, "%s: %s - give the path of a trace", path, strerror(errno));
+        snprintf(why, why_bytes, "%s: %s - give the path of a file that can be read", path, strerror(errno));
         return 0;
     }
     if (fstat(source->fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-        snprintf(why, why_bytes, "%s: not a regular file - a trace is read more than once", path);
+        snprintf(why, why_bytes, "%s: not a regular file - it is read more than once", path);
         trace_source_close(source);
         return 0;
     }

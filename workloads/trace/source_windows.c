@@ -21,7 +21,7 @@ static int64_t read_file(const struct trace_source *source, uint64_t offset, voi
 int trace_source_open(struct trace_source *source, const char *path, char *why, size_t why_bytes) {
     *source = (struct trace_source){.read = read_file, .fd = _open(path, _O_RDONLY | _O_BINARY | _O_NOINHERIT)};
     if (source->fd < 0) {
-        snprintf(why, why_bytes, "%s: %s - give the path of a trace", path, strerror(errno));
+        snprintf(why, why_bytes, "%s: %s - give the path of a file that can be read", path, strerror(errno));
         return 0;
     }
     source->bytes = (uint64_t)_filelengthi64(source->fd);
