@@ -57,9 +57,21 @@ static uint32_t add_profile(struct population_bin *bins, uint32_t count, const s
     return count;
 }
 
+static uint32_t rows_of(int profile) {
+    uint32_t rows = 0;
+    for (int i = 0; i < FLEET_PROFILES; i++) {
+        rows += profile == MIX || profile == i ? fleet_profiles[i].count : 0;
+    }
+    return rows;
+}
+
+static uint64_t memory_bytes(const struct workload_params *params) {
+    return population_memory_bytes(params, rows_of(profile_of(params)));
+}
+
 static void prepare(struct workload_run *run) {
-    struct population_bin *bins = population_bins(run);
     const int profile = profile_of(&run->params);
+    struct population_bin *bins = population_bins(run, rows_of(profile));
     uint32_t count = 0;
     for (int i = 0; i < FLEET_PROFILES; i++) {
         if (profile == MIX || profile == i) {
@@ -78,7 +90,7 @@ const struct workload fleet_workload = {
     .defaults = {.touch = TOUCH_ENDS, .ops = 500000, .working_set = 20000, .min_bytes = 1, .max_bytes = 1 << 30},
     .used_params = WORKLOAD_USES_INPUT | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_REMOTE,
     .complete = complete,
-    .memory_bytes = population_memory_bytes,
+    .memory_bytes = memory_bytes,
     .prepare = prepare,
     .warm_up = population_warm_up,
     .measured = population_measured,

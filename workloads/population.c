@@ -13,13 +13,12 @@ struct alias {
 };
 
 struct population {
-    uint32_t bin_count;
-    double share_sum;
-    struct population_bin bins[POPULATION_MAX_BINS];
-    struct alias by_share[POPULATION_MAX_BINS]; // whom an allocation belongs to
-    struct alias by_live[POPULATION_MAX_BINS];  // whom an object that is alive belongs to
-    double weights[POPULATION_MAX_BINS];        // while an alias table is built
-    uint32_t work[POPULATION_MAX_BINS];         // likewise
+    uint32_t bin_count, max_bins;
+    struct population_bin *bins;
+    struct alias *by_share; // whom an allocation belongs to
+    struct alias *by_live;  // whom an object that is alive belongs to
+    double *weights;        // while an alias table is built
+    uint32_t *work;         // likewise
     struct population_thread threads[];
 };
 
@@ -66,9 +65,15 @@ static struct room room_of(const struct workload_params *params, unsigned char *
     return room;
 }
 
-static uint64_t shared_bytes(const struct workload_params *params) {
-    const uint64_t bytes = sizeof(struct population) + params->threads * sizeof(struct population_thread);
-    return (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+static uint64_t head_bytes(const struct workload_params *params) {
+    return sizeof(struct population) + params->threads * sizeof(struct population_thread);
+}
+
+// The head and the bins behind it.
+static uint64_t shared_bytes(const struct workload_params *params, uint32_t max_bins) {
+    const uint64_t bin_bytes =
+        sizeof(struct population_bin) + 2 * sizeof(struct alias) + sizeof(double) + sizeof(uint32_t);
+    return (head_bytes(params) + max_bins * bin_bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
 static uint64_t core_bytes(const struct workload_params *params) {
@@ -77,11 +82,11 @@ static uint64_t core_bytes(const struct workload_params *params) {
     return bytes > UINT64_MAX - PAGE_BYTES ? UINT64_MAX : (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
-uint64_t population_memory_bytes(const struct workload_params *params) {
+uint64_t population_memory_bytes(const struct workload_params *params, uint32_t max_bins) {
     uint64_t bytes = 0;
     if (__builtin_mul_overflow(room_bytes(params), params->threads, &bytes) ||
         __builtin_add_overflow(bytes, core_bytes(params), &bytes) ||
-        __builtin_add_overflow(bytes, shared_bytes(params), &bytes)) {
+        __builtin_add_overflow(bytes, shared_bytes(params, max_bins), &bytes)) {
         return UINT64_MAX;
     }
     return bytes;
@@ -91,8 +96,15 @@ static struct population *population_of(const struct workload_run *run) {
     return (struct population *)(void *)((unsigned char *)run->memory + core_bytes(&run->params));
 }
 
-struct population_bin *population_bins(struct workload_run *run) {
-    return population_of(run)->bins;
+struct population_bin *population_bins(struct workload_run *run, uint32_t max_bins) {
+    struct population *population = population_of(run);
+    population->max_bins = max_bins;
+    population->bins = (struct population_bin *)(void *)((unsigned char *)population + head_bytes(&run->params));
+    population->by_share = (struct alias *)(void *)(population->bins + max_bins);
+    population->by_live = population->by_share + max_bins;
+    population->weights = (double *)(void *)(population->by_live + max_bins);
+    population->work = (uint32_t *)(void *)(population->weights + max_bins);
+    return population->bins;
 }
 
 const struct population_thread *population_thread_of(const struct workload_run *run, uint32_t thread) {
@@ -313,7 +325,7 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
     }
     alias_build(population, population->by_live);
 
-    unsigned char *at = (unsigned char *)population + shared_bytes(params);
+    unsigned char *at = (unsigned char *)population + shared_bytes(params, population->max_bins);
     for (uint32_t t = 0; t < params->threads; t++, at += room_bytes(params)) {
         struct drawing drawing = {.population = population,
                                   .thread = &population->threads[t],

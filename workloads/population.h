@@ -11,7 +11,6 @@
 
 #include "core.h"
 
-#define POPULATION_MAX_BINS 100000u
 #define POPULATION_FREE 0u                // in population_event.bytes: freed by the thread itself
 #define POPULATION_FREE_REMOTE UINT32_MAX // handed to the next thread
 
@@ -41,11 +40,12 @@ struct population_thread {
     uint64_t initial_count;
 };
 
-// Harness memory for populations of about params->working_set live objects a thread. UINT64_MAX: does not fit.
-uint64_t population_memory_bytes(const struct workload_params *params);
+// Harness memory for populations of about params->working_set live objects a thread, of at most `max_bins` bins.
+// UINT64_MAX: does not fit.
+uint64_t population_memory_bytes(const struct workload_params *params, uint32_t max_bins);
 
-// The place for the caller's bins, POPULATION_MAX_BINS of them, in run->memory; to be filled before population_prepare.
-struct population_bin *population_bins(struct workload_run *run);
+// The place for the caller's bins in run->memory; to be filled before population_prepare. `max_bins` as above.
+struct population_bin *population_bins(struct workload_run *run, uint32_t max_bins);
 
 // Stretches all lives so that params->working_set objects a thread are alive in balance.
 void population_scale(struct workload_run *run, uint32_t bin_count);

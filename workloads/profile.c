@@ -16,13 +16,11 @@
 
 #define MAX_BYTES (UINT64_C(1) << 30) // the largest object a workload has; larger ones are left out
 
-_Static_assert(PROFILE_READER_ROWS_MAX <= POPULATION_MAX_BINS, "each row is a bin");
-
 struct summary {
     struct profile_head head;
+    uint64_t objects, remote; // of what is driven, as the rest
     double live;              // objects alive at a time, in balance
-    uint64_t objects, remote; // of what is driven
-    uint64_t smallest, largest;
+    uint32_t rows;
 };
 
 // Lives count the ticks after the object's own: what is freed before the next allocation has lived 1 there, 0 here.
@@ -39,6 +37,7 @@ static void sum_up(void *context, const struct profile_head *head, const struct 
     struct summary *summary = context;
     if (row->size_min <= MAX_BYTES) {
         summary->live += (double)row->objects * (life_min(head, row) + life_max(head, row)) / 2;
+        summary->rows++;
         summary->objects += row->objects;
         summary->remote += row->remote ? row->objects : 0;
     }
@@ -133,13 +132,13 @@ static int complete(struct workload_params *params, char *why, size_t why_bytes)
 
 struct filling {
     struct population_bin *bins;
-    uint32_t count;
+    uint32_t count, most;
     double threads;
 };
 
 static void fill_bin(void *context, const struct profile_head *head, const struct profile_row *row) {
     struct filling *filling = context;
-    if (row->size_min > MAX_BYTES || filling->count == POPULATION_MAX_BINS) {
+    if (row->size_min > MAX_BYTES || filling->count == filling->most) {
         return;
     }
     const double least = life_min(head, row) / filling->threads;
@@ -155,12 +154,20 @@ static void fill_bin(void *context, const struct profile_head *head, const struc
         .kind = POPULATION_UNIFORM};
 }
 
+static uint64_t memory_bytes(const struct workload_params *params) {
+    struct summary summary;
+    char ignored[512];
+    return summary_of(params, &summary, ignored, sizeof(ignored)) ? population_memory_bytes(params, summary.rows) : 0;
+}
+
 static void prepare(struct workload_run *run) {
-    struct filling filling = {population_bins(run), 0, run->params.threads};
     struct summary summary;
     struct profile_head head;
-    if (!summary_of(&run->params, &summary, run->trouble, sizeof(run->trouble)) ||
-        !read_with(&run->params, fill_bin, &filling, &head, run->trouble, sizeof(run->trouble))) {
+    if (!summary_of(&run->params, &summary, run->trouble, sizeof(run->trouble))) {
+        return;
+    }
+    struct filling filling = {population_bins(run, summary.rows), 0, summary.rows, run->params.threads};
+    if (!read_with(&run->params, fill_bin, &filling, &head, run->trouble, sizeof(run->trouble))) {
         return;
     }
     if (run->params.working_set != own_working_set(&summary, run->params.threads)) {
@@ -180,7 +187,7 @@ const struct workload profile_workload = {
     .own_threads = own_threads,
     .own_defaults = own_defaults,
     .complete = complete,
-    .memory_bytes = population_memory_bytes,
+    .memory_bytes = memory_bytes,
     .prepare = prepare,
     .warm_up = population_warm_up,
     .measured = population_measured,

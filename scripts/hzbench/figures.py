@@ -535,7 +535,7 @@ def rss_over_time(data, table):
             axis.plot(xs, rss / 2**20, color=colour, lw=1.5, ls=dash, zorder=3, solid_joinstyle="round")
             labels.append((xs[-1], rss[-1] / 2**20, name, colour))
             lives.append((len(xs), xs, live / 2**20))
-            floors.append(float(group["rss_baseline"].median()) / 2**20)
+            floors.append(float(group["rss_baseline"].dropna().median()) / 2**20)
             top = max(top, rss.max() / 2**20)
         if lives and live_is_resident(cell):  # equal for all allocators but for the times of the readings: show the one with most of them
             _, xs, live = max(lives, key=lambda item: item[0])

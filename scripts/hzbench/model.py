@@ -113,6 +113,11 @@ def paired(rows, base, column):
     return both[f"{column}_new"].to_numpy(float), both[f"{column}_base"].to_numpy(float), disturbed
 
 
+def _median(values):
+    """NaN, without numpy's warning, where nothing was measured: a program has no RSS baseline."""
+    return values.dropna().median()
+
+
 def _row(name, rows):
     row = Row(name, len(rows), int((rows["status"] == "ok").sum()), failure_text(rows))
     if not len(rows):
@@ -122,7 +127,7 @@ def _row(name, rows):
     speed = rows["throughput_ops_s"]
     row.throughput = speed.median()
     row.throughput_low, row.throughput_high = speed.quantile(0.25), speed.quantile(0.75)
-    row.rss_peak, row.rss_baseline = rows["rss_peak"].median(), rows["rss_baseline"].median()
+    row.rss_peak, row.rss_baseline = _median(rows["rss_peak"]), _median(rows["rss_baseline"])
     return row
 
 

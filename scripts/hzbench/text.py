@@ -68,7 +68,7 @@ def cell_details(value):
     """The parameters of a cell in one line; those that are unset or 0 are left out."""
     parts = []
     low, high = value("min_bytes"), value("max_bytes")
-    if low is not None and high is not None:
+    if low is not None and high is not None and not value("input"):  # an input brings its own sizes
         kind = f" {value('sizes')}" if value("sizes") else ""
         parts.append(f"{size(low)}..{size(high)}{kind}")
     if value("working_set"):

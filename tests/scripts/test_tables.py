@@ -6,14 +6,16 @@ A wanted change of the text: run with HZBENCH_REGENERATE=1, read the difference,
 
 import csv
 import io
+import math
 import os
 import re
 import subprocess
+import warnings
 from pathlib import Path
 
 import fixtures
 import pytest
-from hzbench import load, model, stats, tables
+from hzbench import load, model, stats, tables, text
 
 GOLDEN = Path(__file__).parent / "golden"
 PLAN = fixtures.Plan(threads=(1, 2, 4), workloads=("local", "remote"))
@@ -195,3 +197,19 @@ def test_verdicts_follow_the_adjusted_p_values(files):
     report = model.build(load.load([files["plain"]]))
     rows = [r for s in report.sections for r in s.rows if r.speed]
     assert [r.speed_q for r in rows] == pytest.approx(list(stats.benjamini_hochberg([r.speed.p for r in rows])))
+
+
+def test_a_program_has_no_sizes_and_no_baseline_and_no_warning(tmp_path):
+    def program(rows):
+        for row in rows:
+            row.update(workload="app", input="redis")
+        return rows
+
+    path = fixtures.write_run(tmp_path / "app.csv", fixtures.Plan(threads=(1,), workloads=("local",)), program)
+    results = load.load([path])
+    results.data["rss_baseline"] = math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = model.build(results)
+    assert report.sections[0].rows and all(math.isnan(row.rss_baseline) for row in report.sections[0].rows)
+    assert "B.." not in text.cell_details(report.sections[0].value)
