@@ -257,6 +257,13 @@ int hz3_init(void);                        // idempotent
 struct hz3_heap *hz3_heap_of_thread(void); // acquires one if need be; NULL when out of memory
 struct hz3_heap *hz3_heap_by_id(uint32_t id);
 void hz3_thread_fini(void);
+extern HZ_THREAD_LOCAL int hz3_thread_has_ended; // its destructor has run, and need not run again
+
+// After each use of what hz3_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
+HZ_INLINE void hz3_heap_leave(void) {
+    if (HZ_UNLIKELY(hz3_thread_has_ended))
+        hz3_thread_fini();
+}
 int hz3_heap_claim_dead(struct hz3_heap *heap);
 void hz3_heap_unclaim(struct hz3_heap *heap);
 uint32_t hz3_heap_count(void); // ids 1..count have existed

@@ -54,8 +54,11 @@ static int tags_init(void) {
     return 1;
 }
 
+HZ_THREAD_LOCAL int hz3_thread_has_ended;
+
 static void thread_exit(void *heap) {
     (void)heap;
+    hz3_thread_has_ended = 1;
     hz3_thread_fini();
 }
 
@@ -188,6 +191,8 @@ static HZ_COLD struct hz3_heap *heap_begin(void) {
     hz3_list_begin(heap);
     hz3_thread.heap = heap;
     hz3_thread.mine = heap->id << HZ3_TAG_SHIFT;
+    if (hz3_thread_has_ended)
+        return heap; // for one call: hz3_heap_leave()
     // May allocate for high keys: the heap is complete by now.
     int saved = errno;
     pthread_setspecific(heaps.key, heap);
@@ -200,8 +205,8 @@ struct hz3_heap *hz3_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again. What
-// it frees without allocating needs no heap.
+// The thread may still allocate and free afterwards: destructors of other keys in up to four rounds, of which the last
+// follows our last, and the C library when all are through. So what it begins now lasts for one call.
 void hz3_thread_fini(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap == NULL)

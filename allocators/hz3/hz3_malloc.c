@@ -25,7 +25,9 @@ static void *alloc_from_class(unsigned size_class) {
         return block;
     }
     struct hz3_heap *heap = hz3_heap_of_thread();
-    return heap != NULL ? hz3_list_refill(heap, size_class) : NULL;
+    block = heap != NULL ? hz3_list_refill(heap, size_class) : NULL;
+    hz3_heap_leave();
+    return block;
 }
 
 // The table of classes may not have been filled yet: hz3_init() comes first.

@@ -238,8 +238,14 @@ struct hz4_heap *hz4_heap_of_thread(void); // begins one if need be; NULL when o
 struct hz4_heap *hz4_heap_by_id(uint32_t id);
 uint32_t hz4_heap_count(void);  // ids 1..count have existed
 uint32_t hz4_alive_count(void); // threads with a heap, at least 1
-int hz4_thread_has_ended(void); // its destructor has run: what it begins now nobody ends for it
 void hz4_thread_fini(void);
+extern HZ_THREAD_LOCAL int hz4_thread_has_ended; // its destructor has run, and need not run again
+
+// After each use of what hz4_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
+HZ_INLINE void hz4_heap_leave(void) {
+    if (HZ_UNLIKELY(hz4_thread_has_ended))
+        hz4_thread_fini();
+}
 void hz4_hold(struct hz4_heap *heap);    // the own heap; waits for a helper
 int hz4_try_hold(struct hz4_heap *heap); // 1 on success; any heap
 void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages

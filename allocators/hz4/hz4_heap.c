@@ -66,16 +66,12 @@ void hz4_let_go(struct hz4_heap *heap) {
 
 // ---- initialisation and fork --------------------------------------------------------------------------------------
 
-static HZ_THREAD_LOCAL int has_ended; // the calling thread's destructor has run
+HZ_THREAD_LOCAL int hz4_thread_has_ended;
 
 static void thread_exit(void *heap) {
     (void)heap;
-    has_ended = 1;
+    hz4_thread_has_ended = 1;
     hz4_thread_fini();
-}
-
-int hz4_thread_has_ended(void) {
-    return has_ended;
 }
 
 static void fork_prepare(void) {
@@ -196,6 +192,8 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
     hz4_thread.heap = heap;
     // ORDER: release: as in hz4_let_go(); alive from here on.
     atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+    if (hz4_thread_has_ended)
+        return heap; // for one call: hz4_heap_leave()
     // May allocate for high keys: the heap is complete by now.
     int saved = errno;
     pthread_setspecific(heaps.key, heap);
@@ -208,7 +206,8 @@ struct hz4_heap *hz4_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again.
+// The thread may still allocate and free afterwards: destructors of other keys in up to four rounds, of which the last
+// follows our last, and the C library when all are through. So what it begins now lasts for one call.
 void hz4_thread_fini(void) {
     struct hz4_heap *heap = hz4_thread.heap;
     if (heap == NULL)

@@ -96,9 +96,9 @@ int hz4_large_free(void *block, size_t granule) {
         return 0;
     size_t units = hz4_map_large(granule);
     struct hz4_heap *heap = units <= HZ4_LARGE_UNITS ? hz4_heap_of_thread() : NULL;
-    if (heap != NULL && cache_push(&heap->local, block, units))
-        return 1;
-    give(block, units);
+    if (heap == NULL || !cache_push(&heap->local, block, units))
+        give(block, units);
+    hz4_heap_leave();
     return 1;
 }
 

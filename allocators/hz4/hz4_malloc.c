@@ -44,14 +44,14 @@ HZ_INLINE void *alloc(size_t bytes) {
 
 static void *alloc_from_class(unsigned size_class) {
     void **top = hz4_thread.top_of_class[size_class];
-    if (top[-1] == NULL) {
-        struct hz4_heap *heap = hz4_heap_of_thread();
-        if (heap == NULL || !hz4_refill(heap, size_class))
-            return NULL;
+    struct hz4_heap *heap = top[-1] == NULL ? hz4_heap_of_thread() : NULL;
+    if (heap != NULL && hz4_refill(heap, size_class))
         top = hz4_thread.top_of_class[size_class];
-    }
-    hz4_thread.top_of_class[size_class] = top - 1;
-    return top[-1];
+    void *block = top[-1];
+    if (HZ_LIKELY(block != NULL))
+        hz4_thread.top_of_class[size_class] = top - 1;
+    hz4_heap_leave();
+    return block;
 }
 
 // The table of classes may not have been filled yet: hz4_init() comes first.
@@ -112,8 +112,6 @@ static HZ_COLD void free_slow(void *block) {
             free_refused(block);
         return;
     }
-    // The C library frees after a thread's last destructor: a heap only for that, back before the next thread wants one.
-    int is_late = hz4_thread.heap == NULL && hz4_thread_has_ended();
     int saved = errno; // a first free begins a heap
     struct hz4_heap *heap = hz4_heap_of_thread();
     errno = saved;
@@ -121,8 +119,7 @@ static HZ_COLD void free_slow(void *block) {
         return; // no memory even for a heap: the block is lost, nothing else
     uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
     hz4_overflow(heap, block, index - 1, route);
-    if (HZ_UNLIKELY(is_late))
-        hz4_thread_fini();
+    hz4_heap_leave();
 }
 
 HZ_INLINE void free_block(void *block) {

@@ -230,6 +230,13 @@ int hz5_init(void);                        // arena, tables, profile; idempotent
 struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when out of memory
 struct hz5_heap *hz5_heap_by_id(uint32_t id);
 void hz5_thread_fini(void);
+extern HZ_THREAD_LOCAL int hz5_thread_has_ended; // its destructor has run, and need not run again
+
+// After each use of what hz5_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
+HZ_INLINE void hz5_heap_leave(void) {
+    if (HZ_UNLIKELY(hz5_thread_has_ended))
+        hz5_thread_fini();
+}
 int hz5_heap_claim_dead(struct hz5_heap *heap);
 void hz5_heap_unclaim(struct hz5_heap *heap);
 uint32_t hz5_heap_count(void); // ids 1..count have existed

@@ -46,8 +46,11 @@ static void lay_out_magazines(void) {
     heaps.heap_bytes = (uint32_t)(sizeof(struct hz5_heap) + offset * sizeof(struct hz5_entry));
 }
 
+HZ_THREAD_LOCAL int hz5_thread_has_ended;
+
 static void thread_exit(void *heap) {
     (void)heap;
+    hz5_thread_has_ended = 1;
     hz5_thread_fini();
 }
 
@@ -193,6 +196,8 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
     }
     hz5_thread.heap = heap;
     hz5_thread.owner = heap->id;
+    if (hz5_thread_has_ended)
+        return heap; // for one call: hz5_heap_leave()
     // May allocate for high keys: the heap is complete by now.
     int saved = errno;
     pthread_setspecific(heaps.key, heap);
@@ -205,7 +210,8 @@ struct hz5_heap *hz5_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-// The thread may still allocate afterwards (destructors of other keys): it then begins again, and this runs again.
+// The thread may still allocate and free afterwards: destructors of other keys in up to four rounds, of which the last
+// follows our last, and the C library when all are through. So what it begins now lasts for one call.
 void hz5_thread_fini(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap == NULL)

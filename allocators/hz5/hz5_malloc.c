@@ -47,12 +47,15 @@ HZ_INLINE void *alloc(size_t bytes) {
 
 static void *alloc_from_class(unsigned size_class) {
     struct hz5_heap *heap = hz5_heap_of_thread();
-    if (heap == NULL || !hz5_refill(heap, size_class))
-        return NULL;
-    struct hz5_entry *top = hz5_thread.top[size_class];
-    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
-    hz5_thread.top[size_class] = top - 1;
-    return top->block;
+    void *block = NULL;
+    if (heap != NULL && hz5_refill(heap, size_class)) {
+        struct hz5_entry *top = hz5_thread.top[size_class];
+        atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+        hz5_thread.top[size_class] = top - 1;
+        block = top->block;
+    }
+    hz5_heap_leave();
+    return block;
 }
 
 // The table of classes may not have been filled yet: hz5_init() comes first.

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -177,6 +178,36 @@ static void thread_exit_allocates(void) {
     run_threads(300, die_with_keys);
     malloc_trim(0);
     EXPECT(resident_kib() - before < 4096); // no heap is left behind with each thread
+    EXPECT(rejects() == 0);
+}
+
+// Allocates in the last round, too, when the destructors of all older keys are over.
+static void every_round_destructor(void *value) {
+    static _Thread_local int rounds;
+    free(value);
+    for (size_t bytes = 16; bytes <= 100000; bytes = bytes * 3 + 7) {
+        char *block = malloc(bytes);
+        EXPECT(block != NULL);
+        block[bytes - 1] = 1;
+        free(block);
+    }
+    if (++rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+        pthread_setspecific(keys[0], malloc(777));
+}
+
+static void *die_in_every_round(void *argument) {
+    pthread_setspecific(keys[0], malloc(777));
+    return argument;
+}
+
+static void every_round_allocates(void) {
+    EXPECT(pthread_key_create(&keys[0], every_round_destructor) == 0);
+    run_threads(30, die_in_every_round);
+    malloc_trim(0);
+    long before = resident_kib();
+    run_threads(600, die_in_every_round);
+    malloc_trim(0);
+    EXPECT(resident_kib() - before < 1024);
     EXPECT(rejects() == 0);
 }
 
@@ -522,6 +553,7 @@ static const struct situation {
 } situations[] = {
     {"1 thread-local memory without calls into the linker", tls_is_static},
     {"2 destructors of 60 keys and thread_locals allocate", thread_exit_allocates},
+    {"2 destructors that allocate in all four rounds", every_round_allocates},
     {"3 libraries come and go, ours stays", open_and_close},
     {"4 fork handlers that allocate, in a threaded parent", fork_handlers_allocate},
     {"5 a block from before all constructors", early_block},
