@@ -38,7 +38,9 @@ enum operation {
     OP_SEND2,
     OP_REFILL,    // hold the own heap, drain, take a block, let go
     OP_EXIT,      // the own thread ends
-    OP_TAKE_OVER, // hold the own heap, try heap 1, drain it, move the run
+    OP_TAKE_OVER, // try the other heap, drain it, try the own one, move the run
+    OP_BORROW,    // try heap 1, take a block of it
+    OP_CARRY0,    // a freed block, without a message: try its owner, put it there
     OP_REVIVE,    // a new thread takes heap 1 if it is dead
     OP_DEPOT_PUT, // block 0
     OP_DEPOT_TAKE,
@@ -54,6 +56,8 @@ enum mutant {
     MUTANT_WEAK_SEND,       // a message is sent by load and store
     MUTANT_BLIND_DRAIN,     // the drain does not look who owns the run
     MUTANT_MOVE_UNHELD,     // a run is moved though its owner could not be held
+    MUTANT_BORROW_UNHELD,   // a block is borrowed though its owner could not be held
+    MUTANT_BLIND_CARRY,     // who has carried a block to its owner does not look whether it still is
     MUTANT_BLIND_REHOLD,    // who holds a dead heap again does not see that it has been revived
     MUTANT_NO_DEBT,         // a helper that sends to a dead heap forgets it
     MUTANT_WEAK_PLACE,      // a place of the depot is emptied by load and store
@@ -61,8 +65,9 @@ enum mutant {
 };
 
 static const char *const mutant_names[MUTANT_COUNT] = {
-    "the protocol", "no last look", "no look at control", "weak DEAD",     "weak try", "weak take-all",
-    "weak send",    "blind drain",  "move without hold",  "blind re-hold", "no debt",  "weak place",
+    "the protocol", "no last look", "no look at control", "weak DEAD",           "weak try",    "weak take-all",
+    "weak send",    "blind drain",  "move without hold",  "borrow without hold", "blind carry", "blind re-hold",
+    "no debt",      "weak place",
 };
 
 // Where a thread is. A name is the access that comes next.
@@ -99,8 +104,14 @@ enum place {
     REFILL_LOAD,
     REFILL_STORE,
     EXIT_MARK,
-    MOVE_ROUTE,
+    MOVE_LOAD,
+    MOVE_SWAP,
     MOVE_STORE,
+    MOVE_END,
+    CARRY_ROUTE,
+    CARRY_LOOK,
+    CARRY_BITS,
+    CARRY_PUT,
     REVIVE_LOOK,
     REVIVE_STORE,
     FLUSH,
@@ -118,7 +129,7 @@ struct thread_state {
     uint8_t after_send, after_hold, after_drain, after_go;
     uint8_t helping, owes, scan;
     uint8_t staged; // bit a block
-    uint8_t second; // TAKE_OVER holds its own heap besides
+    uint8_t strays; // a mutant that goes on without the hold
     uint8_t buffered;
     uint8_t address[BUFFER], value[BUFFER];
 };
@@ -174,6 +185,24 @@ static const struct scenario scenarios[] = {
      1,
      0},
     {"revived while it is adopted", {{OP_SEND0}, {OP_REVIVE, OP_REFILL}, {OP_TAKE_OVER}}, {0, 0, 2}, 1, 0},
+    {"each visits the other's heap",
+     {{OP_TAKE_OVER, OP_REFILL}, {OP_SEND0, OP_SEND1}, {OP_TAKE_OVER, OP_REFILL}},
+     {1, 0, 2},
+     0,
+     0},
+    {"blocks are lent while their owner refills",
+     {{OP_REFILL}, {OP_SEND0, OP_SEND1}, {OP_BORROW, OP_BORROW}},
+     {1, 0, 2},
+     0,
+     0},
+    {"the lender ends", {{OP_REFILL, OP_EXIT}, {OP_SEND0, OP_SEND1}, {OP_BORROW, OP_BORROW}}, {1, 0, 2}, 0, 0},
+    {"carried while the run changes hands",
+     {{OP_REFILL}, {OP_CARRY0, OP_SEND1}, {OP_TAKE_OVER, OP_REFILL}},
+     {1, 0, 2},
+     0,
+     0},
+    {"carried to an owner that ends", {{OP_EXIT}, {OP_CARRY0}, {OP_SEND1}}, {1, 0, 0}, 0, 0},
+    {"carried to a heap that is revived", {{OP_CARRY0}, {OP_SEND1}, {OP_REVIVE, OP_REFILL}}, {0, 0, 0}, 1, 0},
     {"three at the depot", {{OP_DEPOT_PUT, OP_DEPOT_TAKE}, {OP_DEPOT_TAKE}, {OP_DEPOT_TAKE}}, {0, 0, 0}, 0, 0},
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
@@ -206,6 +235,7 @@ static int is_locked(const struct thread_state *t) {
         return mutant != MUTANT_WEAK_SEND;
     case HELP_SWAP:
     case HOLD_SWAP:
+    case MOVE_SWAP:
     case GO_REHOLD:
         return mutant != MUTANT_WEAK_TRY;
     case DRAIN_TAKE:
@@ -298,6 +328,24 @@ static void begin_hold_of(struct thread_state *t, unsigned heap, unsigned after)
     t->pc = HOLD_LOAD;
 }
 
+static void begin_try_of(struct thread_state *t, unsigned heap, unsigned after) {
+    t->held = (uint8_t)heap;
+    t->after_hold = (uint8_t)after;
+    t->pc = HELP_LOAD;
+}
+
+static unsigned other_of(const struct thread_state *t) {
+    return 3u - t->own;
+}
+
+static void end_visit(struct thread_state *t, unsigned heap) {
+    if (t->strays)
+        t->pc = FLUSH;
+    else
+        begin_go(t, heap, FLUSH);
+    t->strays = 0;
+}
+
 // What stands between a finished part of an operation and the next.
 static void after_help(struct thread_state *t) {
     if (t->owes) {
@@ -308,6 +356,28 @@ static void after_help(struct thread_state *t) {
     }
     t->helping = 0;
     t->pc = FLUSH;
+}
+
+// The heap is held by somebody else: what a try does then.
+static void give_up(struct thread_state *t) {
+    switch (t->after_hold) {
+    case MOVE_LOAD:
+        t->strays = mutant == MUTANT_MOVE_UNHELD;
+        t->pc = t->strays ? MOVE_LOAD : AT_SCRIPT;
+        break;
+    case REFILL_LOAD:
+        t->strays = mutant == MUTANT_BORROW_UNHELD;
+        t->pc = t->strays ? REFILL_LOAD : AT_SCRIPT;
+        break;
+    case CARRY_LOOK:
+        t->pc = CARRY_ROUTE;
+        break;
+    case REVIVE_LOOK:
+        t->pc = AT_SCRIPT;
+        break;
+    default:
+        after_help(t);
+    }
 }
 
 static void after_drain(struct model *m, struct thread_state *t) {
@@ -341,12 +411,18 @@ static void begin_operation(struct model *m, const struct scenario *scenario, un
             begin_hold_of(t, t->own, EXIT_MARK);
         break;
     case OP_TAKE_OVER:
-        begin_hold_of(t, t->own, MOVE_ROUTE);
+        begin_try_of(t, other_of(t), MOVE_LOAD);
+        break;
+    case OP_BORROW:
+        begin_try_of(t, 1, REFILL_LOAD);
+        break;
+    case OP_CARRY0:
+        m->freed |= 1;
+        t->block = 0;
+        t->pc = CARRY_ROUTE;
         break;
     case OP_REVIVE:
-        t->held = 1;
-        t->after_hold = REVIVE_LOOK;
-        t->pc = HELP_LOAD;
+        begin_try_of(t, 1, REVIVE_LOOK);
         break;
     case OP_DEPOT_PUT:
         m->freed |= 1;
@@ -408,15 +484,8 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
         t->reg = load(m, t, control(t->held));
         if ((t->reg & HELD) == 0 && (t->after_hold != REVIVE_LOOK || (t->reg & DEAD) != 0)) {
             t->pc = HELP_SWAP;
-        } else if (t->after_hold == MOVE_STORE) {
-            t->second = 0;
-            t->pc = mutant == MUTANT_MOVE_UNHELD ? MOVE_STORE : AT_SCRIPT;
-            if (t->pc == AT_SCRIPT)
-                begin_go(t, t->own, FLUSH);
-        } else if (t->after_hold == REVIVE_LOOK) {
-            t->pc = AT_SCRIPT;
         } else {
-            after_help(t);
+            give_up(t);
         }
         break;
     case HELP_SWAP:
@@ -425,10 +494,10 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
             break;
         }
         begin_hold(m, t->held);
-        if (t->after_hold == REVIVE_LOOK)
-            t->pc = REVIVE_LOOK;
-        else
+        if (t->after_hold == MOVE_LOAD || t->after_hold == HELP_FLUSH)
             begin_drain(t, t->held, t->after_hold);
+        else
+            t->pc = t->after_hold;
         break;
     case HELP_FLUSH: // what was for others goes on before the heap is let go
         for (unsigned block = 0; block < BLOCKS; block++) {
@@ -479,14 +548,7 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
             break;
         }
         begin_hold(m, t->held);
-        if (t->after_hold == MOVE_ROUTE) {
-            t->second = 1;
-            t->held = 1;
-            t->after_hold = MOVE_STORE;
-            t->pc = HELP_LOAD;
-        } else {
-            begin_drain(t, t->held, t->after_hold);
-        }
+        begin_drain(t, t->held, t->after_hold);
         break;
 
     case DRAIN_PEEK:
@@ -592,20 +654,20 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
 
     case REFILL_LOAD:
         t->reg = load(m, t, BITS);
-        // Only the run's owner takes from it.
-        if (t->reg == 0 || load(m, t, ROUTE) != t->own)
-            begin_go(t, t->own, FLUSH);
+        // Only who holds the run's owner takes from it.
+        if (t->reg == 0 || load(m, t, ROUTE) != t->held)
+            end_visit(t, t->held);
         else
             t->pc = REFILL_STORE;
         break;
     case REFILL_STORE: {
         uint8_t bit = t->reg & (uint8_t)-t->reg;
-        if ((m->home & bit) == 0 || m->owner != t->own)
+        if ((m->home & bit) == 0 || m->owner != t->held)
             fail(m, TWICE);
         m->home &= (uint8_t)~bit;
         m->taken |= bit;
         store(m, t, BITS, t->reg & (uint8_t)~bit);
-        begin_go(t, t->own, FLUSH);
+        end_visit(t, t->held);
         break;
     }
     case EXIT_MARK:
@@ -614,20 +676,47 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
         begin_go(t, t->own, FLUSH);
         break;
 
-    case MOVE_STORE: // heap 1 is held and drained
-        if (load(m, t, ROUTE) == 1) {
+    case MOVE_LOAD: // the other heap is held and drained
+        t->reg = load(m, t, control(t->own));
+        t->pc = MOVE_SWAP;
+        if ((t->reg & HELD) != 0)
+            end_visit(t, other_of(t));
+        break;
+    case MOVE_SWAP:
+        if (!swap(m, t, mutant == MUTANT_WEAK_TRY, control(t->own), t->reg, t->reg | HELD)) {
+            t->pc = MOVE_LOAD;
+            break;
+        }
+        begin_hold(m, t->own);
+        t->pc = MOVE_STORE;
+        break;
+    case MOVE_STORE:
+        if (load(m, t, ROUTE) == other_of(t)) {
             store(m, t, ROUTE, t->own);
             m->owner = t->own;
         }
-        t->held = 1;
-        if (t->second)
-            begin_go(t, 1, MOVE_ROUTE);
-        else
-            begin_go(t, t->own, FLUSH);
+        begin_go(t, t->own, MOVE_END);
         break;
-    case MOVE_ROUTE: // and now the own heap
-        t->second = 0;
-        begin_go(t, t->own, FLUSH);
+    case MOVE_END:
+        end_visit(t, other_of(t));
+        break;
+
+    case CARRY_ROUTE:
+        begin_try_of(t, load(m, t, ROUTE), CARRY_LOOK);
+        break;
+    case CARRY_LOOK: // now the owner is certain
+        t->pc = CARRY_BITS;
+        if (load(m, t, ROUTE) != t->held && mutant != MUTANT_BLIND_CARRY)
+            begin_go(t, t->held, CARRY_ROUTE);
+        break;
+    case CARRY_BITS:
+        t->reg = load(m, t, BITS);
+        t->pc = CARRY_PUT;
+        break;
+    case CARRY_PUT:
+        came_home(m, t, t->block);
+        store(m, t, BITS, t->reg | (uint8_t)(1u << t->block));
+        begin_go(t, t->held, FLUSH);
         break;
 
     case REVIVE_LOOK:
