@@ -21,6 +21,10 @@ const struct contract_deviation contract_deviations[] = {
     {"mimalloc", "purge.lowers-rss", "2.0.9", 1, "mi_collect keeps about half of the memory of a just emptied heap"},
 
     {"tcmalloc", "calloc.overflow-errno", "gperftools 2.10", 0, "calloc leaves errno alone when the product wraps"},
+
+    {"system", "impossible.calloc-errno", "7.0.2600.2180", 0, "wine's msvcrt: calloc leaves errno alone when it fails"},
+    {"system", "impossible.realloc-errno", "7.0.2600.2180", 0,
+     "wine's msvcrt: realloc leaves errno alone when it fails"},
 };
 
 const size_t contract_deviation_count = sizeof contract_deviations / sizeof contract_deviations[0];
