@@ -24,10 +24,10 @@ SMALL = ("--settle=0", "--rss-interval=0", "--pin=none")
 QUICK = ("--workload=local", "--ops=2000", *SMALL)
 EVENTS = ("stream_hash", "ops", "remote_frees", "local_frees")
 
-# What keeps a workload small that takes no --ops. fleet takes a program's number.
+# What keeps a workload small that takes no --ops, or whose objects are large. fleet takes a program's number.
 BOUNDS = {"churn": "{working-set=100,rounds=20}", "phase": "{working-set=100,rounds=20}",
           "bleed": "{working-set=100,rounds=20}", "fill-50": "{working-set=2000}", "fill-90": "{working-set=2000}",
-          "fill-99": "{working-set=2000}", "idle": "", "grow-double": "{working-set=2,rounds=2}",
+          "fill-99": "{working-set=2000}", "idle": "", "fresh": "{ops=50}", "grow-double": "{working-set=2,rounds=2}",
           "grow-step": "{working-set=2,rounds=2}", "fleet": ":3{ops=2000}"}
 # trace: the recordings are compressed, and the build for Windows has no zstd; app: starts programs of Linux.
 ELSEWHERE = {"trace", "app"}
