@@ -27,31 +27,45 @@ void core_stats(struct allocator_stats *out) {
         out->rejects[reason] = hz4_reject_count((enum allocator_reject)reason);
 }
 
-void core_purge(void) {
-    struct hz4_heap *mine = hz4_thread.heap;
-    if (mine != NULL) {
-        hz4_large_flush(&mine->local);
-        hz4_depot_clear(mine);
-        hz4_hold(mine);
-        hz4_spill_all(mine);
-        hz4_drain(mine, UINT32_MAX);
-        hz4_spill_all(mine); // what the drain put into magazines
-        hz4_run_release_empty(mine);
-        hz4_let_go(mine);
-        hz4_stage_flush_all();
-    }
-    for (uint32_t id = 1; mine != NULL && id <= hz4_heap_count(); id++) {
+// Empties the inboxes of all other heaps that nobody holds and, at the second time, gives their empty runs back.
+static void sweep(struct hz4_heap *mine, int is_second) {
+    for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
         if (heap == NULL || heap == mine || !hz4_try_hold(heap))
             continue;
         mine->local.is_spilling++;
         hz4_drain(heap, UINT32_MAX);
         mine->local.is_spilling--;
-        hz4_run_release_empty(heap);
+        if (is_second)
+            hz4_run_release_empty(heap);
         hz4_let_go(heap);
     }
-    if (mine != NULL)
+    hz4_stage_flush_all();
+}
+
+static void empty_own(struct hz4_heap *mine) {
+    hz4_spill_all(mine);
+    hz4_drain(mine, UINT32_MAX);
+    hz4_spill_all(mine); // what the drain put into magazines
+}
+
+void core_purge(void) {
+    struct hz4_heap *mine = hz4_thread.heap;
+    if (mine != NULL) {
+        hz4_large_flush(&mine->local);
+        hz4_depot_clear(mine);
+        hz4_hold(mine);
+        empty_own(mine);
+        hz4_let_go(mine);
         hz4_stage_flush_all();
+        // The first sweep passes on what has changed hands under way; only then do all runs have what is theirs.
+        sweep(mine, 0);
+        sweep(mine, 1);
+        hz4_hold(mine);
+        empty_own(mine);
+        hz4_run_release_empty(mine);
+        hz4_let_go(mine);
+    }
     if (arena.unit_count != 0)
         arena_purge();
 }

