@@ -7,6 +7,7 @@ changes nothing. Instructions of the driver, of the C library and of the dynamic
 """
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -105,6 +106,52 @@ def measure(budget, allocator, pattern, size):
     return {"malloc": round(malloc, 2), "free": round(free, 2), "pair": round(pair, 2)}
 
 
+# What makes a workload twice as long: the first of these that the runner takes for it, with the shorter value.
+LENGTHS = (("ops", 4000), ("rounds", 4), ("working-set", 4000))
+
+
+def run_workload(runner, allocator, workload, threads, length):
+    """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner refuses."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        spec = workload[:-1] + "," + length + "}" if workload.endswith("}") else workload + "{" + length + "}"
+        command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", "--trace-children=yes",
+                   f"--callgrind-out-file={folder}/callgrind.%p", str(runner), f"--alloc={allocator}", f"--workload={spec}",
+                   f"--threads={threads}", "--runs=1", "--settle=0", "--rss-interval=0", "--pin=none", "--timeout=600s",
+                   f"--output={folder}/sample.csv", "--quiet"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 2:
+            return None
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
+            fail(f"{allocator}, {spec}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
+        with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
+            row = next(csv.DictReader(file))
+        library = os.path.realpath(row["library_path"])
+        total = 0
+        for profile in folder.glob("callgrind.*"):
+            costs = parse_callgrind(profile.read_text(encoding="utf-8", errors="replace"))
+            total += sum(n for (ob, _), n in costs.items() if ob and os.path.realpath(ob) == library)
+        return total, int(row["ops"])
+
+
+def measure_workload(runner, allocator, workload, threads=1):
+    """Instructions an object's life in the allocator's object, as a slope over two lengths of a workload of the runner."""
+    for name, value in LENGTHS:
+        once, twice = (run_workload(runner, allocator, workload, threads, f"{name}={n}") for n in (value, 2 * value))
+        if once is not None and twice is not None:
+            return round((twice[0] - once[0]) / (twice[1] - once[1]), 2)
+    fail(f"'{workload}' takes none of {', '.join(n for n, _ in LENGTHS)}, so it has no slope (runner --list-workloads)", 2)
+
+
+def render_workloads(result):
+    lines = [f"{'allocator':20} {'workload':32} threads  instructions an object"]
+    for name, workloads in result.items():
+        for workload, (threads, count) in workloads.items():
+            lines.append(f"{name:20} {workload:32} {threads:7} {count:23.2f}")
+    return "\n".join(lines)
+
+
 def table(budget, allocators, patterns, sizes):
     return {name: {pattern: {str(size): measure(budget, name, pattern, size) for size in sizes} for pattern in patterns}
             for name in allocators}
@@ -136,6 +183,8 @@ def main():
     parser.add_argument("--alloc", default="hz5,mimalloc,jemalloc,tcmalloc,system", help="backends, comma separated")
     parser.add_argument("--pattern", default="local,remote")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--workload", help="count in workloads of the runner instead: local, 'mixed{aligned=0%%}', ...")
+    parser.add_argument("--threads", type=int, default=1, help="of --workload; a single thread is exact")
     parser.add_argument("--budget", type=Path, help="the driver (default: build/tests/budget/budget)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--check", type=Path, help="compare with reviewed figures; exit 1 when one differs")
@@ -146,6 +195,16 @@ def main():
     if not budget.exists():
         fail(f"{budget} not found - build first (scripts/quickstart or ninja -C build)", 3)
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
+    if args.workload:
+        runner = budget.parents[2] / "runner"
+        # Commas within braces belong to one workload.
+        workloads = re.findall(r"[^,{]+(?:\{[^}]*\})?", args.workload)
+        now = {a: {w: (args.threads, measure_workload(runner, a, w, args.threads)) for w in workloads}
+               for a in re.findall(r"[^,{]+(?:\{[^}]*\})?", args.alloc)}
+        print(render_workloads(now))
+        if args.json:
+            args.json.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+        return
     if args.check:
         golden = json.loads(args.check.read_text(encoding="utf-8"))
         now = {name: {pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}

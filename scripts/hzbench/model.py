@@ -158,8 +158,11 @@ def build(results, baseline=None, margin=stats.MARGIN):
             section.harness_ns = (harness["elapsed_ns"] * harness["threads"] / harness["ops"]).median()
         base = rows[rows["name"] == baseline]
         base_ok = len(base) > 0 and not failure_text(base)
+        # Whoever is in a file of this cell belongs into it and lacks samples if there are none; who is only in another
+        # file was never asked.
+        asked = set(data["name"][data["file"].isin(set(rows["file"]))])
         for name in results.allocators:
-            if name == NULL or name.startswith(NULL + "#"):
+            if name not in asked or name == NULL or name.startswith(NULL + "#"):
                 continue
             mine = rows[rows["name"] == name]
             row = _row(name, mine)

@@ -29,3 +29,18 @@ def test_three_more_instructions_are_three_more(size):
 def test_two_runs_are_equal_to_the_instruction():
     one, other = (instructions.measure(BUDGET, "hz5", "local", 256) for _ in range(2))
     assert one == other
+
+
+def test_a_workload_of_the_runner_has_an_exact_cost():
+    runner = BUDGET.parents[2] / "runner"
+    one, other = (instructions.measure_workload(runner, "hz5", "local") for _ in range(2))
+    assert one == other
+    # malloc and free together, fast paths with their share of slow ones
+    pair = instructions.measure(BUDGET, "hz5", "local", 256)["pair"]
+    assert pair <= one < 4 * pair
+
+
+def test_lengths_that_a_workload_does_not_take_are_passed_over():
+    runner = BUDGET.parents[2] / "runner"
+    assert instructions.run_workload(runner, "hz5", "churn", 1, "ops=1000") is None
+    assert instructions.measure_workload(runner, "hz5", "churn") > 0

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of scripts/paper and scripts/why."""
+
+import sys
+from pathlib import Path
+
+from .. import errors
+from ..__main__ import Parser
+from . import spec as spec_module
+
+
+def _parser(name, description):
+    parser = Parser(name, description=description)
+    parser.add_argument("--results", metavar="DIR", help="the runs (default: the committed ones named in paper/paper.toml)")
+    return parser
+
+
+def measure_command(argv):
+    from . import measure
+
+    parser = Parser("scripts/paper measure", description="Runs what the paper shows; the same command resumes.")
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--build", default="build", metavar="DIR")
+    parser.add_argument("--rounds", type=int, help="samples a cell (default: 12; with --quick 6)")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--plan", action="store_true", help="print cells and expected time, run nothing")
+    parser.add_argument("--only", action="append", metavar="RUN")
+    options = parser.parse_args(argv)
+    spec = spec_module.read()
+    rounds = options.rounds or measure.ROUNDS["quick" if options.quick else "full"]
+    if options.plan:
+        print("\n".join(measure.estimate(spec, options.build, options.out, rounds)))
+        return errors.OK
+    return measure.measure(spec, options.build, options.out, rounds, options.only)
+
+
+def build_command(argv):
+    from . import build, evidence
+
+    parser = _parser("scripts/paper build", "Makes the PDFs in English and Japanese.")
+    parser.add_argument("--out", default="paper-out", metavar="DIR")
+    parser.add_argument("--language", choices=spec_module.LANGUAGES, action="append")
+    options = parser.parse_args(argv)
+    found = evidence.Evidence(spec_module.read(results=options.results))
+    for path in build.build_all(found, options.out, options.language or spec_module.LANGUAGES):
+        print(path)
+    return errors.OK
+
+
+def check_command(argv):
+    from . import check, evidence
+
+    options = _parser("scripts/paper check", "Exit 1 when the paper shows other results than those it was accepted with.").parse_args(argv)
+    lines = check.stale(evidence.Evidence(spec_module.read(results=options.results)))
+    print("\n".join(lines) if lines else "paper: every figure, table and number is as accepted")
+    return errors.GATE_FAILED if lines else errors.OK
+
+
+def accept_command(argv):
+    from . import check, evidence
+
+    options = _parser("scripts/paper accept", "Records what the paper shows now, after somebody has read it again.").parse_args(argv)
+    print(check.accept(evidence.Evidence(spec_module.read(results=options.results))))
+    return errors.OK
+
+
+def claims_command(argv):
+    from . import claims, evidence
+
+    parser = _parser("scripts/paper claims", "The claims table: what the results say of each hypothesis.")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="put it between the markers of this Markdown file")
+    options = parser.parse_args(argv)
+    body = claims.table(evidence.Evidence(spec_module.read(results=options.results)))
+    if options.write:
+        claims.write(options.write, body)
+    else:
+        print(body)
+    return errors.OK
+
+
+def why_command(argv):
+    from . import evidence, why
+
+    parser = _parser("scripts/why", "Where a figure, table or number of the paper comes from.")
+    parser.add_argument("what", nargs="*", help="local-1/hz3/ratio, figure speed-local, table memory-remote, ...")
+    parser.add_argument("--list", action="store_true", help="everything that can be asked for")
+    options = parser.parse_args(argv)
+    found = evidence.Evidence(spec_module.read(results=options.results))
+    if options.list:
+        print("\n".join(why.things(found)))
+        return errors.OK
+    if not options.what:
+        parser.error("name what to explain, or --list")
+    print("\n".join(why.explain(found, " ".join(options.what))))
+    return errors.OK
+
+
+COMMANDS = {
+    "measure": measure_command,
+    "build": build_command,
+    "check": check_command,
+    "accept": accept_command,
+    "claims": claims_command,
+    "why": why_command,
+}
+
+
+def main(argv):
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
+        print(f"paper: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
+        return errors.USAGE
+    try:
+        return COMMANDS[name](argv[1:])
+    except errors.InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return errors.USAGE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return errors.OK
+    except KeyboardInterrupt:
+        print("paper: interrupted; what was measured is kept, the same command resumes", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
