@@ -37,8 +37,9 @@ def test_a_program_runs_under_hz5(bench, name):
     assert row["stream_hash"] == "" and row["live_work"] == "" and int(row["user_ns"]) > 0
     series = bench.rows("r.rss.csv")
     assert series and {p["live_bytes"] for p in series} == {""}
-    # A program this short may end before the second look: what is seen then is its beginning.
-    assert int(row["rss_peak"]) >= max(int(p["rss_bytes"]) for p in series) > 50_000
+    # A program this short may end before the second look, and the first may meet it before exec: the lower bound is for
+    # servers, below.
+    assert int(row["rss_peak"]) >= max(int(p["rss_bytes"]) for p in series) > 0
     if head(name, "kind") == "server":
         assert {"warm-up", "measured", "tear-down"} >= {p["phase"] for p in series} > {"measured"}
         assert int(row["rss_work"]) > 500_000 and int(row["rss_baseline"]) > 500_000
