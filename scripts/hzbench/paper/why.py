@@ -74,7 +74,7 @@ def explain(evidence, what):
         ]
     for cell, allocator in behind:
         samples = evidence.samples(cell, allocator)
-        if allocator is not None and allocator != evidence.spec.baseline and "ratio" in what + "/ratio":
+        if allocator is not None and allocator != evidence.spec.baseline:
             samples = evidence.samples(cell)
             samples = samples[samples["name"].isin([allocator, evidence.spec.baseline])]
         lines.append(f"cell {cell}: {text.plural(len(samples), 'sample')}")
