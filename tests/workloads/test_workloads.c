@@ -3,6 +3,7 @@
 // noticed, and no deadlock when memory runs out. Layer: tests.
 #include "driver.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -77,6 +78,60 @@ static void same_events_for_all_allocators(void **state) {
             }
         }
     }
+}
+
+// What rows are compared by: two versions whose events differ measure different work. Two threads, seed 1, the
+// parameters of `small`. A workload that is changed on purpose gets a new name or a new figure here.
+static void events_are_as_ever(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t hash;
+    } known[] = {
+        {"local", UINT64_C(0x2ce95482982857be)},
+        {"remote", UINT64_C(0xd6de1b4fb8a3fc20)},
+        {"mixed", UINT64_C(0x69def4b38ca1028e)},
+        {"larson", UINT64_C(0x39ea44fd3771d64c)},
+        {"xmalloc", UINT64_C(0xa23dd3ae0db322b0)},
+        {"pipeline", UINT64_C(0x2655680102cf1a57)},
+        {"churn", UINT64_C(0x7302dc60853c204e)},
+        {"phase", UINT64_C(0x1b74183fb12ab33e)},
+        {"bleed", UINT64_C(0xb44f4226acade961)},
+        {"large", UINT64_C(0x088147b2da6e556e)},
+        {"pingpong", UINT64_C(0x1ebc3c835fef7eac)},
+        {"burst-lifo", UINT64_C(0x7a7b9df6093ff2f5)},
+        {"burst-fifo", UINT64_C(0xde49d37958a646e2)},
+        {"burst-random", UINT64_C(0x0d6aa5e1423a1bb7)},
+        {"replace", UINT64_C(0xb266d4736d0d98e1)},
+        {"fill-50", UINT64_C(0x7e1538cd563e6d56)},
+        {"fill-90", UINT64_C(0x194db188047ce29c)},
+        {"fill-99", UINT64_C(0x4e290b08e40ac536)},
+        {"idle", UINT64_C(0x1c1f132e060e3e3a)},
+        {"fresh", UINT64_C(0xdc2bfd6cfd91a08b)},
+        {"grow-double", UINT64_C(0x19d357fa72854dae)},
+        {"grow-step", UINT64_C(0x22d5753e6c40de59)},
+        {"aligned", UINT64_C(0xfa8cc450245e8e6d)},
+        {"sharing-thrash", UINT64_C(0x0770f721f788c096)},
+        {"sharing-scratch", UINT64_C(0xb811a26a1db6f64d)},
+        {"fleet", UINT64_C(0xdbe464d2f83f1439)},
+        {"profile", UINT64_C(0x689b32c7673811c7)},
+    };
+    const struct allocator null = driver_null();
+    size_t found = 0;
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
+        const struct driver_outcome outcome =
+            driver_run(workloads[i]->name, untouched(small(workloads[i], 2, 1)), &null);
+        size_t at = 0;
+        while (at < sizeof(known) / sizeof(known[0]) && strcmp(known[at].name, workloads[i]->name) != 0) {
+            at++;
+        }
+        if (at == sizeof(known) / sizeof(known[0]) || known[at].hash != outcome.hash) {
+            fail_msg("{\"%s\", UINT64_C(0x%016" PRIx64 ")} is not in the table of events", workloads[i]->name,
+                     outcome.hash);
+        }
+        found++;
+    }
+    assert_true(found == sizeof(known) / sizeof(known[0]));
 }
 
 static void every_block_is_freed_once(void **state) {
@@ -382,6 +437,7 @@ static void running_out_ends_the_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_events_for_all_allocators),
+        cmocka_unit_test(events_are_as_ever),
         cmocka_unit_test(every_block_is_freed_once),
         cmocka_unit_test(remote_share_is_exact),
         cmocka_unit_test(promised_remote_frees_are_made),
