@@ -32,7 +32,8 @@ struct range {
 };
 
 // Invariants, under the lock: a unit above high_water is neither used nor dirty; `head` is set only on used units;
-// free_dirty_units = number of units with dirty and not used; aged is a subset of dirty and not used.
+// free_dirty_units = number of units with dirty and not used; aged is a subset of dirty and not used. Pairs hold the
+// current and the previous decay period.
 static struct {
     pthread_mutex_t lock;
     struct range units, table, bitmaps, metadata;
@@ -47,7 +48,10 @@ static struct {
     size_t first_dirty; // no dirty free unit lies below
     size_t used_units;
     size_t free_dirty_units;
-    size_t metadata_used; // bytes of `metadata` handed out
+    size_t metadata_used;     // bytes of `metadata` handed out
+    size_t learned_units;     // added to the retention bound
+    size_t returned_units[2]; // by the bound, and not taken again since
+    size_t peak_units[2];     // most in use
     uint64_t tick_ms;
     struct arena_limits limits;
 } state = {
@@ -61,6 +65,10 @@ static void lock_arena(void) {
 
 static void unlock_arena(void) {
     pthread_mutex_unlock(&state.lock);
+}
+
+static size_t min_size(size_t a, size_t b) {
+    return a < b ? a : b;
 }
 
 static int is_set(const uint64_t *map, size_t bit) {
@@ -207,6 +215,8 @@ int arena_init(uint32_t table_stride) {
 void arena_set_limits(const struct arena_limits *limits) {
     lock_arena();
     state.limits = *limits;
+    if (!limits->learns)
+        state.learned_units = state.returned_units[0] = state.returned_units[1] = 0;
     unlock_arena();
 }
 
@@ -253,17 +263,41 @@ static void tick(void) {
     if (now - state.tick_ms < state.limits.decay_ms)
         return;
     state.tick_ms = now;
+    size_t before = state.free_dirty_units;
     decommit_range(state.first_dirty, state.high_water, 1);
+    state.learned_units -= min_size(before - state.free_dirty_units, state.learned_units);
+    state.returned_units[1] = state.returned_units[0];
+    state.returned_units[0] = 0;
+    state.peak_units[1] = state.peak_units[0];
+    state.peak_units[0] = state.used_units;
     size_t words = (state.high_water + WORD_BITS - 1) / WORD_BITS;
     for (size_t i = state.first_dirty / WORD_BITS; i < words; i++)
         state.aged[i] = state.dirty[i] & ~state.used[i];
 }
 
-static void bound_retained(void) {
+// Memory taken that has no pages, though the bound had some: those it returned too early.
+static void learn(size_t clean_units) {
+    for (int period = 0; period <= 1; period++) {
+        size_t regretted = min_size(clean_units, state.returned_units[period]);
+        state.returned_units[period] -= regretted;
+        state.learned_units += regretted;
+        clean_units -= regretted;
+    }
+}
+
+static size_t retention_bound(void) {
     size_t limit =
         (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
+    // Never beyond the recent peak: what is learned costs no new memory.
+    size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
+    return limit + min_size(state.learned_units, peak - state.used_units);
+}
+
+static void bound_retained(void) {
+    size_t limit = retention_bound();
     if (state.free_dirty_units <= limit)
         return;
+    size_t all = state.free_dirty_units;
     // Down to half the bound, from the high end, so that the next call comes only after as much has been freed again
     // and the low addresses stay dense.
     size_t words = (state.high_water + WORD_BITS - 1) / WORD_BITS;
@@ -273,8 +307,10 @@ static void bound_retained(void) {
         decommit_range(low * WORD_BITS, words * WORD_BITS < state.high_water ? words * WORD_BITS : state.high_water, 0);
         words = low;
         if (state.free_dirty_units == before && words == 0)
-            return; // locked memory: nothing can be returned
+            break; // locked memory: nothing can be returned
     }
+    if (state.limits.learns)
+        state.returned_units[0] += all - state.free_dirty_units;
 }
 
 static void mark_taken(size_t from, size_t units, int *is_zero) {
@@ -282,6 +318,9 @@ static void mark_taken(size_t from, size_t units, int *is_zero) {
     *is_zero = dirty == 0;
     state.free_dirty_units -= dirty;
     state.used_units += units;
+    if (state.used_units > state.peak_units[0])
+        state.peak_units[0] = state.used_units;
+    learn(units - dirty);
     set_bits(state.used, from, from + units);
     set_bits(state.dirty, from, from + units);
     clear_bits(state.aged, from, from + units);

@@ -3,10 +3,12 @@
 //
 //   [ unit bitmaps | side table: n bytes a unit | metadata | guard | units ........ | guard ]
 //
-// Everything lies in one reservation, made once and never returned, so a pointer is classified by arithmetic and a linear
-// overflow of user memory meets a guard, not metadata. Memory is committed behind a high-water mark that only rises.
-// A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or when
-// there are more of them than the retention bound allows.
+// Everything lies in one reservation, made once and never returned, so a pointer is classified by arithmetic and a
+// linear overflow of user memory meets a guard, not metadata. Memory is committed behind a high-water mark that only
+// rises. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
+// when there are more of them than the retention bound allows. The bound learns: memory that it gave back and that was
+// taken again within a decay period raises it by as much, up to the most that was in use lately; memory that leaves by
+// age lowers it. A program that frees once returns its memory at once, one that frees and fills in turns keeps it.
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
 // arena_init(). Reading the side table is always safe: the part not committed yet is mapped read-only and reads zero.
@@ -28,9 +30,10 @@ struct arena {
 HZ_HIDDEN extern struct arena arena;
 
 struct arena_limits {
-    uint64_t retain_bytes;    // dirty free memory kept whatever is in use
-    uint32_t retain_percent;  // and this share of the memory in use
-    uint32_t decay_ms;        // dirty free units older than this leave; 0: at once
+    uint64_t retain_bytes;   // dirty free memory kept whatever is in use
+    uint32_t retain_percent; // and this share of the memory in use
+    uint32_t decay_ms;       // dirty free units older than this leave; 0: at once
+    uint32_t learns;         // 1: the bound rises by what it returned too early
 };
 
 struct arena_usage {
@@ -40,8 +43,8 @@ struct arena_usage {
     uint64_t metadata_bytes;   // committed bitmaps, table and metadata (an upper bound of what is resident)
 };
 
-// Reserves; idempotent. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation can
-// be had; may be tried again.
+// Reserves; idempotent. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation
+// can be had; may be tried again.
 int arena_init(uint32_t table_stride);
 void arena_set_limits(const struct arena_limits *limits);
 

@@ -20,7 +20,7 @@ static const struct hz5_profile profiles[] = {
      .keep_bytes = 512u << 10,
      .keep_percent = 6,
      .large_cache_bytes = 4u << 20,
-     .limits = {.retain_bytes = 16u << 20, .retain_percent = 12, .decay_ms = 250}},
+     .limits = {.retain_bytes = 16u << 20, .retain_percent = 12, .decay_ms = 250, .learns = 1}},
     {.name = "local",
      .magazine_bytes = 65536,
      .magazine_max = 128,
@@ -29,7 +29,7 @@ static const struct hz5_profile profiles[] = {
      .keep_bytes = 8u << 20,
      .keep_percent = 25,
      .large_cache_bytes = 16u << 20,
-     .limits = {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1000}},
+     .limits = {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1000, .learns = 1}},
     {.name = "remote",
      .magazine_bytes = 32768,
      .magazine_max = 128,
@@ -38,7 +38,7 @@ static const struct hz5_profile profiles[] = {
      .keep_bytes = 2u << 20,
      .keep_percent = 12,
      .large_cache_bytes = 8u << 20,
-     .limits = {.retain_bytes = 32u << 20, .retain_percent = 25, .decay_ms = 500}},
+     .limits = {.retain_bytes = 32u << 20, .retain_percent = 25, .decay_ms = 500, .learns = 1}},
     {.name = "rss",
      .magazine_bytes = 2048,
      .magazine_max = 16,
@@ -110,6 +110,7 @@ static int set_key(const char *key, const char *value) {
     if (strcmp(key, "retain") == 0 && parse_bytes(value, &number)) {
         hz5_profile.limits.retain_bytes = number;
         hz5_profile.limits.retain_percent = 0;
+        hz5_profile.limits.learns = 0;
         return 1;
     }
     if (strcmp(key, "decay") == 0 && parse_bytes(value, &number) && number <= 1000000) {

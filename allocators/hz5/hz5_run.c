@@ -286,16 +286,39 @@ static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t c
         run_became_empty(heap, run, size_class);
 }
 
+// Page work is dear: only after the heap has shrunk by a quarter, and only when most of it is waste. What a heap that
+// shrinks and grows in turns has regretted is spared, as long as it does not stay small.
 static void maybe_trim(struct hz5_heap *heap) {
     uint64_t used = heap->used_bytes;
-    if (used > heap->trim_mark_bytes) {
+    if (used > heap->trim_mark_bytes)
         heap->trim_mark_bytes = used;
+    if (used >= heap->trim_mark_bytes / 4 * 3) {
+        heap->small_since_ms = 0;
         return;
     }
-    // Page work is dear: look only after the heap has shrunk by a quarter, and only when most of it is waste.
     uint64_t waste = heap->dirty_bytes > used ? heap->dirty_bytes - used : 0;
-    if (used < heap->trim_mark_bytes / 4 * 3 && waste > hz5_profile.trim_floor_bytes && waste > used / 2)
-        hz5_trim(heap);
+    if (waste <= hz5_profile.trim_floor_bytes || waste <= 2 * used)
+        return;
+    if (waste <= hz5_profile.trim_floor_bytes + heap->spared_bytes) {
+        uint64_t now = os_clock_coarse_ms();
+        if (heap->small_since_ms == 0)
+            heap->small_since_ms = now;
+        if (now - heap->small_since_ms <= hz5_profile.limits.decay_ms)
+            return;
+        heap->spared_bytes = 0;
+    }
+    hz5_trim(heap);
+}
+
+// New pages are about to be touched. When a quarter of what was trimmed comes back within a decay period, as much is
+// spared from now on.
+static void learn_from_touching(struct hz5_heap *heap, uint64_t bytes) {
+    heap->retouched_bytes += bytes;
+    if (heap->retouched_bytes < heap->trimmed_bytes / 4)
+        return;
+    if (os_clock_coarse_ms() - heap->trim_ms <= hz5_profile.limits.decay_ms)
+        heap->spared_bytes += heap->trimmed_bytes;
+    heap->trimmed_bytes = heap->retouched_bytes = 0;
 }
 
 void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state) {
@@ -558,6 +581,8 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                 }
                 heap->dirty_bytes += page_groups(clean, run);
                 run->dirty_pages |= clean;
+                if (heap->trimmed_bytes != 0)
+                    learn_from_touching(heap, page_groups(clean, run));
             }
             set_state(states + index, HZ5_CACHED);
             sink_put(sink, base + (size_t)index * block_bytes, states + index);
@@ -719,6 +744,7 @@ static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
 }
 
 void hz5_trim(struct hz5_heap *heap) {
+    uint64_t before = heap->dirty_bytes;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         for (uint32_t link = heap->warm[size_class]; link != 0; link = run_of_link(link)->next)
             trim_run(heap, run_of_link(link));
@@ -726,4 +752,8 @@ void hz5_trim(struct hz5_heap *heap) {
             trim_run(heap, run_of_link(link));
     }
     heap->trim_mark_bytes = heap->used_bytes;
+    if (hz5_profile.limits.learns) {
+        heap->trimmed_bytes += before - heap->dirty_bytes;
+        heap->trim_ms = os_clock_coarse_ms();
+    }
 }

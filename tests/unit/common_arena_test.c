@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -144,6 +145,7 @@ static void behaves_like_its_shadow(void **state) {
         {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250},
         {.retain_bytes = 0, .retain_percent = 0, .decay_ms = 0},
         {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1},
+        {.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 20, .learns = 1},
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         arena_set_limits(&limits[i]);
@@ -166,6 +168,38 @@ static void keeps_no_more_than_its_limit(void **state) {
     give(&runs[0]);
     arena_read_usage(&usage);
     assert_int_equal(usage.dirty_free_bytes, 0); // at once
+}
+
+static uint64_t dirty_after_all_were_used(void) {
+    for (size_t i = 0; i < RUNS; i++)
+        take(&runs[i], 1, 1);
+    for (size_t i = 0; i < RUNS; i++)
+        give(&runs[i]);
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    return usage.dirty_free_bytes;
+}
+
+static void decay(struct arena_limits limits) {
+    limits.decay_ms = 1;
+    arena_set_limits(&limits);
+    for (int ticks = 0; ticks < 3; ticks++) {
+        usleep(20000);
+        take(&runs[0], 1, 1);
+        give(&runs[0]);
+    }
+}
+
+static void keeps_what_is_used_in_turns(void **state) {
+    (void)state;
+    struct arena_limits limits = {.retain_bytes = 1u << 20, .decay_ms = 1000000, .learns = 1};
+    arena_set_limits(&limits);
+    assert_true(dirty_after_all_were_used() <= 1u << 20); // once is no pattern
+    dirty_after_all_were_used();
+    assert_int_equal(dirty_after_all_were_used(), (uint64_t)RUNS << ARENA_UNIT_SHIFT);
+    decay(limits);
+    arena_set_limits(&limits);
+    assert_true(dirty_after_all_were_used() <= 1u << 20); // what was not used any more has been unlearned
 }
 
 static void a_clean_run_is_zero_again(void **state) {
@@ -237,6 +271,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(behaves_like_its_shadow),
         cmocka_unit_test(keeps_no_more_than_its_limit),
+        cmocka_unit_test(keeps_what_is_used_in_turns),
         cmocka_unit_test(a_clean_run_is_zero_again),
         cmocka_unit_test(refuses_what_it_has_not),
         cmocka_unit_test(metadata_is_zeroed_aligned_and_apart),
