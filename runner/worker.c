@@ -191,11 +191,11 @@ static void *thread_main(void *argument) {
     if (cpu >= 0) {
         accounts[index].pin_error = os_pin_thread(cpu);
     }
-    run.workload->warm_up(&run, index);
+    workload_warm_up(&run, index);
     measure(index);
     pthread_barrier_wait(&barrier); // all have measured: the main thread reads RSS and counters
     pthread_barrier_wait(&barrier);
-    run.workload->tear_down(&run, index);
+    workload_tear_down(&run, index);
     pthread_barrier_wait(&barrier); // all is freed: RSS with threads alive
     pthread_barrier_wait(&barrier);
     return NULL;
@@ -247,7 +247,7 @@ static int prepare(void) {
         return 0;
     }
     const uint32_t threads = run.params.threads;
-    const uint64_t memory_bytes = run.workload->memory_bytes(&run.params);
+    const uint64_t memory_bytes = workload_memory_bytes(run.workload, &run.params);
     run.allocator = loaded.table;
     if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
         conclude(CELL_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
@@ -268,7 +268,7 @@ static int prepare(void) {
             accounts[i].hardware[k] = OS_NOT_MEASURED;
         }
     }
-    run.workload->prepare(&run);
+    workload_prepare(&run);
     if (run.trouble[0] != '\0') {
         conclude(CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
         return 0;

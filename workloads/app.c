@@ -36,11 +36,6 @@ static int complete(struct workload_params *params, char *why, size_t why_bytes)
     return 1;
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    (void)params;
-    return 0;
-}
-
 const struct workload app_workload = {
     .name = "app",
     .summary = "a real program, such as app:redis (workloads/apps)",
@@ -50,5 +45,4 @@ const struct workload app_workload = {
     .defaults = {.touch = TOUCH_NONE, .ops = REGISTRY_UNSET64, .min_bytes = 1, .max_bytes = 1},
     .used_params = WORKLOAD_USES_INPUT,
     .complete = complete,
-    .memory_bytes = memory_bytes,
 };

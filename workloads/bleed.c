@@ -11,29 +11,13 @@ static uint64_t survivors_of(const struct workload_params *params) {
     return rng_share(params->working_set, SURVIVOR_PPM);
 }
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    return registry_derive_ops(params, params->working_set * params->rounds, "bleed", "--working-set and --rounds", why,
-                               why_bytes);
-}
-
 // The working set, then the survivors of all rounds.
 static struct core_shape shape_of(const struct workload_params *params) {
     const uint64_t slots = params->working_set + survivors_of(params) * params->rounds;
     return (struct core_shape){.slots = slots, .wiring = CORE_ALONE};
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -42,10 +26,7 @@ OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workloa
     struct core_hot hot = self->hot;
     for (uint32_t round = 0; round < run->params.rounds; round++) {
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(&core->sizes, random);
-            core_event(&hot, bytes, i, 0);
-            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+            if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
                 core_fail(run, thread);
             }
             core_publish_live(counters, &hot, &self->inbox);
@@ -72,11 +53,6 @@ static void measured(struct workload_run *run, uint32_t thread) {
     CORE_BY_TOUCH(run->params.touch, bleed, run, thread);
 }
 
-static void warm_up(struct workload_run *run, uint32_t thread) {
-    (void)run;
-    (void)thread; // the first round is like all others
-}
-
 const struct workload bleed_workload = {
     .name = "bleed",
     .summary = "a long-lived owner keeps 1 % of each round's objects to the end: fragmentation",
@@ -90,10 +66,8 @@ const struct workload bleed_workload = {
                  .max_bytes = 2048,
                  .rounds = 20},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
+    .derived_ops = core_ops_by_rounds,
+    .derived_from = "--working-set and --rounds",
+    .shape = shape_of,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

@@ -11,16 +11,6 @@ static struct core_shape shape_of(const struct workload_params *params) {
     return (struct core_shape){.slots = params->working_set, .order_count = params->working_set, .wiring = CORE_ALONE};
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order kind) {
     struct core_thread *self = core_thread_of(run, thread);
     uint32_t *order = self->order;
@@ -57,7 +47,6 @@ static void warm_up_random(struct workload_run *run, uint32_t thread) {
 
 // One full burst an iteration; the last one stops short so that the op count is met.
 OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -67,10 +56,7 @@ OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum worklo
     while (left != 0 && !core_stopped(run)) {
         const uint64_t count = left < self->slot_count ? left : self->slot_count;
         for (uint64_t i = 0; i < count; i++) {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(&core->sizes, random);
-            core_event(&hot, bytes, i, 0);
-            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+            if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
                 core_fail(run, thread);
                 goto stopped;
             }
@@ -79,9 +65,7 @@ OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum worklo
         for (uint64_t i = 0; i < self->slot_count; i++) {
             struct object *const place = &self->slots[self->order[i]];
             if (self->order[i] < count) { // always, but in a short last burst
-                core_delete(&env, &hot, *place, touch);
-                place->block = NULL;
-                hot.frees_local++;
+                core_clear(&env, &hot, place, touch);
                 core_publish_live(counters, &hot, &self->inbox);
             }
         }
@@ -99,59 +83,34 @@ static void measured(struct workload_run *run, uint32_t thread) {
     CORE_BY_TOUCH(run->params.touch, bursts, run, thread);
 }
 
+#define BURST                                                                                                          \
+    .source = "refill and spill of thread caches", .min_threads = 1,                                                   \
+    .defaults = {.sizes = SIZES_UNIFORM,                                                                               \
+                 .touch = TOUCH_ENDS,                                                                                  \
+                 .ops = 5000000,                                                                                       \
+                 .working_set = 1000,                                                                                  \
+                 .min_bytes = 64,                                                                                      \
+                 .max_bytes = 1024},                                                                                   \
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION, .shape = shape_of,        \
+    .measured = measured
+
 const struct workload burst_lifo_workload = {
     .name = "burst-lifo",
     .summary = "allocate n objects, free them last first",
-    .source = "refill and spill of thread caches",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = 5000000,
-                 .working_set = 1000,
-                 .min_bytes = 64,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
     .warm_up = warm_up_lifo,
-    .measured = measured,
-    .tear_down = core_tear_down,
+    BURST,
 };
 
 const struct workload burst_fifo_workload = {
     .name = "burst-fifo",
     .summary = "allocate n objects, free them first first",
-    .source = "refill and spill of thread caches",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = 5000000,
-                 .working_set = 1000,
-                 .min_bytes = 64,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
     .warm_up = warm_up_fifo,
-    .measured = measured,
-    .tear_down = core_tear_down,
+    BURST,
 };
 
 const struct workload burst_random_workload = {
     .name = "burst-random",
     .summary = "allocate n objects, free them in random order",
-    .source = "refill and spill of thread caches",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = 5000000,
-                 .working_set = 1000,
-                 .min_bytes = 64,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
     .warm_up = warm_up_random,
-    .measured = measured,
-    .tear_down = core_tear_down,
+    BURST,
 };

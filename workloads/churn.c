@@ -7,11 +7,6 @@
 
 #define LIFETIMES 4u // generations an object outlives its thread by; four keep abandoned memory from being hot
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    return registry_derive_ops(params, params->working_set * params->rounds, "churn", "--working-set and --rounds", why,
-                               why_bytes);
-}
-
 static struct core_shape shape_of(const struct workload_params *params) {
     return (struct core_shape){.slots = params->working_set * LIFETIMES, .wiring = CORE_ALONE};
 }
@@ -21,19 +16,8 @@ static uint64_t remote_frees(const struct workload_params *params) {
     return params->threads * params->ops;
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint32_t generation,
                                  enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -42,7 +26,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(&core->sizes, random);
+        const uint32_t bytes = sizes_pick(env.sizes, random);
         core_event(&hot, bytes, i, generation);
         if (places[i].block != NULL) {
             core_delete_by(env.free_remote, &env, &hot, places[i], touch);
@@ -62,21 +46,13 @@ static void life(struct workload_run *run, uint32_t thread, uint32_t generation)
     CORE_BY_TOUCH(run->params.touch, live_one_life, run, thread, generation);
 }
 
-static void live(struct workload_run *run, uint32_t thread, uint32_t from, uint32_t to) {
-    for (uint32_t generation = from; generation < to && !core_stopped(run); generation++) {
-        if (!run->host->generation(run, thread, generation, life)) {
-            core_fail(run, thread);
-        }
-    }
-}
-
 static void warm_up(struct workload_run *run, uint32_t thread) {
-    live(run, thread, 0, LIFETIMES);
+    core_generations(run, thread, 0, LIFETIMES, life);
     core_thread_of(run, thread)->hot.allocs = 0; // counted from the barrier on
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    live(run, thread, LIFETIMES, LIFETIMES + run->params.rounds);
+    core_generations(run, thread, LIFETIMES, LIFETIMES + run->params.rounds, life);
 }
 
 const struct workload churn_workload = {
@@ -92,11 +68,10 @@ const struct workload churn_workload = {
                  .max_bytes = 1024,
                  .rounds = 1000},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .complete = complete,
+    .derived_ops = core_ops_by_rounds,
+    .derived_from = "--working-set and --rounds",
     .remote_frees = remote_frees,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = shape_of,
     .warm_up = warm_up,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

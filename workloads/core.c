@@ -178,6 +178,24 @@ void core_prepare(struct workload_run *run, const struct core_shape *shape) {
     lay_out(&run->params, shape, run->memory);
 }
 
+struct core_shape core_shape_alone(const struct workload_params *params) {
+    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
+}
+
+struct core_shape core_shape_by_topology(const struct workload_params *params) {
+    const enum core_wiring wiring = params->threads > 1 ? (enum core_wiring)params->topology : CORE_ALONE;
+    return (struct core_shape){.slots = params->working_set, .wiring = wiring};
+}
+
+uint64_t core_remote_frees(const struct workload_params *params) {
+    const struct core_shape shape = core_shape_by_topology(params);
+    return core_producers(shape.wiring, params->threads) * rng_share(params->ops, params->remote_ppm);
+}
+
+uint64_t core_ops_by_rounds(const struct workload_params *params) {
+    return params->working_set * params->rounds;
+}
+
 void core_pause(const struct workload_run *run, uint32_t *spins) {
     if (*spins < SPINS_BEFORE_YIELD) {
         *spins += 1;
@@ -190,6 +208,15 @@ void core_pause(const struct workload_run *run, uint32_t *spins) {
 void core_fail(struct workload_run *run, uint32_t thread) {
     core_thread_of(run, thread)->inbox.failures++;
     atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
+}
+
+void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, uint32_t to,
+                      void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation)) {
+    for (uint32_t generation = from; generation < to && !core_stopped(run); generation++) {
+        if (!run->host->generation(run, thread, generation, body)) {
+            core_fail(run, thread);
+        }
+    }
 }
 
 OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *inbox, struct handover_queue *queue,
@@ -272,15 +299,11 @@ void core_finish(struct workload_run *run, uint32_t thread) {
 }
 
 OBJECT_INLINE void fill_slots(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     const struct core_env env = core_env_of(run);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < self->slot_count; i++) {
-        const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(&core->sizes, random);
-        core_event(&hot, bytes, i, 0);
-        if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+        if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
             core_fail(run, thread);
             break;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all workloads share: layout of harness memory, wiring of hand-over queues, per-thread state, the steps an op is
-// made of, and the replacement loop that local, remote, mixed, large and replace are parameter sets of.
+// What workloads share: layout of harness memory, wiring of hand-over queues, per-thread state, the steps an op is made
+// of, the usual members of a table, and the replacement loop that several workloads are parameter sets of.
 // Owns run->memory. Steps are inlined into loops specialised by touch; what a step changes lives in a local
 // `struct core_hot` whose address never escapes, so that the compiler keeps it in registers. Layer: workloads.
 #ifndef HZBENCH_CORE_H
@@ -75,8 +75,17 @@ uint32_t core_target(enum core_wiring wiring, uint32_t thread, uint32_t threads,
 // Threads that allocate.
 uint32_t core_producers(enum core_wiring wiring, uint32_t threads);
 
-void core_fill_slots(struct workload_run *run, uint32_t thread); // warm-up: every slot gets an object
-void core_tear_down(struct workload_run *run, uint32_t thread);  // frees inbox and slots
+// Members for the tables of workloads.
+struct core_shape core_shape_alone(const struct workload_params *params);       // a working set, nothing handed over
+struct core_shape core_shape_by_topology(const struct workload_params *params); // handed over, unless it is one thread
+uint64_t core_remote_frees(const struct workload_params *params);               // of the latter: the share, exactly
+uint64_t core_ops_by_rounds(const struct workload_params *params);              // the working set anew each round
+void core_fill_slots(struct workload_run *run, uint32_t thread);                // warm-up: every slot gets an object
+void core_tear_down(struct workload_run *run, uint32_t thread);                 // frees inbox and slots
+
+// Lives of newly born threads, one after another: body(run, thread, generation) for each generation in [from, to).
+void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, uint32_t to,
+                      void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation));
 
 // Frees what has arrived; returns how many.
 uint64_t core_drain(struct workload_run *run, struct core_thread *thread);
@@ -106,12 +115,14 @@ struct core_env {
     void *(*alloc)(size_t bytes);
     void (*free)(void *block);
     void (*free_remote)(void *block);
+    const struct sizes *sizes;
     uint8_t mask;
 };
 
 OBJECT_INLINE struct core_env core_env_of(const struct workload_run *run) {
     return (struct core_env){run->allocator.alloc, run->allocator.free,
-                             run->free_remote != NULL ? run->free_remote : run->allocator.free, run->payload_mask};
+                             run->free_remote != NULL ? run->free_remote : run->allocator.free, &core_of(run)->sizes,
+                             run->payload_mask};
 }
 
 // One multiply an event. The rotation brings high bits back down, where the next product can spread them again.
@@ -134,6 +145,15 @@ OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, str
     return 1;
 }
 
+// The usual beginning of an op: the next size of the stream, its event, and an object of it.
+OBJECT_INLINE int core_draw(const struct core_env *env, struct core_hot *hot, struct object *out, uint64_t slot,
+                            uint64_t target, enum workload_touch touch) {
+    const uint64_t random = rng_splitmix(&hot->size_rng);
+    const uint32_t bytes = sizes_pick(env->sizes, random);
+    core_event(hot, bytes, slot, target);
+    return core_new(env, hot, out, bytes, object_tag(0, random), touch);
+}
+
 // `free_it` is env->free or env->free_remote.
 OBJECT_INLINE void core_delete_by(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
                                   struct object object, enum workload_touch touch) {
@@ -145,6 +165,14 @@ OBJECT_INLINE void core_delete_by(void (*free_it)(void *block), const struct cor
 OBJECT_INLINE void core_delete(const struct core_env *env, struct core_hot *hot, struct object object,
                                enum workload_touch touch) {
     core_delete_by(env->free, env, hot, object, touch);
+}
+
+// Frees what a slot holds, by the thread that allocated it, and leaves the slot empty.
+OBJECT_INLINE void core_clear(const struct core_env *env, struct core_hot *hot, struct object *slot,
+                              enum workload_touch touch) {
+    core_delete(env, hot, *slot, touch);
+    slot->block = NULL;
+    hot->frees_local++;
 }
 
 OBJECT_INLINE void core_publish_live(struct workload_counters *counters, const struct core_hot *hot,

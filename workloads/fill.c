@@ -11,36 +11,21 @@ static uint64_t churned(const struct workload_params *params) {
     return rng_share(params->working_set, CHURN_PPM);
 }
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    return registry_derive_ops(params, params->working_set + churned(params), "fill", "--working-set", why, why_bytes);
-}
-
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
+static uint64_t derived_ops(const struct workload_params *params) {
+    return params->working_set + churned(params);
 }
 
 OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint32_t free_ppm,
                                  enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
     const uint64_t count = self->slot_count;
-    const uint64_t allocations = count + churned(&run->params);
+    const uint64_t allocations = derived_ops(&run->params);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < allocations && !core_stopped(run); i++) {
         const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(&core->sizes, random);
+        const uint32_t bytes = sizes_pick(env.sizes, random);
         const uint64_t slot = i < count ? i : rng_bounded(rng_splitmix(&hot.slot_rng), count);
         struct object *const place = &self->slots[slot];
         if (i >= count) {
@@ -59,9 +44,7 @@ OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint
     for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
         if (rng_select(rng_splitmix(&hot.kind_rng), &chosen, &total)) {
             core_event(&hot, 0, i, 1);
-            core_delete(&env, &hot, self->slots[i], touch);
-            self->slots[i].block = NULL;
-            hot.frees_local++;
+            core_clear(&env, &hot, &self->slots[i], touch);
             core_publish_live(counters, &hot, &self->inbox);
         }
     }
@@ -81,67 +64,34 @@ static void measured_99(struct workload_run *run, uint32_t thread) {
     CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread, 990000);
 }
 
-static void warm_up(struct workload_run *run, uint32_t thread) {
-    (void)run;
-    (void)thread; // filling from nothing is what is measured
-}
+#define FILL                                                                                                           \
+    .source = "fragmentation after partial free", .min_threads = 1,                                                    \
+    .defaults = {.sizes = SIZES_UNIFORM,                                                                               \
+                 .touch = TOUCH_ENDS,                                                                                  \
+                 .ops = REGISTRY_UNSET64,                                                                              \
+                 .working_set = 65536,                                                                                 \
+                 .min_bytes = 16,                                                                                      \
+                 .max_bytes = 1024},                                                                                   \
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET, .derived_ops = derived_ops,                        \
+    .derived_from = "--working-set", .shape = core_shape_alone
 
 const struct workload fill_50_workload = {
     .name = "fill-50",
     .summary = "fill, replace 20 %, free 50 % at random: what a heap full of holes gives back",
-    .source = "fragmentation after partial free",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = REGISTRY_UNSET64,
-                 .working_set = 65536,
-                 .min_bytes = 16,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
     .measured = measured_50,
-    .tear_down = core_tear_down,
+    FILL,
 };
 
 const struct workload fill_90_workload = {
     .name = "fill-90",
     .summary = "fill, replace 20 %, free 90 % at random: what a heap full of holes gives back",
-    .source = "fragmentation after partial free",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = REGISTRY_UNSET64,
-                 .working_set = 65536,
-                 .min_bytes = 16,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
     .measured = measured_90,
-    .tear_down = core_tear_down,
+    FILL,
 };
 
 const struct workload fill_99_workload = {
     .name = "fill-99",
     .summary = "fill, replace 20 %, free 99 % at random: what a heap full of holes gives back",
-    .source = "fragmentation after partial free",
-    .min_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM,
-                 .touch = TOUCH_ENDS,
-                 .ops = REGISTRY_UNSET64,
-                 .working_set = 65536,
-                 .min_bytes = 16,
-                 .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
     .measured = measured_99,
-    .tear_down = core_tear_down,
+    FILL,
 };

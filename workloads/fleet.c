@@ -94,5 +94,4 @@ const struct workload fleet_workload = {
     .prepare = prepare,
     .warm_up = population_warm_up,
     .measured = population_measured,
-    .tear_down = core_tear_down,
 };

@@ -8,25 +8,6 @@
 
 #define STEP_BYTES 64u
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    return registry_derive_ops(params, params->working_set * params->rounds, "grow", "--working-set and --rounds", why,
-                               why_bytes);
-}
-
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 // Returns 0 when memory ran out; the object is then as before.
 OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env, struct core_hot *hot,
                             struct object *object, uint32_t bytes, enum workload_touch touch) {
@@ -74,9 +55,7 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
             }
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            core_delete(&env, &hot, self->slots[i], touch);
-            self->slots[i].block = NULL;
-            hot.frees_local++;
+            core_clear(&env, &hot, &self->slots[i], touch);
         }
         core_publish(counters, &hot, &self->inbox);
     }
@@ -91,16 +70,14 @@ static void measured_step(struct workload_run *run, uint32_t thread) {
     CORE_BY_TOUCH(run->params.touch, grow, run, thread, 0);
 }
 
-static void warm_up(struct workload_run *run, uint32_t thread) {
-    (void)run;
-    (void)thread; // growing from nothing is what is measured
-}
+#define GROW                                                                                                           \
+    .min_threads = 1, .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,           \
+    .derived_ops = core_ops_by_rounds, .derived_from = "--working-set and --rounds", .shape = core_shape_alone
 
 const struct workload grow_double_workload = {
     .name = "grow-double",
     .summary = "objects doubled by realloc from 64 B to 64 MiB, several in turn",
     .source = "growing vectors",
-    .min_threads = 1,
     .defaults = {.sizes = SIZES_UNIFORM,
                  .touch = TOUCH_ENDS,
                  .ops = REGISTRY_UNSET64,
@@ -108,20 +85,14 @@ const struct workload grow_double_workload = {
                  .min_bytes = 64,
                  .max_bytes = 64 << 20,
                  .rounds = 5},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
     .measured = measured_double,
-    .tear_down = core_tear_down,
+    GROW,
 };
 
 const struct workload grow_step_workload = {
     .name = "grow-step",
     .summary = "objects grown by realloc, 64 B at a time, to 1 MiB, several in turn",
     .source = "string builders and logs",
-    .min_threads = 1,
     .defaults = {.sizes = SIZES_UNIFORM,
                  .touch = TOUCH_ENDS,
                  .ops = REGISTRY_UNSET64,
@@ -129,11 +100,6 @@ const struct workload grow_step_workload = {
                  .min_bytes = 64,
                  .max_bytes = 1 << 20,
                  .rounds = 4},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
     .measured = measured_step,
-    .tear_down = core_tear_down,
+    GROW,
 };

@@ -4,22 +4,8 @@
 #include "core.h"
 #include "registry.h"
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    return registry_derive_ops(params, params->working_set, "idle", "--working-set", why, why_bytes);
-}
-
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
+static uint64_t derived_ops(const struct workload_params *params) {
+    return params->working_set;
 }
 
 const struct workload idle_workload = {
@@ -34,10 +20,9 @@ const struct workload idle_workload = {
                  .min_bytes = 16,
                  .max_bytes = 1024},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .derived_ops = derived_ops,
+    .derived_from = "--working-set",
+    .shape = core_shape_alone,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
-    .tear_down = core_tear_down,
 };

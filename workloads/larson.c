@@ -7,23 +7,8 @@
 #include "core.h"
 #include "registry.h"
 
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint32_t generation,
                                  enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -34,7 +19,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
 
     for (; left != 0 && !core_stopped(run); left--) {
         const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(&core->sizes, random);
+        const uint32_t bytes = sizes_pick(env.sizes, random);
         const uint64_t slot = rng_bounded(rng_splitmix(&hot.slot_rng), self->slot_count);
         struct object *const place = &self->slots[slot];
         const uint32_t is_foreign = object_generation(place) != generation;
@@ -57,11 +42,7 @@ static void life(struct workload_run *run, uint32_t thread, uint32_t generation)
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    for (uint32_t generation = 1; generation <= run->params.rounds && !core_stopped(run); generation++) {
-        if (!run->host->generation(run, thread, generation, life)) {
-            core_fail(run, thread);
-        }
-    }
+    core_generations(run, thread, 1, run->params.rounds + 1, life);
 }
 
 const struct workload larson_workload = {
@@ -77,9 +58,7 @@ const struct workload larson_workload = {
                  .max_bytes = 1000,
                  .rounds = 10},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = core_shape_alone,
     .warm_up = core_fill_slots,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

@@ -5,20 +5,6 @@
 #include "core.h"
 #include "registry.h"
 
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 const struct workload local_workload = {
     .name = "local",
     .summary = "each thread replaces random objects of its own working set",
@@ -31,9 +17,7 @@ const struct workload local_workload = {
                  .min_bytes = 16,
                  .max_bytes = 2048},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = core_shape_alone,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
-    .tear_down = core_tear_down,
 };

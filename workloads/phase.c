@@ -18,26 +18,12 @@ static uint64_t count_of(const struct workload_params *params, uint32_t phase) {
     return count != 0 ? count : 1;
 }
 
-static int complete(struct workload_params *params, char *why, size_t why_bytes) {
+static uint64_t derived_ops(const struct workload_params *params) {
     uint64_t ops = 0;
     for (uint32_t phase = 0; phase < params->rounds; phase++) {
         ops += count_of(params, phase);
     }
-    return registry_derive_ops(params, ops, "phase", "--working-set, --rounds and sizes", why, why_bytes);
-}
-
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
+    return ops;
 }
 
 OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
@@ -57,9 +43,7 @@ OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enu
             core_publish_live(counters, &hot, &self->inbox);
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            core_delete(&env, &hot, self->slots[i], touch);
-            self->slots[i].block = NULL;
-            hot.frees_local++;
+            core_clear(&env, &hot, &self->slots[i], touch);
             core_publish_live(counters, &hot, &self->inbox);
         }
         core_publish(counters, &hot, &self->inbox);
@@ -69,11 +53,6 @@ OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enu
 
 static void measured(struct workload_run *run, uint32_t thread) {
     CORE_BY_TOUCH(run->params.touch, grow_and_drain, run, thread);
-}
-
-static void warm_up(struct workload_run *run, uint32_t thread) {
-    (void)run;
-    (void)thread; // growing from nothing is what is measured
 }
 
 const struct workload phase_workload = {
@@ -89,10 +68,8 @@ const struct workload phase_workload = {
                  .max_bytes = 8192,
                  .rounds = 8},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
-    .complete = complete,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
-    .warm_up = warm_up,
+    .derived_ops = derived_ops,
+    .derived_from = "--working-set, --rounds and sizes",
+    .shape = core_shape_alone,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

@@ -8,18 +8,7 @@ static struct core_shape shape_of(const struct workload_params *params) {
     return (struct core_shape){.wiring = CORE_ALONE};
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 OBJECT_INLINE void ping_pong(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -28,11 +17,8 @@ OBJECT_INLINE void ping_pong(struct workload_run *run, uint32_t thread, enum wor
     uint64_t chunk = 0;
     while ((chunk = core_budget_take(&budget, run)) != 0) {
         do {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(&core->sizes, random);
             struct object object;
-            core_event(&hot, bytes, 0, 0);
-            if (!core_new(&env, &hot, &object, bytes, object_tag(0, random), touch)) {
+            if (!core_draw(&env, &hot, &object, 0, 0, touch)) {
                 core_fail(run, thread);
                 goto stopped;
             }
@@ -56,9 +42,7 @@ const struct workload pingpong_workload = {
     .min_threads = 1,
     .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 20000000, .min_bytes = 64, .max_bytes = 64},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = shape_of,
     .warm_up = core_fill_slots,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

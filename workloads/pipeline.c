@@ -13,25 +13,12 @@ static uint64_t remote_frees(const struct workload_params *params) {
     return (params->threads - 1) * params->ops;
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 // Allocates a message and passes it on. Returns 0 when the run stops.
 OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct core_env *env, struct core_hot *hot,
                        enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const uint64_t random = rng_splitmix(&hot->size_rng);
-    const uint32_t bytes = sizes_pick(&core_of(run)->sizes, random);
     struct object object;
-    core_event(hot, bytes, 0, thread + 1);
-    if (!core_new(env, hot, &object, bytes, object_tag(0, random), touch)) {
+    if (!core_draw(env, hot, &object, 0, thread + 1, touch)) {
         core_fail(run, thread);
         return 0;
     }
@@ -113,9 +100,7 @@ const struct workload pipeline_workload = {
     .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 1000000, .min_bytes = 64, .max_bytes = 1024},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = shape_of,
     .warm_up = core_fill_slots,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

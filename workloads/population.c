@@ -379,9 +379,7 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
         struct object *const place = &self->slots[event.slot];
         core_event(&hot, event.bytes, event.slot, 0);
         if (event.bytes == POPULATION_FREE || (event.bytes == POPULATION_FREE_REMOTE && is_alone)) {
-            core_delete(&env, &hot, *place, touch);
-            place->block = NULL;
-            hot.frees_local++;
+            core_clear(&env, &hot, place, touch);
         } else if (event.bytes == POPULATION_FREE_REMOTE) {
             if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place)) {
                 break;

@@ -17,8 +17,4 @@ extern const struct workload local_workload, remote_workload, mixed_workload, la
 // Writes one line into `why` and returns 0, so that checks can `return registry_refuse(...)`.
 int registry_refuse(char *why, size_t why_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-// For workloads whose op count follows from other parameters: sets it, or refuses another one.
-int registry_derive_ops(struct workload_params *params, uint64_t ops, const char *name, const char *from, char *why,
-                        size_t why_bytes);
-
 #endif

@@ -4,20 +4,6 @@
 #include "core.h"
 #include "registry.h"
 
-static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
-}
-
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 const struct workload replace_workload = {
     .name = "replace",
     .summary = "random replacement in a working set of 65,536 objects a thread",
@@ -30,9 +16,7 @@ const struct workload replace_workload = {
                  .min_bytes = 16,
                  .max_bytes = 1024},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = core_shape_alone,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
-    .tear_down = core_tear_down,
 };

@@ -77,12 +77,10 @@ OBJECT_INLINE uint32_t pick_target(enum core_wiring wiring, uint32_t out_count, 
 
 OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const int with_remote, const int with_kinds,
                                 enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
-    const struct sizes *sizes = &core->sizes;
-    const enum core_wiring wiring = core->shape.wiring;
+    const enum core_wiring wiring = core_of(run)->shape.wiring;
     struct object *const slots = self->slots;
     const uint64_t slot_count = self->slot_count;
     struct handover_queue *const out = self->out;
@@ -103,7 +101,7 @@ OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const
         }
         do {
             const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(sizes, random);
+            const uint32_t bytes = sizes_pick(env.sizes, random);
             const uint64_t slot = rng_bounded(rng_splitmix(&hot.slot_rng), slot_count);
             struct object *const place = &slots[slot];
             uint32_t target = 0;
@@ -136,7 +134,7 @@ OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const
                 // The low half decides independently of the high half, which chose the call.
                 if (rng_bounded(kind << 32, RNG_PPM) < run->params.realloc_ppm) {
                     const uint64_t other = rng_bounded(rng_splitmix(&hot.slot_rng), slot_count);
-                    const uint32_t new_bytes = sizes_pick(sizes, rng_splitmix(&hot.size_rng));
+                    const uint32_t new_bytes = sizes_pick(env.sizes, rng_splitmix(&hot.size_rng));
                     core_event(&hot, new_bytes, other, 0);
                     if (!resize(run, &env, &hot, &slots[other], new_bytes, touch)) {
                         core_fail(run, thread);

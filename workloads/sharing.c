@@ -12,19 +12,8 @@ static struct core_shape shape_of(const struct workload_params *params) {
     return (struct core_shape){.slots = 1, .wiring = CORE_ALONE};
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 // Thread 0 fills everybody's slot; the barrier after the warm-up publishes them.
 static void give_out(struct workload_run *run, uint32_t thread) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     if (thread != 0) {
         return;
@@ -32,10 +21,7 @@ static void give_out(struct workload_run *run, uint32_t thread) {
     const struct core_env env = core_env_of(run);
     struct core_hot hot = self->hot;
     for (uint32_t t = 0; t < run->params.threads && !core_stopped(run); t++) {
-        const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(&core->sizes, random);
-        core_event(&hot, bytes, t, 0);
-        if (!core_new(&env, &hot, core_thread_of(run, t)->slots, bytes, object_tag(0, random), TOUCH_ALL)) {
+        if (!core_draw(&env, &hot, core_thread_of(run, t)->slots, t, 0, TOUCH_ALL)) {
             core_fail(run, thread);
         }
     }
@@ -55,7 +41,6 @@ OBJECT_INLINE void write_often(const struct object *object, uint32_t rounds, enu
 }
 
 OBJECT_INLINE void share(struct workload_run *run, uint32_t thread, int is_first_foreign, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -66,7 +51,7 @@ OBJECT_INLINE void share(struct workload_run *run, uint32_t thread, int is_first
     while ((chunk = core_budget_take(&budget, run)) != 0) {
         do {
             const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(&core->sizes, random);
+            const uint32_t bytes = sizes_pick(env.sizes, random);
             write_often(place, run->params.rounds, touch);
             core_delete_by(is_first_foreign ? env.free_remote : env.free, &env, &hot, *place, touch);
             hot.frees_foreign += is_first_foreign;
@@ -97,33 +82,27 @@ static uint64_t remote_frees_scratch(const struct workload_params *params) {
     return params->threads - 1; // the first object of each thread but the one that allocated them
 }
 
+#define SHARING                                                                                                        \
+    .min_threads = 2,                                                                                                  \
+    .defaults =                                                                                                        \
+        {.sizes = SIZES_UNIFORM, .touch = TOUCH_ALL, .ops = 100000, .min_bytes = 8, .max_bytes = 8, .rounds = 100},    \
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_ROUNDS | WORKLOAD_USES_DURATION, .shape = shape_of
+
 const struct workload sharing_thrash_workload = {
     .name = "sharing-thrash",
     .summary = "each thread writes its small object, frees it, allocates the next: active false sharing",
     .source = "cache-thrash of Hoard (Berger et al. 2000)",
-    .min_threads = 2,
-    .defaults =
-        {.sizes = SIZES_UNIFORM, .touch = TOUCH_ALL, .ops = 100000, .min_bytes = 8, .max_bytes = 8, .rounds = 100},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_ROUNDS | WORKLOAD_USES_DURATION,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
     .warm_up = core_fill_slots,
     .measured = measured_thrash,
-    .tear_down = core_tear_down,
+    SHARING,
 };
 
 const struct workload sharing_scratch_workload = {
     .name = "sharing-scratch",
     .summary = "as sharing-thrash, but thread 0 has allocated everybody's first object: passive false sharing",
     .source = "cache-scratch of Hoard (Berger et al. 2000)",
-    .min_threads = 2,
-    .defaults =
-        {.sizes = SIZES_UNIFORM, .touch = TOUCH_ALL, .ops = 100000, .min_bytes = 8, .max_bytes = 8, .rounds = 100},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_ROUNDS | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees_scratch,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
     .warm_up = give_out,
     .measured = measured_scratch,
-    .tear_down = core_tear_down,
+    SHARING,
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of workloads, lookup by name, and the completion and checking of parameters. Layer: workloads.
+// The list of workloads, lookup by name, the completion and checking of parameters, and the stages of a run.
+// Layer: workloads.
 #include "workload.h"
 
+#include "core.h"
 #include "registry.h"
-#include "rng.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -104,20 +105,6 @@ int registry_refuse(char *why, size_t why_bytes, const char *format, ...) {
     vsnprintf(why, why_bytes, format, arguments);
     va_end(arguments);
     return 0;
-}
-
-int registry_derive_ops(struct workload_params *params, uint64_t ops, const char *name, const char *from, char *why,
-                        size_t why_bytes) {
-    if (params->ops == REGISTRY_UNSET64) {
-        params->ops = ops;
-    }
-    if (params->ops != ops) {
-        return registry_refuse(why, why_bytes,
-                               "workload '%s' derives its operations from %s: %" PRIu64 " here, not %" PRIu64
-                               " - leave --ops out",
-                               name, from, ops, params->ops);
-    }
-    return 1;
 }
 
 void workload_params_unset(struct workload_params *params) {
@@ -267,6 +254,21 @@ static int check_ranges(const struct workload *workload, const struct workload_p
     return 1;
 }
 
+// For workloads whose op count follows from other parameters: sets it, or refuses another one.
+static int derive_ops(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes) {
+    const uint64_t ops = workload->derived_ops(params);
+    if (params->ops == REGISTRY_UNSET64) {
+        params->ops = ops;
+    }
+    if (params->ops != ops) {
+        return registry_refuse(why, why_bytes,
+                               "workload '%s' derives its operations from %s: %" PRIu64 " here, not %" PRIu64
+                               " - leave --ops out",
+                               workload->name, workload->derived_from, ops, params->ops);
+    }
+    return 1;
+}
+
 int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why,
                              size_t why_bytes) {
     const uint32_t remote_unset = params->remote_ppm == REGISTRY_UNSET32;
@@ -280,7 +282,8 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
         !check_ranges(workload, params, why, why_bytes)) {
         return 0;
     }
-    if (workload->complete != NULL && !workload->complete(params, why, why_bytes)) {
+    if ((workload->complete != NULL && !workload->complete(params, why, why_bytes)) ||
+        (workload->derived_ops != NULL && !derive_ops(workload, params, why, why_bytes))) {
         return 0;
     }
     if (params->ops < 1 || params->ops > MAX_OPS) {
@@ -288,12 +291,45 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
                                "workload '%s': a thread does 1 to %" PRIu64 " operations (got %" PRIu64 ")",
                                workload->name, MAX_OPS, params->ops);
     }
-    const uint64_t memory_bytes = workload->memory_bytes(params);
-    if (memory_bytes > MAX_MEMORY_BYTES) {
+    if (workload_memory_bytes(workload, params) > MAX_MEMORY_BYTES) {
         return registry_refuse(why, why_bytes,
                                "workload '%s' would need more than 64 GiB of harness memory - use a smaller "
                                "--working-set or fewer --threads",
                                workload->name);
     }
     return 1;
+}
+
+uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params) {
+    if (workload->is_program) {
+        return 0;
+    }
+    if (workload->shape == NULL) {
+        return workload->memory_bytes(params);
+    }
+    const struct core_shape shape = workload->shape(params);
+    return core_memory_bytes(params, &shape);
+}
+
+void workload_prepare(struct workload_run *run) {
+    if (run->workload->shape == NULL) {
+        run->workload->prepare(run);
+        return;
+    }
+    const struct core_shape shape = run->workload->shape(&run->params);
+    core_prepare(run, &shape);
+}
+
+void workload_warm_up(struct workload_run *run, uint32_t thread) {
+    if (run->workload->warm_up != NULL) {
+        run->workload->warm_up(run, thread);
+    }
+}
+
+void workload_tear_down(struct workload_run *run, uint32_t thread) {
+    if (run->workload->tear_down != NULL) {
+        run->workload->tear_down(run, thread);
+    } else {
+        core_tear_down(run, thread);
+    }
 }

@@ -62,6 +62,7 @@ struct workload_counters {
     _Atomic uint64_t end_ns;
 };
 
+struct core_shape;
 struct workload;
 struct workload_run;
 
@@ -75,13 +76,15 @@ struct workload_host {
                       void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation));
 };
 
+// Optional members may be NULL. The stages of a run are called through workload_prepare and its likes, which know what
+// stands for a NULL.
 struct workload {
     const char *name;    // as in --workload=
     const char *summary; // one line, no full stop
     const char *source;  // where the pattern comes from
     uint32_t min_threads;
-    uint32_t even_threads;           // 1: only even thread counts
-    uint32_t is_program;             // 1: the runner starts hzbench-app for it; of the functions only the first four
+    uint32_t even_threads; // 1: only even thread counts
+    uint32_t is_program;   // 1: the runner starts hzbench-app for it; none of the functions below remote_frees
     struct workload_params defaults; // seed and threads unused
     uint64_t used_params;            // bit mask of WORKLOAD_USES_*; others are usage errors when set
     // Optional, with WORKLOAD_USES_INPUT: reads the input through, once, before anything is planned. 0: unusable, one
@@ -93,16 +96,24 @@ struct workload {
     void (*own_defaults)(const struct workload_params *params, struct workload_params *defaults);
     // Optional: derives what depends on other parameters and checks what only this workload knows. Idempotent.
     int (*complete)(struct workload_params *params, char *why, size_t why_bytes);
+    // Optional: the op count where other parameters decide it, and which ones do, for whoever asks for another count.
+    // defaults.ops is then REGISTRY_UNSET64.
+    uint64_t (*derived_ops)(const struct workload_params *params);
+    const char *derived_from;
     // Optional: how many remote frees the measured part of fixed work must make, exactly. NULL: not promised.
     uint64_t (*remote_frees)(const struct workload_params *params);
+    // What core.h lays out in harness memory. NULL: memory_bytes and prepare do it; only then are they looked at.
+    struct core_shape (*shape)(const struct workload_params *params);
     // Bytes of harness memory the run needs for itself; mapped and touched before the RSS baseline is read.
     uint64_t (*memory_bytes)(const struct workload_params *params);
-    void (*prepare)(struct workload_run *run); // lays out run->memory; single-threaded
-    void (*warm_up)(struct workload_run *run,
-                    uint32_t thread); // before the barrier; brings the heap to its steady state
-    void (*measured)(struct workload_run *run, uint32_t thread); // the timed part
-    void (*tear_down)(struct workload_run *run,
-                      uint32_t thread); // frees all that is left; every thread, after a barrier
+    // Lays out run->memory; single-threaded.
+    void (*prepare)(struct workload_run *run);
+    // Optional: before the barrier, brings the heap to its steady state. NULL: growing from nothing is measured, too.
+    void (*warm_up)(struct workload_run *run, uint32_t thread);
+    // The timed part.
+    void (*measured)(struct workload_run *run, uint32_t thread);
+    // Optional: frees all that is left; every thread, after a barrier. NULL: core_tear_down.
+    void (*tear_down)(struct workload_run *run, uint32_t thread);
 };
 
 #define WORKLOAD_USES_TOPOLOGY (1u << 0)
@@ -126,7 +137,7 @@ struct workload_run {
     void (*free_remote)(void *block);
     const struct workload_host *host;
     struct workload_counters *counters; // params.threads of them
-    void *memory;                       // memory_bytes(), zeroed and resident
+    void *memory;                       // workload_memory_bytes(), zeroed and resident
     uint64_t deadline_ns;               // for duration_ns
     uint8_t payload_mask;  // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
     char trouble[512];     // empty, or one line why a workload cannot go on; written in prepare or by who sets `stop`
@@ -143,5 +154,11 @@ void workload_params_unset(struct workload_params *params);
 // Fills unset fields and checks the rest; on failure writes one line (what, why, what to do) into `why` and returns 0.
 int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why,
                              size_t why_bytes);
+
+// The stages of a run around `measured`.
+uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params);
+void workload_prepare(struct workload_run *run);
+void workload_warm_up(struct workload_run *run, uint32_t thread);
+void workload_tear_down(struct workload_run *run, uint32_t thread);
 
 #endif

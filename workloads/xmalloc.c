@@ -14,18 +14,7 @@ static uint64_t remote_frees(const struct workload_params *params) {
     return params->threads / 2 * params->ops;
 }
 
-static uint64_t memory_bytes(const struct workload_params *params) {
-    const struct core_shape shape = shape_of(params);
-    return core_memory_bytes(params, &shape);
-}
-
-static void prepare(struct workload_run *run) {
-    const struct core_shape shape = shape_of(&run->params);
-    core_prepare(run, &shape);
-}
-
 OBJECT_INLINE void give(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct core *core = core_of(run);
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
@@ -34,11 +23,8 @@ OBJECT_INLINE void give(struct workload_run *run, uint32_t thread, enum workload
     uint64_t chunk = 0;
     while ((chunk = core_budget_take(&budget, run)) != 0) {
         do {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
-            const uint32_t bytes = sizes_pick(&core->sizes, random);
             struct object object;
-            core_event(&hot, bytes, 0, 1);
-            if (!core_new(&env, &hot, &object, bytes, object_tag(0, random), touch)) {
+            if (!core_draw(&env, &hot, &object, 0, 1, touch)) {
                 core_fail(run, thread);
                 goto stopped;
             }
@@ -70,9 +56,7 @@ const struct workload xmalloc_workload = {
     .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 2000000, .min_bytes = 64, .max_bytes = 64},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
-    .memory_bytes = memory_bytes,
-    .prepare = prepare,
+    .shape = shape_of,
     .warm_up = core_fill_slots,
     .measured = measured,
-    .tear_down = core_tear_down,
 };

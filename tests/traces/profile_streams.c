@@ -46,7 +46,7 @@ static struct workload_run draw(const char *file, uint32_t threads, uint64_t wor
         printf("%s\n", why);
         exit(1);
     }
-    const uint64_t bytes = run.workload->memory_bytes(&run.params);
+    const uint64_t bytes = workload_memory_bytes(run.workload, &run.params);
     run.memory = calloc(1, bytes + 128);
     if (run.memory == NULL) {
         printf("no memory\n");
@@ -54,7 +54,7 @@ static struct workload_run draw(const char *file, uint32_t threads, uint64_t wor
     }
     void *const start = run.memory;
     run.memory = (void *)(((uintptr_t)start + 127) & ~(uintptr_t)127);
-    run.workload->prepare(&run); // the process ends before its few runs need their memory back
+    workload_prepare(&run); // the process ends before its few runs need their memory back
     return run;
 }
 

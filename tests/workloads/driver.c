@@ -60,14 +60,13 @@ static const struct workload_host host = {now_ns, yield, generation};
 
 static void *thread_main(void *argument) {
     struct driver_thread *self = argument;
-    const struct workload *workload = self->run->workload;
-    workload->warm_up(self->run, self->index);
+    workload_warm_up(self->run, self->index);
     pthread_barrier_wait(self->barrier); // the main thread sets the deadline
     pthread_barrier_wait(self->barrier);
-    workload->measured(self->run, self->index);
+    self->run->workload->measured(self->run, self->index);
     pthread_barrier_wait(self->barrier); // the main thread sums the counters
     pthread_barrier_wait(self->barrier);
-    workload->tear_down(self->run, self->index);
+    workload_tear_down(self->run, self->index);
     return NULL;
 }
 
@@ -127,7 +126,7 @@ struct driver_outcome driver_run(const char *name, struct workload_params params
     if (!workload_params_complete(run.workload, &params, why, sizeof(why))) {
         fail_msg("%s", why);
     }
-    const uint64_t memory_bytes = run.workload->memory_bytes(&params);
+    const uint64_t memory_bytes = workload_memory_bytes(run.workload, &params);
     const uint32_t threads = params.threads;
     run.params = params;
     run.payload_mask = table->capabilities & ALLOCATOR_STORES ? 0xff : 0;
@@ -139,7 +138,7 @@ struct driver_outcome driver_run(const char *name, struct workload_params params
     assert_non_null(all);
     memset(run.memory, 0, memory_bytes);
     memset(run.counters, 0, threads * sizeof(*run.counters));
-    run.workload->prepare(&run);
+    workload_prepare(&run);
 
     struct driver_outcome outcome;
     pthread_barrier_t barrier;

@@ -98,11 +98,11 @@ static struct workload_run draw(const char *input, uint64_t seed) {
     if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
         fail_msg("%s", why);
     }
-    const uint64_t bytes = run.workload->memory_bytes(&run.params);
+    const uint64_t bytes = workload_memory_bytes(run.workload, &run.params);
     run.memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     assert_non_null(run.memory);
     memset(run.memory, 0, bytes);
-    run.workload->prepare(&run);
+    workload_prepare(&run);
     return run;
 }
 

@@ -355,7 +355,7 @@ static void completion_is_idempotent(void **state) {
         assert_true(workload_params_complete(workloads[i], &twice, why, sizeof(why)));
         assert_memory_equal(&once, &twice, sizeof(once));
         assert_ptr_equal(workload_find(workloads[i]->name), workloads[i]);
-        assert_true((workloads[i]->memory_bytes(&once) > 0) != workloads[i]->is_program);
+        assert_true((workload_memory_bytes(workloads[i], &once) > 0) != workloads[i]->is_program);
     }
 }
 
