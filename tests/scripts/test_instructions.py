@@ -44,3 +44,22 @@ def test_lengths_that_a_workload_does_not_take_are_passed_over():
     runner = BUDGET.parents[2] / "runner"
     assert instructions.run_workload(runner, "hz5", "churn", 1, "ops=1000") is None
     assert instructions.measure_workload(runner, "hz5", "churn") > 0
+
+
+def test_a_malloc_outside_the_known_sections_of_its_library_counts():
+    profile = """ob=(1) /usr/lib/libfast.so
+fn=(1) refill
+10 700
+ob=(2) ???
+fn=(2) malloc
+10 40
+calls=1 10
+11 700
+fn=(3) strlen
+10 9
+ob=(3) /usr/lib/libc.so.6
+fn=(2)
+10 5
+"""
+    costs = instructions.parse_callgrind(profile)
+    assert instructions.library_costs(costs, os.path.realpath("/usr/lib/libfast.so")) == 740
