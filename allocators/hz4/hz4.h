@@ -123,8 +123,8 @@ _Static_assert(sizeof(struct hz4_message) == 256, "four lines");
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
 
-#define HZ4_LARGE_UNITS 16u // runs up to this size are cached by a thread
-#define HZ4_LARGE_DEPTH 4u  // of each size
+#define HZ4_LARGE_CLASSES 32u // of runs that are one block, up to 1 MiB: eight a doubling, as below 64 KiB
+#define HZ4_LARGE_DEPTH 4u    // of each class in a thread's cache
 
 enum hz4_control {
     HZ4_FREE = 0u, // alive; nobody is at its runs
@@ -154,8 +154,8 @@ struct hz4_local {
     uint32_t slot_promise[HZ4_SLOTS]; // bytes promised to an open slot
     void *slot_seen[HZ4_SLOTS];       // top when the slot hand passed
     uint32_t large_bytes;
-    uint32_t large_count[HZ4_LARGE_UNITS + 1];
-    void *large[HZ4_LARGE_UNITS + 1][HZ4_LARGE_DEPTH];
+    uint8_t large_count[HZ4_LARGE_CLASSES];
+    void *large[HZ4_LARGE_CLASSES][HZ4_LARGE_DEPTH];
 };
 
 // A list of runs with free blocks; the head is used first.
@@ -214,16 +214,18 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_BUDGET_ALL_BYTES HZ_MIB(8)
 #define HZ4_BUDGET_SHARE_BYTES HZ_KIB(512)  // ... at most this, ...
 #define HZ4_BUDGET_THREAD_BYTES HZ_KIB(128) // ... this for each thread ...
-#define HZ4_BUDGET_OUT_SHARE 32             // ... and a 32nd of what its heap has out
-#define HZ4_MAGAZINE_BYTES HZ_KIB(64)       // a class's share at most
-#define HZ4_MAGAZINE_MAX 96u                // entries
-#define HZ4_MAGAZINE_MIN 4u
+#define HZ4_BUDGET_OUT_SHARE 8              // ... and an eighth of what its heap has out; ...
+#define HZ4_BUDGET_FEW_OUT_SHARE 4          // ... a quarter as long as there are few threads
+#define HZ4_FEW_THREADS 4u
+#define HZ4_MAGAZINE_BYTES HZ_KIB(64) // a class's share at most
+#define HZ4_MAGAZINE_MAX 96u          // entries
+#define HZ4_MAGAZINE_MIN 8u
 #define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
 #define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
 #define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its inbox drains on any slow path
 #define HZ4_HELP_BYTES HZ_KIB(256) // a sender that sees more, or its share of the budget, drains for the owner
 #define HZ4_DRAIN_MESSAGES 8u      // in one call
-#define HZ4_DEPOT_BYTES HZ_MIB(1)
+#define HZ4_DEPOT_BYTES HZ_MIB(2)
 #define HZ4_DEPOT_THREAD_BYTES HZ_KIB(32) // more for each thread
 #define HZ4_KEPT_BYTES HZ_MIB(1)          // in empty runs that a heap keeps, ...
 #define HZ4_KEPT_ALL_BYTES HZ_MIB(4)      // ... all heaps together
@@ -231,6 +233,8 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
 #define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
 #define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
+#define HZ4_SHELF_BYTES HZ_MIB(4) // large runs that wait for the next one of their class: this ...
+#define HZ4_SHELF_SHARE 8         // ... and an eighth of all there are
 
 // ---- hz4_heap.c: heaps and threads --------------------------------------------------------------------------------
 int hz4_init(void);                        // arena, tables; idempotent
@@ -260,12 +264,16 @@ void hz4_run_release_empty(struct hz4_heap *heap);
 int hz4_run_contradictions(const struct hz4_run *run);
 
 // ---- hz4_granule.c: memory for runs, and the map that finds them --------------------------------------------------
-void *hz4_granules_take(uint32_t granules);          // 1, 2, 4 or 32; NULL when out of memory
-void hz4_granules_give(struct hz4_run *run);         // and its descriptor
-int hz4_map_set_run(struct hz4_run *run);            // for each granule; 0: out of memory
-struct hz4_run *hz4_map_run(size_t granule);         // NULL when there is no run of blocks
-int hz4_map_set_large(size_t granule, size_t units); // the first granule of a large run; 0: out of memory
-size_t hz4_map_large(size_t granule);                // its length in arena units
+void *hz4_granules_take(uint32_t granules);  // 1, 2, 4 or 32; NULL when out of memory
+void hz4_granules_give(struct hz4_run *run); // and its descriptor
+int hz4_map_set_run(struct hz4_run *run);    // for each granule; 0: out of memory
+struct hz4_run *hz4_map_run(size_t granule); // NULL when there is no run of blocks
+// Of a large run, by its first granule: length in arena units, class, and a link while it lies on a shelf.
+int hz4_map_set_large(size_t granule, size_t units, unsigned large_class); // 0: out of memory
+size_t hz4_map_large(size_t granule);                                      // its length
+unsigned hz4_map_large_class(size_t granule);
+void hz4_map_set_link(size_t granule, uint32_t link);
+uint32_t hz4_map_link(size_t granule);
 struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
 void hz4_descriptor_give(struct hz4_run *run); // of a run that never had memory
 int hz4_granule_init(void);                    // 0: out of memory
@@ -308,8 +316,10 @@ uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
 int hz4_large_free(void *block, size_t granule); // 0: refused
 int hz4_large_resize(void *block, size_t granule, size_t bytes);
-void hz4_large_flush(struct hz4_local *local);
-uint64_t hz4_large_bytes(void); // of all large runs, those in caches included
+void hz4_large_flush(struct hz4_local *local); // to the shelves
+void hz4_large_clear(void);                    // the shelves, to the arena
+uint64_t hz4_large_bytes(void);                // of all large runs, those in caches and on shelves included
+uint64_t hz4_large_shelved_bytes(void);
 
 // ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------
 enum hz4_operation { HZ4_OP_FREE, HZ4_OP_REALLOC, HZ4_OP_USABLE_SIZE, HZ4_OP_RETURN };

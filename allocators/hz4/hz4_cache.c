@@ -13,10 +13,9 @@
 #define FIRST_BYTES 1024u  // a class's first capacity, in bytes and ...
 #define FIRST_BLOCKS 8u    // ... in blocks at most; one block at least
 #define BORROW_BYTES 4096u // free in another heap's last run
-#define FEW_THREADS 4u
-#define CHORE_PERIOD 16u // slow paths
-#define SHRINK_PERIOD 8u // slow paths between two attempts: classes in balance must not trade room all the time
-#define SHRINK_STEPS 16u // classes looked at to make room for another
+#define CHORE_PERIOD 16u   // slow paths
+#define SHRINK_PERIOD 8u   // slow paths between two attempts: classes in balance must not trade room all the time
+#define SHRINK_STEPS 16u   // classes looked at to make room for another
 
 uint32_t hz4_magazine_offset[SIZECLASS_COUNT];
 uint32_t hz4_magazine_entries[SIZECLASS_COUNT];
@@ -59,11 +58,13 @@ static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t bl
 }
 
 static void update_budget(struct hz4_heap *heap) {
-    size_t share = HZ4_BUDGET_ALL_BYTES / hz4_alive_count();
+    uint32_t threads = hz4_alive_count();
+    size_t share = HZ4_BUDGET_ALL_BYTES / threads;
     share = share > HZ4_BUDGET_SHARE_BYTES ? HZ4_BUDGET_SHARE_BYTES : share;
     heap->local.help_bytes = (uint32_t)(share > HZ4_HELP_BYTES ? HZ4_HELP_BYTES : share);
     int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
-    heap->local.budget_bytes = (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) + out / HZ4_BUDGET_OUT_SHARE;
+    heap->local.budget_bytes = (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) +
+                               out / (threads > HZ4_FEW_THREADS ? HZ4_BUDGET_OUT_SHARE : HZ4_BUDGET_FEW_OUT_SHARE);
 }
 
 void hz4_magazines_begin(struct hz4_heap *heap) {
@@ -116,7 +117,7 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     uint32_t count = count_of(heap, size_class);
     if (count <= keep)
         return;
-    int is_exchanged = hz4_alive_count() > FEW_THREADS || owner_of(bottom[0]) != heap->id;
+    int is_exchanged = hz4_alive_count() > HZ4_FEW_THREADS || owner_of(bottom[0]) != heap->id;
     uint32_t gone = 0;
     for (uint32_t taken = is_exchanged; count - gone > keep && taken != 0; gone += taken)
         taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);

@@ -13,13 +13,14 @@
 #define CHUNK_SHIFT 10u
 #define CHUNK_GRANULES ((size_t)1 << CHUNK_SHIFT)
 #define WORD_BITS 64u
+#define LENGTH_SHIFT 8u
 #define ALL_GRANULES ((1u << HZ4_UNIT_GRANULES) - 1)
 
 static struct {
     pthread_mutex_t lock;
     struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
     // Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first
-    // granule of a large run its length << 1 | 1.
+    // granule of a large run its length << LENGTH_SHIFT | class << 1 | 1, and its second's a link << 1 | 1.
     _Atomic(_Atomic uintptr_t *) *chunks; // const
     uint64_t *shared;                     // const; bit a unit: some of its granules are free
     size_t first_word, end_word;          // no bit is set outside of these
@@ -188,16 +189,28 @@ struct hz4_run *hz4_map_run(size_t granule) {
     return (entry & 1) == 0 ? (struct hz4_run *)entry : NULL;
 }
 
-int hz4_map_set_large(size_t granule, size_t units) {
-    if (granule >= HZ4_MAX_GRANULES || !map_prepare(granule, 1))
+int hz4_map_set_large(size_t granule, size_t units, unsigned large_class) {
+    if (granule >= HZ4_MAX_GRANULES || !map_prepare(granule, HZ4_UNIT_GRANULES))
         return 0;
-    map_store(granule, units << 1 | 1);
+    map_store(granule, units << LENGTH_SHIFT | large_class << 1 | 1);
     return 1;
 }
 
 size_t hz4_map_large(size_t granule) {
     uintptr_t entry = map_load(granule);
-    return (entry & 1) != 0 ? entry >> 1 : 0;
+    return (entry & 1) != 0 ? entry >> LENGTH_SHIFT : 0;
+}
+
+unsigned hz4_map_large_class(size_t granule) {
+    return (map_load(granule) & (((uintptr_t)1 << LENGTH_SHIFT) - 1)) >> 1;
+}
+
+void hz4_map_set_link(size_t granule, uint32_t link) {
+    map_store(granule + 1, (uintptr_t)link << 1 | 1);
+}
+
+uint32_t hz4_map_link(size_t granule) {
+    return (uint32_t)(map_load(granule + 1) >> 1);
 }
 
 // ---- descriptors --------------------------------------------------------------------------------------------------

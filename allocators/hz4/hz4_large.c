@@ -1,12 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner and send
-// no messages: whoever frees one keeps it in a small cache of its own, by unit count, or gives it to the arena.
+// no messages: whoever frees one keeps it in a small cache of its own, puts it on the shelf of its class, where every
+// thread takes from, or gives it to the arena. Classes are as fine as those below 64 KiB, because a run that serves a
+// size again has its resident pages where the next block of that size begins and ends.
+//
+// A shelf is a stack without a lock. Linearisation points: the compare-and-swaps on its head, which carries a counter
+// against ABA. Links lie in the map, whose memory stays, so a reader that comes too late reads a stale link and fails.
 #include "hz4.h"
 
-static _Atomic int64_t large_bytes; // changed when the arena is asked, not when a cache is
+#define NO_CLASS HZ4_LARGE_CLASSES
+#define SMALLEST_SHIFT 16u // the first class begins above this power of two
+#define STEP_SHIFT 3u      // classes a doubling
+
+struct shelf {
+    _Alignas(HZ_CACHE_LINE) _Atomic uint64_t head; // 1 + unit of the newest run | counter << 32; low half 0: empty
+};
+
+static struct shelf shelves[HZ4_LARGE_CLASSES];
+static _Alignas(HZ_CACHE_LINE) _Atomic int64_t shelved_bytes;
+static _Atomic uint32_t shelf_hand; // clock: next shelf to make room on
+static _Atomic int64_t large_bytes; // changed when the arena is asked, not when a cache or a shelf is
 
 static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
+}
+
+static unsigned class_of(size_t bytes) {
+    if (bytes <= SIZECLASS_MAX_BYTES)
+        return NO_CLASS;
+    unsigned shift = 63 - (unsigned)__builtin_clzll(bytes - 1);
+    size_t step = ((bytes - 1) >> (shift - STEP_SHIFT)) - (1u << STEP_SHIFT);
+    size_t large_class = ((size_t)(shift - SMALLEST_SHIFT) << STEP_SHIFT) + step;
+    return large_class < HZ4_LARGE_CLASSES ? (unsigned)large_class : NO_CLASS;
 }
 
 static uint32_t cache_limit(void) {
@@ -23,42 +48,118 @@ uint64_t hz4_large_bytes(void) {
     return (uint64_t)atomic_load_explicit(&large_bytes, memory_order_relaxed);
 }
 
-static void give(void *base, size_t units) {
+static size_t units_at(void *base) {
+    return hz4_map_large(hz4_granule_of(base));
+}
+
+static void give(void *base) {
+    size_t units = units_at(base);
     atomic_store_explicit(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_NONE, memory_order_relaxed);
     count(-(int64_t)units);
     arena_give(base, units, 0);
 }
 
-static void *cache_pop(struct hz4_local *local, size_t units) {
-    if (local->large_count[units] == 0)
-        return NULL;
-    local->large_bytes -= (uint32_t)(units << ARENA_UNIT_SHIFT);
-    return local->large[units][--local->large_count[units]];
+// ---- shelves ------------------------------------------------------------------------------------------------------
+
+uint64_t hz4_large_shelved_bytes(void) {
+    int64_t bytes = atomic_load_explicit(&shelved_bytes, memory_order_relaxed);
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-// When the cache is full, other sizes leave first: the one freed last is the one asked for next.
-static int cache_push(struct hz4_local *local, void *base, size_t units) {
+static int64_t shelf_limit(void) {
+    return (int64_t)(HZ4_SHELF_BYTES + hz4_large_bytes() / HZ4_SHELF_SHARE);
+}
+
+static void *shelf_pop(unsigned large_class) {
+    struct shelf *shelf = &shelves[large_class];
+    // ORDER: acquire: the run's link, and what its last user did to it; partner: the release in shelf_push().
+    uint64_t head = atomic_load_explicit(&shelf->head, memory_order_acquire);
+    while ((uint32_t)head != 0) {
+        size_t granule = (size_t)((uint32_t)head - 1) * HZ4_UNIT_GRANULES;
+        uint64_t next = hz4_map_link(granule) | ((head >> 32) + 1) << 32;
+        // ORDER: acquire: as above, on either way out.
+        if (atomic_compare_exchange_weak_explicit(&shelf->head, &head, next, memory_order_acquire,
+                                                  memory_order_acquire)) {
+            void *base = (void *)(arena.base + ((uintptr_t)granule << HZ4_GRANULE_SHIFT));
+            atomic_fetch_sub_explicit(&shelved_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT),
+                                      memory_order_relaxed);
+            return base;
+        }
+    }
+    return NULL;
+}
+
+static void shelf_push(void *base, unsigned large_class) {
+    struct shelf *shelf = &shelves[large_class];
+    size_t granule = hz4_granule_of(base);
+    atomic_fetch_add_explicit(&shelved_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT), memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&shelf->head, memory_order_relaxed);
+    uint64_t desired;
+    do {
+        hz4_map_set_link(granule, (uint32_t)head);
+        desired = (granule / HZ4_UNIT_GRANULES + 1) | ((head >> 32) + 1) << 32;
+        // ORDER: release: the link, and this thread's uses of the run; partner: shelf_pop().
+    } while (!atomic_compare_exchange_weak_explicit(&shelf->head, &head, desired, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+// What has no room anywhere makes some: whichever class has most to spare is not known, so they take turns.
+static void put_away(void *base, unsigned large_class) {
+    if (large_class == NO_CLASS) {
+        give(base);
+        return;
+    }
+    shelf_push(base, large_class);
+    for (unsigned step = 0; step < HZ4_LARGE_CLASSES && (int64_t)hz4_large_shelved_bytes() > shelf_limit(); step++) {
+        uint32_t hand = atomic_fetch_add_explicit(&shelf_hand, 1, memory_order_relaxed);
+        void *other = shelf_pop(hand % HZ4_LARGE_CLASSES);
+        if (other != NULL)
+            give(other);
+    }
+}
+
+void hz4_large_clear(void) {
+    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
+        for (void *base; (base = shelf_pop(large_class)) != NULL;)
+            give(base);
+    }
+}
+
+// ---- a thread's cache ---------------------------------------------------------------------------------------------
+
+static void *cache_pop(struct hz4_local *local, unsigned large_class) {
+    if (local->large_count[large_class] == 0)
+        return NULL;
+    void *base = local->large[large_class][--local->large_count[large_class]];
+    local->large_bytes -= (uint32_t)(units_at(base) << ARENA_UNIT_SHIFT);
+    return base;
+}
+
+// When the cache is full, other classes leave first: the one freed last is the one asked for next.
+static int cache_push(struct hz4_local *local, void *base, size_t units, unsigned large_class) {
     uint32_t bytes = (uint32_t)(units << ARENA_UNIT_SHIFT);
     uint32_t limit = cache_limit();
-    if (bytes > limit || local->large_count[units] == HZ4_LARGE_DEPTH)
+    if (bytes > limit || local->large_count[large_class] == HZ4_LARGE_DEPTH)
         return 0;
-    for (size_t other = HZ4_LARGE_UNITS; local->large_bytes + bytes > limit && other > 0; other--) {
-        while (other != units && local->large_bytes + bytes > limit && local->large_count[other] > 0)
-            give(cache_pop(local, other), other);
+    for (unsigned other = HZ4_LARGE_CLASSES; local->large_bytes + bytes > limit && other-- > 0;) {
+        while (other != large_class && local->large_bytes + bytes > limit && local->large_count[other] > 0)
+            put_away(cache_pop(local, other), other);
     }
     if (local->large_bytes + bytes > limit)
         return 0;
-    local->large[units][local->large_count[units]++] = base;
+    local->large[large_class][local->large_count[large_class]++] = base;
     local->large_bytes += bytes;
     return 1;
 }
 
 void hz4_large_flush(struct hz4_local *local) {
-    for (size_t units = 1; units <= HZ4_LARGE_UNITS; units++) {
-        while (local->large_count[units] > 0)
-            give(cache_pop(local, units), units);
+    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
+        while (local->large_count[large_class] > 0)
+            put_away(cache_pop(local, large_class), large_class);
     }
 }
+
+// ---- blocks -------------------------------------------------------------------------------------------------------
 
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     *is_zero = 0;
@@ -66,15 +167,18 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes);
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
+    unsigned large_class = align_units == 1 ? class_of(bytes) : NO_CLASS;
     struct hz4_heap *heap = hz4_thread.heap;
     void *base = NULL;
-    if (units <= HZ4_LARGE_UNITS && align_units == 1 && heap != NULL)
-        base = cache_pop(&heap->local, units);
+    if (large_class != NO_CLASS) {
+        base = heap != NULL ? cache_pop(&heap->local, large_class) : NULL;
+        base = base != NULL ? base : shelf_pop(large_class);
+    }
     if (base == NULL) {
         base = arena_take(units, align_units, is_zero);
         if (base == NULL)
             return NULL;
-        if (!hz4_map_set_large(hz4_granule_of(base), units)) {
+        if (!hz4_map_set_large(hz4_granule_of(base), units, large_class)) {
             arena_give(base, units, *is_zero);
             return NULL;
         }
@@ -90,14 +194,16 @@ int hz4_large_free(void *block, size_t granule) {
     if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 ||
         atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE)
         return 0;
-    // Relaxed is enough to let one free win; the block itself travels through this thread's cache or the arena's lock.
+    // Relaxed is enough to let one free win; the block itself travels through this thread's cache, a shelf or the
+    // arena's lock.
     if (!atomic_compare_exchange_strong_explicit(&tag->route, &expected, HZ4_ROUTE_LARGE_FREE, memory_order_relaxed,
                                                  memory_order_relaxed))
         return 0;
     size_t units = hz4_map_large(granule);
-    struct hz4_heap *heap = units <= HZ4_LARGE_UNITS ? hz4_heap_of_thread() : NULL;
-    if (heap == NULL || !cache_push(&heap->local, block, units))
-        give(block, units);
+    unsigned large_class = hz4_map_large_class(granule);
+    struct hz4_heap *heap = large_class != NO_CLASS ? hz4_heap_of_thread() : NULL;
+    if (heap == NULL || !cache_push(&heap->local, block, units, large_class))
+        put_away(block, large_class);
     hz4_heap_leave();
     return 1;
 }
@@ -111,5 +217,5 @@ int hz4_large_resize(void *block, size_t granule, size_t bytes) {
     if (wanted < units)
         arena_shrink(block, units, wanted);
     count((int64_t)wanted - (int64_t)units);
-    return hz4_map_set_large(granule, wanted);
+    return hz4_map_set_large(granule, wanted, class_of(bytes));
 }

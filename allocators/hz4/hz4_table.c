@@ -21,7 +21,7 @@ void core_stats(struct allocator_stats *out) {
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL)
         live -= (int64_t)hz4_magazines_bytes(mine) + mine->local.large_bytes + mine->local.depot_bytes;
-    live -= (int64_t)hz4_depot_bytes();
+    live -= (int64_t)(hz4_depot_bytes() + hz4_large_shelved_bytes());
     out->live_bytes = live > 0 ? (uint64_t)live : 0;
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         out->rejects[reason] = hz4_reject_count((enum allocator_reject)reason);
@@ -66,6 +66,7 @@ void core_purge(void) {
         hz4_run_release_empty(mine);
         hz4_let_go(mine);
     }
+    hz4_large_clear();
     if (arena.unit_count != 0)
         arena_purge();
 }
