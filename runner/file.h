@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that only ever grow by whole rows: append with one write, cut a partial row, make it durable, keep others out.
-// One implementation a system (file_linux.c). Layer: runner; all return 0 with errno set on failure.
+// Layer: runner, over os_file.h; all return 0 with errno set on failure.
 #ifndef HZBENCH_FILE_H
 #define HZBENCH_FILE_H
 

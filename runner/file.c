@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Windows: files of rows, over the C library's descriptors. Layer: runner.
+// Files of rows over the calls of os_file.h: what is read, written and replaced as a whole. Layer: runner.
 #include "file.h"
 
+#include "os_file.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <io.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <windows.h>
-
-// Locks here keep out readers, too, so the byte that is locked lies where no file has one.
-#define LOCK_AT_HIGH 0x7fffffffu
-
-static DWORD lock_of(int fd) {
-    OVERLAPPED at = {.OffsetHigh = LOCK_AT_HIGH};
-    const DWORD flags = LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY;
-    return LockFileEx((HANDLE)_get_osfhandle(fd), flags, 0, 1, 0, &at) ? 0 : GetLastError();
-}
 
 enum file_open_result file_open(struct file *file, const char *path) {
     *file = (struct file){.fd = -1};
@@ -27,32 +14,28 @@ enum file_open_result file_open(struct file *file, const char *path) {
         errno = ENAMETOOLONG;
         return FILE_OPEN_FAILED;
     }
-    file->fd = _open(path, _O_RDWR | _O_APPEND | _O_CREAT | _O_BINARY | _O_NOINHERIT, _S_IREAD | _S_IWRITE);
+    file->fd = os_file_open(path, OS_FILE_READ_APPEND);
     // A pipe or a write-only device is written to without being read back.
     if (file->fd < 0 && (errno == EACCES || errno == EINVAL))
-        file->fd = _open(path, _O_WRONLY | _O_APPEND | _O_BINARY | _O_NOINHERIT);
-    struct _stat64 status;
-    if (file->fd < 0 || _fstat64(file->fd, &status) != 0)
+        file->fd = os_file_open(path, OS_FILE_APPEND);
+    uint64_t bytes = 0;
+    if (file->fd < 0 || !os_file_status(file->fd, &file->is_regular, &bytes))
         return FILE_OPEN_FAILED;
-    file->is_regular = (status.st_mode & _S_IFMT) == _S_IFREG;
     if (!file->is_regular)
         return FILE_OPEN_OK;
-    file->bytes = (uint64_t)status.st_size;
-    // A file system without locks (some network drives) is no reason to refuse.
-    return lock_of(file->fd) == ERROR_LOCK_VIOLATION ? FILE_OPEN_BUSY : FILE_OPEN_OK;
+    file->bytes = bytes;
+    // A file system without locks (some network mounts) is no reason to refuse.
+    return os_file_is_locked(file->fd) ? FILE_OPEN_BUSY : FILE_OPEN_OK;
 }
 
 char *file_read(const struct file *file, size_t *bytes) {
     size_t size = file->is_regular ? (size_t)file->bytes : 0;
     char *data = malloc(size + 1);
     *bytes = 0;
-    if (data && size > 0 && _lseeki64(file->fd, 0, SEEK_SET) != 0) {
-        free(data);
-        return NULL;
-    }
     while (data && *bytes < size) {
-        size_t left = size - *bytes;
-        int got = _read(file->fd, data + *bytes, left < INT_MAX ? (unsigned)left : INT_MAX);
+        int64_t got = os_file_read(file->fd, data + *bytes, size - *bytes, *bytes);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got < 0) {
             free(data);
             return NULL;
@@ -69,7 +52,7 @@ char *file_read(const struct file *file, size_t *bytes) {
 int file_cut(struct file *file, uint64_t bytes) {
     if (!file->is_regular)
         return 1;
-    if (_chsize_s(file->fd, (long long)bytes) != 0)
+    if (!os_file_cut(file->fd, bytes))
         return 0;
     file->bytes = bytes;
     return 1;
@@ -79,7 +62,9 @@ int file_append(struct file *file, const void *data, size_t bytes) {
     const char *at = data;
     size_t left = bytes;
     while (left > 0) {
-        int written = _write(file->fd, at, left < INT_MAX ? (unsigned)left : INT_MAX);
+        int64_t written = os_file_write(file->fd, at, left);
+        if (written < 0 && errno == EINTR)
+            continue;
         if (written <= 0) {
             int error = written == 0 ? EIO : errno;
             (void)file_cut(file, file->bytes);
@@ -94,20 +79,20 @@ int file_append(struct file *file, const void *data, size_t bytes) {
 }
 
 int file_sync(struct file *file) {
-    return _commit(file->fd) == 0 || !file->is_regular;
+    // Pipes and some devices know no fsync; they have nothing to lose either.
+    return os_file_sync(file->fd) || !file->is_regular;
 }
 
 int file_close(struct file *file) {
     int fd = file->fd;
     file->fd = -1;
-    return fd < 0 || _close(fd) == 0;
+    return fd < 0 || os_file_close(fd);
 }
 
 int file_replace(const char *path, const void *data, size_t bytes) {
     char temporary[560];
-    struct file file = {.fd = -1, .is_regular = 1};
     snprintf(temporary, sizeof temporary, "%s.new", path);
-    file.fd = _open(temporary, _O_WRONLY | _O_CREAT | _O_TRUNC | _O_BINARY | _O_NOINHERIT, _S_IREAD | _S_IWRITE);
+    struct file file = {.fd = os_file_open(temporary, OS_FILE_REPLACE), .is_regular = 1};
     if (file.fd < 0)
         return 0;
     int ok = file_append(&file, data, bytes) && file_sync(&file);
@@ -116,17 +101,17 @@ int file_replace(const char *path, const void *data, size_t bytes) {
         ok = 0;
         error = errno;
     }
-    if (ok && !MoveFileExA(temporary, path, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
+    if (ok && !os_file_rename(temporary, path)) {
         ok = 0;
-        error = EACCES; // the usual reason: somebody has the old one open
+        error = errno;
     }
     if (!ok) {
-        _unlink(temporary);
+        remove(temporary);
         errno = error;
     }
     return ok;
 }
 
 int file_exists(const char *path) {
-    return _access(path, 0) == 0;
+    return os_file_exists(path);
 }
