@@ -3,6 +3,7 @@
 // number may carry a backend's name. Owns nothing but the fallbacks. Layer: above os_library.h and the generated list.
 #include "loader.h"
 
+#include "edit_distance.h"
 #include "os_library.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DID_YOU_MEAN_DISTANCE 2
 #define CONTRACT_BYTES_MAX 4096 // no record is longer; anything else is not a record
 
 const char *const allocator_reject_names[ALLOCATOR_REJECT_COUNT] = {
@@ -78,33 +78,12 @@ static const char *file_name_of(const char *path) {
     return slash != NULL ? slash + 1 : path;
 }
 
-// Levenshtein distance; names are shorter than the spec's name field.
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[sizeof((struct allocator_spec *)NULL)->name];
-    size_t columns = strlen(b);
-    for (size_t j = 0; j <= columns; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < columns; j++) {
-            size_t best = diagonal + (a[i] != b[j]);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j + 1] + 1 < best ? row[j + 1] + 1 : best;
-            diagonal = row[j + 1];
-            row[j + 1] = best;
-        }
-    }
-    return row[columns];
-}
-
 const char *allocator_did_you_mean(const char *name) {
     const char *closest = NULL;
-    size_t closest_distance = DID_YOU_MEAN_DISTANCE + 1;
+    unsigned closest_distance = EDIT_DISTANCE_SLIP + 1;
     for (size_t i = 0; i < allocator_backend_count; i++) {
         const char *candidate = allocator_backends[i].name;
-        size_t distance = edit_distance(name, candidate);
+        const unsigned distance = edit_distance(name, candidate);
         // A distance as long as the word would make any short word "close".
         if (distance < closest_distance && distance < strlen(candidate)) {
             closest = candidate;

@@ -26,7 +26,6 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,24 +67,6 @@ static volatile sig_atomic_t is_told_to_end;
 static void on_end(int number) {
     (void)number;
     is_told_to_end = 1;
-}
-
-// Writes the verdict once; the first one is the cause, later ones its consequences. Always 0, to be returned.
-__attribute__((format(printf, 2, 3))) static int conclude(enum cell_status status, const char *format, ...) {
-    struct cell_result *result = &cell->result;
-    if (result->status == CELL_UNFINISHED) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(result->message, sizeof result->message, format, arguments);
-        va_end(arguments);
-        result->status = status;
-    }
-    return 0;
-}
-
-static void enter(enum cell_phase phase) {
-    // ORDER: release publishes the results written in the phase before to a runner that loads the phase with acquire.
-    atomic_store_explicit(&cell->phase, phase, memory_order_release);
 }
 
 // ---- watching ------------------------------------------------------------------------------------------------------
@@ -198,7 +179,7 @@ static int start(struct step *step, const char *name, int under_test) {
     if (step->pid == 0)
         become_step(step, under_test, keeper);
     step->is_running = step->pid > 0;
-    return step->is_running || conclude(CELL_ERROR, "cannot start a process: %s", strerror(errno));
+    return step->is_running || cell_conclude(cell, CELL_ERROR, "cannot start a process: %s", strerror(errno));
 }
 
 // The last line that says something of what the step has printed.
@@ -226,12 +207,13 @@ static int tell_failure(const struct step *step, enum cell_status status) {
     const char *line = last_line(step);
     const char *colon = line[0] ? ": " : "";
     if (step->is_running)
-        return conclude(CELL_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon, line);
+        return cell_conclude(cell, CELL_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon,
+                             line);
     if (WIFSIGNALED(step->status))
-        return conclude(status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
-                        sigabbrev_np(WTERMSIG(step->status)), colon, line);
-    return conclude(status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name, WEXITSTATUS(step->status),
-                    colon, line);
+        return cell_conclude(cell, status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
+                             sigabbrev_np(WTERMSIG(step->status)), colon, line);
+    return cell_conclude(cell, status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name,
+                         WEXITSTATUS(step->status), colon, line);
 }
 
 // A step outside of the allocator, from start to end.
@@ -243,8 +225,9 @@ static int run_outside(const char *name) {
     if (is_told_to_end)
         return 0;
     if (!step.is_running && WIFEXITED(step.status) && WEXITSTATUS(step.status) == EXIT_MISSING)
-        return conclude(CELL_UNAVAILABLE, "app:%s needs %s, which is not installed. Debian: apt-get install %s",
-                        app->name, last_line(&step), app->packages);
+        return cell_conclude(cell, CELL_UNAVAILABLE,
+                             "app:%s needs %s, which is not installed. Debian: apt-get install %s", app->name,
+                             last_line(&step), app->packages);
     return succeeded(&step) || tell_failure(&step, CELL_ERROR);
 }
 
@@ -279,15 +262,15 @@ static void judge(void) {
     memcpy(cell->result.rejects, proof.rejects, sizeof proof.rejects);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         if (proof.rejects[i] != 0)
-            conclude(CELL_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name, proof.rejects[i],
-                     allocator_reject_names[i]);
+            cell_conclude(cell, CELL_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name,
+                          proof.rejects[i], allocator_reject_names[i]);
     if (proof.other[0])
-        conclude(CELL_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it", app->name,
-                 app->proof, proof.other, library);
+        cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it",
+                      app->name, app->proof, proof.other, library);
     if (proof.took == 0)
-        conclude(CELL_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it", app->name,
-                 app->proof, library);
-    conclude(CELL_OK, "%s", "");
+        cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it",
+                      app->name, app->proof, library);
+    cell_conclude(cell, CELL_OK, "%s", "");
 }
 
 // ---- the sample ----------------------------------------------------------------------------------------------------
@@ -309,7 +292,7 @@ static void take_work(uint64_t begin_ns, uint64_t end_ns) {
 
 static int run_batch(void) {
     struct step work;
-    enter(CELL_PHASE_MEASURED);
+    cell_enter(cell, CELL_PHASE_MEASURED);
     const uint64_t begin_ns = os_now_ns();
     if (!start(&work, "work", 1))
         return 0;
@@ -352,7 +335,7 @@ static int load_server(struct step *server) {
     struct step load;
     struct cell_result *result = &cell->result;
     result->rss_baseline = watch(0);
-    enter(CELL_PHASE_MEASURED);
+    cell_enter(cell, CELL_PHASE_MEASURED);
     const uint64_t begin_ns = os_now_ns();
     if (!start(&load, "load", 0))
         return 0;
@@ -372,7 +355,7 @@ static int load_server(struct step *server) {
 static void settle_server(struct step *server) {
     struct cell_result *result = &cell->result;
     const uint64_t settle_ns = cell->request.settle_ns;
-    enter(CELL_PHASE_SETTLE);
+    cell_enter(cell, CELL_PHASE_SETTLE);
     if (settle_ns >= SETTLE_SHORT_NS) {
         watch_until(server, os_now_ns() + SETTLE_SHORT_NS, 0);
         result->rss_100ms = watch(0);
@@ -387,12 +370,12 @@ static int stop_server(struct step *server) {
     const int number = signal_number(app->stop);
     if (has_ended(server))
         return tell_failure(server, CELL_CRASHED);
-    enter(CELL_PHASE_TEAR_DOWN);
+    cell_enter(cell, CELL_PHASE_TEAR_DOWN);
     kill(server->pid, number);
     watch_until(server, os_now_ns() + STOP_NS, 0);
     if (server->is_running)
-        return conclude(CELL_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
-                        (double)STOP_NS / 1e9, app->stop);
+        return cell_conclude(cell, CELL_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
+                             (double)STOP_NS / 1e9, app->stop);
     if (WIFSIGNALED(server->status) && WTERMSIG(server->status) != number)
         return tell_failure(server, CELL_CRASHED);
     take_usage(&server->usage);
@@ -401,7 +384,7 @@ static int stop_server(struct step *server) {
 
 static int run_server(void) {
     struct step server;
-    enter(CELL_PHASE_WARM_UP);
+    cell_enter(cell, CELL_PHASE_WARM_UP);
     if (!start(&server, "serve", 1) || !wait_ready(&server) || !load_server(&server))
         return 0;
     settle_server(&server);
@@ -410,27 +393,20 @@ static int run_server(void) {
 
 // ---- before and after ----------------------------------------------------------------------------------------------
 
-static void forget_measurements(struct cell_result *result) {
-    // From elapsed_ns to dtlb_misses all members are uint64_t, and all bytes 0xff is UINT64_MAX.
-    const size_t first = offsetof(struct cell_result, elapsed_ns);
-    const size_t end = offsetof(struct cell_result, dtlb_misses) + sizeof(uint64_t);
-    memset(result, 0, sizeof *result);
-    memset((unsigned char *)result + first, 0xff, end - first);
-    memset(result->rejects, 0, sizeof result->rejects);
-}
-
 static int find_library(void) {
     char why[sizeof cell->result.message], given[TEXT_BYTES];
     if (allocator_spec_parse(cell->request.allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
         allocator_find(&spec, given, sizeof given, why, sizeof why) != ALLOCATOR_LOADED)
-        return conclude(CELL_UNAVAILABLE, "%s", why);
+        return cell_conclude(cell, CELL_UNAVAILABLE, "%s", why);
     if (spec.backend && strcmp(spec.backend->name, "null") == 0)
-        return conclude(CELL_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it", app->name);
+        return cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it",
+                             app->name);
     if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :"))
-        return conclude(CELL_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
+        return cell_conclude(cell, CELL_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
     snprintf(cell->result.library_path, sizeof cell->result.library_path, "%.500s", library);
     if (!os_library_find_own("hzbench-app", "libhzrun.so", companion, sizeof companion))
-        return conclude(CELL_UNAVAILABLE, "libhzrun.so is not beside hzbench-app - build everything or install");
+        return cell_conclude(cell, CELL_UNAVAILABLE,
+                             "libhzrun.so is not beside hzbench-app - build everything or install");
     return 1;
 }
 
@@ -445,7 +421,7 @@ static int find_scripts(void) {
         if (os_library_is_file(step))
             return 1;
     }
-    return conclude(CELL_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
+    return cell_conclude(cell, CELL_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
 }
 
 static int make_directory(void) {
@@ -453,12 +429,12 @@ static int make_directory(void) {
     snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     const struct passwd *user = app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
     if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
-        return conclude(CELL_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
-                        strerror(errno));
+        return cell_conclude(cell, CELL_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
+                             strerror(errno));
     snprintf(report, sizeof report, "%s.report", directory);
     const int fd = open(report, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return conclude(CELL_ERROR, "%s: %s", report, strerror(errno));
+        return cell_conclude(cell, CELL_ERROR, "%s: %s", report, strerror(errno));
     fchmod(fd, 0622); // the program's user appends to it
     close(fd);
     return 1;
@@ -488,11 +464,11 @@ static void remove_all(void) {
 static int run_app(void) {
     app = app_find(cell->request.params.input);
     if (!app)
-        return conclude(CELL_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
-                        cell->request.params.input);
+        return cell_conclude(cell, CELL_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
+                             cell->request.params.input);
     if (!find_library() || !find_scripts() || !make_directory() || !run_outside("programs"))
         return 0;
-    enter(CELL_PHASE_LOADED);
+    cell_enter(cell, CELL_PHASE_LOADED);
     if (!run_outside("prepare"))
         return 0;
     watch_interval_ns = cell->request.rss_interval_ns; // before there was nothing to see
@@ -513,7 +489,7 @@ static void keep(pid_t parent) {
     app_tree_kill();
     remove_all();
     if (!is_told_to_end)
-        enter(CELL_PHASE_DONE);
+        cell_enter(cell, CELL_PHASE_DONE);
 }
 
 int main(void) {
@@ -524,17 +500,17 @@ int main(void) {
                 CELL_FD);
         return EXIT_USAGE;
     }
-    forget_measurements(&cell->result);
-    enter(CELL_PHASE_START);
+    cell_forget(&cell->result);
+    cell_enter(cell, CELL_PHASE_START);
     if (cell->request.version != CELL_VERSION) {
-        conclude(CELL_ERROR, "the cell has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
-                 cell->request.version, CELL_VERSION);
+        cell_conclude(cell, CELL_ERROR, "the cell has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
+                      cell->request.version, CELL_VERSION);
         return 0;
     }
     const pid_t self = getpid();
     const pid_t keeper = fork();
     if (keeper < 0)
-        conclude(CELL_ERROR, "cannot start a process: %s", strerror(errno));
+        cell_conclude(cell, CELL_ERROR, "cannot start a process: %s", strerror(errno));
     if (keeper == 0) {
         keep(self);
         _exit(0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that runner and worker share for one sample: what to run, what came of it, and the RSS series.
-// The runner creates it as a memfd, the worker maps it from file descriptor CELL_FD. Plain data, no pointers.
+// The runner creates it as a memfd, the worker maps it from file descriptor CELL_FD (Windows: a section that the worker
+// inherits). Plain data, no pointers. Layer: runner.
 #ifndef HZBENCH_CELL_H
 #define HZBENCH_CELL_H
 
@@ -118,5 +119,12 @@ struct cell {
     struct workload_counters counters[CELL_MAX_THREADS];
     struct cell_rss_point rss[CELL_MAX_RSS_POINTS];
 };
+
+// For the child that fills the cell.
+void cell_forget(struct cell_result *result); // no verdict, and every number "not measured"
+void cell_enter(struct cell *cell, enum cell_phase phase);
+// Writes the verdict once: the first one is the cause, later ones its consequences. Always 0, to be returned.
+int cell_conclude(struct cell *cell, enum cell_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -2,6 +2,7 @@
 // The command line. Owns the help text and the units a user may write. Layer: runner.
 #include "options.h"
 
+#include "../allocators/edit_distance.h"
 #include "sequential.h"
 
 #include <ctype.h>
@@ -648,35 +649,14 @@ static int apply(struct context *context, int id, const char *name, const char *
     return code;
 }
 
-// Levenshtein distance, cut off at 3: enough to tell a slip of the finger from another word.
-static unsigned distance(const char *left, const char *right) {
-    unsigned row[64];
-    size_t left_length = strlen(left), right_length = strlen(right);
-    if (left_length > 40 || right_length >= 63)
-        return 3;
-    for (size_t j = 0; j <= right_length; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= left_length; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= right_length; j++) {
-            unsigned replaced = diagonal + (left[i - 1] != right[j - 1]);
-            unsigned shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = replaced < shorter ? replaced : shorter;
-        }
-    }
-    return row[right_length] < 3 ? row[right_length] : 3;
-}
-
 static int refuse_option(struct context *context, const char *argument) {
     char name[64];
     const char *close = NULL;
-    unsigned best = 3;
+    unsigned best = EDIT_DISTANCE_SLIP + 1;
     const char *start = argument + strspn(argument, "-");
     snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
     for (const struct option *option = long_options; option->name; option++) {
-        unsigned found = distance(name, option->name);
+        unsigned found = edit_distance(name, option->name);
         if (option->val == OPT_FAKE_CLOCK || found >= best)
             continue;
         best = found;

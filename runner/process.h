@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the runner asks of the operating system about processes: a fresh worker with the shared cell on its file
 // descriptor 3 (Windows: a section it inherits), waiting for it with a time limit, killing it, interrupts, and where
-// the executable lies. One implementation a system (process_linux.c). Layer: runner.
+// the executable lies. One implementation a system (process_linux.c, process_windows.c). Layer: runner.
 #ifndef HZBENCH_PROCESS_H
 #define HZBENCH_PROCESS_H
 

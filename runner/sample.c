@@ -122,7 +122,7 @@ static int run_process(struct sample *sample, const struct sample_allocator *all
 }
 
 static uint32_t phase_of(const struct cell *cell) {
-    // ORDER: acquire pairs with the release in the worker's enter(): results of earlier phases are visible.
+    // ORDER: acquire pairs with the release in cell_enter: results of earlier phases are visible.
     uint32_t phase = atomic_load_explicit(&cell->phase, memory_order_acquire);
     return phase <= CELL_PHASE_DONE ? phase : CELL_PHASE_DONE;
 }

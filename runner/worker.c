@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,25 +50,6 @@ static struct account accounts[CELL_MAX_THREADS];
 static pthread_barrier_t barrier;
 static unsigned char *stacks;        // two a thread: its own and its generations', then the sampler's
 static _Atomic int generation_error; // errno of a birth that failed; 0: none
-
-// Writes the verdict once; the first one is the cause, later ones its consequences.
-static void conclude(enum cell_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void conclude(enum cell_status status, const char *format, ...) {
-    struct cell_result *result = &cell->result;
-    if (result->status != CELL_UNFINISHED) {
-        return;
-    }
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(result->message, sizeof(result->message), format, arguments);
-    va_end(arguments);
-    result->status = status;
-}
-
-static void enter(enum cell_phase phase) {
-    // ORDER: release publishes the results written in the phase before to a runner that loads the phase with acquire.
-    atomic_store_explicit(&cell->phase, phase, memory_order_release);
-}
 
 static void copy_text(char *to, size_t to_bytes, const char *from) {
     snprintf(to, to_bytes, "%s", from);
@@ -201,15 +181,6 @@ static void *thread_main(void *argument) {
     return NULL;
 }
 
-static void forget_measurements(struct cell_result *result) {
-    // From elapsed_ns to dtlb_misses all members are uint64_t, and all bytes 0xff is UINT64_MAX.
-    const size_t first = offsetof(struct cell_result, elapsed_ns);
-    const size_t end = offsetof(struct cell_result, dtlb_misses) + sizeof(uint64_t);
-    memset(result, 0, sizeof(*result));
-    memset((unsigned char *)result + first, 0xff, end - first);
-    memset(result->rejects, 0, sizeof(result->rejects));
-}
-
 static int load(void) {
     const struct cell_request *request = &cell->request;
     struct cell_result *result = &cell->result;
@@ -218,8 +189,7 @@ static int load(void) {
     if (allocator_spec_parse(request->allocator, &spec, why, sizeof(why)) != ALLOCATOR_LOADED ||
         allocator_load(&spec, (enum allocator_load_mode)request->load_mode, &loaded, why, sizeof(why)) !=
             ALLOCATOR_LOADED) {
-        conclude(CELL_UNAVAILABLE, "%s", why);
-        return 0;
+        return cell_conclude(cell, CELL_UNAVAILABLE, "%s", why);
     }
     copy_text(result->library_path, sizeof(result->library_path), loaded.provenance.path);
     copy_text(result->library_version, sizeof(result->library_version), loaded.provenance.version);
@@ -234,24 +204,22 @@ static int prepare(void) {
     run.workload = workload_find(request->workload);
     run.params = request->params;
     if (run.workload == NULL) {
-        conclude(CELL_ERROR, "unknown workload '%s' - runner and worker are of different builds", request->workload);
-        return 0;
+        return cell_conclude(cell, CELL_ERROR, "unknown workload '%s' - runner and worker are of different builds",
+                             request->workload);
     }
     if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
-        conclude(CELL_ERROR, "%s", why);
-        return 0;
+        return cell_conclude(cell, CELL_ERROR, "%s", why);
     }
     if (run.params.aligned_ppm != 0 && !(loaded.table.capabilities & ALLOCATOR_ALIGNED)) {
-        conclude(CELL_UNAVAILABLE, "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
-                 request->allocator, request->workload);
-        return 0;
+        return cell_conclude(cell, CELL_UNAVAILABLE,
+                             "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
+                             request->allocator, request->workload);
     }
     const uint32_t threads = run.params.threads;
     const uint64_t memory_bytes = workload_memory_bytes(run.workload, &run.params);
     run.allocator = loaded.table;
     if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
-        conclude(CELL_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
-        return 0;
+        return cell_conclude(cell, CELL_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
     }
     run.host = &host;
     run.counters = cell->counters;
@@ -259,9 +227,9 @@ static int prepare(void) {
     run.memory = os_memory_map(memory_bytes);
     stacks = os_stacks_map(2 * threads + 1, STACK_BYTES, STACK_TOUCHED_BYTES);
     if (run.memory == NULL || stacks == NULL) {
-        conclude(CELL_ERROR, "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s", memory_bytes,
-                 threads, strerror(errno));
-        return 0;
+        return cell_conclude(cell, CELL_ERROR,
+                             "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s", memory_bytes,
+                             threads, strerror(errno));
     }
     for (uint32_t i = 0; i < threads; i++) {
         for (int k = 0; k < COUNTERS_COUNT; k++) {
@@ -270,8 +238,7 @@ static int prepare(void) {
     }
     workload_prepare(&run);
     if (run.trouble[0] != '\0') {
-        conclude(CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
-        return 0;
+        return cell_conclude(cell, CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
     }
     return 1;
 }
@@ -365,7 +332,7 @@ static void read_noise(const struct os_machine *before) {
 static void settle(int rss_fd) {
     struct cell_result *result = &cell->result;
     const uint64_t settle_ns = cell->request.fake_clock ? 0 : cell->request.settle_ns;
-    enter(CELL_PHASE_SETTLE);
+    cell_enter(cell, CELL_PHASE_SETTLE);
     if (settle_ns >= SETTLE_SHORT_NS) {
         os_sleep_ns(SETTLE_SHORT_NS);
         result->rss_100ms = os_rss_bytes(rss_fd);
@@ -374,7 +341,7 @@ static void settle(int rss_fd) {
         os_sleep_ns(SETTLE_LONG_NS - SETTLE_SHORT_NS);
         result->rss_1s = os_rss_bytes(rss_fd);
     }
-    enter(CELL_PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
+    cell_enter(cell, CELL_PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
     if (loaded.table.capabilities & ALLOCATOR_PURGE) {
         loaded.table.purge();
         result->rss_purged = os_rss_bytes(rss_fd);
@@ -389,39 +356,42 @@ static void judge(void) {
         result->corruptions += counter(&run.counters[i].corruptions);
         result->failures += counter(&run.counters[i].failures);
         if (accounts[i].pin_error != 0) {
-            conclude(CELL_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i, cell->request.cpus[i],
-                     strerror(accounts[i].pin_error));
+            cell_conclude(cell, CELL_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i,
+                          cell->request.cpus[i], strerror(accounts[i].pin_error));
         }
     }
     const int birth_error = atomic_load_explicit(&generation_error, memory_order_relaxed);
     if (run.trouble[0] != '\0') {
-        conclude(CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
+        cell_conclude(cell, CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
     }
     if (birth_error != 0) {
-        conclude(CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name, strerror(birth_error));
+        cell_conclude(cell, CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name,
+                      strerror(birth_error));
     }
     if (result->corruptions != 0) {
-        conclude(CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
-                 result->corruptions, run.workload->name);
+        cell_conclude(cell, CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
+                      result->corruptions, run.workload->name);
     }
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT && (loaded.table.capabilities & ALLOCATOR_FAIL_CLOSED); i++) {
         if (result->rejects[i] != 0 && result->rejects[i] != ALLOCATOR_NOT_TOLD) {
-            conclude(CELL_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
-                     allocator_reject_names[i]);
+            cell_conclude(cell, CELL_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
+                          allocator_reject_names[i]);
         }
     }
     if (result->failures != 0) {
-        conclude(CELL_OUT_OF_MEMORY, "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'",
-                 result->live_work, run.workload->name);
+        cell_conclude(cell, CELL_OUT_OF_MEMORY,
+                      "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'", result->live_work,
+                      run.workload->name);
     }
     if (run.workload->remote_frees != NULL && run.params.duration_ns == 0) {
         const uint64_t wanted = run.workload->remote_frees(&run.params);
         if (result->remote_frees != wanted) {
-            conclude(CELL_ERROR, "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
-                     result->remote_frees, wanted);
+            cell_conclude(cell, CELL_ERROR,
+                          "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
+                          result->remote_frees, wanted);
         }
     }
-    conclude(CELL_OK, "%s", "");
+    cell_conclude(cell, CELL_OK, "%s", "");
 }
 
 // Makes up every value that depends on time, place or the machine, from those that do not.
@@ -504,7 +474,7 @@ static int start_threads(pthread_t *threads) {
         error = start_thread(&threads[i], i, thread_main, (void *)(uintptr_t)i);
     }
     if (error != 0) {
-        conclude(CELL_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
+        cell_conclude(cell, CELL_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
     }
     return error == 0;
 }
@@ -517,7 +487,7 @@ static int run_cell(uint64_t started_ns) {
         return 0;
     }
     const int rss_fd = os_rss_open();
-    enter(CELL_PHASE_LOADED);
+    cell_enter(cell, CELL_PHASE_LOADED);
     result->rss_baseline = os_rss_bytes(rss_fd);
 
     struct rss_sampler sampler;
@@ -525,11 +495,10 @@ static int run_cell(uint64_t started_ns) {
     if (with_series) {
         const int error = rss_start(&sampler, cell, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
         if (error != 0) {
-            conclude(CELL_ERROR, "cannot start the RSS sampler: %s", strerror(error));
-            return 0;
+            return cell_conclude(cell, CELL_ERROR, "cannot start the RSS sampler: %s", strerror(error));
         }
     }
-    enter(CELL_PHASE_WARM_UP);
+    cell_enter(cell, CELL_PHASE_WARM_UP);
     if (!start_threads(threads)) {
         return 0;
     }
@@ -538,14 +507,14 @@ static int run_cell(uint64_t started_ns) {
     result->noise.canary_before_ns = noise_canary_ns();
     os_machine_read(&machine);
     run.deadline_ns = os_now_ns() + run.params.duration_ns;
-    enter(CELL_PHASE_MEASURED);
+    cell_enter(cell, CELL_PHASE_MEASURED);
     pthread_barrier_wait(&barrier);
 
     pthread_barrier_wait(&barrier);
     read_measured(rss_fd);
     read_noise(&machine);
     probe_collect(cell, run.params.threads);
-    enter(CELL_PHASE_TEAR_DOWN);
+    cell_enter(cell, CELL_PHASE_TEAR_DOWN);
     pthread_barrier_wait(&barrier);
 
     pthread_barrier_wait(&barrier);
@@ -555,7 +524,7 @@ static int run_cell(uint64_t started_ns) {
     for (uint32_t i = 0; i < run.params.threads; i++) {
         pthread_join(threads[i], NULL);
     }
-    enter(CELL_PHASE_JOINED);
+    cell_enter(cell, CELL_PHASE_JOINED);
     result->rss_joined = os_rss_bytes(rss_fd);
     settle(rss_fd);
     read_rejects();
@@ -579,17 +548,18 @@ int main(void) {
                 CELL_FD);
         return EXIT_USAGE;
     }
-    forget_measurements(&cell->result);
-    enter(CELL_PHASE_START);
+    cell_forget(&cell->result);
+    cell_enter(cell, CELL_PHASE_START);
     if (cell->request.version != CELL_VERSION) {
-        conclude(CELL_ERROR, "the cell has version %" PRIu32 ", this worker knows %u - rebuild both",
-                 cell->request.version, CELL_VERSION);
+        cell_conclude(cell, CELL_ERROR, "the cell has version %" PRIu32 ", this worker knows %u - rebuild both",
+                      cell->request.version, CELL_VERSION);
     } else if (cell->request.params.threads > CELL_MAX_THREADS) {
-        conclude(CELL_ERROR, "%" PRIu32 " threads are more than %d", cell->request.params.threads, CELL_MAX_THREADS);
+        cell_conclude(cell, CELL_ERROR, "%" PRIu32 " threads are more than %d", cell->request.params.threads,
+                      CELL_MAX_THREADS);
     } else {
         run_cell(started_ns);
     }
-    enter(CELL_PHASE_DONE);
+    cell_enter(cell, CELL_PHASE_DONE);
     // Not exit(): destructors of the allocator under test are no part of the sample, and threads may still wait.
     fflush(NULL);
     _Exit(EXIT_SUCCESS);

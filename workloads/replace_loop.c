@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The replacement loop of core.h: the timed inner loop of local, remote, mixed, large and replace, specialised by
-// whether objects change hands, by the extra operations of `mixed`, and by touch. Layer: workloads.
+// The replacement loop of core.h: the timed inner loop of the workloads that replace random objects, specialised by
+// whether objects change hands, by whether there are other calls than malloc and free, and by touch. Layer: workloads.
 #include "core.h"
 
 #define ALIGNMENT_MIN 64u  // a cache line

@@ -3,6 +3,7 @@
 // Layer: workloads.
 #include "workload.h"
 
+#include "../allocators/edit_distance.h"
 #include "core.h"
 #include "registry.h"
 
@@ -60,35 +61,9 @@ const struct workload *workload_find(const char *name) {
     return NULL;
 }
 
-#define NAME_LONGEST 32
-
-// Edits (insert, delete, change) between two names; NAME_LONGEST when one is longer than that.
-static unsigned edit_distance(const char *a, const char *b) {
-    const size_t a_length = strlen(a);
-    const size_t b_length = strlen(b);
-    if (a_length >= NAME_LONGEST || b_length >= NAME_LONGEST) {
-        return NAME_LONGEST;
-    }
-    unsigned row[NAME_LONGEST + 1];
-    for (size_t j = 0; j <= b_length; j++) {
-        row[j] = (unsigned)j;
-    }
-    for (size_t i = 1; i <= a_length; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b_length; j++) {
-            const unsigned change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            unsigned best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = change < best ? change : best;
-        }
-    }
-    return row[b_length];
-}
-
 const char *workload_did_you_mean(const char *name) {
     const char *closest = NULL;
-    unsigned least = 3; // two edits are a slip, three another word
+    unsigned least = EDIT_DISTANCE_SLIP + 1;
     for (const struct workload *const *w = workloads; *w != NULL; w++) {
         const unsigned distance = edit_distance(name, (*w)->name);
         if (distance < least) {
