@@ -3,6 +3,8 @@
 // them. Whatever is added here is paid by every program: count (objdump) before and after.
 #include "hz3.h"
 
+#include "../common/zero.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +70,7 @@ void *core_alloc_zeroed(size_t bytes) {
         int is_zero = 0;
         void *block = hz3_init() ? hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero) : NULL;
         if (block != NULL && !is_zero)
-            memset(block, 0, bytes);
+            zero_recycled(block, bytes);
         return block;
     }
     void *block = alloc(bytes);

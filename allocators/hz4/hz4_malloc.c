@@ -2,6 +2,8 @@
 // The fast paths: malloc and free of blocks up to 64 KiB, and every way into and around them. See hz4.h for the data.
 #include "hz4.h"
 
+#include "../common/zero.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +85,9 @@ void *core_alloc(size_t bytes) {
 void *core_alloc_zeroed(size_t bytes) {
     int is_zero;
     void *block = alloc_any(bytes, &is_zero);
-    return block != NULL && !is_zero ? memset(block, 0, bytes) : block;
+    if (block != NULL && !is_zero)
+        zero_recycled(block, bytes);
+    return block;
 }
 
 void *core_alloc_aligned(size_t alignment, size_t bytes) {

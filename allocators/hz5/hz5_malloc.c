@@ -2,15 +2,11 @@
 // The fast paths: malloc and free of blocks up to 64 KiB, and every way into and around them. See hz5.h for the data.
 #include "hz5.h"
 
-#include "../common/os_mem.h"
+#include "../common/zero.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-// A zeroed block of recycled memory from this size on gets fresh pages: below, writing zeros costs less than the
-// faults.
-#define DECOMMIT_TO_ZERO_BYTES HZ_KIB(128)
 
 // Every thread begins with empty magazines that also count as full, so the first malloc and the first free of a thread
 // leave the fast path by the tests that are there anyway.
@@ -86,11 +82,8 @@ void *core_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
         void *block = hz5_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
-        // Writing zeros would make all of the block resident; fresh pages are zero, and only those in use come.
-        if (block != NULL && !is_zero && bytes >= DECOMMIT_TO_ZERO_BYTES)
-            is_zero = os_mem_decommit(block, hz_align_up(bytes, OS_PAGE_BYTES));
         if (block != NULL && !is_zero)
-            memset(block, 0, bytes);
+            zero_recycled(block, bytes);
         return block;
     }
     void *block = alloc(bytes);
