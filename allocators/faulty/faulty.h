@@ -15,6 +15,8 @@ struct faulty_options {
     uint64_t spike_every;       //
     uint64_t corrupt_every;     // corrupt=1000: one malloc in so many flips a byte of the block before it
     uint64_t overlap_every;     // overlap=1000: one malloc in so many returns the block before it once more
+    int is_slow;                // slow and slow-remote were asked for, be it with 0ns, which costs two fences
+    int is_slow_remote;         //
     int is_fallback;            // fallback: the table holds the C library's own functions
     uint64_t more_instructions; // instructions=3: malloc executes so many more, 0 or 3
 };

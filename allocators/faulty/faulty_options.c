@@ -11,20 +11,21 @@ struct item {
     enum unit unit;
     size_t offset;       // in struct faulty_options
     size_t every_offset; // of what follows '/', 0: nothing may
+    size_t flag_offset;  // of what says that the item was there, 0: nothing does
 };
 
 #define MEMBER(name) offsetof(struct faulty_options, name)
 
 static const struct item items[] = {
-    {"slow", UNIT_TIME, MEMBER(slow_ns), 0},
-    {"slow-remote", UNIT_TIME, MEMBER(slow_remote_ns), 0},
-    {"waste", UNIT_PERCENT, MEMBER(waste_percent), 0},
-    {"leak", UNIT_COUNT, MEMBER(leak_bytes), 0},
-    {"spike", UNIT_TIME, MEMBER(spike_ns), MEMBER(spike_every)},
-    {"corrupt", UNIT_COUNT, MEMBER(corrupt_every), 0},
-    {"overlap", UNIT_COUNT, MEMBER(overlap_every), 0},
-    {"instructions", UNIT_COUNT, MEMBER(more_instructions), 0},
-    {"fallback", UNIT_NONE, MEMBER(is_fallback), 0},
+    {"slow", UNIT_TIME, MEMBER(slow_ns), 0, MEMBER(is_slow)},
+    {"slow-remote", UNIT_TIME, MEMBER(slow_remote_ns), 0, MEMBER(is_slow_remote)},
+    {"waste", UNIT_PERCENT, MEMBER(waste_percent), 0, 0},
+    {"leak", UNIT_COUNT, MEMBER(leak_bytes), 0, 0},
+    {"spike", UNIT_TIME, MEMBER(spike_ns), MEMBER(spike_every), 0},
+    {"corrupt", UNIT_COUNT, MEMBER(corrupt_every), 0, 0},
+    {"overlap", UNIT_COUNT, MEMBER(overlap_every), 0, 0},
+    {"instructions", UNIT_COUNT, MEMBER(more_instructions), 0, 0},
+    {"fallback", UNIT_NONE, 0, 0, MEMBER(is_fallback)},
 };
 
 static const struct {
@@ -92,8 +93,10 @@ static int read_item(const char *text, const char *end, struct faulty_options *o
         if (!is_word(text, length, items[i].name)) {
             continue;
         }
+        if (items[i].flag_offset != 0) {
+            memcpy((char *)out + items[i].flag_offset, &(int){1}, sizeof(int));
+        }
         if (items[i].unit == UNIT_NONE) {
-            out->is_fallback = 1;
             return equal == NULL;
         }
         return equal != NULL && read_value(&items[i], equal + 1, end, out);
