@@ -17,10 +17,11 @@
 #include <string.h>
 
 #define CLOCK_READS 200000
-#define FLOOR_ROUNDS 10
-#define FLOOR_ROUNDS_TEXT "10"
-#define FLOOR_NS UINT64_C(20000000000)
+#define FLOOR_ROUNDS 30 // some 15 s on an idle machine
+#define FLOOR_ROUNDS_TEXT "30"
+#define FLOOR_NS UINT64_C(40000000000)
 #define VISIBLE_PERCENT 5.0
+#define FOUR_IN_FIVE 1.43 // half intervals: an effect that large excludes 0 in four of five repetitions
 #define SLOW_CLOCK_NS 100 // a system call instead of a read in user space
 
 static unsigned hurts;
@@ -104,15 +105,16 @@ static void report_floor(const struct lab *lab, uint32_t cell) {
         doctor_report(name, NULL, "not known: %" PRIu32 " rounds in the time there was", used);
         return;
     }
-    double visible = 100 * expm1((high - low) / 2);
+    double visible = 100 * expm1(FOUR_IN_FIVE * (high - low) / 2);
     doctor_report(name, visible > VISIBLE_PERCENT ? "smaller differences need more rounds: --rounds-until=5%" : NULL,
-                  "two copies differ by %+.1f %%; from %.1f %% on a difference shows in %" PRIu32 " rounds",
-                  100 * expm1((low + high) / 2), visible, used);
+                  "two copies differ by %+.1f %%%s; %" PRIu32 " rounds see a difference from %.1f %% on",
+                  100 * expm1((low + high) / 2), low > 0 || high < 0 ? " (by chance, as one pair in 20)" : "", used,
+                  visible);
 }
 
 static void check_floor(const struct topology *topology, const char *worker) {
     static const char *const arguments[] = {
-        "--alloc=system,system",     "--workload=local{ops=100k},remote{ops=20k},mixed{ops=10k}",
+        "--alloc=system,system",     "--workload=local{ops=400k},remote{ops=20k},mixed{ops=1k}",
         "--runs=" FLOOR_ROUNDS_TEXT, "--settle=0",
         "--rss-interval=0",          NULL};
     struct lab lab;
