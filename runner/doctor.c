@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define CLOCK_READS 200000
-#define FLOOR_ROUNDS 30 // some 15 s on an idle machine
+#define FLOOR_ROUNDS 30 // some 20 s on two cores
 #define FLOOR_ROUNDS_TEXT "30"
 #define FLOOR_NS UINT64_C(40000000000)
 #define VISIBLE_PERCENT 5.0

@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 struct faulty_options {
-    uint64_t slow_ns;           // slow=20ns: each malloc takes so much longer
-    uint64_t slow_remote_ns;    // slow-remote=20ns: each free of a block of another thread
+    uint64_t slow_ps;           // slow=20ns, slow=1500ps: each malloc takes so much longer
+    uint64_t slow_remote_ps;    // slow-remote=20ns: each free of a block of another thread
     uint64_t waste_percent;     // waste=25%: each block takes so much more resident memory
     uint64_t leak_bytes;        // leak=64: each malloc loses so much resident memory for ever
-    uint64_t spike_ns;          // spike=50us/1000: one malloc in so many of a thread takes so much longer
+    uint64_t spike_ps;          // spike=50us/1000: one malloc in so many of a thread takes so much longer
     uint64_t spike_every;       //
     uint64_t corrupt_every;     // corrupt=1000: one malloc in so many flips a byte of the block before it
     uint64_t overlap_every;     // overlap=1000: one malloc in so many returns the block before it once more

@@ -17,11 +17,11 @@ struct item {
 #define MEMBER(name) offsetof(struct faulty_options, name)
 
 static const struct item items[] = {
-    {"slow", UNIT_TIME, MEMBER(slow_ns), 0, MEMBER(is_slow)},
-    {"slow-remote", UNIT_TIME, MEMBER(slow_remote_ns), 0, MEMBER(is_slow_remote)},
+    {"slow", UNIT_TIME, MEMBER(slow_ps), 0, MEMBER(is_slow)},
+    {"slow-remote", UNIT_TIME, MEMBER(slow_remote_ps), 0, MEMBER(is_slow_remote)},
     {"waste", UNIT_PERCENT, MEMBER(waste_percent), 0, 0},
     {"leak", UNIT_COUNT, MEMBER(leak_bytes), 0, 0},
-    {"spike", UNIT_TIME, MEMBER(spike_ns), MEMBER(spike_every), 0},
+    {"spike", UNIT_TIME, MEMBER(spike_ps), MEMBER(spike_every), 0},
     {"corrupt", UNIT_COUNT, MEMBER(corrupt_every), 0, 0},
     {"overlap", UNIT_COUNT, MEMBER(overlap_every), 0, 0},
     {"instructions", UNIT_COUNT, MEMBER(more_instructions), 0, 0},
@@ -33,11 +33,11 @@ static const struct {
     enum unit unit;
     uint64_t factor;
 } units[] = {
-    {"ns", UNIT_TIME, 1},   {"us", UNIT_TIME, 1000}, {"ms", UNIT_TIME, 1000000},
-    {"%", UNIT_PERCENT, 1}, {"", UNIT_COUNT, 1},
+    {"ps", UNIT_TIME, 1},          {"ns", UNIT_TIME, 1000}, {"us", UNIT_TIME, 1000000},
+    {"ms", UNIT_TIME, 1000000000}, {"%", UNIT_PERCENT, 1},  {"", UNIT_COUNT, 1},
 };
 
-#define LARGEST UINT64_C(1000000000) // a second, a gigabyte: more is a slip
+#define LARGEST UINT64_C(1000000000000) // a second, a terabyte: more is a slip
 
 static int read_number(const char **at, uint64_t *out) {
     const char *text = *at;

@@ -133,10 +133,22 @@ def calibrate_plan_command(argv):
 
     parser = Parser("scripts/calibrate plan", description="From a pilot run to what a calibration measures.")
     parser.add_argument("pilot", metavar="PILOT.csv")
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--variant", required=True, help="--alloc item in which @ stands for nanoseconds an op")
+    parser.add_argument("--variant", required=True, help="--alloc item in which @ stands for picoseconds an op")
+    parser.add_argument("--workload", required=True, help="--workload item in which @ stands for the operations of a thread")
     options = parser.parse_args(argv)
-    print(json.dumps(calibrate.plan(options.pilot, options.base, options.variant)))
+    print(calibrate.store_plan(calibrate.plan(options.pilot, options.variant, options.workload)))
+    return errors.OK
+
+
+def calibrate_announce_command(argv):
+    from . import calibrate
+
+    parser = Parser("scripts/calibrate announce", description="What a calibration is going to measure, and how long it takes.")
+    parser.add_argument("plans", nargs="+", metavar="NAME.plan.json")
+    parser.add_argument("--rounds", type=int, required=True)
+    options = parser.parse_args(argv)
+    plans = [(os.path.basename(p).removesuffix(".plan.json"), calibrate.load_plan(p)) for p in options.plans]
+    print(calibrate.announce(plans, options.rounds))
     return errors.OK
 
 
@@ -147,7 +159,7 @@ def calibrate_command(argv):
     parser.add_argument("files", nargs="+", metavar="FILE.csv", help="each with FILE.plan.json beside it")
     parser.add_argument("--figure", metavar="CURVE.svg", help="draw the detection curve, as SVG or PNG")
     options = parser.parse_args(argv)
-    result = calibrate.analyse([(f, *calibrate.load_plan(load.sibling(f, ".plan.json"))) for f in options.files])
+    result = calibrate.analyse([(f, calibrate.load_plan(load.sibling(f, ".plan.json"))) for f in options.files])
     sys.stdout.write(calibrate.render(result))
     if options.figure:
         calibrate.draw(result, options.figure)
@@ -163,6 +175,7 @@ COMMANDS = {
     "lint": lint_command,
     "calibrate": calibrate_command,
     "calibrate-plan": calibrate_plan_command,
+    "calibrate-announce": calibrate_announce_command,
 }
 
 

@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration of the statistics on real samples: how often is nothing called something, and how often is something seen?
 
-One run holds several copies of a base allocator and slowed-down variants of it, over many rounds. Windows of a few rounds
-are comparisons of their own, none of which shares a sample with another one of its kind, so their verdicts can be counted:
-copies against copies give the false-positive rate, base against variants the detection curve, and the gate is run as a
-user runs it, on a file of each window.
+A pilot of each workload measures what a delay costs there, in shares of the workload's own time an op; a plan follows: the
+delays that cost 2, 5, 10 and 20 %, and samples of a set length. One run then holds several copies of a base allocator and
+the slowed variants of it, over many rounds. Windows of a few rounds are comparisons of their own, none of which shares a
+sample with another one of its kind, so their verdicts can be counted: copies against copies give the false-positive rate,
+base against variants the detection curve, and the gate is run as a user runs it, on a file of each window.
 """
 
 import csv
 import io
 import json
 import math
+import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 
 from . import compare, errors, gate, load, model, stats, text
 
 AA_ROUNDS = 8
 CURVE_ROUNDS = (8, 16, 32)
-GATES = 20
+GATES = 20  # of each kind, over all workloads
 GATE_LIMIT = 0.05
 PLANTED = 0.10
+LEVELS = (0.02, 0.05, PLANTED, 0.2)
+COPIES = 6
+SAMPLE_S = 0.05  # measured part of a sample of the base: twice what starting a process takes
+SHORTEST_PS = 1000  # a delay is whole clock cycles, 300 ps or so
 RESAMPLES = 1000
 
 
@@ -54,8 +61,45 @@ class Rate:
 
 
 @dataclass
-class Calibration:
+class Fit:
+    """What a delay costs: share of the base's time an op = slope * ns. The delay is fenced in both, so nothing costs nothing;
+    whether that holds, `start` tells: where the line would begin if it were free. All with a 95 % interval."""
+
+    slope: float  # share a ns
+    low: float
+    high: float
+    start: float
+    start_low: float
+    start_high: float
+
+    @property
+    def error(self):
+        """Of what is injected, as a share of it."""
+        return max(self.high - self.slope, self.slope - self.low) / self.slope
+
+    @property
+    def adds(self):
+        """Whether the pilot is compatible with a delay that simply adds to the work."""
+        return self.start_low <= 0 <= self.start_high
+
+
+@dataclass
+class Plan:
+    """What to measure with one workload, and what is known of it."""
+
+    base: str
+    base_ns: float  # wall time an op of one thread
+    fit: Fit
     levels: dict  # injected share of the base's time an op: name of the variant
+    workload: str
+    threads: int
+    alloc: str
+    sample_s: float  # of a process, from start to end
+
+
+@dataclass
+class Calibration:
+    plans: dict  # cell label: Plan
     aa: dict  # cell label: Rate of A/A pairs called different
     pairs: list  # Comparison of each A/A pair
     aa_adjusted: Rate  # the same pairs judged as one table, after control of false discoveries
@@ -65,6 +109,7 @@ class Calibration:
     wrong_sign: Rate  # windows of slowed variants called faster
     planted: Rate  # gates that failed on the variant with PLANTED
     unchanged: Rate  # gates that failed on a copy
+    gate_rounds: int  # fewest rounds a gate had
 
 
 def _windows(blocks, rounds):
@@ -91,6 +136,15 @@ def _compare(new, base, window):
 def _copies(results, base):
     """Names of the copies of `base` in one run: base, base#2, ..."""
     return [n for n in results.allocators if n == base or n.startswith(base + "#")]
+
+
+def _slowdown(ratio):
+    return 1 / ratio - 1 if ratio > 0 else math.inf
+
+
+def _average(speeds):
+    """Geometric mean of several {block: ops/s} in the blocks that all of them have."""
+    return {b: stats.geometric_mean([s[b] for s in speeds]) for b in speeds[0] if all(b in s for s in speeds)}
 
 
 def _gates(path, base, new, cells_rounds):
@@ -122,28 +176,30 @@ def _add(a, b):
 
 
 def analyse(runs):
-    """Calibration from several (result file, base, {injected share: name of the variant}), a file a workload."""
-    parts = [_analyse(*run) for run in runs]
+    """Calibration from several (result file, Plan), a file a workload."""
+    turns = [GATES * i // len(runs) for i in range(len(runs) + 1)]
+    parts = [_analyse(*run, end - begin) for run, begin, end in zip(runs, turns, turns[1:])]
     whole = parts[0]
     for part in parts[1:]:
-        for field in ("aa", "spread", "recovered"):
+        for field in ("plans", "aa", "spread", "recovered"):
             clash = set(getattr(whole, field)) & set(getattr(part, field))
             if clash:
                 raise errors.InputError(f"{next(iter(clash))} is in two files; give each workload once")
             getattr(whole, field).update(getattr(part, field))
         for key, rate in part.curve.items():
             whole.curve[key] = _add(whole.curve.get(key, Rate(0, 0)), rate)
-        whole.levels |= part.levels
         whole.pairs += part.pairs
         for field in ("wrong_sign", "planted", "unchanged"):
             setattr(whole, field, _add(getattr(whole, field), getattr(part, field)))
+        whole.gate_rounds = min(whole.gate_rounds, part.gate_rounds)
     q = stats.benjamini_hochberg([c.p for c in whole.pairs])
     whole.aa_adjusted = Rate(sum(c.verdict(v) in ("faster", "slower") for c, v in zip(whole.pairs, q)), len(whole.pairs))
     return whole
 
 
-def _analyse(path, base, levels):
+def _analyse(path, plan, gates):
     results = load.load([path])
+    base, levels = plan.base, plan.levels
     for name in (base, *levels.values()):
         if name not in results.allocators:
             raise errors.InputError(f"{path}: no allocator '{errors.printable(name, 60)}'; it has {', '.join(results.allocators)}")
@@ -163,23 +219,25 @@ def _analyse(path, base, levels):
         aa[labels[cell]] = Rate(sum(c.verdict() in ("faster", "slower") for c in compared), len(compared))
         spread[labels[cell]] = float(np.median([c.visible for c in compared])) if compared else math.nan
         everything += compared
+        average = _average([speeds[n] for n in copies])
         for level, name in levels.items():
-            whole = _compare(speeds[name], speeds[base], blocks)
-            recovered[(labels[cell], level)] = (1 / whole.ratio - 1, 1 / whole.high - 1, 1 / whole.low - 1)
-            nominal = round(100 * level) / 100  # shares in whole nanoseconds differ a little from workload to workload
+            whole = _compare(speeds[name], average, blocks)
+            if whole:
+                recovered[(labels[cell], level)] = tuple(_slowdown(r) for r in (whole.ratio, whole.high, whole.low))
             for rounds in CURVE_ROUNDS:
                 found = [c for w in _windows(blocks, rounds) if (c := _compare(speeds[name], speeds[base], w))]
-                rate = curve.setdefault((rounds, nominal), Rate(0, 0))
+                rate = curve.setdefault((rounds, level), Rate(0, 0))
                 rate.hits += sum(c.verdict() == "slower" for c in found)
                 rate.trials += len(found)
                 wrong[0] += sum(c.verdict() == "faster" for c in found)
                 wrong[1] += len(found)
     rounds = sorted(set(results.data["round"]))
-    windows = _windows(rounds, max(stats.MIN_PAIRS, len(rounds) // GATES))[:GATES]
-    planted = next((n for level, n in levels.items() if abs(level - PLANTED) < 0.005), None)
+    windows = _windows(rounds, max(stats.MIN_PAIRS, len(rounds) // gates))[:gates] if gates else []
+    planted = levels.get(PLANTED)
     return Calibration(
-        dict(levels), aa, everything, Rate(0, 0), spread, recovered, curve, Rate(*wrong),
+        {labels[cell]: plan for cell in results.cells}, aa, everything, Rate(0, 0), spread, recovered, curve, Rate(*wrong),
         _gates(path, base, planted, windows) if planted else Rate(0, 0), _gates(path, base, copies[1], windows),
+        min(map(len, windows), default=0),
     )  # fmt: skip
 
 
@@ -189,16 +247,21 @@ def render(c):
     for label, rate in c.aa.items():
         out.append(f"  {label}: {rate}; a pair would see {text.percent(c.spread[label]) if rate.trials else text.MISSING}")
     out += [f"  all: {total}", f"  all as one table, false discoveries controlled: {c.aa_adjusted}", ""]
-    out.append("Injected and recovered slow-down (share of the time an op, all rounds, 95 % interval)")
+    out.append("What a delay costs (pilot: share of the time an op = slope x ns, 95 % interval)")
+    out += [f"  {label}: {_fit_text(plan)}" for label, plan in c.plans.items()]
+    out += ["", "Injected and recovered slow-down (share of the time an op, all rounds, 95 % interval)"]
     for (label, level), (value, low, high) in c.recovered.items():
-        out.append(f"  {label}: +{100 * level:.1f} % injected, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]")
+        off = c.plans[label].fit.error * level
+        verdict = _recovery(level, off, value, low, high)
+        injected = f"+{100 * level:.1f} % +-{100 * off:.1f} injected"
+        out.append(f"  {label}: {injected}, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]: {verdict}")
     out += ["", "Windows in which the slow-down was called slower"]
     for rounds in CURVE_ROUNDS:
         cells = [f"+{100 * level:g} %: {rate}" for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials]
         if cells:
             out += [f"  {rounds} rounds"] + [f"    {cell}" for cell in cells]
     out += [f"  called faster: {c.wrong_sign}", ""]
-    out.append(f"The gate (--max-worse={100 * GATE_LIMIT:g}%), one run for each window of rounds over all cells")
+    out.append(f"The gate (--max-worse={100 * GATE_LIMIT:g}%), one run for each window of {c.gate_rounds} rounds of a workload")
     out.append(f"  on a planted slow-down of {100 * PLANTED:g} %: failed {c.planted}")
     out.append(f"  on itself: failed {c.unchanged}")
     return "\n".join(out) + "\n"
@@ -227,45 +290,120 @@ def draw(c, path):
         axis.set_ylim(-2, 102)
         axis.set_xlim(left=-0.6)
         axis.grid(axis="y")
-        axis.legend(frameon=False, loc="lower right")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, loc="lower right")
         axis.set_title("What the statistics see (0 %: A/A pairs called different)")
         metadata = {"Date": None} if str(path).endswith(".svg") else None
         figure.savefig(path, metadata=metadata)
         plt.close(figure)
 
 
-def pilot(path, allocator):
-    """Median CPU nanoseconds an op of each cell: what a share of the time is in nanoseconds. Not the clock on the wall: a
-    delay takes CPU time, too, so the share is right on a busy machine as well."""
+def _recovery(level, off, value, low, high):
+    """As in runner selftest: an error as large as the fault itself would find anything."""
+    if abs(value - level) > off + (value - low if value > level else high - value):
+        return "NOT FOUND"
+    return "ok" if off + (high - low) / 2 < level else "too noisy"
+
+
+def _fit_text(plan):
+    f = plan.fit
+    start = f"the line begins at {100 * f.start:+.1f} % [{100 * f.start_low:+.1f}, {100 * f.start_high:+.1f}]"
+    return f"{text.three(plan.base_ns)} ns an op, {_slope_text(f)}; {start}{'' if f.adds else ': it does not simply add'}"
+
+
+def _slope_text(f):
+    return f"1 ns costs {100 * f.slope:.2f} % [{100 * f.low:.2f}, {100 * f.high:.2f}]"
+
+
+def _lines(logs, ns):
+    """(slope through the origin, start of a free line) of log(time with delay / time without), a row a round."""
+    share = np.array([math.expm1(stats.hodges_lehmann(column)) for column in logs.T])
+    return float(ns @ share / (ns @ ns)), float(np.polyfit(ns, share, 1)[1])
+
+
+def fit(logs, ns, seed=stats.SEED, resamples=RESAMPLES):
+    """Fit of a pilot: `logs` has a row a round and a column for each delay of `ns`. The intervals are a bootstrap of rounds."""
+    logs, ns = np.asarray(logs, float), np.asarray(ns, float)
+    slope, start = _lines(logs, ns)
+    rng = np.random.default_rng(seed)
+    again = np.array([_lines(logs[rng.integers(0, len(logs), len(logs))], ns) for _ in range(resamples)])
+    (low, start_low), (high, start_high) = np.quantile(again, stats.expanded_levels(len(logs)), axis=0)
+    return Fit(slope, float(low), float(high), start, float(start_low), float(start_high))
+
+
+def _start_seconds(rows, measured_s):
+    """What a sample takes beside its measured part, from when the samples began; those times are whole seconds."""
+    begun = pd.to_datetime(rows["started_at"])
+    passed_s = (begun.max() - begun.min()).total_seconds()
+    return max(0.0, passed_s / max(1, len(rows) - 1) - measured_s)
+
+
+def _pilot(path, variant):
+    """(rows, ops/s with a row a round and a column for each delay in ns, 0 first) of a pilot run."""
     results = load.load([path])
-    out = {}
-    labels = text.cell_labels(results.cells)
-    for cell in results.cells:
-        rows = results.data[(results.data["cell"] == cell) & (results.data["name"] == allocator)]
-        problem = model.failure_text(rows) or ("" if len(rows) else "no sample")
-        if problem:
-            raise errors.InputError(f"{path}: {allocator}, {labels[cell]}: {problem}")
-        out[labels[cell]] = float(((rows["user_ns"] + rows["system_ns"]) / rows["ops"]).median())
-    return out
+    if len(results.cells) != 1:
+        raise errors.InputError(f"{path}: {len(results.cells)} cells; a pilot has one")
+    problem = model.failure_text(results.data)
+    if problem:
+        raise errors.InputError(f"{path}: {problem}")
+    delay = re.compile(re.escape(variant).replace("@", r"(\d+)"))
+    delays = {name: int(m[1]) / 1000 for name in results.allocators if (m := delay.fullmatch(name))}
+    if 0 not in delays.values() or len(delays) < 3:
+        has = errors.printable(", ".join(results.allocators), 200)
+        raise errors.InputError(f"{path}: a pilot has {variant.replace('@', '0')} and two delays or more; it has {has}")
+    speeds = results.data.pivot(index="block", columns="name", values="throughput_ops_s")
+    speeds = speeds[list(delays)].rename(columns=delays).sort_index(axis=1).dropna()
+    if len(speeds) < stats.MIN_PAIRS:
+        raise errors.InputError(f"{path}: {len(speeds)} rounds; a pilot needs {stats.MIN_PAIRS}")
+    return results.data, speeds
 
 
-def plan(pilot_path, base, variant, copies=4, levels=(0.02, 0.05, PLANTED, 0.2)):
-    """What to measure: `variant` is an --alloc item in which @ stands for nanoseconds an op."""
-    ns = list(pilot(pilot_path, base).values())
-    if len(ns) != 1:
-        raise errors.InputError(f"{pilot_path}: {len(ns)} cells; a pilot has one")
-    injected = {level: round(level * ns[0]) for level in levels}
-    if 0 in injected.values() or len(set(injected.values())) < len(injected):
-        raise errors.InputError(f"{pilot_path}: {text.three(ns[0])} ns an op; {100 * min(levels):g} % of it cannot be injected in whole nanoseconds")
-    # What was asked for in whole nanoseconds is what is recovered, so the share is that of the rounded number.
-    named = {round(n / ns[0], 4): variant.replace("@", str(n)) for n in injected.values()}
-    return {"base": base, "base_ns": ns[0], "levels": named, "alloc": ",".join([base] * copies + list(named.values()))}
+def plan(path, variant, workload, levels=LEVELS):
+    """Plan from the pilot run of one cell: the variant with 0 ps and with others. `variant` is an --alloc item in which @ stands
+    for picoseconds; in `workload` @ stands for the operations of a thread."""
+    rows, speeds = _pilot(path, variant)
+    delays = speeds.columns[1:]
+    found = fit(np.log(speeds[[0]].to_numpy() / speeds[delays].to_numpy()), delays)
+    if found.low <= 0:
+        raise errors.InputError(f"{path}: the delays are lost in noise ({_slope_text(found)}); measure on a quieter machine")
+    threads = int(rows["threads"].iloc[0])
+    base_ns = float(threads * 1e9 / speeds[0].median())
+    injected_ps = {level: round(1000 * level / found.slope) for level in levels}
+    if min(injected_ps.values()) < SHORTEST_PS:
+        least = f"{100 * min(levels):g} % of {text.three(base_ns)} ns"
+        raise errors.InputError(f"{path}: {least} is too short to be injected; take a workload with more work an op")
+    base = variant.replace("@", "0")
+    named = {level: variant.replace("@", str(ps)) for level, ps in injected_ps.items()}
+    thousands = max(1, round(SAMPLE_S * 1e6 / base_ns))
+    slowed_s = SAMPLE_S * (1 + sum(named) / (COPIES + len(named)))
+    start_s = _start_seconds(rows, float(rows["elapsed_ns"].mean()) / 1e9)
+    return Plan(base, base_ns, found, named, workload.replace("@", f"{thousands}k"), threads,
+                ",".join([base] * COPIES + list(named.values())), slowed_s + start_s)  # fmt: skip
+
+
+def store_plan(plan):
+    return json.dumps(asdict(plan), indent=1)
 
 
 def load_plan(path):
-    """(base, {level: name}) of the JSON file that scripts/calibrate writes beside a run."""
+    """Plan in the JSON file that scripts/calibrate writes beside a run."""
     try:
-        plan = json.loads(load.read_text(path, "calibration plan"))
-        return plan["base"], {float(level): name for level, name in plan["levels"].items()}
+        content = json.loads(load.read_text(path, "calibration plan"))
+        content["fit"] = Fit(**content["fit"])
+        content["levels"] = {float(level): name for level, name in content["levels"].items()}
+        return Plan(**content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.InputError(f"{path}: not a calibration plan ({error})") from error
+
+
+def announce(plans, rounds):
+    """What is going to be measured and how long it takes: a line for each (name, Plan)."""
+    out, total_s = [], 0.0
+    for name, plan in plans:
+        samples = rounds * (COPIES + len(plan.levels))
+        total_s += samples * plan.sample_s
+        delays = ", ".join(f"{100 * level:.1f} %" for level in plan.levels)
+        out.append(f"{name}: {plan.workload}, {_fit_text(plan)}")
+        out.append(f"  injected {delays}, +-{100 * plan.fit.error:.0f} % of it; {samples} samples of {1000 * plan.sample_s:.0f} ms")
+    out.append(f"{rounds} rounds take about {total_s / 60:.1f} minutes")
+    return "\n".join(out)

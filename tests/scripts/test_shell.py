@@ -233,8 +233,16 @@ def test_results_of_two_builds_are_added(tmp_path, monkeypatch, capsys):
 
 
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe")]
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe", "matrix")]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")
         subprocess.run(["sh", "-n", file], check=True)
+
+
+@pytest.mark.parametrize("name", ["matrix", "calibrate", "ci-recipe"])
+def test_help_is_no_error_and_an_unknown_word_is_one_line(name):
+    done = subprocess.run([SCRIPTS / name, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(f"usage: scripts/{name} ")
+    done = subprocess.run([SCRIPTS / name, "hz33"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1 and "'hz33'" in done.stderr
