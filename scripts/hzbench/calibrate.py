@@ -30,7 +30,8 @@ GATE_LIMIT = 0.05
 PLANTED = 0.10
 LEVELS = (0.02, 0.05, PLANTED, 0.2)
 COPIES = 6
-SAMPLE_S = 0.05  # measured part of a sample of the base: twice what starting a process takes
+PLANTED_COPIES = 3  # so that gates have more rounds; each is compared with a copy of the base of its own
+SAMPLE_S = 0.045  # measured part of a sample of the base: twice what starting a process takes
 SHORTEST_PS = 1000  # a delay is whole clock cycles, 300 ps or so
 RESAMPLES = 1000
 
@@ -94,6 +95,7 @@ class Plan:
     workload: str
     threads: int
     alloc: str
+    count: int  # of allocators in `alloc`
     sample_s: float  # of a process, from start to end
 
 
@@ -147,8 +149,16 @@ def _average(speeds):
     return {b: stats.geometric_mean([s[b] for s in speeds]) for b in speeds[0] if all(b in s for s in speeds)}
 
 
-def _gates(path, base, new, cells_rounds):
-    """Runs the gate once for each window of rounds on a file that holds just these rounds."""
+def _turns(pairs, rounds, gates):
+    """[(base, new, rounds)] for so many gates, as long as can be, none of which shares a sample with another."""
+    if not pairs or not gates:
+        return []
+    windows = _windows(rounds, max(stats.MIN_PAIRS, len(rounds) // math.ceil(gates / len(pairs))))
+    return [(*pair, window) for window in windows for pair in pairs][:gates]
+
+
+def _gates(path, turns):
+    """Runs the gate once for each turn, on a file that holds just its rounds."""
     content = load.read_text(path)
     reader = csv.reader(io.StringIO(content))
     head = next(reader)
@@ -160,7 +170,7 @@ def _gates(path, base, new, cells_rounds):
         provenance = load.sibling(path, ".run.json")
         if provenance.exists():
             load.sibling(file, ".run.json").write_bytes(provenance.read_bytes())
-        for window in cells_rounds:
+        for base, new, window in turns:
             wanted = {str(r) for r in window}
             with file.open("w", newline="", encoding="utf-8") as out:
                 writer = csv.writer(out, lineterminator="\n")
@@ -168,7 +178,7 @@ def _gates(path, base, new, cells_rounds):
                 writer.writerows(r for r in rows if r[at] in wanted)
             difference = compare.build(f"{file}:{base}", f"{file}:{new}")
             failed += gate.judge(difference, GATE_LIMIT)[1] == errors.GATE_FAILED
-    return Rate(failed, len(cells_rounds))
+    return Rate(failed, len(turns))
 
 
 def _add(a, b):
@@ -211,33 +221,34 @@ def _analyse(path, plan, gates):
     aa, spread, everything = {}, {}, []
     recovered, curve = {}, {}
     wrong = [0, 0]
+    variants = {level: _copies(results, name) for level, name in levels.items()}
+    pairs = list(zip(copies[::2], copies[1::2]))  # no copy is in two pairs
     for cell in results.cells:
-        speeds = {n: _speeds(results, cell, n) for n in (*copies, *levels.values())}
-        pairs = list(zip(copies[::2], copies[1::2]))  # no copy is in two pairs
+        speeds = {n: _speeds(results, cell, n) for n in (*copies, *sum(variants.values(), []))}
         compared = [_compare(speeds[a], speeds[b], w) for w in _windows(blocks, AA_ROUNDS) for a, b in pairs]
         compared = [c for c in compared if c]
         aa[labels[cell]] = Rate(sum(c.verdict() in ("faster", "slower") for c in compared), len(compared))
         spread[labels[cell]] = float(np.median([c.visible for c in compared])) if compared else math.nan
         everything += compared
         average = _average([speeds[n] for n in copies])
-        for level, name in levels.items():
-            whole = _compare(speeds[name], average, blocks)
+        for level, names in variants.items():
+            whole = _compare(_average([speeds[n] for n in names]), average, blocks)
             if whole:
                 recovered[(labels[cell], level)] = tuple(_slowdown(r) for r in (whole.ratio, whole.high, whole.low))
             for rounds in CURVE_ROUNDS:
-                found = [c for w in _windows(blocks, rounds) if (c := _compare(speeds[name], speeds[base], w))]
+                windows = [(speeds[n], speeds[b], w) for n, b in zip(names, copies) for w in _windows(blocks, rounds)]
+                found = [c for one in windows if (c := _compare(*one))]
                 rate = curve.setdefault((rounds, level), Rate(0, 0))
                 rate.hits += sum(c.verdict() == "slower" for c in found)
                 rate.trials += len(found)
                 wrong[0] += sum(c.verdict() == "faster" for c in found)
                 wrong[1] += len(found)
     rounds = sorted(set(results.data["round"]))
-    windows = _windows(rounds, max(stats.MIN_PAIRS, len(rounds) // gates))[:gates] if gates else []
-    planted = levels.get(PLANTED)
+    planted = _turns(list(zip(copies, variants.get(PLANTED, []))), rounds, gates)
+    unchanged = _turns(pairs, rounds, gates)
     return Calibration(
         {labels[cell]: plan for cell in results.cells}, aa, everything, Rate(0, 0), spread, recovered, curve, Rate(*wrong),
-        _gates(path, base, planted, windows) if planted else Rate(0, 0), _gates(path, base, copies[1], windows),
-        min(map(len, windows), default=0),
+        _gates(path, planted), _gates(path, unchanged), min((len(w) for _, _, w in planted + unchanged), default=0),
     )  # fmt: skip
 
 
@@ -261,7 +272,7 @@ def render(c):
         if cells:
             out += [f"  {rounds} rounds"] + [f"    {cell}" for cell in cells]
     out += [f"  called faster: {c.wrong_sign}", ""]
-    out.append(f"The gate (--max-worse={100 * GATE_LIMIT:g}%), one run for each window of {c.gate_rounds} rounds of a workload")
+    out.append(f"The gate (--max-worse={100 * GATE_LIMIT:g}%), {c.gate_rounds} rounds of one workload each")
     out.append(f"  on a planted slow-down of {100 * PLANTED:g} %: failed {c.planted}")
     out.append(f"  on itself: failed {c.unchanged}")
     return "\n".join(out) + "\n"
@@ -375,10 +386,11 @@ def plan(path, variant, workload, levels=LEVELS):
     base = variant.replace("@", "0")
     named = {level: variant.replace("@", str(ps)) for level, ps in injected_ps.items()}
     thousands = max(1, round(SAMPLE_S * 1e6 / base_ns))
-    slowed_s = SAMPLE_S * (1 + sum(named) / (COPIES + len(named)))
+    slowed = [level for level in named for _ in range(PLANTED_COPIES if level == PLANTED else 1)]
+    slowed_s = SAMPLE_S * (1 + sum(slowed) / (COPIES + len(slowed)))
     start_s = _start_seconds(rows, float(rows["elapsed_ns"].mean()) / 1e9)
     return Plan(base, base_ns, found, named, workload.replace("@", f"{thousands}k"), threads,
-                ",".join([base] * COPIES + list(named.values())), slowed_s + start_s)  # fmt: skip
+                ",".join([base] * COPIES + [named[level] for level in slowed]), COPIES + len(slowed), slowed_s + start_s)  # fmt: skip
 
 
 def store_plan(plan):
@@ -400,7 +412,7 @@ def announce(plans, rounds):
     """What is going to be measured and how long it takes: a line for each (name, Plan)."""
     out, total_s = [], 0.0
     for name, plan in plans:
-        samples = rounds * (COPIES + len(plan.levels))
+        samples = rounds * plan.count
         total_s += samples * plan.sample_s
         delays = ", ".join(f"{100 * level:.1f} %" for level in plan.levels)
         out.append(f"{name}: {plan.workload}, {_fit_text(plan)}")

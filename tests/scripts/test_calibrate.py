@@ -14,7 +14,7 @@ LEVELS = {0.02: "slow2", 0.05: "slow5", 0.1: "slow10", 0.2: "slow20"}
 BASE = "system"
 NS = 1e9 / fixtures.SPEED[BASE]  # an op of the base
 FIT = calibrate.Fit(0.015, 0.0147, 0.0153, 0.001, -0.004, 0.005)
-PLAN = calibrate.Plan(BASE, NS, FIT, LEVELS, "local{ops=1M}", 1, "system,slow2", 0.08)
+PLAN = calibrate.Plan(BASE, NS, FIT, LEVELS, "local{ops=1M}", 1, "system,slow2", 2, 0.08)
 
 
 def simulate(path, rounds, noise, levels=LEVELS, copies=4, seed=1):
@@ -64,7 +64,7 @@ def test_detection_grows_with_effect_and_rounds_and_never_has_the_wrong_sign(res
 
 
 def test_the_gate_fails_on_the_planted_and_passes_on_itself(result):
-    assert (result[1].planted.trials, result[1].unchanged.trials) == (20, 20)
+    assert (result[1].planted.trials, result[1].unchanged.trials, result[1].gate_rounds) == (20, 20, 8)
     assert result[1].planted.hits >= 18 and result[1].unchanged.hits == 0
 
 
@@ -120,7 +120,9 @@ def test_a_plan_injects_the_shares_that_were_asked_for(tmp_path):
     assert list(plan.levels) == [0.02, 0.05, 0.1, 0.2]
     for share, name in plan.levels.items():
         assert float(name[len("slow") :]) == pytest.approx(1000 * share * NS, rel=0.05)
-    assert plan.alloc == ",".join(["slow0"] * calibrate.COPIES + list(plan.levels.values()))
+    two, five, ten, twenty = plan.levels.values()
+    assert plan.alloc.split(",") == ["slow0"] * calibrate.COPIES + [two, five] + [ten] * calibrate.PLANTED_COPIES + [twenty]
+    assert plan.count == len(plan.alloc.split(","))
     assert 1000 * float(plan.workload[len("local{ops=") : -2]) == pytest.approx(calibrate.SAMPLE_S * 1e9 / plan.base_ns, rel=0.01)
 
 
@@ -138,7 +140,7 @@ def test_a_plan_is_stored_and_announced(tmp_path, capsys):
     assert __main__.main(["calibrate-announce", str(file), str(file), "--rounds=100"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("local: local{ops=") and "1 ns costs 1.5" in text and "injected 2.0 %, 5.0 %, 10.0 %, 20.0 %" in text
-    assert f"100 rounds take about {2 * 100 * 10 * plan.sample_s / 60:.1f} minutes" in text
+    assert f"100 rounds take about {2 * 100 * plan.count * plan.sample_s / 60:.1f} minutes" in text
 
 
 def test_what_a_sample_takes_beside_its_work_is_in_the_plan(tmp_path):
@@ -152,7 +154,7 @@ def test_what_a_sample_takes_beside_its_work_is_in_the_plan(tmp_path):
     begin(rows)
     fixtures.write_rows(file, rows)
     plan = calibrate.plan(file, "slow@", "local{ops=@}")
-    slowed = calibrate.SAMPLE_S * sum(calibrate.LEVELS) / (calibrate.COPIES + len(calibrate.LEVELS))
+    slowed = calibrate.SAMPLE_S * (0.02 + 0.05 + calibrate.PLANTED_COPIES * 0.1 + 0.2) / plan.count
     assert plan.sample_s == pytest.approx(calibrate.SAMPLE_S + slowed + 0.04, abs=0.012)
 
 
@@ -165,6 +167,16 @@ def test_a_pilot_that_cannot_be_planned_from_is_refused(tmp_path):
         calibrate.plan(pilot(tmp_path / "one.csv", delays=(0, 20)), "slow@", "local{ops=@}")
     with pytest.raises(errors.InputError, match="5 rounds; a pilot needs 6"):
         calibrate.plan(pilot(tmp_path / "few.csv", rounds=5), "slow@", "local{ops=@}")
+
+
+def test_gates_are_as_long_as_can_be_and_share_no_sample():
+    rounds = list(range(136))
+    turns = calibrate._turns([("a", "x"), ("b", "y"), ("c", "z")], rounds, 5)
+    assert [len(w) for _, _, w in turns] == [68] * 5
+    used = [(pair, r) for *pair, window in turns for r in window]
+    assert len({(tuple(pair), r) for pair, r in used}) == len(used) == 340
+    assert calibrate._turns([("a", "x")], rounds[:20], 5) == [("a", "x", rounds[i : i + 6]) for i in (0, 6, 12)]  # fewer have no power
+    assert calibrate._turns([], rounds, 5) == calibrate._turns([("a", "x")], rounds, 0) == []
 
 
 def test_an_error_as_large_as_the_fault_finds_nothing():
