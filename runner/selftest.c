@@ -57,12 +57,13 @@ static double malloc_p999_us(const struct lab_row *row) {
     return (double)row->malloc.p999_ns / 1000;
 }
 
-// The injected time is CPU time of a chain calibrated when the library is loaded; clock frequency and neighbours on the
-// host move it afterwards. Memory: blocks of 1 KiB are rounded to 16 bytes, the working set to pages.
+// The injected time is CPU time of a chain calibrated when the library is loaded, by the best of many; clock frequency
+// and neighbours on the host make it longer afterwards, by 16 to 30 % with a load of ten on two cores. Memory: blocks
+// of 1 KiB are rounded to 16 bytes, the working set to pages.
 static const struct check checks[] = {
-    {"slow=200ns", "ns a malloc", 200, 0.15, "--alloc=faulty{slow=0ns},faulty{slow=200ns}",
+    {"slow=200ns", "ns a malloc", 200, 0.25, "--alloc=faulty{slow=0ns},faulty{slow=200ns}",
      "--workload=local{ops=300k}", NULL, cpu_ns_per_op},
-    {"slow-remote=500ns", "ns a remote free", 500, 0.15, "--alloc=faulty{slow-remote=0ns},faulty{slow-remote=500ns}",
+    {"slow-remote=500ns", "ns a remote free", 500, 0.25, "--alloc=faulty{slow-remote=0ns},faulty{slow-remote=500ns}",
      "--workload=churn", "--threads=1", cpu_ns_per_remote_free},
     {"waste=25%", "% of live bytes", 25, 0.10, "--alloc=faulty,faulty{waste=25%}",
      "--workload=local{ops=100k,working-set=20k,sizes=1024}", NULL, rss_percent_of_live},
