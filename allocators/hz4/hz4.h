@@ -16,6 +16,7 @@
 #include "../common/sizeclass.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #define HZ4_MAX_HEAPS 65535u
 #define HZ4_KEPT_RUNS 64u
@@ -108,6 +109,7 @@ struct hz4_run {
 // ---- messages -----------------------------------------------------------------------------------------------------
 
 #define HZ4_MESSAGE_NAMES 60u
+#define HZ4_OWN_MESSAGES 4u // of a heap; the others come from the pool
 
 // Names of blocks on their way to the heap they are addressed to. Aligned to its size. Type-stable: recycled, never
 // unmapped. owner: whoever took it from the pool, a staging slot or an inbox.
@@ -132,7 +134,7 @@ enum hz4_control {
     HZ4_DEAD = 2u, // bit: its thread has ended; anybody may hold it, and a new thread may take it
 };
 
-// What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins anew with each thread.
+// What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins with zeros.
 struct hz4_local {
     int64_t budget_bytes;   // what magazines and staging may hold together
     int64_t magazine_bytes; // capacity of all magazines
@@ -151,11 +153,10 @@ struct hz4_local {
     struct hz4_message *messages; // empty ones
     uint32_t message_count;
     uint8_t used[SIZECLASS_COUNT];    // refilled or overflown since the class hand passed
+    uint8_t is_wide[SIZECLASS_COUNT]; // the magazine has outgrown its first place
+    uint8_t slot_names[HZ4_SLOTS];    // what a slot's last message had room for; 0: none yet
     uint32_t slot_promise[HZ4_SLOTS]; // bytes promised to an open slot
-    void *slot_seen[HZ4_SLOTS];       // top when the slot hand passed
-    uint32_t large_bytes;
-    uint8_t large_count[HZ4_LARGE_CLASSES];
-    void *large[HZ4_LARGE_CLASSES][HZ4_LARGE_DEPTH];
+    uint32_t slot_seen[HZ4_SLOTS];    // low half of top when the slot hand passed
 };
 
 // A list of runs with free blocks; the head is used first.
@@ -174,6 +175,9 @@ struct hz4_heap {
     uint32_t id;                                  // const
     _Atomic uint16_t run_count[SIZECLASS_COUNT];  // holder writes, any: length of lists[], saturating at 65535
     _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
+    // type-stable like all messages: a thread's first ones, so that one that only frees touches one page
+    _Alignas(256) struct hz4_message messages[HZ4_OWN_MESSAGES];
+    struct hz4_local local;
     // holder
     _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
     _Atomic int64_t out_bytes;           // of blocks of its runs that are not home; any reads
@@ -181,10 +185,16 @@ struct hz4_heap {
     struct hz4_run *kept[HZ4_KEPT_RUNS]; // empty runs, the oldest at kept_hand or behind
     uint32_t kept_hand;
     uint32_t kept_bytes;
-    struct hz4_local local;
-    // owner: magazine of class c begins at magazines[hz4_magazine_offset[c]]; entry 0 of each stays NULL
+    // owner: its cache of large runs; empty when the thread ends
+    uint32_t large_bytes;
+    uint8_t large_count[HZ4_LARGE_CLASSES];
+    void *large[HZ4_LARGE_CLASSES][HZ4_LARGE_DEPTH];
+    // owner: first the narrow magazines of all classes, which share few pages, then at hz4_magazine_offset[] the wide
+    // ones; entry 0 of each stays NULL
     _Alignas(128) void *magazines[];
 };
+
+_Static_assert(offsetof(struct hz4_heap, lists) <= 4096, "what a thread that only frees needs");
 
 // The calling thread's view, embedded in initial-exec TLS. One index space for all that a thread may push to, because
 // an array at offset 0 costs the fast paths no address arithmetic: 0 is always empty and full, class + 1 is the
@@ -220,6 +230,7 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_MAGAZINE_BYTES HZ_KIB(64) // a class's share at most
 #define HZ4_MAGAZINE_MAX 96u          // entries
 #define HZ4_MAGAZINE_MIN 8u
+#define HZ4_MAGAZINE_NARROW 8u         // entries, until a class needs more
 #define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
 #define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
 #define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its inbox drains on any slow path
@@ -282,6 +293,7 @@ void hz4_granule_fork_done(void);
 
 // ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------
 void hz4_stage(void *block, uint32_t route); // slow twin of what free does
+int hz4_stage_has_room(uint32_t route);      // 0: a message to another owner would have to leave
 void hz4_stage_flush(uint32_t slot);
 void hz4_stage_flush_stale(void);
 void hz4_stage_flush_all(void);
@@ -291,11 +303,14 @@ struct hz4_message *hz4_message_take(struct hz4_local *local); // an empty one; 
 void hz4_message_give(struct hz4_local *local, struct hz4_message *message);
 uint32_t hz4_message_index(const struct hz4_message *message); // never 0
 struct hz4_message *hz4_message_at(uint32_t index);            // NULL for 0
+void hz4_messages_begin(struct hz4_heap *heap);                // its own messages, once
 void hz4_pool_give_all(struct hz4_local *local);
 
 // ---- hz4_depot.c: messages for whoever needs them -----------------------------------------------------------------
 uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count);
-uint32_t hz4_depot_take(struct hz4_local *local, unsigned size_class, void **out);
+uint64_t hz4_depot_take(unsigned size_class); // a batch, 0: none
+uint32_t hz4_depot_count(uint64_t batch);
+void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t batch, void **out);
 void hz4_depot_fold(struct hz4_local *local);
 uint64_t hz4_depot_bytes(void);
 void hz4_depot_age(struct hz4_heap *heap);
@@ -316,9 +331,9 @@ uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
 int hz4_large_free(void *block, size_t granule); // 0: refused
 int hz4_large_resize(void *block, size_t granule, size_t bytes);
-void hz4_large_flush(struct hz4_local *local); // to the shelves
-void hz4_large_clear(void);                    // the shelves, to the arena
-uint64_t hz4_large_bytes(void);                // of all large runs, those in caches and on shelves included
+void hz4_large_flush(struct hz4_heap *heap); // to the shelves
+void hz4_large_clear(void);                  // the shelves, to the arena
+uint64_t hz4_large_bytes(void);              // of all large runs, those in caches and on shelves included
 uint64_t hz4_large_shelved_bytes(void);
 
 // ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------

@@ -23,7 +23,7 @@ uint32_t hz4_magazine_entries[SIZECLASS_COUNT];
 static uint32_t all_entries;
 
 void hz4_magazines_lay_out(void) {
-    uint32_t offset = 0;
+    uint32_t offset = SIZECLASS_COUNT * (HZ4_MAGAZINE_NARROW + 1);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         uint32_t entries = (uint32_t)(HZ4_MAGAZINE_BYTES / sizeclass_bytes[size_class]);
         entries = entries > HZ4_MAGAZINE_MAX ? HZ4_MAGAZINE_MAX : entries;
@@ -40,7 +40,8 @@ uint32_t hz4_magazines_entries(void) {
 }
 
 static void **bottom_of(struct hz4_heap *heap, unsigned size_class) {
-    return heap->magazines + hz4_magazine_offset[size_class] + 1;
+    uint32_t narrow = size_class * (HZ4_MAGAZINE_NARROW + 1);
+    return heap->magazines + (heap->local.is_wide[size_class] ? hz4_magazine_offset[size_class] : narrow) + 1;
 }
 
 static uint32_t capacity_of(struct hz4_heap *heap, unsigned size_class) {
@@ -51,9 +52,25 @@ static uint32_t count_of(struct hz4_heap *heap, unsigned size_class) {
     return (uint32_t)((void **)hz4_thread.top[size_class + 1] - bottom_of(heap, size_class));
 }
 
+// A thread that uses every class a little would touch a dozen pages for wide magazines.
+static void widen(struct hz4_heap *heap, unsigned size_class) {
+    if (heap->local.is_wide[size_class])
+        return;
+    void **narrow = bottom_of(heap, size_class);
+    uint32_t capacity = capacity_of(heap, size_class);
+    uint32_t count = count_of(heap, size_class);
+    heap->local.is_wide[size_class] = 1;
+    void **wide = bottom_of(heap, size_class);
+    memcpy(wide, narrow, count * sizeof *wide);
+    hz4_thread.top[size_class + 1] = wide + count;
+    hz4_thread.limit[size_class + 1] = wide + capacity;
+}
+
 static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t blocks) {
     int64_t more = (int64_t)blocks - (int64_t)capacity_of(heap, size_class);
     heap->local.magazine_bytes += more * (int64_t)sizeclass_bytes[size_class];
+    if (blocks > HZ4_MAGAZINE_NARROW)
+        widen(heap, size_class);
     hz4_thread.limit[size_class + 1] = bottom_of(heap, size_class) + blocks;
 }
 
@@ -72,7 +89,6 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
         hz4_thread.top[size_class + 1] = bottom_of(heap, size_class);
         hz4_thread.limit[size_class + 1] = bottom_of(heap, size_class);
     }
-    memset(&heap->local, 0, sizeof heap->local);
     update_budget(heap);
 }
 
@@ -158,26 +174,6 @@ static void do_chores(struct hz4_heap *heap) {
     hz4_depot_age(heap);
 }
 
-// A class without a magazine does not allocate here: what comes is surplus, block by block.
-void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
-    uint32_t capacity = capacity_of(heap, size_class);
-    if (capacity != 0) {
-        heap->local.used[size_class] = 1;
-        spill(heap, size_class, capacity / 2);
-        void **top = hz4_thread.top[size_class + 1];
-        *top = block;
-        hz4_thread.top[size_class + 1] = top + 1;
-    } else if (hz4_route_owner(route) != heap->id) {
-        hz4_stage(block, route);
-        return;
-    } else {
-        hz4_hold(heap);
-        hz4_send_home(heap, block);
-        hz4_let_go(heap);
-    }
-    do_chores(heap);
-}
-
 // Staging is guaranteed a quarter of the budget, or surplus would travel in messages of one name.
 static int64_t room_of(const struct hz4_local *local) {
     return local->budget_bytes - local->budget_bytes / 4 - local->magazine_bytes;
@@ -227,6 +223,39 @@ static void grow_capacity(struct hz4_heap *heap, unsigned size_class) {
     // The first block is always granted: without it every malloc of the class would be slow.
     if (capacity == 0 || room_of(local) >= more)
         set_capacity(heap, size_class, wanted);
+}
+
+// ---- overflow -----------------------------------------------------------------------------------------------------
+
+static void push(unsigned size_class, void *block) {
+    void **top = hz4_thread.top[size_class + 1];
+    *top = block;
+    hz4_thread.top[size_class + 1] = top + 1;
+}
+
+// A class without a magazine does not allocate here: what comes is surplus, block by block, and waits in a message to
+// its owner. Of more owners than there are slots, though, each message would travel with a name or two: then the class
+// gets a magazine, and what is too much goes by class to whoever allocates it.
+void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
+    int is_foreign = hz4_route_owner(route) != heap->id;
+    int is_crowded = is_foreign && !hz4_stage_has_room(route);
+    if (is_crowded)
+        grow_capacity(heap, size_class);
+    uint32_t capacity = capacity_of(heap, size_class);
+    if (capacity != 0) {
+        heap->local.used[size_class] = 1;
+        if (count_of(heap, size_class) >= capacity)
+            spill(heap, size_class, capacity / 2);
+        push(size_class, block);
+    } else if (is_foreign) {
+        hz4_stage(block, route);
+        return;
+    } else {
+        hz4_hold(heap);
+        hz4_send_home(heap, block);
+        hz4_let_go(heap);
+    }
+    do_chores(heap);
 }
 
 // ---- refill -------------------------------------------------------------------------------------------------------
@@ -344,17 +373,29 @@ static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t char
     }
 }
 
+// A batch may be larger than the magazine's capacity, not than its place.
+static int take_batch(struct hz4_heap *heap, unsigned size_class) {
+    uint64_t batch = hz4_depot_take(size_class);
+    if (batch == 0)
+        return 0;
+    uint32_t count = hz4_depot_count(batch);
+    if (count > HZ4_MAGAZINE_NARROW)
+        widen(heap, size_class);
+    void **bottom = bottom_of(heap, size_class);
+    hz4_depot_unpack(&heap->local, size_class, batch, bottom);
+    hz4_thread.top[size_class + 1] = bottom + count;
+    return 1;
+}
+
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     grow_capacity(heap, size_class);
-    void **bottom = bottom_of(heap, size_class);
-    uint32_t count = hz4_depot_take(&heap->local, size_class, bottom);
-    int done = count != 0;
-    hz4_thread.top[size_class + 1] = bottom + count;
+    int done = take_batch(heap, size_class);
     uint32_t charge = hz4_inbox_charge(heap);
     if (!done || charge > HZ4_DRAIN_BYTES) {
         hz4_hold(heap);
-        // Reclaim before grow: own runs, what others sent, what others do not use; only then a new run.
-        if (heap->lists[size_class].first == NULL || charge > HZ4_DRAIN_BYTES || heap->rest != NULL)
+        // Reclaim before grow: what others sent, own runs, what others do not use; only then a new run. The mail comes
+        // first because its blocks are resident; those of a run may never have been touched.
+        if (charge != 0 || heap->rest != NULL)
             drain_some(heap, size_class, charge);
         done = done || take_own(heap, size_class) != 0;
         hz4_let_go(heap);

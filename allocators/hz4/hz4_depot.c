@@ -86,21 +86,26 @@ uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **bloc
     return 0;
 }
 
-static uint32_t take_place(struct hz4_local *local, unsigned size_class, uint32_t place, void **out) {
+static uint64_t take_place(unsigned size_class, uint32_t place) {
     _Atomic uint64_t *word = &shelves[size_class].places[place];
     if (atomic_load_explicit(word, memory_order_relaxed) == 0)
         return 0;
     // ORDER: acquire: the names and what earlier users did to the blocks; partner: hz4_depot_put().
-    uint64_t packed = atomic_exchange_explicit(word, 0, memory_order_acquire);
-    if (packed == 0)
-        return 0;
-    uint32_t count = 1;
-    if ((packed & 1) == 0) {
-        out[0] = (void *)(uintptr_t)packed;
+    return atomic_exchange_explicit(word, 0, memory_order_acquire);
+}
+
+// Up to 60 blocks, no more than the class's wide magazine has entries.
+uint32_t hz4_depot_count(uint64_t batch) {
+    return (batch & 1) != 0 ? hz4_message_at((uint32_t)(batch >> 1))->count : 1;
+}
+
+void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t batch, void **out) {
+    uint32_t count = hz4_depot_count(batch);
+    if ((batch & 1) == 0) {
+        out[0] = (void *)(uintptr_t)batch;
     } else {
-        struct hz4_message *message = hz4_message_at((uint32_t)(packed >> 1));
+        struct hz4_message *message = hz4_message_at((uint32_t)(batch >> 1));
         uintptr_t window = hz4_route_window(message->route);
-        count = message->count;
         for (uint32_t i = 0; i < count; i++) {
             out[i] = (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT);
             __builtin_prefetch(out[i], 1);
@@ -108,22 +113,22 @@ static uint32_t take_place(struct hz4_local *local, unsigned size_class, uint32_
         hz4_message_give(local, message);
     }
     account(local, -(int64_t)count * sizeclass_bytes[size_class]);
-    return count;
 }
 
-// Takes one batch: up to 60 blocks, no more than the class's magazine has entries.
-uint32_t hz4_depot_take(struct hz4_local *local, unsigned size_class, void **out) {
-    uint32_t count = 0;
-    for (uint32_t place = 0; place < PLACES && count == 0; place++)
-        count = take_place(local, size_class, place, out);
-    return count;
+uint64_t hz4_depot_take(unsigned size_class) {
+    uint64_t batch = 0;
+    for (uint32_t place = 0; place < PLACES && batch == 0; place++)
+        batch = take_place(size_class, place);
+    return batch;
 }
 
 static void clear_place(struct hz4_heap *heap, unsigned size_class, uint32_t place) {
     void *blocks[HZ4_MESSAGE_NAMES];
-    uint32_t count = take_place(&heap->local, size_class, place, blocks);
-    if (count == 0)
+    uint64_t batch = take_place(size_class, place);
+    if (batch == 0)
         return;
+    uint32_t count = hz4_depot_count(batch);
+    hz4_depot_unpack(&heap->local, size_class, batch, blocks);
     hz4_hold(heap);
     for (uint32_t i = 0; i < count; i++)
         hz4_send_home(heap, blocks[i]);

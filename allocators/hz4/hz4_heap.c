@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <threads.h>
 
 static struct {
@@ -160,6 +161,10 @@ static struct hz4_heap *revive_heap(void) {
             continue;
         if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) != 0) {
             atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
+            // After a fork the last owner may have been stopped anywhere; what it cached is lost.
+            memset(&heap->local, 0, sizeof heap->local);
+            memset(heap->large_count, 0, sizeof heap->large_count);
+            heap->large_bytes = 0;
             return heap;
         }
         hz4_let_go(heap);
@@ -174,6 +179,7 @@ static struct hz4_heap *new_heap(void) {
     struct hz4_heap *heap = id <= HZ4_MAX_HEAPS ? arena_metadata(bytes, OS_PAGE_BYTES) : NULL;
     if (heap != NULL) {
         heap->id = id;
+        hz4_messages_begin(heap);
         atomic_store_explicit(&heap->control, HZ4_HELD, memory_order_relaxed);
         // ORDER: release: the fields above; partner: hz4_heap_by_id().
         atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
@@ -213,7 +219,7 @@ void hz4_thread_fini(void) {
     struct hz4_heap *heap = hz4_thread.heap;
     if (heap == NULL)
         return;
-    hz4_large_flush(&heap->local);
+    hz4_large_flush(heap);
     if (hz4_alive_count() <= 2)
         hz4_depot_clear(heap); // nobody is left to exchange with
     hz4_hold(heap);

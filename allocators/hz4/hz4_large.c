@@ -127,35 +127,35 @@ void hz4_large_clear(void) {
 
 // ---- a thread's cache ---------------------------------------------------------------------------------------------
 
-static void *cache_pop(struct hz4_local *local, unsigned large_class) {
-    if (local->large_count[large_class] == 0)
+static void *cache_pop(struct hz4_heap *heap, unsigned large_class) {
+    if (heap->large_count[large_class] == 0)
         return NULL;
-    void *base = local->large[large_class][--local->large_count[large_class]];
-    local->large_bytes -= (uint32_t)(units_at(base) << ARENA_UNIT_SHIFT);
+    void *base = heap->large[large_class][--heap->large_count[large_class]];
+    heap->large_bytes -= (uint32_t)(units_at(base) << ARENA_UNIT_SHIFT);
     return base;
 }
 
 // When the cache is full, other classes leave first: the one freed last is the one asked for next.
-static int cache_push(struct hz4_local *local, void *base, size_t units, unsigned large_class) {
+static int cache_push(struct hz4_heap *heap, void *base, size_t units, unsigned large_class) {
     uint32_t bytes = (uint32_t)(units << ARENA_UNIT_SHIFT);
     uint32_t limit = cache_limit();
-    if (bytes > limit || local->large_count[large_class] == HZ4_LARGE_DEPTH)
+    if (bytes > limit || heap->large_count[large_class] == HZ4_LARGE_DEPTH)
         return 0;
-    for (unsigned other = HZ4_LARGE_CLASSES; local->large_bytes + bytes > limit && other-- > 0;) {
-        while (other != large_class && local->large_bytes + bytes > limit && local->large_count[other] > 0)
-            put_away(cache_pop(local, other), other);
+    for (unsigned other = HZ4_LARGE_CLASSES; heap->large_bytes + bytes > limit && other-- > 0;) {
+        while (other != large_class && heap->large_bytes + bytes > limit && heap->large_count[other] > 0)
+            put_away(cache_pop(heap, other), other);
     }
-    if (local->large_bytes + bytes > limit)
+    if (heap->large_bytes + bytes > limit)
         return 0;
-    local->large[large_class][local->large_count[large_class]++] = base;
-    local->large_bytes += bytes;
+    heap->large[large_class][heap->large_count[large_class]++] = base;
+    heap->large_bytes += bytes;
     return 1;
 }
 
-void hz4_large_flush(struct hz4_local *local) {
+void hz4_large_flush(struct hz4_heap *heap) {
     for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
-        while (local->large_count[large_class] > 0)
-            put_away(cache_pop(local, large_class), large_class);
+        while (heap->large_count[large_class] > 0)
+            put_away(cache_pop(heap, large_class), large_class);
     }
 }
 
@@ -171,7 +171,7 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     struct hz4_heap *heap = hz4_thread.heap;
     void *base = NULL;
     if (large_class != NO_CLASS) {
-        base = heap != NULL ? cache_pop(&heap->local, large_class) : NULL;
+        base = heap != NULL ? cache_pop(heap, large_class) : NULL;
         base = base != NULL ? base : shelf_pop(large_class);
     }
     if (base == NULL) {
@@ -202,7 +202,7 @@ int hz4_large_free(void *block, size_t granule) {
     size_t units = hz4_map_large(granule);
     unsigned large_class = hz4_map_large_class(granule);
     struct hz4_heap *heap = large_class != NO_CLASS ? hz4_heap_of_thread() : NULL;
-    if (heap == NULL || !cache_push(&heap->local, block, units, large_class))
+    if (heap == NULL || !cache_push(heap, block, units, large_class))
         put_away(block, large_class);
     hz4_heap_leave();
     return 1;

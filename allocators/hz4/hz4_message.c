@@ -8,8 +8,9 @@
 
 #include <threads.h>
 
-#define POOL_SLAB_BYTES ((size_t)4096)
-#define POOL_CHAIN 16u    // messages that go to the pool, or come from it, at once
+#define POOL_SLAB_BYTES ((size_t)2048)
+#define POOL_CHAIN 8u     // messages that go to the pool, or come from it, at once
+#define FIRST_NAMES 8u    // of the first message from a slot
 #define HELP_MESSAGES 16u // a helper drains at once: the owner may be waiting
 #define STALE_PERIOD 16u  // slow paths between two looks at open slots
 #define CARRY_ATTEMPTS 64u
@@ -71,6 +72,11 @@ struct hz4_message *hz4_message_take(struct hz4_local *local) {
     local->messages = hz4_message_at(message->chain);
     local->message_count--;
     return message;
+}
+
+void hz4_messages_begin(struct hz4_heap *heap) {
+    for (uint32_t i = 0; i < HZ4_OWN_MESSAGES; i++)
+        hz4_message_give(&heap->local, &heap->messages[i]);
 }
 
 void hz4_message_give(struct hz4_local *local, struct hz4_message *message) {
@@ -219,6 +225,11 @@ static int slot_is_open(const struct hz4_local *local, uint32_t slot) {
     return (local->open_slots[(slot - HZ4_FIRST_SLOT) / 64] >> slot % 64 & 1) != 0;
 }
 
+int hz4_stage_has_room(uint32_t route) {
+    uint32_t slot = (uint8_t)route;
+    return hz4_thread.stage_route[slot] == route || !slot_is_open(&hz4_thread.heap->local, slot);
+}
+
 void hz4_stage_flush(uint32_t slot) {
     struct hz4_local *local = &hz4_thread.heap->local;
     uint32_t *top = hz4_thread.top[slot];
@@ -240,12 +251,13 @@ void hz4_stage_flush_stale(void) {
     uint32_t slot;
     if (!next_open_slot(local, local->slot_hand, &slot))
         return;
-    void **seen = &local->slot_seen[slot - HZ4_FIRST_SLOT];
+    uint32_t *seen = &local->slot_seen[slot - HZ4_FIRST_SLOT];
+    uint32_t top = (uint32_t)(uintptr_t)hz4_thread.top[slot];
     local->slot_hand = (slot + 1) % HZ4_SLOTS;
-    if (*seen == hz4_thread.top[slot])
+    if (*seen == top)
         hz4_stage_flush(slot);
     else
-        *seen = hz4_thread.top[slot];
+        *seen = top;
 }
 
 void hz4_stage_flush_all(void) {
@@ -270,7 +282,10 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     share = share < (int64_t)HZ4_SLOT_MIN_BYTES ? (int64_t)HZ4_SLOT_MIN_BYTES : share;
     uint32_t group = hz4_route_group(route);
     uint32_t names = (uint32_t)share / hz4_group_bytes[group];
-    names = names > group_names[group] ? group_names[group] : names == 0 ? 1 : names;
+    uint32_t most = local->slot_names[slot - HZ4_FIRST_SLOT] * 2;
+    most = most == 0 ? FIRST_NAMES : most > group_names[group] ? group_names[group] : most;
+    names = names > most ? most : names == 0 ? 1 : names;
+    local->slot_names[slot - HZ4_FIRST_SLOT] = (uint8_t)names;
     message->route = route;
     for (uint32_t line = HZ_CACHE_LINE; line < sizeof *message; line += HZ_CACHE_LINE)
         __builtin_prefetch((char *)message + line, 1); // the last reader still has them
@@ -279,7 +294,7 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     hz4_thread.limit[slot] = message->names + names;
     mark_slot(local, slot, 1);
     local->slot_promise[slot - HZ4_FIRST_SLOT] = names * hz4_group_bytes[group];
-    local->slot_seen[slot - HZ4_FIRST_SLOT] = NULL;
+    local->slot_seen[slot - HZ4_FIRST_SLOT] = 0;
     local->staged_bytes += names * hz4_group_bytes[group];
     return 1;
 }

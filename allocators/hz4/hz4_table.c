@@ -20,7 +20,7 @@ void core_stats(struct allocator_stats *out) {
     }
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL)
-        live -= (int64_t)hz4_magazines_bytes(mine) + mine->local.large_bytes + mine->local.depot_bytes;
+        live -= (int64_t)hz4_magazines_bytes(mine) + mine->large_bytes + mine->local.depot_bytes;
     live -= (int64_t)(hz4_depot_bytes() + hz4_large_shelved_bytes());
     out->live_bytes = live > 0 ? (uint64_t)live : 0;
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
@@ -52,7 +52,7 @@ static void empty_own(struct hz4_heap *mine) {
 void core_purge(void) {
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL) {
-        hz4_large_flush(&mine->local);
+        hz4_large_flush(mine);
         hz4_depot_clear(mine);
         hz4_hold(mine);
         empty_own(mine);
