@@ -70,7 +70,7 @@ def run(budget, allocator, pattern, size, rounds):
 
 
 # Backends that export a table and no malloc: all of their object is counted, malloc and free not apart.
-TABLE_ONLY = {"faulty": "hzfaulty", "null": "hznull"}
+TABLE_ONLY = {"faulty": "libhzfaulty.", "faulty-hz5": "hzfaulty_hz5", "null": "hznull"}
 
 
 def table_costs(costs, library):
