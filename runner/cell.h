@@ -9,7 +9,7 @@
 #include "histogram.h"
 
 #define CELL_MAGIC 0x6c6c65637a68u // "hzcell"
-#define CELL_VERSION 2u
+#define CELL_VERSION 3u
 #define CELL_FD 3
 #define CELL_MAX_THREADS 256
 #define CELL_MAX_RSS_POINTS 65536
@@ -101,6 +101,8 @@ struct cell_result {
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
     uint64_t live_work;                                                                    // live bytes at rss_work
     uint64_t rss_peak;                                                                     // VmHWM
+    // Windows' own names: at rss_work, the peak at rss_peak.
+    uint64_t windows_working_set_bytes, windows_peak_working_set_bytes, windows_private_usage_bytes;
     uint64_t live_peak;                                       // largest live bytes in the series
     uint64_t reserved_bytes, committed_bytes, metadata_bytes; // allocator's own account at rss_work
     uint64_t rejects[ALLOCATOR_REJECT_COUNT];

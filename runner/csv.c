@@ -118,6 +118,9 @@ static const struct column columns[] = {
     NOISE(steal_ns),
     NUMBER(contaminated),
     TEXT(contamination),
+    NUMBER(windows_working_set_bytes),
+    NUMBER(windows_peak_working_set_bytes),
+    NUMBER(windows_private_usage_bytes),
 };
 
 #define COLUMN_COUNT (sizeof columns / sizeof columns[0])

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CSV_SCHEMA 2
+#define CSV_SCHEMA 3
 #define CSV_NOT_MEASURED UINT64_MAX // an empty cell
 
 // One sample. Texts belong to the caller and live until the row is formatted; NULL is an empty cell.
@@ -40,6 +40,7 @@ struct csv_row {
     struct cell_noise noise;
     uint64_t contaminated; // 0 or 1
     const char *contamination;
+    uint64_t windows_working_set_bytes, windows_peak_working_set_bytes, windows_private_usage_bytes;
 };
 
 // What resume and the summary need of a row that is already in a file.

@@ -50,6 +50,14 @@ int os_rss_open(void);             // descriptor to keep; negative when there is
 uint64_t os_rss_bytes(int rss_fd); // resident set of this process now
 uint64_t os_rss_peak_bytes(void);  // its largest since exec (VmHWM; ru_maxrss would start at the parent's)
 
+// This process's memory as Windows' GetProcessMemoryInfo counts it; no other system does.
+struct os_windows_memory {
+    uint64_t working_set_bytes, peak_working_set_bytes;
+    uint64_t private_usage_bytes; // what the process is charged for: committed, touched or not
+};
+
+void os_windows_memory_read(struct os_windows_memory *out);
+
 // What the calling thread has used so far.
 struct os_usage {
     uint64_t user_ns, system_ns;

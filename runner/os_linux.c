@@ -159,6 +159,10 @@ uint64_t os_rss_peak_bytes(void) {
     return line == NULL ? OS_NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
 }
 
+void os_windows_memory_read(struct os_windows_memory *out) {
+    out->working_set_bytes = out->peak_working_set_bytes = out->private_usage_bytes = OS_NOT_MEASURED;
+}
+
 static void read_file(const char *path, char *text, size_t text_bytes) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     read_small(fd, text, text_bytes);

@@ -144,6 +144,16 @@ uint64_t os_rss_peak_bytes(void) {
     return read_memory(&counters) ? counters.PeakWorkingSetSize : OS_NOT_MEASURED;
 }
 
+void os_windows_memory_read(struct os_windows_memory *out) {
+    PROCESS_MEMORY_COUNTERS_EX counters;
+    memset(out, 0xff, sizeof(*out));
+    if (read_memory(&counters)) {
+        out->working_set_bytes = counters.WorkingSetSize;
+        out->peak_working_set_bytes = counters.PeakWorkingSetSize;
+        out->private_usage_bytes = counters.PrivateUsage;
+    }
+}
+
 int os_usage_open(void) {
     return 0;
 }

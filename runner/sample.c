@@ -297,6 +297,9 @@ static void take_result(struct sample *sample) {
     row->major_faults = result->major_faults;
     row->rss_baseline = result->rss_baseline;
     row->rss_peak = result->rss_peak;
+    row->windows_working_set_bytes = result->windows_working_set_bytes;
+    row->windows_peak_working_set_bytes = result->windows_peak_working_set_bytes;
+    row->windows_private_usage_bytes = result->windows_private_usage_bytes;
     row->rss_work = result->rss_work;
     row->live_work = result->live_work;
     row->rss_freed = result->rss_freed;

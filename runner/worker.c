@@ -280,6 +280,10 @@ static void read_measured(int rss_fd) {
     uint64_t hardware[COUNTERS_COUNT] = {0};
 
     result->rss_work = os_rss_bytes(rss_fd);
+    struct os_windows_memory windows;
+    os_windows_memory_read(&windows);
+    result->windows_working_set_bytes = windows.working_set_bytes;
+    result->windows_private_usage_bytes = windows.private_usage_bytes;
     result->live_work = (uint64_t)rss_live_bytes(cell);
     result->remote_frees = 0;
     result->local_frees = 0;
@@ -418,6 +422,9 @@ static void fake(void) {
     result->rss_100ms = settle_ns >= SETTLE_SHORT_NS ? result->rss_joined : OS_NOT_MEASURED;
     result->rss_1s = settle_ns >= SETTLE_LONG_NS ? result->rss_joined : OS_NOT_MEASURED;
     result->rss_purged = FAKE_BASELINE_BYTES;
+    result->windows_working_set_bytes = OS_NOT_MEASURED;
+    result->windows_peak_working_set_bytes = OS_NOT_MEASURED;
+    result->windows_private_usage_bytes = OS_NOT_MEASURED;
     result->live_peak = live;
     result->reserved_bytes = OS_NOT_MEASURED;
     result->committed_bytes = OS_NOT_MEASURED;
@@ -461,6 +468,9 @@ static void find_peaks(void) {
         peak = larger_measured(peak, cell->rss[i].rss_bytes);
     }
     result->rss_peak = peak;
+    struct os_windows_memory windows;
+    os_windows_memory_read(&windows);
+    result->windows_peak_working_set_bytes = windows.peak_working_set_bytes;
     if (points != 0) {
         result->live_peak = (uint64_t)live > result->live_work ? (uint64_t)live : result->live_work;
     }

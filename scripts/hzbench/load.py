@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads result files of schemas 1 and 2 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
+"""Reads result files of schemas 1 to 3 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
 
 A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of each
 allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .errors import InputError, printable
 
-SCHEMA = "2"  # written today; rows of schema 1 get the columns it lacks, all of them empty
+SCHEMA = "3"  # written today; rows of an older one get the columns it lacks, all of them empty
 
 # Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
 COLUMNS = {
@@ -46,9 +46,12 @@ COLUMNS |= {
     "canary_reference_ns": "u", "canary_before_ns": "u", "canary_after_ns": "u", "pressure_cpu_ns": "u",
     "pressure_memory_ns": "u", "pressure_io_ns": "u", "steal_ns": "u", "contaminated": "u", "contamination": "t",
 }  # fmt: skip
+SCHEMA_2 = tuple(COLUMNS)
+
+COLUMNS |= {f"windows_{_what}_bytes": "u" for _what in ("working_set", "peak_working_set", "private_usage")}
 
 # Columns of each schema that can be read, in the order the runner writes them.
-SCHEMAS = {"1": SCHEMA_1, SCHEMA: tuple(COLUMNS)}
+SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, SCHEMA: tuple(COLUMNS)}
 
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
@@ -154,8 +157,9 @@ def read_text(path, what="result file"):
     return text
 
 
-def _rows(path, text, columns, older=()):
-    """Yields (line number, dict of fields) of a CSV whose header holds exactly `columns`, or exactly those of `older`."""
+def _rows(path, text, *versions):
+    """Yields (line number, dict of fields) of a CSV whose header holds exactly the columns of one of `versions`, which
+    go from old to new, each with all columns of the one before."""
     if not text.endswith("\n"):
         line = text.count("\n") + 1
         raise InputError(
@@ -165,8 +169,10 @@ def _rows(path, text, columns, older=()):
     limit = csv.field_size_limit(_MAX_FIELD)
     try:
         header = next(reader)
-        if older and not any(c in header for c in columns if c not in older):
-            columns = older
+        columns = versions[0]
+        for older, newer in zip(versions, versions[1:]):
+            if any(c in header for c in newer if c not in older):
+                columns = newer
         missing = [c for c in columns if c not in header]
         unknown = [c for c in header if c not in columns]
         if missing:
@@ -246,12 +252,12 @@ def _read_csv(path):
     text = read_text(path)
     rows = []
     names = list(COLUMNS)
-    for line, fields in _rows(path, text, names, SCHEMA_1):
+    for line, fields in _rows(path, text, *SCHEMAS.values()):
         if SCHEMAS.get(fields["schema"]) != tuple(fields):
-            known = "1" if "input" not in fields else SCHEMA
+            known = next(name for name, columns in SCHEMAS.items() if columns == tuple(fields))
             raise InputError(
                 f"{path}:{line}: schema '{printable(fields['schema'], 20)}', but the columns are those of schema {known};"
-                f" these scripts read schemas {' and '.join(SCHEMAS)}"
+                f" these scripts read schemas {', '.join(SCHEMAS)}"
             )
         values = {}
         for name in names:
@@ -404,9 +410,7 @@ def load_series(run):
     if not file.exists():
         return None
     rows = []
-    for line, fields in _rows(
-        file, read_text(file, "RSS series"), RSS_COLUMNS
-    ):
+    for line, fields in _rows(file, read_text(file, "RSS series"), RSS_COLUMNS):
         schema, run_id, sample, t_ns, rss, live, phase = fields.values()
         if schema not in SCHEMAS or run_id != run.run_id:
             raise InputError(f"{file}:{line}: not of a known schema and of run {run.run_id}")

@@ -116,7 +116,8 @@ def test_rows_prove_the_library(run, tmp_path):
 def test_what_was_not_measured_is_empty(run, tmp_path):
     assert run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv").code == 0
     row = rows(tmp_path / "r.csv")[0]
-    for name in ("rss_mean", "rss_p95", "rss_100ms", "rss_1s", "live_peak", "cycles", "instructions", "topology"):
+    for name in ("rss_mean", "rss_p95", "rss_100ms", "rss_1s", "live_peak", "cycles", "instructions", "topology",
+                 "windows_working_set_bytes", "windows_peak_working_set_bytes", "windows_private_usage_bytes"):
         assert row[name] == "", name
     assert row["corruptions"] == row["failures"] == "0"
     assert float(row["throughput_ops_s"]) > 0
@@ -129,7 +130,7 @@ def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
     assert (result.code, result.err) == (0, "")
     document = json.loads((tmp_path / "r.run.json").read_text())
     table = rows(tmp_path / "r.csv")
-    assert document["schema"] == 2 and document["seed"] == 9
+    assert document["schema"] == 3 and document["seed"] == 9
     assert re.fullmatch(r"[0-9a-f]{16}", document["run_id"])
     assert {r["run_id"] for r in table} == {document["run_id"]}
     assert document["command"].endswith("--runs=1 --seed=9 --output=r.csv")

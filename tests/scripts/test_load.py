@@ -55,13 +55,16 @@ def test_reads_types_and_keeps_empty_apart_from_zero(run):
     assert results.runs[0].pus == 2 and not data["crowded"].any()
 
 
-def test_rows_of_schema_1_are_read_with_the_later_columns_empty(tmp_path, run):
-    rows = [row | {"schema": 1} for row in fixtures.samples(SMALL)]
+@pytest.mark.parametrize("schema", ["1", "2"])
+def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, run, schema):
+    rows = [row | {"schema": schema} for row in fixtures.samples(SMALL)]
     old = tmp_path / "old.csv"
-    fixtures.write_rows(old, rows, load.SCHEMA_1)
+    fixtures.write_rows(old, rows, load.SCHEMAS[schema])
     data = load.load([old]).data
     assert list(data.columns)[: len(load.COLUMNS)] == list(load.COLUMNS)
-    assert data["contaminated"].isna().all() and (data["input"] == "").all()
+    later = [c for c in load.COLUMNS if c not in load.SCHEMAS[schema]]
+    assert "windows_private_usage_bytes" in later and ("contaminated" in later) == (schema == "1")
+    assert all(((data[c] == "") | data[c].isna()).all() for c in later)
     assert data["throughput_ops_s"].equals(load.load([run]).data["throughput_ops_s"])
     for file in sorted((ROOT / "results").glob("*/*.csv"))[:3]:
         if not file.name.endswith(".rss.csv"):
@@ -98,8 +101,10 @@ BROKEN = {
     "missing column": (lambda t: re.sub(r"throughput_ops_s", "tput", t), r"no column 'throughput_ops_s'"),
     "unknown column": (lambda t: t.replace("started_at", "started_at,extra", 1).replace("Z\n", "Z,1\n"), "'extra'"),
     "repeated column": (lambda t: t.replace("started_at", "started_at,pin", 1).replace("Z\n", "Z,1\n"), "'pin'"),
-    "wrong schema": (lambda t: re.sub(r"(?m)^2,", "3,", t), r"schema '3', .* these scripts read schemas 1 and 2"),
-    "schema 1 with the columns of 2": (lambda t: re.sub(r"(?m)^2,", "1,", t), r"schema '1', but the columns are those of schema 2"),
+    "wrong schema": (lambda t: re.sub(r"(?m)^3,", "4,", t), r"schema '4', .* these scripts read schemas 1, 2, 3"),
+    "schema 1 with the columns of 3": (lambda t: re.sub(r"(?m)^3,", "1,", t), r"schema '1', but the columns are those of schema 3"),
+    "schema 2 with the columns of 3": (lambda t: re.sub(r"(?m)^3,", "2,", t), r"schema '2', but the columns are those of schema 3"),
+    "columns between 2 and 3": (lambda t: t.replace(",windows_private_usage_bytes", "", 1), "no column 'windows_private_usage_bytes'"),
     "truncated last line": (lambda t: t[:-30], r"last line is cut off"),
     "truncated to a whole field": (lambda t: t.rsplit(",", 3)[0], r"last line is cut off"),
     "header only": (lambda t: t.split("\n")[0] + "\n", "no samples"),
