@@ -11,6 +11,13 @@
 #define SYSTEM_KEY "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
 #define BIOS_KEY "HARDWARE\\DESCRIPTION\\System\\BIOS"
 
+// The one that is linked: libraries of the system may bring the other along.
+#ifdef _UCRT
+#define C_LIBRARY "ucrtbase"
+#else
+#define C_LIBRARY "msvcrt"
+#endif
+
 const char *const machine_facts[] = {"kernel", "kernel_build", "memory_bytes", "commit_limit_bytes", "libc", NULL};
 
 static void *ntdll_function(const char *name) {
@@ -51,7 +58,7 @@ void machine_read(const char *fact, char *out, size_t out_bytes) {
     else if (strcmp(fact, "clocksource") == 0)
         snprintf(out, out_bytes, "QueryPerformanceCounter");
     else if (strcmp(fact, "libc") == 0)
-        snprintf(out, out_bytes, "%s", GetModuleHandleA("ucrtbase.dll") ? "ucrtbase" : "msvcrt");
+        snprintf(out, out_bytes, C_LIBRARY);
 }
 
 void machine_identity(char *out, size_t out_bytes) {

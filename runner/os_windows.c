@@ -150,7 +150,8 @@ void os_windows_memory_read(struct os_windows_memory *out) {
     if (read_memory(&counters)) {
         out->working_set_bytes = counters.WorkingSetSize;
         out->peak_working_set_bytes = counters.PeakWorkingSetSize;
-        out->private_usage_bytes = counters.PrivateUsage;
+        // No process is charged nothing: wine leaves the field as it was.
+        out->private_usage_bytes = counters.PrivateUsage != 0 ? counters.PrivateUsage : OS_NOT_MEASURED;
     }
 }
 

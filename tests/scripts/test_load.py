@@ -129,9 +129,9 @@ BROKEN = {
     "huge field": (lambda t: t.replace(",hz5,", "," + "x" * 100_000 + ",", 1), "not valid CSV"),
     "two runs": (lambda t: t.replace(",0000000000000001,", ",0000000000000002,", 1), "rows of 2 runs"),
     "sample twice": (lambda t: t + t.splitlines()[-1] + "\n", "occurs twice"),
-    "other work": (lambda t: re.sub(r"(2,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
+    "other work": (lambda t: re.sub(r"(3,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
                    "did other work"),
-    "two builds": (lambda t: re.sub(r"(2,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
+    "two builds": (lambda t: re.sub(r"(3,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
                    "is another build"),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),
     "threads zero": (lambda t: re.sub(r",local,1,", ",local,0,", t, count=1), "threads is 0"),
@@ -221,7 +221,7 @@ def test_bad_series(tmp_path):
         lambda t: t[:-3],
         lambda t: t.replace("warm-up", "tea-time", 1),
         lambda t: t.replace("rss_bytes", "rss", 1),
-        lambda t: re.sub(r"(?m)^2,0000000000000001,", "2,0000000000000009,", t),
+        lambda t: re.sub(r"(?m)^3,0000000000000001,", "3,0000000000000009,", t),
         lambda t: t.replace(",loaded", "x,loaded", 1),
     ):
         series.write_text(edit(good))
