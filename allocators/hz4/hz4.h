@@ -145,6 +145,7 @@ struct hz4_local {
     uint32_t heap_hand;
     uint32_t is_helping;          // drains a heap of another: no help within help ...
     uint32_t owes_help;           // ... but a dead heap got a message meanwhile
+    uint32_t exchanges;           // has freed, or been given, blocks of others
     uint32_t is_spilling;         // a magazine is being emptied: nothing may be put into one
     uint32_t slow_paths;          // a clock
     int64_t depot_bytes;          // put into the depot minus taken, not yet accounted

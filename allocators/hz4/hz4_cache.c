@@ -239,6 +239,7 @@ static void push(unsigned size_class, void *block) {
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     int is_foreign = hz4_route_owner(route) != heap->id;
     int is_crowded = is_foreign && !hz4_stage_has_room(route);
+    heap->local.exchanges |= (uint32_t)is_foreign;
     if (is_crowded)
         grow_capacity(heap, size_class);
     uint32_t capacity = capacity_of(heap, size_class);
@@ -291,6 +292,14 @@ static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_
         take_blocks(heap, other, size_class);
 }
 
+// Blocks that do not end with a line share it with their neighbours: taken from another's run, they would make two
+// threads that exchange nothing write to one line for as long as both use them. With many threads a run for each would
+// cost more.
+static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
+    return heap->local.exchanges || sizeclass_bytes[size_class] % HZ_CACHE_LINE == 0 ||
+           hz4_alive_count() > HZ4_FEW_THREADS;
+}
+
 // Looks at a few other heaps: what lies in their inboxes may fit the magazine, runs with free blocks may change hands.
 // A dead heap gives all its runs of the class, an idle one one a time, a busy one those behind its first, of which it
 // lends some blocks. Returns 1 when something was gained.
@@ -300,6 +309,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
     uint64_t home = 0;
     uint32_t most = 0;
     struct hz4_heap *richest = NULL;
+    int may_share = may_share_lines(heap, size_class);
     for (uint32_t visit = 0; visit < visits; visit++) {
         uint32_t id = heap->local.heap_hand + 1;
         heap->local.heap_hand = id < count ? id : 0;
@@ -328,10 +338,10 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
             hz4_drain(other, HZ4_DRAIN_MESSAGES);
         uint32_t moved = 0;
         runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        if ((is_dead || is_idle || runs > 1) && hz4_try_hold(heap)) {
+        if ((is_dead || (is_idle && may_share) || runs > 1) && hz4_try_hold(heap)) {
             moved = hz4_run_move(heap, other, size_class, is_dead ? UINT32_MAX : 1);
             hz4_let_go(heap);
-        } else if (runs != 0 && is_empty(size_class)) {
+        } else if (runs != 0 && is_empty(size_class) && may_share) {
             borrow(heap, other, size_class);
         }
         hz4_let_go(other);
@@ -339,7 +349,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
             return 1;
     }
     // As much as a new run would bring lies about in others: a little of it is better than the run.
-    if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class))
+    if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
         return 0;
     if (!hz4_try_hold(richest)) {
         *is_busy = 1;
@@ -391,6 +401,7 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     grow_capacity(heap, size_class);
     int done = take_batch(heap, size_class);
     uint32_t charge = hz4_inbox_charge(heap);
+    heap->local.exchanges |= done || charge != 0;
     if (!done || charge > HZ4_DRAIN_BYTES) {
         hz4_hold(heap);
         // Reclaim before grow: what others sent, own runs, what others do not use; only then a new run. The mail comes
