@@ -288,9 +288,10 @@ static void learn(size_t clean_units) {
 static size_t retention_bound(void) {
     size_t limit =
         (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
-    // Never beyond the recent peak: what is learned costs no new memory.
+    // What is learned costs no new memory: used and retained together stay within the recent peak of use.
     size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
-    return limit + min_size(state.learned_units, peak - state.used_units);
+    size_t learned = min_size(limit + state.learned_units, peak - state.used_units);
+    return learned > limit ? learned : limit;
 }
 
 static void bound_retained(void) {
