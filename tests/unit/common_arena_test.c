@@ -153,23 +153,6 @@ static void behaves_like_its_shadow(void **state) {
     }
 }
 
-static void keeps_no_more_than_its_limit(void **state) {
-    (void)state;
-    arena_set_limits(&(struct arena_limits){.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 1000000});
-    for (size_t i = 0; i < RUNS; i++)
-        take(&runs[i], 1, 1);
-    for (size_t i = 0; i < RUNS; i++)
-        give(&runs[i]);
-    struct arena_usage usage;
-    arena_read_usage(&usage);
-    assert_true(usage.dirty_free_bytes <= 1u << 20);
-    arena_set_limits(&(struct arena_limits){0});
-    take(&runs[0], 3, 1);
-    give(&runs[0]);
-    arena_read_usage(&usage);
-    assert_int_equal(usage.dirty_free_bytes, 0); // at once
-}
-
 static uint64_t dirty_after_all_were_used(void) {
     for (size_t i = 0; i < RUNS; i++)
         take(&runs[i], 1, 1);
@@ -178,6 +161,18 @@ static uint64_t dirty_after_all_were_used(void) {
     struct arena_usage usage;
     arena_read_usage(&usage);
     return usage.dirty_free_bytes;
+}
+
+static void keeps_no_more_than_its_limit(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 1000000});
+    assert_true(dirty_after_all_were_used() <= 1u << 20);
+    arena_set_limits(&(struct arena_limits){0});
+    take(&runs[0], 3, 1);
+    give(&runs[0]);
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    assert_int_equal(usage.dirty_free_bytes, 0); // at once
 }
 
 static void decay(struct arena_limits limits) {
