@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
     heap = test_library_open(argv[1]).table;
     int has_threads_to_start = mode[0] == 'e' || mode[0] == 'h';
     rounds =
-        argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RACE_ROUNDS", has_threads_to_start ? 5000 : 40000);
+        argc > 3 ? strtoull(argv[3], NULL, 10) : test_count("HZ5_RACE_ROUNDS", has_threads_to_start ? 5000 : 10000);
     if (mode[0] == 'k' && mode[1] >= '2' && mode[1] <= '4') {
         race_frees((unsigned)(mode[1] - '0'));
     } else if (strcmp(mode, "realloc") == 0) {
