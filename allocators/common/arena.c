@@ -13,6 +13,9 @@
 #define WORD_BITS 64u
 // Free extents of sufficient length compared before the best of them is taken.
 #define EXTENTS_LOOKED_AT 64u
+// Part of the peak of use that may lie between its blocks and stay resident.
+#define HOLES_SHARE 4u
+#define LOCK_SPINS 200u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
@@ -59,7 +62,13 @@ static struct {
     .limits = {.retain_bytes = HZ_MIB(4), .retain_percent = 12, .decay_ms = 250},
 };
 
+// The lock is mostly held for less time than a sleep and a wake-up take.
 static void lock_arena(void) {
+    for (unsigned spins = 0; spins < LOCK_SPINS; spins++) {
+        if (pthread_mutex_trylock(&state.lock) == 0)
+            return;
+        hz_pause();
+    }
     pthread_mutex_lock(&state.lock);
 }
 
@@ -288,9 +297,10 @@ static void learn(size_t clean_units) {
 static size_t retention_bound(void) {
     size_t limit =
         (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
-    // What is learned costs no new memory: used and retained together stay within the recent peak of use.
+    // What is learned costs little new memory: used and retained together stay within the recent peak of use and the
+    // holes that blocks of different lengths leave between them.
     size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
-    size_t learned = min_size(limit + state.learned_units, peak - state.used_units);
+    size_t learned = min_size(limit + state.learned_units, peak + peak / HOLES_SHARE - state.used_units);
     return learned > limit ? learned : limit;
 }
 
@@ -301,14 +311,11 @@ static void bound_retained(void) {
     size_t all = state.free_dirty_units;
     // Down to half the bound, from the high end, so that the next call comes only after as much has been freed again
     // and the low addresses stay dense.
-    size_t words = (state.high_water + WORD_BITS - 1) / WORD_BITS;
-    while (words > 0 && state.free_dirty_units > limit / 2) {
-        size_t before = state.free_dirty_units;
-        size_t low = words > 16 ? words - 16 : 0;
-        decommit_range(low * WORD_BITS, words * WORD_BITS < state.high_water ? words * WORD_BITS : state.high_water, 0);
-        words = low;
-        if (state.free_dirty_units == before && words == 0)
-            break; // locked memory: nothing can be returned
+    size_t end = state.high_water;
+    while (end > 0 && state.free_dirty_units > limit / 2) {
+        size_t low = (end - 1) / WORD_BITS * WORD_BITS;
+        decommit_range(low, end, 0);
+        end = low;
     }
     if (state.limits.learns)
         state.returned_units[0] += all - state.free_dirty_units;

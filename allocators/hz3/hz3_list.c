@@ -9,7 +9,7 @@
 
 #define FIRST_BYTES 4096u // half a list at the start of a thread: a page, as much as one carving brings
 #define FIRST_BLOCKS 64u
-#define MOST_BYTES HZ_KIB(256) // and at most
+#define MOST_BYTES HZ_MIB(1) // and at most
 #define MOST_BLOCKS 512u
 #define MOST_BLOCKS_MIN 32u // however large the blocks
 #define REFILL_BLOCKS 32u

@@ -23,9 +23,8 @@ static void set_guard(const struct hz5_desc *desc, enum os_mem_access access) {
                        ARENA_UNIT_BYTES, access);
 }
 
-static void *take_cached(size_t units) {
-    struct hz5_heap *heap = hz5_thread.heap;
-    if (heap == NULL || units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == 0)
+static void *take_cached(struct hz5_heap *heap, size_t units) {
+    if (units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == 0)
         return NULL;
     struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
     heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
@@ -59,7 +58,9 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
-    void *cached = align_units == 1 ? take_cached(units) : NULL;
+    struct hz5_heap *heap = hz5_heap_of_thread(); // whose blocks are all large needs the cache most
+    void *cached = heap != NULL && align_units == 1 ? take_cached(heap, units) : NULL;
+    hz5_heap_leave();
     if (cached != NULL) {
         *is_zero = 0;
         return cached;

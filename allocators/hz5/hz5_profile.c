@@ -19,7 +19,7 @@ static const struct hz5_profile profiles[] = {
      .trim_floor_bytes = 2u << 20,
      .keep_bytes = 512u << 10,
      .keep_percent = 6,
-     .large_cache_bytes = 4u << 20,
+     .large_cache_bytes = 3u << 19,
      .limits = {.retain_bytes = 16u << 20, .retain_percent = 12, .decay_ms = 250, .learns = 1}},
     {.name = "local",
      .magazine_bytes = 65536,
