@@ -76,12 +76,14 @@ static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t bl
 
 static void update_budget(struct hz4_heap *heap) {
     uint32_t threads = hz4_alive_count();
+    int are_few = threads <= HZ4_FEW_THREADS;
     size_t share = HZ4_BUDGET_ALL_BYTES / threads;
-    share = share > HZ4_BUDGET_SHARE_BYTES ? HZ4_BUDGET_SHARE_BYTES : share;
+    size_t most = are_few ? HZ4_BUDGET_FEW_SHARE_BYTES : HZ4_BUDGET_SHARE_BYTES;
+    share = share > most ? most : share;
     heap->local.help_bytes = (uint32_t)(share > HZ4_HELP_BYTES ? HZ4_HELP_BYTES : share);
     int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
-    heap->local.budget_bytes = (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) +
-                               out / (threads > HZ4_FEW_THREADS ? HZ4_BUDGET_OUT_SHARE : HZ4_BUDGET_FEW_OUT_SHARE);
+    heap->local.budget_bytes =
+        (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) + out / (are_few ? HZ4_BUDGET_FEW_OUT_SHARE : HZ4_BUDGET_OUT_SHARE);
 }
 
 void hz4_magazines_begin(struct hz4_heap *heap) {

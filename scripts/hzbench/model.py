@@ -32,6 +32,7 @@ class Row:
     throughput: float = math.nan  # median, ops/s
     throughput_low: float = math.nan  # quartiles
     throughput_high: float = math.nan
+    op_ns: float = math.nan  # median time of an op and thread, the harness's share included
     rss_peak: float = math.nan  # median, bytes
     rss_after: float = math.nan
     rss_baseline: float = math.nan
@@ -54,6 +55,12 @@ class Section:
 
     def value(self, column):
         return self.cell[CELL.index(column)]
+
+    def net_ns(self, row):
+        """Nanoseconds of an op that are not the harness's. NaN without null, and where they are no more than an eighth of
+        what null needs: two medians that close together leave noise when subtracted."""
+        net = row.op_ns - self.harness_ns
+        return net if net > self.harness_ns / 8 else math.nan
 
 
 @dataclass
@@ -118,6 +125,10 @@ def _median(values):
     return values.dropna().median()
 
 
+def _op_ns(rows):
+    return (rows["elapsed_ns"] * rows["threads"] / rows["ops"]).median()
+
+
 def _row(name, rows):
     row = Row(name, len(rows), int((rows["status"] == "ok").sum()), failure_text(rows))
     if not len(rows):
@@ -127,6 +138,7 @@ def _row(name, rows):
     speed = rows["throughput_ops_s"]
     row.throughput = speed.median()
     row.throughput_low, row.throughput_high = speed.quantile(0.25), speed.quantile(0.75)
+    row.op_ns = _op_ns(rows)
     row.rss_peak, row.rss_baseline = _median(rows["rss_peak"]), _median(rows["rss_baseline"])
     return row
 
@@ -155,7 +167,7 @@ def build(results, baseline=None, margin=stats.MARGIN):
         sections.append(section)
         harness = rows[(rows["name"] == NULL) & (rows["status"] == "ok")]
         if len(harness):
-            section.harness_ns = (harness["elapsed_ns"] * harness["threads"] / harness["ops"]).median()
+            section.harness_ns = _op_ns(harness)
         base = rows[rows["name"] == baseline]
         base_ok = len(base) > 0 and not failure_text(base)
         # Whoever is in a file of this cell belongs into it and lacks samples if there are none; who is only in another

@@ -80,9 +80,14 @@ def notes_of(section, report):
     if section.crowded is None:
         notes.append("No run.json beside the file: whether threads outnumbered CPUs is unknown.")
     if not math.isnan(section.harness_ns):
-        notes.append(
-            f"The harness alone (null) takes {text.three(section.harness_ns)} ns an op and thread; not subtracted."
-        )
+        note = f"The harness alone (null) takes {text.three(section.harness_ns)} ns an op and thread; not subtracted."
+        net = {row.name: section.net_ns(row) for row in section.rows if not row.failure}
+        base_ns = net.pop(report.baseline, math.nan)
+        net = {name: base_ns / ns for name, ns in net.items() if base_ns / ns > 0}  # not where either is NaN
+        if net:
+            ratios = ", ".join(f"{name} {text.three(ratio)}" for name, ratio in net.items())
+            note += f" Ratios of medians without it: {ratios}."
+        notes.append(note)
     baseline_rss = [r.rss_baseline for r in section.rows if not math.isnan(r.rss_baseline)]
     if baseline_rss:
         low, high = text.mebibytes(min(baseline_rss)), text.mebibytes(max(baseline_rss))
