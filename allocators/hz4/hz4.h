@@ -269,7 +269,9 @@ void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
-void hz4_run_put(struct hz4_heap *heap, void *block);          // of a run that `heap` owns
+// Puts home the first block, of a run that `heap` owns, and those behind it that lie in the same run; refused ones
+// count as put. Returns how many, 1 at least.
+uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count);
 int hz4_run_carve(struct hz4_heap *heap, unsigned size_class); // 0: out of memory
 size_t hz4_run_bytes(unsigned size_class);
 uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_class, uint32_t limit);
@@ -325,8 +327,10 @@ void hz4_magazines_begin(struct hz4_heap *heap);
 void hz4_magazines_end(struct hz4_heap *heap); // the calling thread holds it
 int hz4_refill(struct hz4_heap *heap, unsigned size_class);
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route); // no room for the block
-void hz4_send_home(struct hz4_heap *heap, void *block); // the calling thread holds it
-void hz4_spill_all(struct hz4_heap *heap);              // the calling thread holds it
+// The first block, and those behind it if they go into the same run of `heap`, which the calling thread holds. Returns
+// how many.
+uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count);
+void hz4_spill_all(struct hz4_heap *heap); // the calling thread holds it
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 
 // ---- hz4_large.c: runs that are one block -------------------------------------------------------------------------

@@ -96,12 +96,12 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
 
 // ---- surplus ------------------------------------------------------------------------------------------------------
 
-void hz4_send_home(struct hz4_heap *heap, void *block) {
-    uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
+uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
+    uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(blocks[0]))->route, memory_order_relaxed);
     if (hz4_route_owner(route) == heap->id)
-        hz4_run_put(heap, block);
-    else
-        hz4_stage(block, route);
+        return hz4_run_put(heap, blocks, count);
+    hz4_stage(blocks[0], route);
+    return 1;
 }
 
 static uint32_t owner_of(const void *block) {
@@ -122,8 +122,8 @@ static void spill_home(struct hz4_heap *heap, unsigned size_class, uint32_t keep
     if (count <= keep)
         return;
     heap->local.is_spilling++;
-    for (uint32_t i = 0; i < count - keep; i++)
-        hz4_send_home(heap, bottom[i]);
+    for (uint32_t gone = 0; gone < count - keep;)
+        gone += hz4_send_home(heap, bottom + gone, count - keep - gone);
     heap->local.is_spilling--;
     drop_oldest(heap, size_class, count - keep, keep);
 }
@@ -255,7 +255,7 @@ void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint3
         return;
     } else {
         hz4_hold(heap);
-        hz4_send_home(heap, block);
+        hz4_send_home(heap, &block, 1);
         hz4_let_go(heap);
     }
     do_chores(heap);

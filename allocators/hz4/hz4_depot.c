@@ -130,8 +130,8 @@ static void clear_place(struct hz4_heap *heap, unsigned size_class, uint32_t pla
     uint32_t count = hz4_depot_count(batch);
     hz4_depot_unpack(&heap->local, size_class, batch, blocks);
     hz4_hold(heap);
-    for (uint32_t i = 0; i < count; i++)
-        hz4_send_home(heap, blocks[i]);
+    for (uint32_t gone = 0; gone < count;)
+        gone += hz4_send_home(heap, blocks + gone, count - gone);
     hz4_let_go(heap);
 }
 

@@ -150,22 +150,18 @@ static void send(struct hz4_message *message, uint32_t charge) {
         help(heap);
 }
 
-static void bring_home(struct hz4_heap *heap, void *block) {
-    struct hz4_tag *tag = hz4_tag_at(hz4_granule_of(block));
-    unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
+// Of the blocks that were sent to `heap`, the first, and others if they go the same way. Returns how many.
+static uint32_t bring_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
+    unsigned index = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(blocks[0]))->index, memory_order_relaxed);
     void **top = hz4_thread.top[index];
     if (top < (void **)hz4_thread.limit[index] && !hz4_thread.heap->local.is_spilling) {
         // As good as home, and the next malloc writes to it: ask for the line now, while others are on their way too.
-        __builtin_prefetch(block, 1);
-        *top = block;
+        __builtin_prefetch(blocks[0], 1);
+        *top = blocks[0];
         hz4_thread.top[index] = top + 1;
-        return;
+        return 1;
     }
-    uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
-    if (HZ_LIKELY(hz4_route_owner(route) == heap->id))
-        hz4_run_put(heap, block);
-    else
-        hz4_stage(block, route); // the run has changed hands since this was sent
+    return hz4_send_home(heap, blocks, count); // on to another heap if the run has changed hands since this was sent
 }
 
 void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
@@ -186,8 +182,11 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
                 __builtin_prefetch((char *)heap->rest + line);
         }
         uintptr_t window = hz4_route_window(message->route);
+        void *blocks[HZ4_MESSAGE_NAMES];
         for (uint32_t i = 0; i < message->count; i++)
-            bring_home(heap, (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT));
+            blocks[i] = (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT);
+        for (uint32_t i = 0; i < message->count;)
+            i += bring_home(heap, blocks + i, message->count - i);
         hz4_message_give(&hz4_thread.heap->local, message);
     }
 }
@@ -313,7 +312,7 @@ static HZ_COLD void carry(void *block) {
         route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
         int is_owner = hz4_route_owner(route) == heap->id;
         if (is_owner)
-            hz4_run_put(heap, block);
+            hz4_run_put(heap, &block, 1);
         hz4_let_go(heap);
         if (is_owner)
             return;

@@ -227,33 +227,46 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
     return taken;
 }
 
-void hz4_run_put(struct hz4_heap *heap, void *block) {
-    struct hz4_run *run = hz4_map_run(hz4_granule_of(block));
-    hz_uint128 product = (hz_uint128)((uintptr_t)block - run->base) * run->magic;
-    uint32_t index = (uint32_t)(product >> 64);
-    uint32_t word = index / WORD_BITS;
-    uint64_t bit = (uint64_t)1 << index % WORD_BITS;
-    // Late, and no promise: a pointer inside a block, or a block that came home before.
-    if (HZ_UNLIKELY((uint64_t)product >= run->magic || index >= run->block_count)) {
-        hz4_reject(block, HZ4_OP_RETURN, ALLOCATOR_REJECT_INTERIOR);
-        return;
+// Blocks that leave together were often neighbours: what a run has to be told is told once for all of them.
+uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
+    struct hz4_run *run = hz4_map_run(hz4_granule_of(blocks[0]));
+    uintptr_t run_bytes = (uintptr_t)run->granules << HZ4_GRANULE_SHIFT;
+    uint32_t hint = run->free_count != 0 ? run->hint : UINT32_MAX;
+    uint32_t home = 0;
+    uint32_t done = 0;
+    for (; done < count; done++) {
+        uintptr_t offset = (uintptr_t)blocks[done] - run->base;
+        if (offset >= run_bytes)
+            break;
+        hz_uint128 product = (hz_uint128)offset * run->magic;
+        uint32_t index = (uint32_t)(product >> 64);
+        uint32_t word = index / WORD_BITS;
+        uint64_t bit = (uint64_t)1 << index % WORD_BITS;
+        // Late, and no promise: a pointer inside a block, or a block that came home before.
+        if (HZ_UNLIKELY((uint64_t)product >= run->magic || index >= run->block_count)) {
+            hz4_reject(blocks[done], HZ4_OP_RETURN, ALLOCATOR_REJECT_INTERIOR);
+            continue;
+        }
+        if (HZ_UNLIKELY((run->bits[word] & bit) != 0)) {
+            hz4_reject(blocks[done], HZ4_OP_RETURN, ALLOCATOR_REJECT_DOUBLE_FREE);
+            continue;
+        }
+        run->bits[word] |= bit;
+        hint = word < hint ? word : hint;
+        home++;
     }
-    if (HZ_UNLIKELY((run->bits[word] & bit) != 0)) {
-        hz4_reject(block, HZ4_OP_RETURN, ALLOCATOR_REJECT_DOUBLE_FREE);
-        return;
-    }
-    run->bits[word] |= bit;
-    if (word < run->hint)
-        run->hint = word;
-    run->free_count++;
-    count_home(heap, run->size_class, 1);
-    count_out(heap, -(int64_t)sizeclass_bytes[run->size_class]);
-    if (run->free_count == 1) {
-        run->hint = word;
+    if (HZ_UNLIKELY(home == 0))
+        return done;
+    uint32_t before = run->free_count;
+    run->hint = hint;
+    run->free_count = before + home;
+    count_home(heap, run->size_class, home);
+    count_out(heap, -(int64_t)home * sizeclass_bytes[run->size_class]);
+    if (before == 0)
         list_push_first(heap, run);
-    }
     if (run->free_count == run->block_count)
         keep(heap, run);
+    return done;
 }
 
 // From the cold end of the list. The receiver holds both heaps.
