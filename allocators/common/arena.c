@@ -3,9 +3,9 @@
 #include "arena.h"
 
 #include "check.h"
+#include "lock.h"
 #include "os_mem.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -15,7 +15,6 @@
 #define EXTENTS_LOOKED_AT 64u
 // Part of the peak of use that may lie between its blocks and stay resident.
 #define HOLES_SHARE 4u
-#define LOCK_SPINS 200u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
@@ -62,14 +61,8 @@ static struct {
     .limits = {.retain_bytes = HZ_MIB(4), .retain_percent = 12, .decay_ms = 250},
 };
 
-// The lock is mostly held for less time than a sleep and a wake-up take.
 static void lock_arena(void) {
-    for (unsigned spins = 0; spins < LOCK_SPINS; spins++) {
-        if (pthread_mutex_trylock(&state.lock) == 0)
-            return;
-        hz_pause();
-    }
-    pthread_mutex_lock(&state.lock);
+    hz_lock(&state.lock);
 }
 
 static void unlock_arena(void) {

@@ -41,15 +41,6 @@ __extension__ typedef unsigned __int128 hz_uint128; // the one typedef: ISO C ha
 #define HZ_MIB(n) ((size_t)(n) << 20)
 #define HZ_GIB(n) ((size_t)(n) << 30)
 
-// In a loop that waits for another thread: leaves the core to its sibling.
-HZ_INLINE void hz_pause(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 // `alignment` is a power of two.
 HZ_INLINE size_t hz_align_up(size_t value, size_t alignment) {
     return (value + alignment - 1) & ~(alignment - 1);

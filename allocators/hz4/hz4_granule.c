@@ -7,8 +7,7 @@
 #include "hz4.h"
 
 #include "../common/check.h"
-
-#include <pthread.h>
+#include "../common/lock.h"
 
 #define CHUNK_SHIFT 10u
 #define CHUNK_GRANULES ((size_t)1 << CHUNK_SHIFT)
@@ -35,7 +34,7 @@ int hz4_granule_init(void) {
 }
 
 void hz4_granule_fork_prepare(void) {
-    pthread_mutex_lock(&map.lock);
+    hz_lock(&map.lock);
 }
 
 void hz4_granule_fork_done(void) {
@@ -94,7 +93,7 @@ static void *take_shared(uint32_t granules) {
 void *hz4_granules_take(uint32_t granules) {
     int is_zero;
     int is_part = granules < HZ4_UNIT_GRANULES;
-    pthread_mutex_lock(&map.lock);
+    hz_lock(&map.lock);
     void *base = is_part ? take_shared(granules) : NULL;
     if (base == NULL) {
         base = arena_take(is_part ? 1 : granules / HZ4_UNIT_GRANULES, 1, &is_zero);
@@ -125,7 +124,7 @@ void hz4_granules_give(struct hz4_run *run) {
     uint32_t granules = run->granules;
     size_t unit = hz4_granule_of(base) / HZ4_UNIT_GRANULES;
     int is_empty = granules >= HZ4_UNIT_GRANULES;
-    pthread_mutex_lock(&map.lock);
+    hz_lock(&map.lock);
     if (!is_empty) {
         uint8_t *mask = free_mask(unit);
         *mask |= (uint8_t)(((1u << granules) - 1) << hz4_granule_of(base) % HZ4_UNIT_GRANULES);
@@ -152,7 +151,7 @@ static int map_prepare(size_t granule, size_t granules) {
     for (size_t at = granule & ~(CHUNK_GRANULES - 1); at < granule + granules; at += CHUNK_GRANULES) {
         if (map_chunk(at) != NULL)
             continue;
-        pthread_mutex_lock(&map.lock);
+        hz_lock(&map.lock);
         _Atomic uintptr_t *chunk = map_chunk(at);
         if (chunk == NULL) {
             chunk = arena_metadata(CHUNK_GRANULES * sizeof *chunk, HZ_CACHE_LINE);
@@ -216,7 +215,7 @@ uint32_t hz4_map_link(size_t granule) {
 // ---- descriptors --------------------------------------------------------------------------------------------------
 
 struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
-    pthread_mutex_lock(&map.lock);
+    hz_lock(&map.lock);
     struct hz4_run *run = map.spare[size_class];
     if (run != NULL)
         map.spare[size_class] = run->next;
@@ -229,7 +228,7 @@ struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
 }
 
 void hz4_descriptor_give(struct hz4_run *run) {
-    pthread_mutex_lock(&map.lock);
+    hz_lock(&map.lock);
     spare_push(run);
     pthread_mutex_unlock(&map.lock);
 }

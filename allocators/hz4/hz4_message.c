@@ -193,7 +193,7 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
 
 // ---- staging ------------------------------------------------------------------------------------------------------
 
-const uint32_t hz4_group_bytes[HZ4_GROUPS] = {128, 1024, 8256, 65600};
+const uint32_t hz4_group_bytes[HZ4_GROUPS] = {256, 2112, 16448, 65600};
 
 // Names a message of the group takes when memory is no object: beyond these the atomic operation is cheap beside the
 // block.

@@ -4,9 +4,9 @@
 #include "hz5.h"
 
 #include "../common/check.h"
+#include "../common/lock.h"
 #include "../common/os_mem.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #define UNITS_OF_LARGE_BLOCKS 8u // run of blocks above 8 KiB: a tail that is never touched costs nothing
@@ -35,7 +35,7 @@ static struct {
 } state_arrays = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void hz5_run_fork_prepare(void) {
-    pthread_mutex_lock(&state_arrays.lock);
+    hz_lock(&state_arrays.lock);
 }
 
 void hz5_run_fork_done(void) {
@@ -60,7 +60,7 @@ static _Atomic uint8_t *link_read(_Atomic uint8_t *array) {
 
 static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_count) {
     _Atomic uint8_t *array = NULL;
-    pthread_mutex_lock(&state_arrays.lock);
+    hz_lock(&state_arrays.lock);
     if (state_arrays.resting[size_class].count > STATE_ARRAYS_RESTING) {
         array = state_arrays.resting[size_class].first;
         state_arrays.resting[size_class].first = link_read(array);
@@ -80,7 +80,7 @@ static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_cou
 }
 
 static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
-    pthread_mutex_lock(&state_arrays.lock);
+    hz_lock(&state_arrays.lock);
     link_write(array, NULL);
     if (state_arrays.resting[size_class].count++ == 0)
         state_arrays.resting[size_class].first = array;
