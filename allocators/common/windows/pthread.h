@@ -21,6 +21,7 @@ typedef unsigned pthread_key_t;
     { 0 }
 
 int pthread_mutex_lock(pthread_mutex_t *mutex);
+int pthread_mutex_trylock(pthread_mutex_t *mutex); // 0, or EBUSY
 int pthread_mutex_unlock(pthread_mutex_t *mutex);
 int pthread_once(pthread_once_t *once, void (*body)(void));
 

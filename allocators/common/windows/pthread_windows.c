@@ -21,6 +21,10 @@ int pthread_mutex_lock(pthread_mutex_t *mutex) {
     return 0;
 }
 
+int pthread_mutex_trylock(pthread_mutex_t *mutex) {
+    return TryAcquireSRWLockExclusive((SRWLOCK *)(void *)mutex) ? 0 : EBUSY;
+}
+
 int pthread_mutex_unlock(pthread_mutex_t *mutex) {
     ReleaseSRWLockExclusive((SRWLOCK *)(void *)mutex);
     return 0;
