@@ -13,8 +13,6 @@
 #define WORD_BITS 64u
 // Free extents of sufficient length compared before the best of them is taken.
 #define EXTENTS_LOOKED_AT 64u
-// Part of the peak of use that may lie between its blocks and stay resident.
-#define HOLES_SHARE 4u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
@@ -290,10 +288,11 @@ static void learn(size_t clean_units) {
 static size_t retention_bound(void) {
     size_t limit =
         (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
-    // What is learned costs little new memory: used and retained together stay within the recent peak of use and the
-    // holes that blocks of different lengths leave between them.
+    // What is learned costs no new memory, or little: used and retained together stay within the recent peak of use and
+    // the holes that blocks of different lengths leave between them.
     size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
-    size_t learned = min_size(limit + state.learned_units, peak + peak / HOLES_SHARE - state.used_units);
+    size_t holes = peak * state.limits.holes_percent / 100;
+    size_t learned = min_size(limit + state.learned_units, peak + holes - state.used_units);
     return learned > limit ? learned : limit;
 }
 
@@ -302,10 +301,10 @@ static void bound_retained(void) {
     if (state.free_dirty_units <= limit)
         return;
     size_t all = state.free_dirty_units;
-    // Down to half the bound, from the high end, so that the next call comes only after as much has been freed again
+    // Down to a quarter of the bound, from the high end, so that the next call comes only after as much has been freed again
     // and the low addresses stay dense.
     size_t end = state.high_water;
-    while (end > 0 && state.free_dirty_units > limit / 2) {
+    while (end > 0 && state.free_dirty_units > limit / 4) {
         size_t low = (end - 1) / WORD_BITS * WORD_BITS;
         decommit_range(low, end, 0);
         end = low;

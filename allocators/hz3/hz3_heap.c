@@ -67,7 +67,7 @@ static HZ_COLD int init_slow(void) {
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
     if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_lookup.tags != NULL || tags_init())) {
         static const struct arena_limits limits = {
-            .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .learns = 1};
+            .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .learns = 1, .holes_percent = 25};
         arena_set_limits(&limits);
         hz3_reject_init();
         sizeclass_init();

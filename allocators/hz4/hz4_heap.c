@@ -112,8 +112,8 @@ static HZ_COLD int init_slow(void) {
         // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
         // long as it is less than what is used, or small. The peak does not suffer: free units are used before new
         // ones.
-        arena_set_limits(
-            &(struct arena_limits){.retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .learns = 1});
+        arena_set_limits(&(struct arena_limits){
+            .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .learns = 1, .holes_percent = 25});
         hz4_reject_load();
         sizeclass_init();
         hz4_magazines_lay_out();
