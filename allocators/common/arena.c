@@ -301,7 +301,7 @@ static void bound_retained(void) {
     if (state.free_dirty_units <= limit)
         return;
     size_t all = state.free_dirty_units;
-    // Down to a quarter of the bound, from the high end, so that the next call comes only after as much has been freed again
+    // Down to a quarter of the bound, from the high end, so that the next call comes only after much has been freed again
     // and the low addresses stay dense.
     size_t end = state.high_water;
     while (end > 0 && state.free_dirty_units > limit / 4) {

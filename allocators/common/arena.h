@@ -7,8 +7,8 @@
 // linear overflow of user memory meets a guard, not metadata. Memory is committed behind a high-water mark that only
 // rises. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
 // when there are more of them than the retention bound allows. The bound learns: memory that it gave back and that was
-// taken again within a decay period raises it by as much, up to the most that was in use lately; memory that leaves by
-// age lowers it. A program that frees once returns its memory at once, one that frees and fills in turns keeps it.
+// taken again within a decay period raises it by as much, up to the most that was in use lately and a share of that for
+// the holes between large runs; memory that leaves by age lowers it. A program that frees once returns its memory at once, one that frees and fills in turns keeps it.
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
 // arena_init(). Reading the side table is always safe: the part not committed yet is mapped read-only and reads zero.

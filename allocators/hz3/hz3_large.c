@@ -9,6 +9,8 @@
 #define COLOURS 16u
 #define COLOUR_MOST_BYTES ((COLOURS - 1) * COLOUR_BYTES)
 
+_Static_assert(CACHE_UNITS >= HZ3_LARGE_CACHED_UNITS, "making room for the largest run must end");
+
 static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
 }

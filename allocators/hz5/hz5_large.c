@@ -23,13 +23,19 @@ static void set_guard(const struct hz5_desc *desc, enum os_mem_access access) {
                        ARENA_UNIT_BYTES, access);
 }
 
-static void *take_cached(struct hz5_heap *heap, size_t units) {
-    if (units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == 0)
+static void *take_cached(size_t units) {
+    if (units > HZ5_LARGE_CACHE_UNITS)
         return NULL;
-    struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
-    heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
-    atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
-    return (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+    struct hz5_heap *heap = hz5_heap_of_thread(); // begun if need be: whose blocks are all large needs the cache most
+    void *base = NULL;
+    if (heap != NULL && heap->large.count[units] != 0) {
+        struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
+        heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
+        atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
+        base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
+    }
+    hz5_heap_leave();
+    return base;
 }
 
 static int put_cached(struct hz5_desc *desc) {
@@ -58,9 +64,7 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
-    struct hz5_heap *heap = hz5_heap_of_thread(); // whose blocks are all large needs the cache most
-    void *cached = heap != NULL && align_units == 1 ? take_cached(heap, units) : NULL;
-    hz5_heap_leave();
+    void *cached = align_units == 1 ? take_cached(units) : NULL;
     if (cached != NULL) {
         *is_zero = 0;
         return cached;

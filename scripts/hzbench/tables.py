@@ -83,10 +83,9 @@ def notes_of(section, report):
         note = f"The harness alone (null) takes {text.three(section.harness_ns)} ns an op and thread; not subtracted."
         net = {row.name: section.net_ns(row) for row in section.rows if not row.failure}
         base_ns = net.pop(report.baseline, math.nan)
-        net = {name: base_ns / ns for name, ns in net.items() if base_ns / ns > 0}  # not where either is NaN
-        if net:
-            ratios = ", ".join(f"{name} {text.three(ratio)}" for name, ratio in net.items())
-            note += f" Ratios of medians without it: {ratios}."
+        ratios = [f"{name} {text.three(base_ns / ns)}" for name, ns in net.items() if not math.isnan(base_ns / ns)]
+        if ratios:
+            note += f" Ratios of medians without it: {', '.join(ratios)}."
         notes.append(note)
     baseline_rss = [r.rss_baseline for r in section.rows if not math.isnan(r.rss_baseline)]
     if baseline_rss:

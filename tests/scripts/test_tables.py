@@ -225,3 +225,4 @@ def test_ratios_without_the_harness():
     assert base / fast == 2.0
     assert math.isnan(free)
     assert math.isnan(model.Section((), False, rows).net_ns(rows[0]))
+    assert math.isnan(model.Section((), False, rows, harness_ns=4.0, harness_waits=True).net_ns(rows[0]))
