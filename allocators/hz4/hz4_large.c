@@ -217,5 +217,9 @@ int hz4_large_resize(void *block, size_t granule, size_t bytes) {
     if (wanted < units)
         arena_shrink(block, units, wanted);
     count((int64_t)wanted - (int64_t)units);
-    return hz4_map_set_large(granule, wanted, class_of(bytes));
+    // A block that has grown in steps is freed at a size that the next one reaches last, if at all. It will go to the
+    // arena, where the next one grows into its pages; in a cache, each round of growth would leave another run behind.
+    unsigned old_class = hz4_map_large_class(granule);
+    unsigned new_class = class_of(bytes);
+    return hz4_map_set_large(granule, wanted, new_class <= old_class && old_class != NO_CLASS ? new_class : NO_CLASS);
 }
