@@ -17,6 +17,7 @@
 #include "../workloads/app_table.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -59,8 +60,9 @@ struct step { // one function of the app, running or ended
 static struct cell *cell;
 static const struct app *app;
 static struct allocator_spec spec;
-static char library[TEXT_BYTES], companion[OS_PATH_BYTES], scripts[TEXT_BYTES], directory[TEXT_BYTES];
-static char report[TEXT_BYTES + 16];
+static char library[TEXT_BYTES], companion[TEXT_BYTES], scripts[TEXT_BYTES], directory[TEXT_BYTES];
+static char preloaded[TEXT_BYTES]; // the library or its copy
+static char report[TEXT_BYTES + 16], copies[TEXT_BYTES + 16];
 static uint64_t started_ns, next_watch_ns, watch_interval_ns, peak_bytes;
 static volatile sig_atomic_t is_told_to_end;
 
@@ -124,7 +126,7 @@ static void set_number(const char *name, uint64_t value) {
 
 static void set_environment(int under_test) {
     const struct workload_params *params = &cell->request.params;
-    char preload[2 * TEXT_BYTES + OS_PATH_BYTES];
+    char preload[2 * TEXT_BYTES + 2];
     setenv("DIR", directory, 1);
     setenv("TMPDIR", directory, 1);
     setenv("HOME", directory, 1);
@@ -137,15 +139,20 @@ static void set_environment(int under_test) {
     unsetenv(ALLOCATOR_TUNABLES_ENV); // preloading needs none
     if (!under_test)
         return;
-    snprintf(preload, sizeof preload, "%s:%s", library, companion);
+    snprintf(preload, sizeof preload, "%s:%s", preloaded, companion);
     setenv("LD_PRELOAD", preload, 1);
-    setenv(HZRUN_LIBRARY_ENV, library, 1);
+    setenv(HZRUN_LIBRARY_ENV, preloaded, 1);
     setenv(HZRUN_REPORT_ENV, report, 1);
     setenv(HZRUN_STATS_ENV, "1", 1);
 }
 
+// The user that the program runs as, NULL when it is ours.
+static const struct passwd *other_user(void) {
+    return app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
+}
+
 static int become_user(void) {
-    const struct passwd *user = app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
+    const struct passwd *user = other_user();
     return user == NULL || (setgroups(0, NULL) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0);
 }
 
@@ -424,10 +431,23 @@ static int find_scripts(void) {
     return cell_conclude(cell, CELL_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
 }
 
+// Whether the program's user can do that with the file: only a process of that user knows.
+static int user_can(const char *path, int how) {
+    int status = 0;
+    if (!other_user())
+        return 1;
+    const pid_t pid = fork();
+    if (pid == 0)
+        _exit(become_user() && access(path, how) == 0 ? 0 : 1);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 static int make_directory(void) {
     const char *temporary = getenv("TMPDIR");
     snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    const struct passwd *user = app->user[0] && geteuid() == 0 ? getpwnam(app->user) : NULL;
+    const struct passwd *user = other_user();
     if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
         return cell_conclude(cell, CELL_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
                              strerror(errno));
@@ -437,7 +457,68 @@ static int make_directory(void) {
         return cell_conclude(cell, CELL_ERROR, "%s: %s", report, strerror(errno));
     fchmod(fd, 0622); // the program's user appends to it
     close(fd);
+    if (!user_can(directory, X_OK))
+        return cell_conclude(cell, CELL_ERROR,
+                             "%s: %s, whom app:%s runs as, cannot enter it - set TMPDIR to a directory "
+                             "that every user can enter",
+                             directory, app->user, app->name);
     return 1;
+}
+
+static int copy_file(const char *from, const char *to) {
+    char block[65536];
+    ssize_t got = 0;
+    const int in = open(from, O_RDONLY | O_CLOEXEC);
+    const int out = in >= 0 ? open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755) : -1;
+    int is_well = out >= 0 && fchmod(out, 0755) == 0; // whatever the umask
+    while (is_well && (got = read(in, block, sizeof block)) > 0)
+        is_well = write(out, block, (size_t)got) == got;
+    is_well = is_well && got == 0;
+    if (in >= 0)
+        close(in);
+    return (out < 0 || close(out) == 0) && is_well;
+}
+
+// `path` becomes the path of a copy that every user can read.
+static int copy_for_user(char path[TEXT_BYTES]) {
+    char copy[2 * TEXT_BYTES];
+    snprintf(copy, sizeof copy, "%s/%s", copies, strrchr(path, '/') + 1);
+    if (!copy_file(path, copy) || strlen(copy) >= TEXT_BYTES)
+        return cell_conclude(cell, CELL_ERROR, "cannot copy %s to %s for user %s: %s", path, copies, app->user,
+                             strerror(errno));
+    memcpy(path, copy, strlen(copy) + 1);
+    return 1;
+}
+
+static int copy_scripts(void) {
+    DIR *folder = opendir(scripts);
+    struct dirent *entry;
+    int is_well = folder != NULL;
+    while (is_well && (entry = readdir(folder)) != NULL) {
+        char path[TEXT_BYTES];
+        const int length = snprintf(path, sizeof path, "%s/%s", scripts, entry->d_name);
+        if ((size_t)length < sizeof path && os_library_is_file(path))
+            is_well = copy_for_user(path);
+    }
+    if (folder)
+        closedir(folder);
+    snprintf(scripts, sizeof scripts, "%.4000s", copies);
+    return is_well;
+}
+
+// A program that runs as another user opens nothing in a place that is closed to that user, such as a clone in root's
+// home: what it needs of there is copied.
+static int make_readable(void) {
+    char step[TEXT_BYTES + 8];
+    snprintf(preloaded, sizeof preloaded, "%s", library);
+    if (!other_user())
+        return 1;
+    snprintf(copies, sizeof copies, "%s.copies", directory);
+    if (mkdir(copies, 0755) != 0 || chmod(copies, 0755) != 0)
+        return cell_conclude(cell, CELL_ERROR, "%s: %s", copies, strerror(errno));
+    snprintf(step, sizeof step, "%s/step", scripts);
+    return (user_can(preloaded, R_OK) || copy_for_user(preloaded)) &&
+           (user_can(companion, R_OK) || copy_for_user(companion)) && (user_can(step, R_OK) || copy_scripts());
 }
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where) {
@@ -454,6 +535,8 @@ static void remove_all(void) {
     if (!directory[0])
         return;
     nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (copies[0])
+        nftw(copies, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     for (size_t i = 0; i < sizeof logs / sizeof logs[0]; i++) {
         snprintf(path, sizeof path, "%s.%s.log", directory, logs[i]);
         unlink(path);
@@ -466,7 +549,7 @@ static int run_app(void) {
     if (!app)
         return cell_conclude(cell, CELL_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
                              cell->request.params.input);
-    if (!find_library() || !find_scripts() || !make_directory() || !run_outside("programs"))
+    if (!find_library() || !find_scripts() || !make_directory() || !make_readable() || !run_outside("programs"))
         return 0;
     cell_enter(cell, CELL_PHASE_LOADED);
     if (!run_outside("prepare"))

@@ -24,18 +24,18 @@ class Bench:
             if os.access(parent, os.W_OK) and parent != Path("/tmp"):
                 parent.chmod(0o755)
 
-    def command(self, *arguments):
-        return [str(BUILD / "runner"), *arguments, "--runs=1", "--settle=0", "--output=r.csv", "--quiet"]
+    def command(self, *arguments, build=BUILD, out="r.csv"):
+        return [str(build / "runner"), *arguments, "--runs=1", "--settle=0", f"--output={out}", "--quiet"]
 
     def environment(self, path=None):
         drop = ("LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "MALLOC_PERTURB_")
         kept = {k: v for k, v in os.environ.items() if k not in drop}
         return {**kept, "TMPDIR": str(self.temporary), **({"PATH": path} if path else {})}
 
-    def run(self, *arguments, path=None):
-        done = subprocess.run(self.command(*arguments), cwd=self.path, env=self.environment(path), capture_output=True,
+    def run(self, *arguments, path=None, build=BUILD, out="r.csv"):
+        done = subprocess.run(self.command(*arguments, build=build, out=out), cwd=self.path, env=self.environment(path), capture_output=True,
                               text=True, timeout=200, stdin=subprocess.DEVNULL)
-        return done.returncode, self.rows("r.csv"), done.stderr
+        return done.returncode, self.rows(out), done.stderr
 
     def rows(self, name):
         with open(self.path / name, newline="") as file:

@@ -4,13 +4,14 @@ is left behind."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
-from conftest import APPS
+from conftest import APPS, BUILD
 
 NAMES = sorted(path.stem for path in APPS.glob("*.app"))
 SMALL = {"redis": 4000, "memcached": 2000, "postgres": 20, "sqlite": 2000, "gcc": 2, "python": 200, "ghostscript": 1}
@@ -43,6 +44,29 @@ def test_a_program_runs_under_hz5(bench, name):
     if head(name, "kind") == "server":
         assert {"warm-up", "measured", "tear-down"} >= {p["phase"] for p in series} > {"measured"}
         assert int(row["rss_work"]) > 500_000 and int(row["rss_baseline"]) > 500_000
+    assert bench.left_over() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs as another user")
+@pytest.mark.parametrize("name", [name for name in NAMES if "# user: " in (APPS / f"{name}.app").read_text()])
+def test_a_build_in_a_closed_home_serves_programs_of_other_users(bench, name):
+    # Debian's /root has mode 0700.
+    home = bench.path / "home"
+    for file in ("runner", "hzbench-app", "hzbench-worker", "libhzrun.so", "allocators/hz5/libhz5.so"):
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(BUILD / file, home / file)
+    shutil.copytree(BUILD / "workloads/apps", home / "workloads/apps")
+    home.chmod(0o700)
+    code, rows, err = bench.run("--alloc=hz5,system", f"--workload=app:{name}{{ops={SMALL[name]}}}", build=home)
+    if rows[0]["status"] == "unavailable" and "apt-get install" in rows[0]["message"]:
+        pytest.skip(rows[0]["message"])
+    assert (code, [(row["status"], row["message"]) for row in rows]) == (0, [("ok", "")] * 2), err
+    paths = {row["allocator"]: row["library_path"] for row in rows}
+    assert paths["hz5"] == str(home / "allocators/hz5/libhz5.so")  # what was asked for, not its copy
+    assert bench.left_over() == []
+    bench.temporary.chmod(0o700)
+    code, rows, _ = bench.run("--alloc=hz5", f"--workload=app:{name}{{ops={SMALL[name]}}}", build=home, out="closed.csv")
+    assert (code, rows[0]["status"]) == (4, "error") and "set TMPDIR to a directory that every user can enter" in rows[0]["message"]
     assert bench.left_over() == []
 
 
