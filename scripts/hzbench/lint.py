@@ -159,6 +159,8 @@ def no_provenance(results, labels):
     for run in results.runs:
         if not run.provenance:
             yield run.path.name, "no run.json: machine, build, libraries and command are unknown"
+        elif (run.provenance.get("build") or {}).get("commit") == "unknown":
+            yield run.path.name, "measured by a build of unknown commit: nobody can build this again (scripts/commit says what it finds)"
         elif (run.provenance.get("build") or {}).get("dirty") is True:
             yield run.path.name, "measured with uncommitted changes: nobody can build this again"
 

@@ -48,10 +48,16 @@ def without_provenance(path):
     return path
 
 
-def dirty(path):
+def built(path, **build):
     file = path.with_name(path.stem + ".run.json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"build": {"dirty": True}}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"build": build}))
     return path
+
+
+def test_a_build_of_unknown_commit_is_named(tmp_path):
+    found = lint.check([built(write(tmp_path), commit="unknown", dirty=False)])
+    assert any(f.rule == "no-provenance" and "unknown commit" in f.what for f in found)
+    assert not any(f.rule == "no-provenance" for f in lint.check([built(write(tmp_path, "b"), commit="0" * 40, dirty=False)]))
 
 
 def table(path, mean):
@@ -75,7 +81,7 @@ CRIMES = {
     "unequal-work": lambda d: [write(d, edit=change({"duration_ns": 10**9}))],
     "harness-dominates": lambda d: [write(d, edit=drop(allocator="null"))],
     "contaminated": lambda d: [write(d, edit=change({"contaminated": 1, "contamination": "steal"}, threads=1))],
-    "no-provenance": lambda d: [dirty(write(d))],
+    "no-provenance": lambda d: [built(write(d), dirty=True)],
     "best-of-profiles": lambda d: [write(d, plan={"allocators": (*PEERS, "hz5{profile=rss}")})],
     "mixed-hosts": lambda d: [write(d), write(d, "other", plan={"run": 2, "cpu": "Other CPU"})],
     "mean-of-ratios": lambda d: [write(d), table(d / "table.csv", "mean,hz5,1.25")],
