@@ -18,7 +18,8 @@ void core_free(void *block);
 void core_free_sized(void *block, size_t bytes);
 size_t core_usable_size(void *block); // 0 for NULL and for refused pointers
 void core_purge(void);
-void core_stats(struct allocator_stats *out);
+void core_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
+uint64_t core_unguarded(void);                // large blocks without the guard that the user asked for
 
 extern const struct allocator hzbench_allocator; // the exported table
 

@@ -78,4 +78,7 @@ HZ_EXPORT void malloc_stats(void) {
     fprintf(stderr, "%s: live %llu, committed %llu, metadata %llu bytes\n", hzbench_allocator.name,
             (unsigned long long)stats.live_bytes, (unsigned long long)stats.committed_bytes,
             (unsigned long long)stats.metadata_bytes);
+    if (core_unguarded() != 0)
+        fprintf(stderr, "%s: %llu large blocks have no guard: too few mappings are left (vm.max_map_count)\n",
+                hzbench_allocator.name, (unsigned long long)core_unguarded());
 }

@@ -19,6 +19,7 @@ int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages le
 
 size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
 size_t os_mem_physical_bytes(void);
+size_t os_mem_mappings_limit(void); // ranges of different access this process may have; SIZE_MAX without a limit
 uint64_t os_clock_coarse_ms(void); // monotonic, a few nanoseconds to read, a few milliseconds coarse
 uint64_t os_random64(void);        // for placement only
 

@@ -3,6 +3,7 @@
 #include "os_mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
+
+#define DEFAULT_MAPPINGS 65530u // the kernel's, where /proc cannot be read
 
 static int access_bits(enum os_mem_access access) {
     return access == OS_MEM_NONE ? PROT_NONE : access == OS_MEM_READ ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -60,6 +63,20 @@ size_t os_mem_address_space_limit(void) {
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return SIZE_MAX;
     return (size_t)limit.rlim_cur;
+}
+
+size_t os_mem_mappings_limit(void) {
+    size_t limit = 0;
+    int saved = errno;
+    char text[24];
+    int file = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file >= 0 ? read(file, text, sizeof text) : 0;
+    if (file >= 0)
+        close(file);
+    for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9' && limit < SIZE_MAX / 16; i++)
+        limit = 10 * limit + (size_t)(text[i] - '0');
+    errno = saved;
+    return limit != 0 ? limit : DEFAULT_MAPPINGS;
 }
 
 size_t os_mem_physical_bytes(void) {

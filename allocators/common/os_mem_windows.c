@@ -148,6 +148,10 @@ size_t os_mem_address_space_limit(void) {
     return SIZE_MAX; // what is limited here is commitment, and nothing is committed ahead
 }
 
+size_t os_mem_mappings_limit(void) {
+    return SIZE_MAX;
+}
+
 size_t os_mem_physical_bytes(void) {
     MEMORYSTATUSEX status = {.dwLength = sizeof status};
     return GlobalMemoryStatusEx(&status) ? (size_t)status.ullTotalPhys : (size_t)1 << 34;

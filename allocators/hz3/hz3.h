@@ -17,6 +17,7 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/sizeclass.h"
+#include "../common/tally.h"
 
 #include <stdatomic.h>
 
@@ -126,7 +127,8 @@ HZ_INLINE unsigned hz3_run_units(unsigned size_class) {
 struct hz3_message {
     _Alignas(HZ_CACHE_LINE) uintptr_t next;
     uint32_t window;
-    uint32_t count;
+    uint16_t count;
+    uint16_t granules; // SIZECLASS_GRANULE bytes each, of all the blocks
     uint32_t names[HZ3_MESSAGE_NAMES];
 };
 
@@ -147,7 +149,7 @@ struct hz3_staged {
 
 struct hz3_large_cache {
     uint32_t sizes; // bit a size in units that is there
-    uint32_t units; // sum
+    hz_tally units; // sum
     uint32_t hand;  // size evicted last
     uint8_t count[HZ3_LARGE_CACHED_UNITS + 1];
     uint32_t unit[HZ3_LARGE_CACHED_UNITS + 1][HZ3_LARGE_SLOTS];
@@ -165,14 +167,17 @@ struct hz3_heap {
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
     // owner: the thread, or whoever claimed the dead heap
     _Alignas(128) uint32_t id;
-    uint32_t empty_units;                       // in `empty`
+    hz_tally empty_units;                       // in `empty`
     uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
-    uint64_t carved_bytes;                      // blocks that exist, whoever holds them
+    hz_tally carved_bytes;                      // blocks that exist, whoever holds them
+    hz_tally free_bytes;                        // of these, in the lists of runs
+    hz_tally sent_bytes;                        // named in messages this thread has posted
+    hz_tally received_bytes;                    // and in those it has drained
     uint64_t limit_bytes;                       // by which all lists may exceed their first length
     uint64_t reclaim_mark_bytes;                // carved_bytes at which quiet lists are searched
     struct hz3_message *messages;               // blank ones
     struct hz3_staged *staged;                  // NULL until the first foreign free
-    uint32_t staged_bytes;                      // named in `staged`
+    hz_tally staged_bytes;                      // named in `staged`
     uint32_t staged_hand;                       // entry looked at last
     uint32_t adopt_hand;                        // heap looked at last
     uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that took a slow path since the last reclaim
@@ -276,6 +281,7 @@ void hz3_large_free(void *block);
 int hz3_large_is_start(const void *block); // of a live one; its tag is HZ3_TAG_LARGE
 size_t hz3_large_usable(const void *block);
 int hz3_large_resize(void *block, size_t bytes);
+uint64_t hz3_large_bytes(void); // of all large runs, those in caches included
 void hz3_large_release_cached(struct hz3_heap *heap);
 
 // hz3_reject.c: pointers that lead to no block

@@ -11,6 +11,21 @@
 
 _Static_assert(CACHE_UNITS >= HZ3_LARGE_CACHED_UNITS, "making room for the largest run must end");
 
+static _Atomic uint64_t large_units; // changed when the arena is asked, not when a cache is
+
+static void count_units(uint64_t more) {
+    atomic_fetch_add_explicit(&large_units, more, memory_order_relaxed);
+}
+
+uint64_t hz3_large_bytes(void) {
+    return atomic_load_explicit(&large_units, memory_order_relaxed) << ARENA_UNIT_SHIFT;
+}
+
+static void give(size_t unit, uint32_t units) {
+    count_units(0 - (uint64_t)units);
+    hz3_units_give(unit, units);
+}
+
 static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
 }
@@ -25,14 +40,14 @@ static size_t cache_pop(struct hz3_large_cache *cache, unsigned units) {
     uint32_t at = --cache->count[units];
     if (at == 0)
         cache->sizes &= ~(1u << units);
-    cache->units -= units;
+    hz_tally_add(&cache->units, 0 - (uint64_t)units);
     return cache->unit[units][at];
 }
 
 static HZ3_SLOW void cache_evict(struct hz3_large_cache *cache) {
     uint32_t behind = cache->sizes & ~((2u << cache->hand) - 1); // sizes take turns
     cache->hand = (uint32_t)__builtin_ctz(behind != 0 ? behind : cache->sizes);
-    hz3_units_give(cache_pop(cache, cache->hand), cache->hand);
+    give(cache_pop(cache, cache->hand), cache->hand);
 }
 
 // A run of `units`, or up to a quarter more; SIZE_MAX when there is none.
@@ -48,11 +63,11 @@ static size_t cache_take(struct hz3_large_cache *cache, size_t units) {
 static int cache_put(struct hz3_large_cache *cache, size_t unit, uint32_t units) {
     if (units > HZ3_LARGE_CACHED_UNITS || cache->count[units] == HZ3_LARGE_SLOTS)
         return 0;
-    while (HZ_UNLIKELY(cache->units + units > CACHE_UNITS))
+    while (HZ_UNLIKELY(hz_tally_get(&cache->units) + units > CACHE_UNITS))
         cache_evict(cache);
     cache->unit[units][cache->count[units]++] = (uint32_t)unit;
     cache->sizes |= 1u << units;
-    cache->units += units;
+    hz_tally_add(&cache->units, units);
     return 1;
 }
 
@@ -85,6 +100,7 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         if (base == NULL)
             return NULL;
         unit = hz3_unit_of(base);
+        count_units(units);
         atomic_store_explicit(&hz3_run_at(unit)->units, (uint32_t)units, memory_order_relaxed);
     }
     return begin(unit, spread != 0);
@@ -122,7 +138,7 @@ void hz3_large_free(void *block) {
     uint32_t units = units_get(hz3_run_at(unit));
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap == NULL || !cache_put(&heap->large, unit, units))
-        hz3_units_give(unit, units);
+        give(unit, units);
 }
 
 int hz3_large_resize(void *block, size_t bytes) {
@@ -137,6 +153,7 @@ int hz3_large_resize(void *block, size_t bytes) {
     } else if (wanted < units) {
         arena_shrink(base, units, wanted);
     }
+    count_units((uint64_t)wanted - units);
     atomic_store_explicit(&run->units, (uint32_t)wanted, memory_order_relaxed);
     return 1;
 }

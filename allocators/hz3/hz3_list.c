@@ -104,7 +104,7 @@ void hz3_list_end(struct hz3_heap *heap) {
 // ---- a full list ---------------------------------------------------------------------------------------------------
 
 static int may_grow(const struct hz3_heap *heap, unsigned size_class) {
-    uint64_t budget = heap->carved_bytes / BUDGET_SHARE;
+    uint64_t budget = hz_tally_get(&heap->carved_bytes) / BUDGET_SHARE;
     uint64_t more = (uint64_t)heap->half[size_class] * 2 * sizeclass_bytes[size_class];
     return heap->half[size_class] < lengths[size_class].most &&
            heap->limit_bytes + more <= (budget > BUDGET_BYTES ? budget : BUDGET_BYTES);
@@ -166,7 +166,8 @@ int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned siz
 // Before the heap grows beyond all it has been: lists of classes that have been quiet give back what they hold. 1 when
 // they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying each other.
 static int reclaim(struct hz3_heap *heap) {
-    if (heap->carved_bytes < heap->reclaim_mark_bytes)
+    uint64_t carved_bytes = hz_tally_get(&heap->carved_bytes);
+    if (carved_bytes < heap->reclaim_mark_bytes)
         return 0;
     uint64_t idle_bytes = 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
@@ -184,8 +185,9 @@ static int reclaim(struct hz3_heap *heap) {
     }
     for (unsigned word = 0; word < HZ3_CLASS_WORDS; word++)
         heap->recent[word] = 0;
-    uint64_t step = heap->carved_bytes / RECLAIM_SHARE;
-    heap->reclaim_mark_bytes = heap->carved_bytes + (step > RECLAIM_STEP_BYTES ? step : RECLAIM_STEP_BYTES);
+    carved_bytes = hz_tally_get(&heap->carved_bytes);
+    uint64_t step = carved_bytes / RECLAIM_SHARE;
+    heap->reclaim_mark_bytes = carved_bytes + (step > RECLAIM_STEP_BYTES ? step : RECLAIM_STEP_BYTES);
     return worth;
 }
 

@@ -13,6 +13,8 @@
 #define STAGED_HEAP_BYTES HZ_KIB(64)  // and in all buffers of a thread
 #define BLANKS_PER_ALLOCATION 16u
 
+_Static_assert((STAGED_BLOCK_BYTES + SIZECLASS_MAX_BYTES) / SIZECLASS_GRANULE <= UINT16_MAX, "a message tells its bytes");
+
 // Blank messages that no heap holds; taken all at once, so that no pop can meet a link that has moved on.
 static struct { _Alignas(2 * HZ_CACHE_LINE) _Atomic uintptr_t newest; } blanks;
 
@@ -92,7 +94,8 @@ static void flush(struct hz3_heap *heap, struct hz3_staged *staged) {
     uint32_t count = staged->count;
     if (count == 0)
         return;
-    heap->staged_bytes -= staged->bytes;
+    uint32_t bytes = staged->bytes;
+    hz_tally_add(&heap->staged_bytes, 0 - (uint64_t)bytes);
     staged->count = 0;
     staged->bytes = 0;
     staged->is_stale = 0;
@@ -112,19 +115,21 @@ static void flush(struct hz3_heap *heap, struct hz3_staged *staged) {
     if (heap->messages != NULL)
         __builtin_prefetch(heap->messages, 1);
     message->window = staged->window;
-    message->count = count;
+    message->count = (uint16_t)count;
+    message->granules = (uint16_t)(bytes / SIZECLASS_GRANULE);
+    hz_tally_add(&heap->sent_bytes, bytes);
     for (uint32_t i = 0; i < HZ3_MESSAGE_NAMES; i++) // all of them: a fixed count is a handful of vector moves
         message->names[i] = staged->names[i];
     post(staged->owner, (uintptr_t)message, &message->next);
 }
 
 void hz3_mail_flush(struct hz3_heap *heap) {
-    for (uint32_t i = 0; heap->staged != NULL && heap->staged_bytes != 0 && i < HZ3_STAGED_COUNT; i++)
+    for (uint32_t i = 0; heap->staged != NULL && hz_tally_get(&heap->staged_bytes) != 0 && i < HZ3_STAGED_COUNT; i++)
         flush(heap, heap->staged + i);
 }
 
 void hz3_mail_tick(struct hz3_heap *heap) {
-    if (heap->staged_bytes == 0)
+    if (hz_tally_get(&heap->staged_bytes) == 0)
         return;
     heap->staged_hand = (heap->staged_hand + 1) % HZ3_STAGED_COUNT;
     struct hz3_staged *staged = heap->staged + heap->staged_hand;
@@ -153,10 +158,10 @@ void hz3_mail_stage(struct hz3_heap *heap, uint32_t owner, void *block, unsigned
     }
     staged->names[staged->count++] = name_of(block);
     staged->bytes += sizeclass_bytes[size_class];
-    heap->staged_bytes += sizeclass_bytes[size_class];
+    hz_tally_add(&heap->staged_bytes, sizeclass_bytes[size_class]);
     if (HZ_UNLIKELY(staged->count == HZ3_MESSAGE_NAMES || staged->bytes >= STAGED_BLOCK_BYTES))
         flush(heap, staged);
-    else if (HZ_UNLIKELY(heap->staged_bytes > STAGED_HEAP_BYTES))
+    else if (HZ_UNLIKELY(hz_tally_get(&heap->staged_bytes) > STAGED_HEAP_BYTES))
         hz3_mail_flush(heap);
 }
 
@@ -196,6 +201,7 @@ void hz3_mail_drain(struct hz3_heap *heap) {
         uintptr_t next = message->next;
         if (next != 0)
             __builtin_prefetch((const void *)next);
+        hz_tally_add(&heap->received_bytes, (uint64_t)message->granules * SIZECLASS_GRANULE);
         for (uint32_t i = 0; i < message->count; i++)
             deliver(heap, block_of(message->window, message->names[i]));
         message->next = first;

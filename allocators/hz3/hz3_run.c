@@ -85,7 +85,7 @@ int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
     if (*empty != 0) {
         run = run_of_link(*empty);
         *empty = run->next;
-        heap->empty_units -= units;
+        hz_tally_add(&heap->empty_units, 0 - (uint64_t)units);
     } else {
         int is_zero = 0;
         char *base = only_kept ? NULL : arena_take(units, units, &is_zero);
@@ -112,13 +112,14 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
     hint_update(heap, size_class);
     set_tags(run, units, HZ3_TAG_NONE);
     uint32_t carved_bytes = count_get(&run->carved) * sizeclass_bytes[size_class];
-    heap->carved_bytes -= carved_bytes;
+    hz_tally_add(&heap->carved_bytes, 0 - (uint64_t)carved_bytes);
+    hz_tally_add(&heap->free_bytes, 0 - (uint64_t)carved_bytes);
     if (run->touched_bytes < carved_bytes)
         run->touched_bytes = carved_bytes;
-    if (heap == hz3_thread.heap && heap->empty_units + units <= HZ3_EMPTY_UNITS_MAX) {
+    if (heap == hz3_thread.heap && hz_tally_get(&heap->empty_units) + units <= HZ3_EMPTY_UNITS_MAX) {
         run->next = heap->empty[units > 1];
         heap->empty[units > 1] = (uint32_t)unit_of_run(run) + 1;
-        heap->empty_units += units;
+        hz_tally_add(&heap->empty_units, units);
         return;
     }
     hz3_units_give(unit_of_run(run), units);
@@ -132,7 +133,7 @@ void hz3_run_release_empty(struct hz3_heap *heap) {
             hz3_units_give(unit_of_run(run), wide ? HZ3_WIDE_UNITS : 1);
         }
     }
-    heap->empty_units = 0;
+    hz_tally_set(&heap->empty_units, 0);
 }
 
 // ---- blocks out, blocks in -----------------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ static void push_chain(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
         hint_update(heap, size_class);
     }
     count_set(&run->free_count, free_count + count);
+    hz_tally_add(&heap->free_bytes, (uint64_t)count * sizeclass_bytes[size_class]);
     if (HZ_UNLIKELY(free_count + count == carved))
         run_became_empty(heap, run, size_class);
 }
@@ -197,6 +199,7 @@ uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want,
         if (count_get(&run->carved) < run->block_count)
             list_insert(&heap->fresh[size_class], run);
     }
+    hz_tally_add(&heap->free_bytes, 0 - (uint64_t)taken * sizeclass_bytes[size_class]);
     if (taken != 0)
         hint_update(heap, size_class);
     return taken;
@@ -224,7 +227,7 @@ uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
         ((struct hz3_block *)(void *)at)->next = (struct hz3_block *)(void *)(at + bytes);
     ((struct hz3_block *)(void *)at)->next = NULL;
     count_set(&run->carved, carved + count);
-    heap->carved_bytes += (uint64_t)count * bytes;
+    hz_tally_add(&heap->carved_bytes, (uint64_t)count * bytes);
     if (carved + count == run->block_count) {
         list_remove(&heap->fresh[size_class], run);
         hint_update(heap, size_class);
@@ -239,10 +242,13 @@ static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned siz
     while (*from != 0) {
         struct hz3_run *run = run_of_link(*from);
         uint64_t bytes = count_get(&run->carved) * (uint64_t)sizeclass_bytes[size_class];
+        uint64_t free_bytes = count_get(&run->free_count) * (uint64_t)sizeclass_bytes[size_class];
         list_remove(from, run);
         list_insert(to, run);
-        dead->carved_bytes -= bytes;
-        heap->carved_bytes += bytes;
+        hz_tally_add(&dead->carved_bytes, 0 - bytes);
+        hz_tally_add(&dead->free_bytes, 0 - free_bytes);
+        hz_tally_add(&heap->carved_bytes, bytes);
+        hz_tally_add(&heap->free_bytes, free_bytes);
         // Frees under way still go to the dead heap; who drains its inbox sees this tag and sends them on.
         set_tags(run, count_get(&run->units), hz3_tag_make(heap->id, size_class));
         adopted = 1;

@@ -14,36 +14,37 @@ static uint64_t cached_bytes(const struct hz3_heap *heap) {
     return bytes;
 }
 
-// A walk over all tags. Descriptors are type-stable, so it is safe at any time; the numbers are a snapshot. Lists of
+// Takes as long as there are heaps and, for the calling thread's lists, size classes, however many blocks live. Lists of
 // other threads cannot be read: what they hold counts as live.
 void core_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;
     arena_read_usage(&usage);
     out->reserved_bytes = usage.reserved_bytes;
-    out->committed_bytes = usage.dirty_free_bytes;
     out->metadata_bytes = usage.metadata_bytes;
-    size_t end = hz3_lookup.tags != NULL ? arena_high_water() : 0;
-    for (size_t unit = 0; unit < end;) {
-        uint32_t tag = atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed);
-        struct hz3_run *run = hz3_run_at(unit);
-        uint32_t units = tag != HZ3_TAG_NONE ? atomic_load_explicit(&run->units, memory_order_relaxed) : 1;
-        if (tag == HZ3_TAG_LARGE) {
-            out->committed_bytes += (uint64_t)units << ARENA_UNIT_SHIFT;
-            out->live_bytes += (uint64_t)units << ARENA_UNIT_SHIFT;
-        } else if (tag != HZ3_TAG_NONE) {
-            uint64_t bytes = sizeclass_bytes[hz3_tag_class(tag)];
-            uint32_t free_count = atomic_load_explicit(&run->free_count, memory_order_relaxed);
-            uint32_t carved = atomic_load_explicit(&run->carved, memory_order_relaxed);
-            out->committed_bytes += carved * bytes;
-            out->live_bytes += carved > free_count ? (carved - free_count) * bytes : 0;
-        }
-        unit += units != 0 ? units : 1;
+    out->committed_bytes = usage.dirty_free_bytes + hz3_large_bytes();
+    uint64_t held = hz3_large_bytes();
+    uint64_t freed = hz3_thread.heap != NULL ? cached_bytes(hz3_thread.heap) : 0;
+    uint64_t sent = 0;
+    uint64_t received = 0;
+    for (uint32_t id = 1; id <= hz3_heap_count(); id++) {
+        struct hz3_heap *heap = hz3_heap_by_id(id);
+        uint64_t carved = hz_tally_get(&heap->carved_bytes);
+        out->committed_bytes += carved + (hz_tally_get(&heap->empty_units) << ARENA_UNIT_SHIFT);
+        held += carved;
+        freed += hz_tally_get(&heap->free_bytes) + (hz_tally_get(&heap->large.units) << ARENA_UNIT_SHIFT);
+        freed += hz_tally_get(&heap->staged_bytes);
+        received += hz_tally_get(&heap->received_bytes);
+        sent += hz_tally_get(&heap->sent_bytes);
     }
-    uint64_t cached = hz3_thread.heap != NULL ? cached_bytes(hz3_thread.heap) : 0;
-    out->live_bytes -= cached < out->live_bytes ? cached : out->live_bytes;
+    freed += sent > received ? sent - received : 0;
+    out->live_bytes = held > freed ? held - freed : 0;
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         out->rejects[reason] = hz3_reject_count((enum allocator_reject)reason);
+}
+
+uint64_t core_unguarded(void) {
+    return 0; // there are no guards
 }
 
 void core_purge(void) {

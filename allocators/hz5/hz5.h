@@ -11,6 +11,7 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/sizeclass.h"
+#include "../common/tally.h"
 
 #include <stdatomic.h>
 
@@ -76,6 +77,7 @@ struct hz5_desc {
     uint32_t units;                    // of the run
     uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
     uint8_t is_kept;                   // empty, and its pages are in kept_bytes
+    uint8_t is_guarded;                // the last unit of a large run is inaccessible
     _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue, or in its owner's list of such
     _Atomic uint8_t large_state;       // the state byte of a large run
     _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1; owner: in heap->collecting
@@ -92,9 +94,16 @@ struct hz5_entry {
 
 // Large runs a thread has freed and may use again without the arena's lock; their state is CACHED.
 struct hz5_large_cache {
-    uint64_t bytes;
+    hz_tally bytes;
     uint8_t count[HZ5_LARGE_CACHE_UNITS + 1]; // by units of the run
     struct hz5_desc *runs[HZ5_LARGE_CACHE_UNITS + 1][HZ5_LARGE_CACHE_DEPTH];
+};
+
+// Regions of states with REMOTE blocks, for statistics: a freed block's size is not looked at when it is freed.
+struct hz5_regions {
+    hz_tally count;  // of bits in `pending`
+    hz_tally blocks; // states in these regions
+    hz_tally bytes;  // of all these blocks
 };
 
 enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, HZ5_HEAP_ORPHAN };
@@ -106,8 +115,8 @@ struct hz5_heap {
     uint32_t warm[SIZECLASS_COUNT];       // runs with FREE blocks on resident pages, unit index + 1
     uint32_t cold[SIZECLASS_COUNT];       // runs whose FREE blocks would touch new pages
     uint32_t collecting[SIZECLASS_COUNT]; // runs out of the pending queues that are being collected, unit index + 1
-    uint64_t used_bytes;                  // blocks not FREE
-    uint64_t dirty_bytes;                 // page groups that may be resident
+    hz_tally used_bytes;                  // blocks not FREE
+    hz_tally dirty_bytes;                 // page groups that may be resident
     uint64_t trim_mark_bytes;             // used_bytes at the last trim
     uint64_t trim_ms;                     // its time
     uint64_t trimmed_bytes;               // given back and not judged yet
@@ -117,6 +126,8 @@ struct hz5_heap {
     uint64_t kept_bytes;                  // resident pages of empty runs not released
     _Atomic uint64_t remote_issued;       // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_collected;
+    struct hz5_regions published; // by this thread, of other heaps
+    struct hz5_regions searched;  // of this heap
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     // any
@@ -193,6 +204,17 @@ HZ_INLINE int hz5_is_live(const _Atomic uint8_t *state) {
 }
 #endif
 
+// A free of another heap's block, whose region has its bit in `pending`.
+HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
+    // ORDER: release: who sees this free counted sees its region counted, too (core_stats).
+    if (HZ_LIKELY(mine != NULL)) {
+        uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
+        atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_release);
+    } else {
+        atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_release);
+    }
+}
+
 // Where a pointer lies in a run: `high` is the index of its block, and a block starts there, that is, its offset is a
 // multiple of the block size, exactly when `low` is below magic (Lemire, Kaser, Kurz: Faster remainder by direct
 // computation, 2019). With magic 0 nothing ever starts.
@@ -219,7 +241,8 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_collect_pending(struct hz5_heap *heap); // of all classes
 int hz5_has_pending(struct hz5_heap *heap);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state); // CACHED -> FREE
-void hz5_publish(struct hz5_desc *run, uint64_t index);
+void hz5_publish(struct hz5_desc *run, uint64_t index); // and counts the free
+void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_run_fork_prepare(void);
 void hz5_run_fork_done(void);
@@ -251,6 +274,8 @@ uint32_t hz5_dead_heap_count(void);
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
 void hz5_large_release(struct hz5_desc *desc);
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes);
+uint64_t hz5_large_bytes(void);     // of all large runs, those in caches included
+uint64_t hz5_large_unguarded(void); // blocks that the profile wanted to guard and that have no guard
 void hz5_large_flush(struct hz5_heap *heap);
 
 // hz5_reject.c: what happens to a pointer that is not a live block's start

@@ -6,6 +6,14 @@
 
 #include "../common/os_mem.h"
 
+// A guard makes up to two mappings more; the others are the program's.
+#define GUARDS_SHARE 8u // of the mappings a process may have
+
+static _Atomic uint64_t large_bytes; // changed when the arena is asked, not when a cache is
+static _Atomic uint64_t guards;
+static _Atomic uint64_t unguarded;
+static _Atomic uint64_t guards_most; // const once it is not 0
+
 static void set_ident(struct hz5_desc *desc, uint32_t owner) {
     uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + 1;
     // ORDER: release: publishes the fields written before; partner: the acquire load in free_remote and hz5_find_live.
@@ -16,11 +24,50 @@ static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
 }
 
-// The last unit of a guarded run. Failing to protect it costs the guard, not the allocation.
-static void set_guard(const struct hz5_desc *desc, enum os_mem_access access) {
-    if (hz5_profile.guard_large)
-        os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + desc->large_bytes,
-                       ARENA_UNIT_BYTES, access);
+static void count(_Atomic uint64_t *counter, uint64_t more) {
+    atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+uint64_t hz5_large_bytes(void) {
+    return atomic_load_explicit(&large_bytes, memory_order_relaxed);
+}
+
+uint64_t hz5_large_unguarded(void) {
+    return atomic_load_explicit(&unguarded, memory_order_relaxed);
+}
+
+static int protect_last_unit(const struct hz5_desc *desc, enum os_mem_access access) {
+    return os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + desc->large_bytes,
+                          ARENA_UNIT_BYTES, access);
+}
+
+static int may_guard(void) {
+    uint64_t most = atomic_load_explicit(&guards_most, memory_order_relaxed);
+    if (most == 0) {
+        most = os_mem_mappings_limit() / GUARDS_SHARE + 1;
+        atomic_store_explicit(&guards_most, most, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&guards, memory_order_relaxed) < most;
+}
+
+// The last unit of a run becomes the guard. Too many guards would use up the mappings of the process, and then nothing
+// can grow any more, so a block goes without: its last unit is there, and is nobody else's.
+static void guard(struct hz5_desc *desc) {
+    desc->is_guarded = 0;
+    if (!hz5_profile.guard_large)
+        return;
+    desc->is_guarded = may_guard() && protect_last_unit(desc, OS_MEM_NONE);
+    count(desc->is_guarded ? &guards : &unguarded, 1);
+}
+
+// 1 when the last unit can be used again.
+static int unguard(struct hz5_desc *desc) {
+    if (!hz5_profile.guard_large)
+        return 1;
+    int done = !desc->is_guarded || protect_last_unit(desc, OS_MEM_READ_WRITE);
+    if (done) // a guard that cannot be removed goes on counting
+        count(desc->is_guarded ? &guards : &unguarded, 0 - (uint64_t)1);
+    return done;
 }
 
 static void *take_cached(size_t units) {
@@ -30,7 +77,7 @@ static void *take_cached(size_t units) {
     void *base = NULL;
     if (heap != NULL && heap->large.count[units] != 0) {
         struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
-        heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
+        hz_tally_add(&heap->large.bytes, 0 - ((uint64_t)units << ARENA_UNIT_SHIFT));
         atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
         base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     }
@@ -43,17 +90,19 @@ static int put_cached(struct hz5_desc *desc) {
     uint32_t units = desc->units;
     uint64_t bytes = (uint64_t)units << ARENA_UNIT_SHIFT;
     if (heap == NULL || units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == HZ5_LARGE_CACHE_DEPTH ||
-        heap->large.bytes + bytes > hz5_profile.large_cache_bytes)
+        hz_tally_get(&heap->large.bytes) + bytes > hz5_profile.large_cache_bytes)
         return 0;
     heap->large.runs[units][heap->large.count[units]++] = desc;
-    heap->large.bytes += bytes;
+    hz_tally_add(&heap->large.bytes, bytes);
     return 1;
 }
 
 static void give_back(struct hz5_desc *desc) {
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     uint32_t units = desc->units;
-    set_guard(desc, OS_MEM_READ_WRITE);
+    count(&large_bytes, 0 - desc->large_bytes);
+    if (!unguard(desc)) // no mapping is left to cut it out of: the arena never sees it again
+        units--;
     atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
     set_ident(desc, HZ5_OWNER_NONE);
     arena_give(base, units, 0);
@@ -80,7 +129,8 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
     desc->units = (uint32_t)units;
     desc->large_bytes = (uint64_t)(units - hz5_profile.guard_large) << ARENA_UNIT_SHIFT;
-    set_guard(desc, OS_MEM_NONE);
+    guard(desc);
+    count(&large_bytes, desc->large_bytes);
     atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
     set_ident(desc, HZ5_OWNER_LARGE);
     return base;
@@ -93,9 +143,9 @@ void hz5_large_release(struct hz5_desc *desc) {
 }
 
 void hz5_large_flush(struct hz5_heap *heap) {
-    for (unsigned units = 1; units <= HZ5_LARGE_CACHE_UNITS && heap->large.bytes > 0; units++) {
+    for (unsigned units = 1; units <= HZ5_LARGE_CACHE_UNITS && hz_tally_get(&heap->large.bytes) > 0; units++) {
         while (heap->large.count[units] > 0) {
-            heap->large.bytes -= (uint64_t)units << ARENA_UNIT_SHIFT;
+            hz_tally_add(&heap->large.bytes, 0 - ((uint64_t)units << ARENA_UNIT_SHIFT));
             give_back(heap->large.runs[units][--heap->large.count[units]]);
         }
     }
@@ -116,5 +166,6 @@ int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
     }
     desc->units = (uint32_t)wanted;
     desc->large_bytes = (uint64_t)wanted << ARENA_UNIT_SHIFT;
+    count(&large_bytes, ((uint64_t)wanted - units) << ARENA_UNIT_SHIFT);
     return 1;
 }

@@ -142,17 +142,13 @@ static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8
 
 // The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
 HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
-    struct hz5_heap *mine = hz5_thread.heap;
-    if (HZ_LIKELY(mine != NULL)) {
-        uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
-        atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_relaxed);
-    } else {
-        atomic_fetch_add_explicit(&hz5_heapless_issued, 1, memory_order_relaxed);
-    }
     // ORDER: seq_cst: see free_remote(). A set bit means that a collection which will see our state is still to come.
     uint64_t pending = atomic_load_explicit(&run->pending, memory_order_seq_cst);
-    if (HZ_UNLIKELY((pending >> hz5_region_of(index) & 1) == 0))
+    if (HZ_UNLIKELY((pending >> hz5_region_of(index) & 1) == 0)) {
         hz5_publish(run, index);
+        return;
+    }
+    hz5_count_issued(hz5_thread.heap);
 }
 
 // No small block starts there: the block of a large run, or nothing.

@@ -201,7 +201,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->hint = 0;
     run->collecting = 0;
     run->is_kept = 0;
-    heap->dirty_bytes += page_groups(run->dirty_pages, run);
+    hz_tally_add(&heap->dirty_bytes, page_groups(run->dirty_pages, run));
     list_insert(heap, run, size_class, is_zero);
     for (uint32_t unit = 0; unit < units; unit++) {
         struct hz5_desc *desc = run + unit;
@@ -235,7 +235,7 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     int clean = run->dirty_pages == 0;
     list_remove(heap, run, size_class);
     run_no_longer_kept(heap, run);
-    heap->dirty_bytes -= page_groups(run->dirty_pages, run);
+    hz_tally_add(&heap->dirty_bytes, 0 - page_groups(run->dirty_pages, run));
     for (uint32_t unit = 0; unit < units; unit++) {
         atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
         // Before the store of ident: whoever sees the end of this life sees that no block starts here.
@@ -258,7 +258,7 @@ static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsign
     if (atomic_load_explicit(&run->is_queued, memory_order_relaxed) != 0)
         return;
     uint64_t bytes = page_groups(run->dirty_pages, run);
-    uint64_t limit = hz5_profile.keep_bytes + heap->used_bytes / 100 * hz5_profile.keep_percent;
+    uint64_t limit = hz5_profile.keep_bytes + hz_tally_get(&heap->used_bytes) / 100 * hz5_profile.keep_percent;
     if (heap->kept_bytes + bytes > limit) {
         release(heap, run, size_class);
         return;
@@ -270,7 +270,7 @@ static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsign
 // `count` blocks of the run, the lowest of them `lowest`, have become FREE.
 static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t count, uint32_t lowest) {
     unsigned size_class = size_class_of(run);
-    heap->used_bytes -= (uint64_t)count * sizeclass_bytes[size_class];
+    hz_tally_add(&heap->used_bytes, 0 - (uint64_t)count * sizeclass_bytes[size_class]);
     uint32_t before = run->free_count;
     run->free_count += count;
     HZ_ASSERT(run->free_count <= run->block_count);
@@ -289,14 +289,15 @@ static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t c
 // Page work is dear: only after the heap has shrunk by a quarter, and only when most of it is waste. What a heap that
 // shrinks and grows in turns has regretted is spared, as long as it does not stay small.
 static void maybe_trim(struct hz5_heap *heap) {
-    uint64_t used = heap->used_bytes;
+    uint64_t used = hz_tally_get(&heap->used_bytes);
+    uint64_t dirty = hz_tally_get(&heap->dirty_bytes);
     if (used > heap->trim_mark_bytes)
         heap->trim_mark_bytes = used;
     if (used >= heap->trim_mark_bytes / 4 * 3) {
         heap->small_since_ms = 0;
         return;
     }
-    uint64_t waste = heap->dirty_bytes > used ? heap->dirty_bytes - used : 0;
+    uint64_t waste = dirty > used ? dirty - used : 0;
     if (waste <= hz5_profile.trim_floor_bytes || waste <= 2 * used)
         return;
     if (waste <= hz5_profile.trim_floor_bytes + heap->spared_bytes) {
@@ -390,10 +391,49 @@ static void enqueue(struct hz5_desc *run) {
         push(run);
 }
 
+// Regions published by threads without a heap.
+static struct hz5_regions heapless_regions;
+
+// States behind one bit of `pending`.
+static uint32_t region_blocks(unsigned size_class) {
+    uint32_t blocks = (run_units(size_class) << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class];
+    uint32_t most = (1u << HZ5_REGION_SHIFT) * (blocks / (HZ5_REGIONS << HZ5_REGION_SHIFT) + 1);
+    return blocks < most ? blocks : most;
+}
+
+// The run may be in its next life: its sizes are good enough for an estimate, and `count` does not depend on them.
+static void count_sizes(struct hz5_regions *regions, const struct hz5_desc *run, uint64_t count) {
+    unsigned size_class = size_class_of(run);
+    uint64_t blocks = size_class < SIZECLASS_COUNT ? count * region_blocks(size_class) : 0;
+    hz_tally_add(&regions->blocks, blocks);
+    hz_tally_add(&regions->bytes, size_class < SIZECLASS_COUNT ? blocks * sizeclass_bytes[size_class] : 0);
+}
+
 void hz5_publish(struct hz5_desc *run, uint64_t index) {
+    struct hz5_heap *mine = hz5_thread.heap;
+    uint64_t bit = (uint64_t)1 << hz5_region_of(index);
+    // Counted before the bit is set, and taken back if another thread has set it meanwhile: see core_stats().
+    if (mine != NULL) {
+        hz_tally_add(&mine->published.count, 1);
+        count_sizes(&mine->published, run, 1);
+    } else {
+        atomic_fetch_add_explicit(&heapless_regions.count, 1, memory_order_relaxed);
+    }
     // ORDER: seq_cst: see free_remote() and enqueue().
-    atomic_fetch_or_explicit(&run->pending, (uint64_t)1 << hz5_region_of(index), memory_order_seq_cst);
+    if ((atomic_fetch_or_explicit(&run->pending, bit, memory_order_seq_cst) & bit) != 0) {
+        if (mine != NULL)
+            hz_tally_add(&mine->published.count, 0 - (uint64_t)1);
+        else
+            atomic_fetch_sub_explicit(&heapless_regions.count, 1, memory_order_relaxed);
+    }
     enqueue(run);
+    hz5_count_issued(mine);
+}
+
+static void count_searched(struct hz5_heap *heap, const struct hz5_desc *run, uint64_t count) {
+    count_sizes(&heap->searched, run, count);
+    // ORDER: release: who sees the region counted as searched sees all its blocks counted as collected (core_stats).
+    atomic_store_explicit(&heap->searched.count, hz_tally_get(&heap->searched.count) + count, memory_order_release);
 }
 
 // Where refill wants blocks: filled downwards, so that the first one found leaves the magazine first.
@@ -462,6 +502,7 @@ static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sin
             for (; group < end && group < run->block_count; group += 8)
                 collect_eight(heap, run, group, sink);
         }
+        count_searched(heap, run, 1);
     }
     return 1;
 }
@@ -483,7 +524,9 @@ static void take_queue(struct hz5_heap *heap, unsigned size_class) {
             // again.
             atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
             if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
-                atomic_store_explicit(&run->pending, 0, memory_order_relaxed);
+                count_searched(heap, run,
+                               (uint64_t)__builtin_popcountll(
+                                   atomic_exchange_explicit(&run->pending, 0, memory_order_relaxed)));
             else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
                 enqueue(run); // it has a new owner, or none
         }
@@ -515,6 +558,23 @@ static void collect_all(struct hz5_heap *heap, unsigned size_class) {
     if (heap->collecting[size_class] != 0)
         collect_class(heap, size_class, &nothing);
     collect_class(heap, size_class, &nothing);
+}
+
+static void sum_regions(struct hz5_regions *sum, const struct hz5_regions *more) {
+    // ORDER: acquire: partners: count_searched(), hz5_count_issued().
+    hz_tally_add(&sum->count, atomic_load_explicit(&more->count, memory_order_acquire));
+    hz_tally_add(&sum->blocks, hz_tally_get(&more->blocks));
+    hz_tally_add(&sum->bytes, hz_tally_get(&more->bytes));
+}
+
+// What has been searched is read first: whatever is missing there counts as waiting.
+void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched) {
+    *published = *searched = (struct hz5_regions){0};
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+        sum_regions(searched, &hz5_heap_by_id(id)->searched);
+    sum_regions(published, &heapless_regions);
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+        sum_regions(published, &hz5_heap_by_id(id)->published);
 }
 
 static int is_queue_filled(struct hz5_heap *heap, unsigned size_class) {
@@ -579,7 +639,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                     skipped = index < skipped ? index : skipped;
                     continue;
                 }
-                heap->dirty_bytes += page_groups(clean, run);
+                hz_tally_add(&heap->dirty_bytes, page_groups(clean, run));
                 run->dirty_pages |= clean;
                 if (heap->trimmed_bytes != 0)
                     learn_from_touching(heap, page_groups(clean, run));
@@ -595,7 +655,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
 }
 
 static void blocks_taken(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class, uint32_t count) {
-    heap->used_bytes += (uint64_t)count * sizeclass_bytes[size_class];
+    hz_tally_add(&heap->used_bytes, (uint64_t)count * sizeclass_bytes[size_class]);
     run->free_count -= count;
     if (run->free_count == 0)
         list_remove(heap, run, size_class);
@@ -677,10 +737,11 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_c
             list_remove(dead, run, size_class);
             run_no_longer_kept(dead, run);
             uint64_t used = (uint64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
-            dead->used_bytes -= used;
-            heap->used_bytes += used;
-            dead->dirty_bytes -= page_groups(run->dirty_pages, run);
-            heap->dirty_bytes += page_groups(run->dirty_pages, run);
+            uint64_t dirty = page_groups(run->dirty_pages, run);
+            hz_tally_add(&dead->used_bytes, 0 - used);
+            hz_tally_add(&heap->used_bytes, used);
+            hz_tally_add(&dead->dirty_bytes, 0 - dirty);
+            hz_tally_add(&heap->dirty_bytes, dirty);
             list_insert(heap, run, size_class, is_cold);
             for (uint32_t unit = 0; unit < run->units; unit++)
                 set_ident(run + unit, 0, heap->id); // same generation: frees under way stay valid
@@ -736,7 +797,7 @@ static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
         if (os_mem_decommit(base + ((size_t)first << run->page_shift), (size_t)count << run->page_shift)) {
             if (run->is_kept)
                 heap->kept_bytes -= page_groups(extent, run);
-            heap->dirty_bytes -= page_groups(extent, run);
+            hz_tally_add(&heap->dirty_bytes, 0 - page_groups(extent, run));
             run->dirty_pages &= ~extent;
         }
         idle &= ~extent;
@@ -744,16 +805,16 @@ static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
 }
 
 void hz5_trim(struct hz5_heap *heap) {
-    uint64_t before = heap->dirty_bytes;
+    uint64_t before = hz_tally_get(&heap->dirty_bytes);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         for (uint32_t link = heap->warm[size_class]; link != 0; link = run_of_link(link)->next)
             trim_run(heap, run_of_link(link));
         for (uint32_t link = heap->cold[size_class]; link != 0; link = run_of_link(link)->next)
             trim_run(heap, run_of_link(link));
     }
-    heap->trim_mark_bytes = heap->used_bytes;
+    heap->trim_mark_bytes = hz_tally_get(&heap->used_bytes);
     if (hz5_profile.limits.learns) {
-        heap->trimmed_bytes += before - heap->dirty_bytes;
+        heap->trimmed_bytes += before - hz_tally_get(&heap->dirty_bytes);
         heap->trim_ms = os_clock_coarse_ms();
     }
 }

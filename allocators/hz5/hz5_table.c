@@ -33,29 +33,89 @@ static int is_large(struct hz5_desc *desc) {
     return atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE;
 }
 
+static _Atomic uint64_t absorbed_reported;
+
+struct totals {
+    uint64_t issued;             // frees of blocks of other heaps
+    uint64_t collected;          // of these, found by the owner
+    uint64_t waiting_bytes;      // of the others, by the sizes in the regions that wait to be searched
+    int nothing_waits;           // all that is issued has been searched for
+    uint64_t used_bytes;         // blocks not FREE
+    uint64_t dirty_bytes;        // pages of runs of small blocks
+    uint64_t large_cached_bytes; // in caches of threads
+};
+
+// Sums of all heaps' counters. A free is counted when its region is published, a region as searched when its frees are
+// counted as collected, and everything is read in that order: when no region waits, the two counts differ by nothing
+// but frees that were absorbed.
+static struct totals read_totals(void) {
+    struct totals totals = {0};
+    // ORDER: acquire: partner: hz5_count_issued().
+    totals.issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_acquire);
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+        totals.issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_acquire);
+    struct hz5_regions published;
+    struct hz5_regions searched;
+    hz5_regions_read(&published, &searched);
+    totals.nothing_waits = hz_tally_get(&published.count) == hz_tally_get(&searched.count);
+    for (uint32_t id = 1; id <= hz5_heap_count(); id++) {
+        struct hz5_heap *heap = hz5_heap_by_id(id);
+        totals.collected += atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
+        totals.used_bytes += hz_tally_get(&heap->used_bytes);
+        totals.dirty_bytes += hz_tally_get(&heap->dirty_bytes);
+        totals.large_cached_bytes += hz_tally_get(&heap->large.bytes);
+    }
+    int64_t blocks = (int64_t)(hz_tally_get(&published.blocks) - hz_tally_get(&searched.blocks));
+    int64_t bytes = (int64_t)(hz_tally_get(&published.bytes) - hz_tally_get(&searched.bytes));
+    uint64_t absorbed = atomic_load_explicit(&absorbed_reported, memory_order_relaxed);
+    int64_t waiting = (int64_t)(totals.issued - totals.collected - absorbed);
+    if (!totals.nothing_waits && waiting > 0 && blocks > 0 && bytes > 0)
+        totals.waiting_bytes = (uint64_t)((hz_uint128)(uint64_t)waiting * (uint64_t)bytes / (uint64_t)blocks);
+    return totals;
+}
+
+static void report_absorbed(uint64_t issued, uint64_t seen) {
+    uint64_t absorbed = issued > seen ? issued - seen : 0;
+    uint64_t before = atomic_load_explicit(&absorbed_reported, memory_order_relaxed);
+    while (absorbed > before) {
+        if (atomic_compare_exchange_weak_explicit(&absorbed_reported, &before, absorbed, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            hz5_reject_add(ALLOCATOR_REJECT_DOUBLE_FREE_REMOTE, absorbed - before);
+            break;
+        }
+    }
+}
+
+// Cached blocks of the calling thread; nobody may look into the magazines of others, whose blocks count as live.
+static uint64_t cached_bytes(const struct hz5_heap *heap) {
+    uint64_t bytes = heap->quarantine != NULL ? heap->quarantine->bytes : 0;
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
+        bytes += (uint64_t)(hz5_thread.top[size_class] - (heap->magazines + hz5_magazine_offset[size_class])) *
+                 sizeclass_bytes[size_class];
+    return bytes;
+}
+
+// Takes as long as there are heaps and, for the calling thread's magazines, size classes, however many blocks live.
 void core_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;
     arena_read_usage(&usage);
+    struct totals totals = read_totals();
+    if (totals.nothing_waits)
+        report_absorbed(totals.issued, totals.collected);
     out->reserved_bytes = usage.reserved_bytes;
-    out->committed_bytes = usage.dirty_free_bytes;
     out->metadata_bytes = usage.metadata_bytes;
-    size_t end = arena_high_water();
-    size_t unit = 0;
-    for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
-        if (is_large(run)) {
-            out->committed_bytes += run->large_bytes;
-            if (atomic_load_explicit(&run->large_state, memory_order_relaxed) == HZ5_LIVE)
-                out->live_bytes += run->large_bytes;
-        } else {
-            out->committed_bytes += (uint64_t)__builtin_popcountll(run->dirty_pages) << run->page_shift;
-            out->live_bytes +=
-                (uint64_t)count_state(run, HZ5_LIVE) * atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
-        }
-    }
-    hz5_audit();
+    out->committed_bytes = usage.dirty_free_bytes + totals.dirty_bytes + hz5_large_bytes();
+    uint64_t held = totals.used_bytes + hz5_large_bytes();
+    uint64_t freed = totals.large_cached_bytes + totals.waiting_bytes;
+    freed += hz5_thread.heap != NULL ? cached_bytes(hz5_thread.heap) : 0;
+    out->live_bytes = held > freed ? held - freed : 0;
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         out->rejects[reason] = hz5_reject_count((enum allocator_reject)reason);
+}
+
+uint64_t core_unguarded(void) {
+    return hz5_large_unguarded();
 }
 
 // Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover
@@ -63,10 +123,10 @@ void core_stats(struct allocator_stats *out) {
 // happened. The accounts tell: every foreign free is counted by its thread and every collected one by the owner. Read
 // in this order they never show one too many while other threads run.
 void hz5_audit(void) {
-    static _Atomic uint64_t reported;
-    uint64_t issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_relaxed);
+    // ORDER: acquire: the states were changed before; partner: hz5_count_issued().
+    uint64_t issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_acquire);
     for (uint32_t id = 1; id <= hz5_heap_count(); id++)
-        issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_relaxed);
+        issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_acquire);
     uint64_t seen = 0;
     size_t end = arena_high_water();
     size_t unit = 0;
@@ -76,15 +136,7 @@ void hz5_audit(void) {
     }
     for (uint32_t id = 1; id <= hz5_heap_count(); id++)
         seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_collected, memory_order_relaxed);
-    uint64_t absorbed = issued > seen ? issued - seen : 0;
-    uint64_t before = atomic_load_explicit(&reported, memory_order_relaxed);
-    while (absorbed > before) {
-        if (atomic_compare_exchange_weak_explicit(&reported, &before, absorbed, memory_order_relaxed,
-                                                  memory_order_relaxed)) {
-            hz5_reject_add(ALLOCATOR_REJECT_DOUBLE_FREE_REMOTE, absorbed - before);
-            break;
-        }
-    }
+    report_absorbed(issued, seen);
 }
 
 // Contradictions between descriptors, states and lists of the calling thread's heap; exact while no other thread runs.

@@ -68,7 +68,7 @@ MUTANTS = [
      "race:queues"),
     ("queues: who frees into a dead heap collects", "hz5_run.c", "push",
      r"atomic_load_explicit\(&heap->status, memory_order_seq_cst\) == HZ5_HEAP_DEAD", "0", "race:queues"),
-    ("absorbed double frees are counted", "hz5_table.c", "hz5_audit", r"issued > seen \? issued - seen : 0", "0 * issued",
+    ("absorbed double frees are counted", "hz5_table.c", "report_absorbed", r"issued > seen \? issued - seen : 0", "0 * issued",
      "race:k2"),
 ]
 # Red only when two frees really meet; not for a busy machine with two processors.

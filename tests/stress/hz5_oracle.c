@@ -304,6 +304,7 @@ static int run_oracle(uint64_t ops) {
         // ORDER: acquire: the block's contents; partner: the exchange in valid_op().
         give(atomic_exchange_explicit(&shared[i], NULL, memory_order_acquire));
     struct allocator_stats stats;
+    heap->verify(); // the audit: what it finds is counted
     heap->stats(&stats);
     uint64_t doubles = expected[ALLOCATOR_REJECT_DOUBLE_FREE];
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++) {
