@@ -77,7 +77,7 @@ struct cell_request {
 struct cell_rss_point {
     uint64_t t_ns;      // since the worker started
     uint64_t rss_bytes; // resident set of the process
-    int64_t live_bytes; // sum of the threads' live bytes at the same instant
+    int64_t live_bytes; // of all threads at about the same instant, at least: rss_live_bytes()
     uint32_t phase;     // enum cell_phase
     uint32_t reserved;
 };

@@ -26,7 +26,8 @@ int rss_start(struct rss_sampler *sampler, struct cell *cell, int rss_fd, uint64
 // Takes a last point, ends the thread and waits for it.
 void rss_stop(struct rss_sampler *sampler);
 
-// Sum of what the threads say is live.
+// What was live at an instant during the call, as the threads have published it, or less: no snapshot of all threads can
+// be had, so allocations are added up before frees. Exact while the threads wait.
 int64_t rss_live_bytes(const struct cell *cell);
 
 // Appends a point, halving the series first when it is full. For one writer at a time; returns 1 when it was halved.

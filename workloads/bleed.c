@@ -29,7 +29,7 @@ OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workloa
             if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
                 core_fail(run, thread);
             }
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         }
         uint64_t chosen = survivors_of(&run->params);
         uint64_t total = count;
@@ -40,7 +40,7 @@ OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workloa
             } else {
                 core_delete(&env, &hot, self->slots[i], touch);
                 hot.frees_local++;
-                core_publish_live(counters, &hot, &self->inbox);
+                core_publish_live(counters, &hot);
             }
             self->slots[i].block = NULL;
         }

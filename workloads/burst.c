@@ -60,13 +60,13 @@ OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum worklo
                 core_fail(run, thread);
                 goto stopped;
             }
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         }
         for (uint64_t i = 0; i < self->slot_count; i++) {
             struct object *const place = &self->slots[self->order[i]];
             if (self->order[i] < count) { // always, but in a short last burst
                 core_clear(&env, &hot, place, touch);
-                core_publish_live(counters, &hot, &self->inbox);
+                core_publish_live(counters, &hot);
             }
         }
         left -= count;

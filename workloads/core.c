@@ -219,8 +219,8 @@ void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, 
     }
 }
 
-OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *inbox, struct handover_queue *queue,
-                               uint64_t count, enum workload_touch touch) {
+OBJECT_INLINE void drain_queue(const struct core_env *env, struct workload_counters *counters, struct core_inbox *inbox,
+                               struct handover_queue *queue, uint64_t count, enum workload_touch touch) {
     while (count != 0) {
         // Room is given back a chunk at a time: a waiting producer need not wait for the whole ring.
         const uint64_t batch = count < CORE_CHUNK ? count : CORE_CHUNK;
@@ -230,6 +230,8 @@ OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *in
             env->free_remote(object.block);
             inbox->freed_bytes += object.bytes;
         }
+        // Here and not with the other counters: a thread that waits for room drains for as long as it takes.
+        atomic_store_explicit(&counters->drained_bytes, inbox->freed_bytes, memory_order_relaxed);
         handover_take(queue, batch);
         inbox->frees_remote += batch;
         count -= batch;
@@ -239,13 +241,14 @@ OBJECT_INLINE void drain_queue(const struct core_env *env, struct core_inbox *in
 uint64_t core_drain(struct workload_run *run, struct core_thread *thread) {
     const struct core_env env = core_env_of(run);
     struct core_inbox *inbox = &thread->inbox;
+    struct workload_counters *counters = &run->counters[thread - core_of(run)->threads];
     uint64_t drained = 0;
     for (uint32_t i = 0; i < inbox->count; i++) {
         struct handover_queue *queue = inbox->queues[i];
         const uint64_t count = handover_available(queue);
         if (count != 0) {
             drained += count;
-            CORE_BY_TOUCH(run->params.touch, drain_queue, &env, inbox, queue, count);
+            CORE_BY_TOUCH(run->params.touch, drain_queue, &env, counters, inbox, queue, count);
         }
     }
     return drained;
@@ -307,7 +310,7 @@ OBJECT_INLINE void fill_slots(struct workload_run *run, uint32_t thread, enum wo
             core_fail(run, thread);
             break;
         }
-        core_publish_live(&run->counters[thread], &hot, &self->inbox);
+        core_publish_live(&run->counters[thread], &hot);
     }
     hot.allocs = 0; // counted from the barrier on
     self->hot = hot;
@@ -326,7 +329,7 @@ OBJECT_INLINE void free_slots(struct workload_run *run, uint32_t thread, enum wo
         if (self->slots[i].block != NULL) {
             core_delete(&env, &hot, self->slots[i], touch);
             self->slots[i].block = NULL;
-            core_publish_live(&run->counters[thread], &hot, &self->inbox);
+            core_publish_live(&run->counters[thread], &hot);
         }
     }
     self->hot = hot;

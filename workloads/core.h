@@ -35,7 +35,7 @@ struct core_shape {
 struct core_hot {
     uint64_t size_rng, slot_rng, remote_rng, partner_rng, kind_rng; // splitmix64 states
     uint64_t hash;                                                  // of the events so far
-    int64_t live_bytes;                                             // allocated here minus freed by this loop
+    uint64_t allocated_bytes, freed_bytes;                          // by this loop
     uint64_t allocs, frees_local;
     uint64_t frees_foreign; // freed here, born in another generation of this thread
     uint64_t corruptions;
@@ -140,7 +140,7 @@ OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, str
         return 0;
     }
     object_fill(&object, touch);
-    hot->live_bytes += bytes;
+    hot->allocated_bytes += bytes;
     hot->allocs++;
     return 1;
 }
@@ -159,7 +159,7 @@ OBJECT_INLINE void core_delete_by(void (*free_it)(void *block), const struct cor
                                   struct object object, enum workload_touch touch) {
     hot->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
     free_it(object.block);
-    hot->live_bytes -= object.bytes;
+    hot->freed_bytes += object.bytes;
 }
 
 OBJECT_INLINE void core_delete(const struct core_env *env, struct core_hot *hot, struct object object,
@@ -175,14 +175,14 @@ OBJECT_INLINE void core_clear(const struct core_env *env, struct core_hot *hot, 
     hot->frees_local++;
 }
 
-OBJECT_INLINE void core_publish_live(struct workload_counters *counters, const struct core_hot *hot,
-                                     const struct core_inbox *inbox) {
-    atomic_store_explicit(&counters->live_bytes, hot->live_bytes - (int64_t)inbox->freed_bytes, memory_order_relaxed);
+OBJECT_INLINE void core_publish_live(struct workload_counters *counters, const struct core_hot *hot) {
+    atomic_store_explicit(&counters->allocated_bytes, hot->allocated_bytes, memory_order_relaxed);
+    atomic_store_explicit(&counters->freed_bytes, hot->freed_bytes, memory_order_relaxed);
 }
 
 OBJECT_INLINE void core_publish(struct workload_counters *counters, const struct core_hot *hot,
                                 const struct core_inbox *inbox) {
-    core_publish_live(counters, hot, inbox);
+    core_publish_live(counters, hot);
     atomic_store_explicit(&counters->allocs, hot->allocs, memory_order_relaxed);
     atomic_store_explicit(&counters->frees_local, hot->frees_local, memory_order_relaxed);
     atomic_store_explicit(&counters->frees_remote, hot->frees_foreign + inbox->frees_remote, memory_order_relaxed);

@@ -36,7 +36,7 @@ OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint
         if (!core_new(&env, &hot, place, bytes, object_tag(0, random), touch)) {
             core_fail(run, thread);
         }
-        core_publish_live(counters, &hot, &self->inbox);
+        core_publish_live(counters, &hot);
     }
     core_publish(counters, &hot, &self->inbox);
     uint64_t chosen = rng_share(count, free_ppm);
@@ -45,7 +45,7 @@ OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint
         if (rng_select(rng_splitmix(&hot.kind_rng), &chosen, &total)) {
             core_event(&hot, 0, i, 1);
             core_clear(&env, &hot, &self->slots[i], touch);
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         }
     }
     self->hot = hot;

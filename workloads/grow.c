@@ -20,7 +20,8 @@ OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env
     hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
     object->bytes = bytes;
     object_fill(object, touch);
-    hot->live_bytes += (int64_t)bytes - old_bytes;
+    hot->allocated_bytes += bytes;
+    hot->freed_bytes += old_bytes;
     return 1;
 }
 
@@ -51,7 +52,7 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
                 if (!grow_once(run, &env, &hot, &self->slots[i], (uint32_t)bytes, touch)) {
                     core_fail(run, thread);
                 }
-                core_publish_live(counters, &hot, &self->inbox);
+                core_publish_live(counters, &hot);
             }
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {

@@ -31,7 +31,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
             core_fail(run, thread);
             break;
         }
-        core_publish_live(counters, &hot, &self->inbox);
+        core_publish_live(counters, &hot);
     }
     self->hot = hot;
     core_publish(counters, &hot, &self->inbox);

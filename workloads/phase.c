@@ -40,11 +40,11 @@ OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enu
             if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
                 core_fail(run, thread);
             }
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
             core_clear(&env, &hot, &self->slots[i], touch);
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         }
         core_publish(counters, &hot, &self->inbox);
     }

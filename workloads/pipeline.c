@@ -32,7 +32,7 @@ OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct c
         }
         core_pause(run, &spins);
     }
-    core_publish_live(&run->counters[thread], hot, &self->inbox);
+    core_publish_live(&run->counters[thread], hot);
     return 1;
 }
 

@@ -356,7 +356,7 @@ OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, enum workload
         if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, i), touch)) {
             core_fail(run, thread);
         }
-        core_publish_live(&run->counters[thread], &hot, &self->inbox);
+        core_publish_live(&run->counters[thread], &hot);
     }
     hot.allocs = 0; // counted from the barrier on
     self->hot = hot;
@@ -389,7 +389,7 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
             core_fail(run, thread);
             break;
         }
-        core_publish_live(counters, &hot, &self->inbox);
+        core_publish_live(counters, &hot);
         if (i % CORE_CHUNK == 0) {
             if (core_stopped(run)) {
                 break;

@@ -40,7 +40,7 @@ OBJECT_INLINE int new_of_kind(struct workload_run *run, const struct core_env *e
     }
     hot->corruptions += wrong != 0 && env->mask != 0;
     object_fill(out, touch);
-    hot->live_bytes += bytes;
+    hot->allocated_bytes += bytes;
     hot->allocs++;
     return 1;
 }
@@ -60,7 +60,8 @@ OBJECT_INLINE int resize(struct workload_run *run, const struct core_env *env, s
     hot->corruptions += object_is_bad(object, bytes >= old_bytes ? old_bytes : shrunk, touch, env->mask);
     object->bytes = bytes;
     object_fill(object, touch);
-    hot->live_bytes += (int64_t)bytes - old_bytes;
+    hot->allocated_bytes += bytes;
+    hot->freed_bytes += old_bytes;
     return 1;
 }
 
@@ -142,7 +143,7 @@ OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const
                     }
                 }
             }
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         } while (--chunk != 0);
         if (with_remote) {
             core_drain(run, self);

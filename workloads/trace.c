@@ -63,7 +63,7 @@ struct replay {
 
 // What a thread counts; locals of the loop while it runs.
 struct account {
-    int64_t live_bytes;
+    uint64_t allocated_bytes, freed_bytes;
     uint64_t allocs, frees_local, frees_remote, corruptions, failures, waits;
 };
 
@@ -340,7 +340,7 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
         if (slot->block != NULL) {
             fill(slot, touch);
         }
-        account->live_bytes += (int64_t)bytes;
+        account->allocated_bytes += bytes;
         account->allocs++;
         return 1;
     }
@@ -354,8 +354,8 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
     if (slot->block != NULL) {
         account->corruptions += is_bad(slot->block, old_bytes, 1, payload, touch, run->payload_mask);
     }
-    account->live_bytes -= (int64_t)old_bytes;
     if (event->kind == TRACE_FREE) {
+        account->freed_bytes += old_bytes;
         run->allocator.free(slot->block);
         slot->block = NULL;
         account->frees_local += slot->owner == thread;
@@ -363,11 +363,11 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
         return 1;
     }
     unsigned char *block = run->allocator.realloc(slot->block, bytes);
-    account->live_bytes += (int64_t)bytes;
     if (__builtin_expect(block == NULL, 0)) {
-        account->live_bytes += (int64_t)old_bytes - (int64_t)bytes;
         return 0;
     }
+    account->allocated_bytes += bytes;
+    account->freed_bytes += old_bytes;
     const uint64_t kept = bytes < old_bytes ? bytes : old_bytes;
     account->corruptions += is_bad(block, kept, bytes >= old_bytes, payload, touch, run->payload_mask);
     slot->block = block;
@@ -378,7 +378,8 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
 }
 
 static void publish(struct workload_counters *counters, const struct account *account) {
-    atomic_store_explicit(&counters->live_bytes, account->live_bytes, memory_order_relaxed);
+    atomic_store_explicit(&counters->allocated_bytes, account->allocated_bytes, memory_order_relaxed);
+    atomic_store_explicit(&counters->freed_bytes, account->freed_bytes, memory_order_relaxed);
     atomic_store_explicit(&counters->allocs, account->allocs, memory_order_relaxed);
     atomic_store_explicit(&counters->frees_local, account->frees_local, memory_order_relaxed);
     atomic_store_explicit(&counters->frees_remote, account->frees_remote, memory_order_relaxed);
@@ -494,7 +495,7 @@ static void tear_down(struct workload_run *run, uint32_t thread) {
     const struct replay *replay = run->memory;
     struct copy *copy = &replay->copies[replay->copy_count > 1 ? thread / replay->lanes : 0];
     struct workload_counters *counters = &run->counters[thread];
-    int64_t live_bytes = atomic_load_explicit(&counters->live_bytes, memory_order_relaxed);
+    uint64_t freed_bytes = atomic_load_explicit(&counters->freed_bytes, memory_order_relaxed);
     uint64_t corruptions = 0;
     for (uint64_t i = 0; i < copy->reader.header.slots; i++) {
         struct slot *slot = &copy->slots[i];
@@ -506,10 +507,10 @@ static void tear_down(struct workload_run *run, uint32_t thread) {
                        : run->params.touch == TOUCH_ENDS
                            ? is_bad(slot->block, slot->bytes, 1, slot->payload & 0xff, TOUCH_ENDS, run->payload_mask)
                            : 0;
-        live_bytes -= (int64_t)slot->bytes;
+        freed_bytes += slot->bytes;
         run->allocator.free(slot->block);
         slot->block = NULL;
-        atomic_store_explicit(&counters->live_bytes, live_bytes, memory_order_relaxed);
+        atomic_store_explicit(&counters->freed_bytes, freed_bytes, memory_order_relaxed);
     }
     atomic_fetch_add_explicit(&counters->corruptions, corruptions, memory_order_relaxed);
 }

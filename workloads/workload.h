@@ -50,7 +50,12 @@ struct workload_params {
 // What one thread has done; lives in memory shared with the runner, one cache line pair a thread.
 // owner: the thread writes with relaxed stores; any: sampler and runner read with relaxed loads.
 struct workload_counters {
-    _Alignas(128) _Atomic int64_t live_bytes; // bytes asked for by this thread's allocations minus those it freed
+    // Bytes asked for by this thread's allocations, and of the objects that it freed. They only grow, so whoever adds up
+    // the allocations of all threads and then their frees never finds more than was live, but for a chunk (core.h) that
+    // a thread has freed and not published.
+    _Alignas(128) _Atomic uint64_t allocated_bytes;
+    _Atomic uint64_t freed_bytes;
+    _Atomic uint64_t drained_bytes; // freed as well: what other threads had handed over
     _Atomic uint64_t allocs;
     _Atomic uint64_t frees_local;
     _Atomic uint64_t frees_remote; // freed here, allocated by another thread

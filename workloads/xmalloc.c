@@ -32,7 +32,7 @@ OBJECT_INLINE void give(struct workload_run *run, uint32_t thread, enum workload
                 core_delete(&env, &hot, object, touch); // stopped: nobody else knows of it
                 goto stopped;
             }
-            core_publish_live(counters, &hot, &self->inbox);
+            core_publish_live(counters, &hot);
         } while (--chunk != 0);
         core_publish(counters, &hot, &self->inbox);
     }

@@ -97,7 +97,9 @@ int driver_runs(const struct workload *workload) {
 static int64_t live_bytes(const struct workload_run *run) {
     int64_t live = 0;
     for (uint32_t i = 0; i < run->params.threads; i++) {
-        live += atomic_load_explicit(&run->counters[i].live_bytes, memory_order_relaxed);
+        live += (int64_t)(atomic_load_explicit(&run->counters[i].allocated_bytes, memory_order_relaxed) -
+                          atomic_load_explicit(&run->counters[i].freed_bytes, memory_order_relaxed) -
+                          atomic_load_explicit(&run->counters[i].drained_bytes, memory_order_relaxed));
     }
     return live;
 }

@@ -9,6 +9,8 @@
 #include "../../allocators/loader.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -298,13 +300,65 @@ static void a_full_series_is_halved(void **state) {
     drop(cell, fd);
 }
 
+#define BLOCK_BYTES 1000u
+#define SUMS 200000
+
+// Thread 1 allocates a block and thread 0 frees it, over and over: never more than one is live.
+static void *hand_over(void *argument) {
+    struct cell *cell = argument;
+    while (!atomic_load_explicit(&cell->counters[2].waits, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&cell->counters[1].allocated_bytes, BLOCK_BYTES, memory_order_seq_cst);
+        atomic_fetch_add_explicit(&cell->counters[0].freed_bytes, BLOCK_BYTES, memory_order_seq_cst);
+    }
+    return NULL;
+}
+
+static void live_bytes_are_never_above_the_truth(void **state) {
+    (void)state;
+    int fd;
+    struct cell *cell = new_cell(&fd, "system", "local", 2);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, hand_over, cell), 0);
+    while (atomic_load_explicit(&cell->counters[0].freed_bytes, memory_order_relaxed) == 0) {
+        sched_yield();
+    }
+    int64_t most = INT64_MIN;
+    for (int i = 0; i < SUMS; i++) {
+        const int64_t live = rss_live_bytes(cell);
+        most = live > most ? live : most;
+    }
+    atomic_store_explicit(&cell->counters[2].waits, 1, memory_order_relaxed);
+    pthread_join(thread, NULL);
+    assert_in_range(most, 0, BLOCK_BYTES);
+    assert_int_equal(rss_live_bytes(cell), 0);
+    drop(cell, fd);
+}
+
+// More threads than CPUs that hand everything over: somebody always waits for room in a queue and drains meanwhile.
+static void the_peak_of_live_bytes_is_possible(void **state) {
+    (void)state;
+    const uint32_t threads = 8;
+    int fd;
+    struct cell *cell = new_cell(&fd, "null", "remote", threads);
+    cell->request.params.ops = 200000;
+    cell->request.rss_interval_ns = 1000000;
+    run(cell, fd, NULL);
+    assert_ok(cell);
+    const struct workload_params *defaults = &workload_find("remote")->defaults;
+    // Slots, a full ring, and two chunks that its owner and its consumer have under way.
+    const uint64_t objects = defaults->working_set + 1024 + 2 * 64;
+    assert_in_range(cell->result.live_peak, cell->result.live_work, threads * objects * (defaults->max_bytes + 1) / 2 * 5 / 4);
+    drop(cell, fd);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stranger_is_turned_away), cmocka_unit_test(every_workload_runs),
         cmocka_unit_test(series_tells_the_phases),   cmocka_unit_test(fake_clock_leaves_nothing_to_chance),
         cmocka_unit_test(verdicts_name_the_cause),   cmocka_unit_test(stats_may_be_untold),
         cmocka_unit_test(bad_requests_are_errors),   cmocka_unit_test(the_clock_can_end_a_run),
-        cmocka_unit_test(a_full_series_is_halved),
+        cmocka_unit_test(a_full_series_is_halved),   cmocka_unit_test(live_bytes_are_never_above_the_truth),
+        cmocka_unit_test(the_peak_of_live_bytes_is_possible),
     };
     if (argc != 3) {
         fprintf(stderr, "usage: %s WORKER BROKEN-BACKEND\n", argv[0]);
