@@ -121,6 +121,7 @@ static const struct column columns[] = {
     NUMBER(windows_working_set_bytes),
     NUMBER(windows_peak_working_set_bytes),
     NUMBER(windows_private_usage_bytes),
+    NUMBER(cell_index),
 };
 
 #define COLUMN_COUNT (sizeof columns / sizeof columns[0])

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CSV_SCHEMA 3
+#define CSV_SCHEMA 4
 #define CSV_NOT_MEASURED UINT64_MAX // an empty cell
 
 // One sample. Texts belong to the caller and live until the row is formatted; NULL is an empty cell.
@@ -41,6 +41,7 @@ struct csv_row {
     uint64_t contaminated; // 0 or 1
     const char *contamination;
     uint64_t windows_working_set_bytes, windows_peak_working_set_bytes, windows_private_usage_bytes;
+    uint64_t cell_index; // in the plan: what tells two copies of an allocator apart
 };
 
 // What resume and the summary need of a row that is already in a file.

@@ -224,6 +224,7 @@ static void describe(struct sample *sample, const struct sample_request *request
     row->sample = request->sample;
     row->round = request->round;
     row->order = request->order;
+    row->cell_index = (uint64_t)(request->cell - request->plan->cells);
     row->platform = process_platform();
     row->allocator = request->allocator->spec->text;
     row->load = options->load == ALLOCATOR_LOAD_PRELOAD || workload->is_program ? "preload" : "dlopen";

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads result files of schemas 1 to 3 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
+"""Reads result files of schemas 1 to 4 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
 
 A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of each
 allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .errors import InputError, printable
 
-SCHEMA = "3"  # written today; rows of an older one get the columns it lacks, all of them empty
+SCHEMA = "4"  # written today; rows of an older one get the columns it lacks, all of them empty
 
 # Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
 COLUMNS = {
@@ -49,9 +49,12 @@ COLUMNS |= {
 SCHEMA_2 = tuple(COLUMNS)
 
 COLUMNS |= {f"windows_{_what}_bytes": "u" for _what in ("working_set", "peak_working_set", "private_usage")}
+SCHEMA_3 = tuple(COLUMNS)
+
+COLUMNS |= {"cell_index": "u"}
 
 # Columns of each schema that can be read, in the order the runner writes them.
-SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, SCHEMA: tuple(COLUMNS)}
+SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
 
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
@@ -321,9 +324,16 @@ def _host(record):
 
 
 def _number_copies(data):
-    """Names further rows of one allocator in one cell and block: hz5, hz5#2, ... (an A/A run lists it twice)."""
-    rank = data.sort_values("sample", kind="stable").groupby(["block", "cell", "allocator"], sort=False).cumcount()
-    rank = rank.reindex(data.index)
+    """Names further rows of one allocator in one cell and block: hz5, hz5#2, ... (an A/A run lists it twice).
+
+    A copy keeps its name through all rounds by its cell of the plan. Rows before schema 4 do not tell it: there the
+    order within the round has to do, so that the copies of such a run differ by their positions.
+    """
+    ordered = data.sort_values(["cell_index", "sample"], kind="stable")
+    rank = ordered.groupby(["block", "cell", "allocator"], sort=False).cumcount().reindex(data.index)
+    planned = data["cell_index"].notna()
+    copies = data[planned].groupby(["file", "cell", "allocator"], sort=False)["cell_index"]
+    rank[planned] = copies.rank(method="dense").astype(int) - 1
     return [a if r == 0 else f"{a}#{r + 1}" for a, r in zip(data["allocator"], rank)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes result files of schema 3 with a known truth: each allocator has a set speed and memory, plus seeded noise.
+"""Makes result files of schema 4 with a known truth: each allocator has a set speed and memory, plus seeded noise.
 
 Noise has what real rounds have: a disturbance all samples of a round share, and one of each sample's own. Random numbers
 come from a small generator of our own, so that golden files do not depend on a library's version.
@@ -76,7 +76,7 @@ def samples(plan):
     for round_ in range(plan.rounds):
         shared = 0.1 * random.normal()
         for order, index in enumerate(random.shuffled(range(len(cells)))):
-            yield _sample(plan, random, cells[index], round_, order, round_ * len(cells) + index, shared)
+            yield _sample(plan, random, cells[index], round_, order, round_ * len(cells) + index, shared) | {"cell_index": index}
 
 
 def _sample(plan, random, cell, round_, order, sample, shared):
@@ -93,7 +93,7 @@ def _sample(plan, random, cell, round_, order, sample, shared):
     crowded = threads > plan.pus
     row = {c: "" for c in COLUMNS}
     row.update(
-        schema=3, run_id=f"{plan.run:016x}", sample=sample, round=round_, order=order, platform=plan.platform,
+        schema=4, run_id=f"{plan.run:016x}", sample=sample, round=round_, order=order, platform=plan.platform,
         allocator=allocator, load="dlopen", workload=workload, threads=threads, seed=plan.seed,
         ops_per_thread=ops_per_thread, duration_ns=0, working_set=1000, min_bytes=kind["min_bytes"],
         max_bytes=kind["max_bytes"], sizes=kind["sizes"], topology="ring", remote_ppm=kind["remote_ppm"],
@@ -133,13 +133,13 @@ def series(plan, rows):
         for phase, points, duration, curve in phases:
             for i in range(points):
                 rss, alive = curve((i + 1) / points)
-                yield [3, row["run_id"], row["sample"], int(t + duration * (i + 1) / points), int(rss), int(alive), phase]
+                yield [4, row["run_id"], row["sample"], int(t + duration * (i + 1) / points), int(rss), int(alive), phase]
             t += duration
 
 
 def provenance(plan):
     return {
-        "schema": 3,
+        "schema": 4,
         "run_id": f"{plan.run:016x}",
         "machine": {
             "host_id": f"host of {plan.cpu}",

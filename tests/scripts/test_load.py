@@ -88,6 +88,14 @@ def test_copies_of_one_allocator_are_told_apart(tmp_path):
     assert results.data["name"].value_counts().to_dict() == {"hz5": 3, "hz5#2": 3}
 
 
+def test_a_copy_is_one_cell_of_the_plan_in_every_round(tmp_path):
+    plan = fixtures.Plan(allocators=("hz5", "system", "hz5"), workloads=("local",), threads=(1, 2), rounds=12)
+    data = load.load([fixtures.write_run(tmp_path / "a.csv", plan)]).data
+    assert {n: set(d["cell_index"]) for n, d in data.groupby("name")} == {"hz5": {0, 3}, "system": {1, 4}, "hz5#2": {2, 5}}
+    first = data[data["name"].isin(["hz5", "hz5#2"])].sort_values("order").groupby(["block", "cell"]).first()["name"]
+    assert set(first) == {"hz5", "hz5#2"}  # either may come first in a round
+
+
 def test_two_runs_of_one_machine_are_joined_but_not_paired(tmp_path):
     files = [
         fixtures.write_run(tmp_path / f"{n}.csv", fixtures.Plan(run=n, seed=n, workloads=("local",))) for n in (1, 2)
@@ -101,9 +109,9 @@ BROKEN = {
     "missing column": (lambda t: re.sub(r"throughput_ops_s", "tput", t), r"no column 'throughput_ops_s'"),
     "unknown column": (lambda t: t.replace("started_at", "started_at,extra", 1).replace("Z\n", "Z,1\n"), "'extra'"),
     "repeated column": (lambda t: t.replace("started_at", "started_at,pin", 1).replace("Z\n", "Z,1\n"), "'pin'"),
-    "wrong schema": (lambda t: re.sub(r"(?m)^3,", "4,", t), r"schema '4', .* these scripts read schemas 1, 2, 3"),
-    "schema 1 with the columns of 3": (lambda t: re.sub(r"(?m)^3,", "1,", t), r"schema '1', but the columns are those of schema 3"),
-    "schema 2 with the columns of 3": (lambda t: re.sub(r"(?m)^3,", "2,", t), r"schema '2', but the columns are those of schema 3"),
+    "wrong schema": (lambda t: re.sub(r"(?m)^4,", "5,", t), r"schema '5', .* these scripts read schemas 1, 2, 3, 4"),
+    "schema 1 with the columns of 4": (lambda t: re.sub(r"(?m)^4,", "1,", t), r"schema '1', but the columns are those of schema 4"),
+    "schema 3 with the columns of 4": (lambda t: re.sub(r"(?m)^4,", "3,", t), r"schema '3', but the columns are those of schema 4"),
     "columns between 2 and 3": (lambda t: t.replace(",windows_private_usage_bytes", "", 1), "no column 'windows_private_usage_bytes'"),
     "truncated last line": (lambda t: t[:-30], r"last line is cut off"),
     "truncated to a whole field": (lambda t: t.rsplit(",", 3)[0], r"last line is cut off"),
@@ -129,9 +137,9 @@ BROKEN = {
     "huge field": (lambda t: t.replace(",hz5,", "," + "x" * 100_000 + ",", 1), "not valid CSV"),
     "two runs": (lambda t: t.replace(",0000000000000001,", ",0000000000000002,", 1), "rows of 2 runs"),
     "sample twice": (lambda t: t + t.splitlines()[-1] + "\n", "occurs twice"),
-    "other work": (lambda t: re.sub(r"(3,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
+    "other work": (lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
                    "did other work"),
-    "two builds": (lambda t: re.sub(r"(3,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
+    "two builds": (lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
                    "is another build"),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),
     "threads zero": (lambda t: re.sub(r",local,1,", ",local,0,", t, count=1), "threads is 0"),
@@ -221,7 +229,7 @@ def test_bad_series(tmp_path):
         lambda t: t[:-3],
         lambda t: t.replace("warm-up", "tea-time", 1),
         lambda t: t.replace("rss_bytes", "rss", 1),
-        lambda t: re.sub(r"(?m)^3,0000000000000001,", "3,0000000000000009,", t),
+        lambda t: re.sub(r"(?m)^4,0000000000000001,", "4,0000000000000009,", t),
         lambda t: t.replace(",loaded", "x,loaded", 1),
     ):
         series.write_text(edit(good))

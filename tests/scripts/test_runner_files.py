@@ -31,6 +31,7 @@ def test_the_loader_takes_all_of_it(real):
     results = load.load([real])
     assert results.allocators == ["hz5", "system", "system#2", "null"]
     assert len(results.data) == 2 * 4 * 6 and (results.data["status"] == "ok").all()
+    assert results.data.groupby(["name", "workload"])["cell_index"].nunique().eq(1).all()
     run = results.runs[0]
     assert run.pus > 0 and run.host and run.provenance["run_id"] == run.run_id
     series = load.load_series(run)
