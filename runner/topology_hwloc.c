@@ -42,18 +42,33 @@ static unsigned index_below(hwloc_topology_t machine, hwloc_obj_t ancestor, hwlo
     return index;
 }
 
-static struct topology_place *find_places(hwloc_topology_t machine, unsigned pus) {
-    struct topology_place *places = calloc(pus ? pus : 1, sizeof *places);
-    for (unsigned i = 0; places && i < pus; i++) {
+// hwloc counts what the control group allows; whoever started the runner may have left it fewer CPUs (taskset).
+static int is_bound_elsewhere(hwloc_const_cpuset_t bound, hwloc_obj_t pu) {
+    return bound && !hwloc_bitmap_isset(bound, pu->os_index);
+}
+
+// Fills in topology->places and their number.
+static void find_places(hwloc_topology_t machine, struct topology *topology) {
+    const unsigned machine_pus = count_of(machine, HWLOC_OBJ_PU);
+    struct topology_place *places = calloc(machine_pus ? machine_pus : 1, sizeof *places);
+    hwloc_bitmap_t bound = hwloc_bitmap_alloc();
+    if (bound && hwloc_get_cpubind(machine, bound, HWLOC_CPUBIND_THREAD) != 0) {
+        hwloc_bitmap_free(bound);
+        bound = NULL;
+    }
+    for (unsigned i = 0; places && i < machine_pus; i++) {
         hwloc_obj_t pu = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PU, i);
+        if (is_bound_elsewhere(bound, pu))
+            continue;
         hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_CORE, pu);
         hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_PACKAGE, pu);
-        places[i] = (struct topology_place){.cpu = (int32_t)pu->os_index,
-                                            .package = package ? package->logical_index : 0,
-                                            .core_in_package = index_below(machine, package, core),
-                                            .thread_in_core = core ? index_below(machine, core, pu) : 0};
+        places[topology->pus++] = (struct topology_place){.cpu = (int32_t)pu->os_index,
+                                                          .package = package ? package->logical_index : 0,
+                                                          .core_in_package = index_below(machine, package, core),
+                                                          .thread_in_core = core ? index_below(machine, core, pu) : 0};
     }
-    return places;
+    hwloc_bitmap_free(bound);
+    topology->places = places;
 }
 
 int topology_load(struct topology *topology) {
@@ -68,10 +83,9 @@ int topology_load(struct topology *topology) {
     }
     topology->packages = count_of(machine, HWLOC_OBJ_PACKAGE);
     topology->cores = count_of(machine, HWLOC_OBJ_CORE);
-    topology->pus = count_of(machine, HWLOC_OBJ_PU);
     topology->numa_nodes = count_of(machine, HWLOC_OBJ_NUMANODE);
     int whole = hwloc_bitmap_weight(hwloc_topology_get_complete_cpuset(machine));
-    topology->machine_pus = whole > 0 ? (unsigned)whole : topology->pus;
+    topology->machine_pus = whole > 0 ? (unsigned)whole : count_of(machine, HWLOC_OBJ_PU);
     hwloc_obj_t package = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
     snprintf(topology->cpu_model, sizeof topology->cpu_model, "%s", model ? model : "unknown");
@@ -79,7 +93,7 @@ int topology_load(struct topology *topology) {
     for (size_t end = strlen(topology->cpu_model); end > 0 && topology->cpu_model[end - 1] == ' '; end--)
         topology->cpu_model[end - 1] = '\0';
     read_caches(machine, topology);
-    topology->places = find_places(machine, topology->pus);
+    find_places(machine, topology);
     hwloc_topology_destroy(machine);
     return topology->places != NULL;
 }
