@@ -178,6 +178,11 @@ enum allocator_load_result allocator_spec_parse(const char *text, struct allocat
     return ALLOCATOR_LOADED;
 }
 
+void allocator_options_text(const struct allocator_spec *spec, char out[ALLOCATOR_OPTIONS_BYTES]) {
+    const char *prefix = spec->options[0] != '\0' ? spec->backend->options_prefix : NULL;
+    snprintf(out, ALLOCATOR_OPTIONS_BYTES, "%s%s", prefix != NULL ? prefix : "", spec->options);
+}
+
 static int is_own(const struct allocator_backend *backend) {
     return backend->debian_package == NULL;
 }
@@ -356,10 +361,12 @@ static enum allocator_load_result load_preloaded(const struct allocator_spec *sp
     }
     if (spec->options[0] != '\0') {
         const char *active = getenv(spec->backend->options_env);
-        if (active == NULL || strcmp(active, spec->options) != 0) {
+        char options[ALLOCATOR_OPTIONS_BYTES];
+        allocator_options_text(spec, options);
+        if (active == NULL || strcmp(active, options) != 0) {
             return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes,
                           "%s: preloaded without its options - start the process with %s=%s", label_of(spec),
-                          spec->backend->options_env, spec->options);
+                          spec->backend->options_env, options);
         }
     }
     struct allocator family = {0};
@@ -395,7 +402,9 @@ static enum allocator_load_result load_opened(const struct allocator_spec *spec,
         }
     }
     if (spec->options[0] != '\0') {
-        os_environment_set(backend->options_env, spec->options);
+        char options[ALLOCATOR_OPTIONS_BYTES];
+        allocator_options_text(spec, options);
+        os_environment_set(backend->options_env, options);
     }
     // A soname is left to the system's own lookup; allocator_find() only imitates it.
     const char *library = by_soname ? backend->library : path;

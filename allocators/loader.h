@@ -18,6 +18,7 @@ struct allocator_backend {
     const char *library;        // soname or file beside the executable; NULL: built in or not there yet
     const char *debian_package; // what brings it; NULL for our own
     const char *options_env;    // environment variable that takes the text in name{...}; NULL: takes no options
+    const char *options_prefix; // goes before that text: makes the library refuse what it does not know; or NULL
     const char *missing_reason; // why it cannot be used at all yet; NULL when it can
     void (*adapt)(struct allocator *table, void *handle); // adds purge, stats and version to a foreign table; or NULL
 };
@@ -58,6 +59,11 @@ enum allocator_load_result {
 // Parses `text`; on failure writes one line (what, why, what to do) into `why`.
 enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why,
                                                 size_t why_bytes);
+
+#define ALLOCATOR_OPTIONS_BYTES 256
+
+// What the environment variable of the backend's options has to hold for `spec`; empty without options.
+void allocator_options_text(const struct allocator_spec *spec, char out[ALLOCATOR_OPTIONS_BYTES]);
 
 // Path of the library file of `spec`, nothing loaded, nothing read. The file name given to LD_PRELOAD.
 enum allocator_load_result allocator_find(const struct allocator_spec *spec, char *path, size_t path_bytes, char *why,

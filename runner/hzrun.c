@@ -228,6 +228,7 @@ static void find_library(const struct allocator_spec *spec, char *path, size_t p
 int main(int argc, char **argv) {
     static struct hzrun run;
     static char library[OS_PATH_BYTES], companion[OS_PATH_BYTES], why[WHY_BYTES], text[256];
+    static char given[ALLOCATOR_OPTIONS_BYTES]; // settings, until the program is started
     struct request request = {0};
     struct allocator_spec spec;
     struct hzrun_end end = {0};
@@ -249,8 +250,9 @@ int main(int argc, char **argv) {
     hzrun_preload(&run, library); // the C library, too: a program may be linked with another malloc
     hzrun_preload(&run, companion);
     hzrun_set(&run, HZRUN_LIBRARY_ENV, library);
-    if (spec.options[0] != '\0')
-        hzrun_set(&run, spec.backend->options_env, spec.options);
+    allocator_options_text(&spec, given);
+    if (given[0] != '\0')
+        hzrun_set(&run, spec.backend->options_env, given);
     if (!hzrun_find_program(&run, why, sizeof why))
         fail(strstr(why, "nothing was started") != NULL ? EXIT_UNAVAILABLE : EXIT_USAGE, "%s", why);
     FILE *out = request.stats_file != NULL ? fopen(request.stats_file, "w") : stderr;

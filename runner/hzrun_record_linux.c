@@ -104,7 +104,7 @@ int hzrun_record_finish(const struct hzrun_end *end, char *why, size_t why_bytes
     char name[PATH_MAX];
     struct pack_result result;
     double recorded_ns = 0, calls = 0;
-    int is_own_there = 0;
+    int is_own_there = 0, is_own_empty = 0;
     int count = find_recordings(&found);
     for (int i = 0; i < count; i++) {
         name_trace(found.gl_pathv[i], end->pid, name, sizeof name);
@@ -113,17 +113,27 @@ int hzrun_record_finish(const struct hzrun_end *end, char *why, size_t why_bytes
             return 0;
         }
         unlink(found.gl_pathv[i]);
-        is_own_there |= strcmp(name, trace) == 0;
+        const int is_own = strcmp(name, trace) == 0;
+        is_own_there |= is_own && result.calls != 0;
+        is_own_empty |= is_own && result.calls == 0;
+        if (result.calls == 0) {
+            unlink(name); // nothing in it to replay
+            continue;
+        }
         tell(name, &result);
         recorded_ns += result.call_ns * (double)result.calls;
         calls += result.call_ns > 0 ? (double)result.calls : 0;
     }
     globfree(&found);
-    tell_cost(recorded_ns, calls);
+    if (is_own_there)
+        tell_cost(recorded_ns, calls);
     if (!is_own_there) {
         unlink(trace);
         snprintf(why, why_bytes,
-                 "--record=%s: the program recorded nothing - it made no allocation, or could not write there", trace);
+                 is_own_empty ? "--record=%s: the program made no call of malloc that can be recorded - it allocates "
+                                "nothing, or has a malloc of its own"
+                              : "--record=%s: nothing was recorded - the program could not write there",
+                 trace);
     }
     return is_own_there;
 }

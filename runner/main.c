@@ -37,6 +37,7 @@ struct run {
     double null_overhead_ns;
     char null_why[512];
     char why[WHY_BYTES];
+    char missing[512]; // last reason why something is unavailable, as it has been told
 };
 
 static int fail(struct run *run, int code) {
@@ -162,6 +163,17 @@ static uint64_t time_left(const struct run *run, uint32_t from) {
     return left_ns;
 }
 
+// One line a sample that has failed; what a program lacks is told once, not for each allocator and round.
+static void tell_failure(struct run *run, const struct sample *sample, uint32_t number, const char *cell_text) {
+    const struct csv_row *row = &sample->row;
+    const int is_missing = strcmp(row->status, "unavailable") == 0;
+    if (strcmp(row->status, "ok") == 0 || (is_missing && strncmp(row->message, run->missing, sizeof run->missing - 1) == 0))
+        return;
+    if (is_missing)
+        snprintf(run->missing, sizeof run->missing, "%s", row->message);
+    progress_error("sample %" PRIu32 " (%s): %s: %s", number, cell_text, row->status, row->message);
+}
+
 static int run_sample(struct run *run, uint32_t number) {
     const struct plan *plan = &run->plan;
     const struct plan_cell *cell = &plan->cells[plan->visits[number]];
@@ -195,8 +207,8 @@ static int run_sample(struct run *run, uint32_t number) {
         code = output_append(&run->output, &sample.row, sample.process.cell, run->why, sizeof run->why);
         if (code != EXIT_CODE_OK)
             fail(run, code);
-        else if (allocator->is_available && strcmp(sample.row.status, "ok") != 0)
-            progress_error("sample %" PRIu32 " (%s): %s: %s", number, text, sample.row.status, sample.row.message);
+        else if (allocator->is_available)
+            tell_failure(run, &sample, number, text);
     } else if (end == SAMPLE_IMPOSSIBLE) {
         code = no_process(run);
     } else {
@@ -289,10 +301,8 @@ static int act(struct run *run) {
     }
     if (run->options.action == OPTIONS_LIST_WORKLOADS)
         return list_workloads(&run->topology);
-    if (!process_find_worker(run->worker, sizeof run->worker)) {
-        snprintf(run->why, sizeof run->why, "hzbench-worker is not beside runner - build everything (ninja -C BUILD)");
+    if (!process_find_worker(run->worker, sizeof run->worker, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_UNAVAILABLE);
-    }
     find_app_worker(run);
     process_catch_interrupts();
     if (run->options.action == OPTIONS_DOCTOR)

@@ -356,6 +356,10 @@ static char *next_item(char **list) {
     }
 }
 
+static int is_contradictory(const struct workload_params *params) {
+    return params->ops != UINT64_MAX && params->duration_ns != UINT64_MAX && params->duration_ns != 0;
+}
+
 static int parse_braces(struct context *context, struct options_workload *item, char *list) {
     char names[256], label[320];
     char *pair;
@@ -379,6 +383,9 @@ static int parse_braces(struct context *context, struct options_workload *item, 
         if (code != EXIT_CODE_OK)
             return code;
     }
+    if (is_contradictory(&item->params))
+        return refuse(context, "workload '%s': ops is a fixed amount of work, duration ends it by the clock - give one",
+                      item->workload->name);
     return EXIT_CODE_OK;
 }
 
@@ -676,6 +683,8 @@ static int check_whole(struct context *context) {
         return refuse(context, "--alloc is missing, as in runner --alloc=hz5 --workload=remote (--help)");
     if (options->workload_count == 0)
         return refuse(context, "--workload is missing, as in runner --alloc=hz5 --workload=remote (--help)");
+    if (is_contradictory(&options->params))
+        return refuse(context, "--ops is a fixed amount of work, --duration ends it by the clock - give one of them");
     if (options->rounds_until > 0 && options->allocator_count < 2)
         return refuse(context, "--rounds-until compares with the first of --alloc: name at least two allocators");
     if (options->rounds_until > 0)
@@ -738,6 +747,8 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
         options->action = OPTIONS_SELFTEST;
         optind++;
     }
+    if (optind < argc && edit_distance(argv[optind], "selftest") <= EDIT_DISTANCE_SLIP)
+        return refuse(&context, "unexpected argument '%s' - did you mean 'selftest'? (--help)", argv[optind]);
     if (optind < argc)
         return refuse(&context, "unexpected argument '%s' - options are written --name=value (--help)", argv[optind]);
     return check_whole(&context);

@@ -67,9 +67,12 @@ static void inherit64(uint64_t *field, uint64_t value, int used) {
 static struct workload_params inherited(const struct options_workload *item, const struct workload_params *global) {
     struct workload_params params = item->params;
     uint64_t uses = item->workload->used_params;
-    inherit64(&params.ops, global->ops, 1);
+    // What the braces say goes before the command line: work there, a time here, and the other way round.
+    const int own_duration = params.duration_ns != UINT64_MAX && params.duration_ns != 0;
+    const int own_ops = params.ops != UINT64_MAX;
+    inherit64(&params.ops, global->ops, !own_duration);
     inherit32(&params.touch, global->touch, 1);
-    inherit64(&params.duration_ns, global->duration_ns, (uses & WORKLOAD_USES_DURATION) != 0);
+    inherit64(&params.duration_ns, global->duration_ns, (uses & WORKLOAD_USES_DURATION) != 0 && !own_ops);
     inherit64(&params.working_set, global->working_set, (uses & WORKLOAD_USES_WORKING_SET) != 0);
     if (params.min_bytes == UINT64_MAX && params.max_bytes == UINT64_MAX) {
         inherit64(&params.min_bytes, global->min_bytes, (uses & WORKLOAD_USES_SIZES) != 0);
@@ -186,7 +189,6 @@ char *plan_canonical_text(const struct plan *plan) {
     return buffer_take(out, &bytes);
 }
 
-// A file that cannot be used is not a bad command line: it has an exit code of its own.
 static int check_input(const struct options_workload *item, void (*notice)(const char *line), char *why,
                        size_t why_bytes) {
     const struct workload *workload = item->workload;
@@ -208,7 +210,7 @@ int plan_build(struct plan *plan, const struct options *options, void (*notice)(
     snprintf(why, why_bytes, "out of memory");
     for (size_t i = 0; i < options->workload_count; i++) {
         if (!check_input(&options->workloads[i], notice, why, why_bytes))
-            return EXIT_CODE_FAILED;
+            return EXIT_CODE_USAGE;
         if (!add_workload(plan, &options->workloads[i], notice, why, why_bytes))
             return EXIT_CODE_USAGE;
     }

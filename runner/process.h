@@ -46,8 +46,8 @@ void process_output_line(const struct process_worker *worker, char *out, size_t 
 // "SIGSEGV" for 11; "signal 64" for one without a name.
 void process_signal_name(int number, char *out, size_t out_bytes);
 
-// Finds the worker's executable beside the runner's own or where it is installed. Returns 0 when there is none.
-int process_find_worker(char *out, size_t out_bytes);
+// Finds the worker's executable beside the runner's own or where it is installed. Returns 0 with one line in `why`.
+int process_find_worker(char *out, size_t out_bytes, char *why, size_t why_bytes);
 
 const char *process_platform(void); // "linux", "windows", "wine"
 

@@ -213,21 +213,24 @@ void process_signal_name(int number, char *out, size_t out_bytes) {
         snprintf(out, out_bytes, "signal %d", number);
 }
 
-int process_find_worker(char *out, size_t out_bytes) {
+int process_find_worker(char *out, size_t out_bytes, char *why, size_t why_bytes) {
     static const char *const places[] = {"hzbench-worker", "../libexec/hzbench/hzbench-worker"};
     char self[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length <= 0)
+    if (length <= 0) {
+        snprintf(why, why_bytes, "/proc/self/exe: %s - mount /proc, which also tells memory and CPU time",
+                 strerror(errno));
         return 0;
+    }
     self[length] = '\0';
     char *slash = strrchr(self, '/');
-    if (!slash)
-        return 0;
-    slash[1] = '\0';
+    slash = slash ? slash + 1 : self;
+    *slash = '\0';
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         int written = snprintf(out, out_bytes, "%s%s", self, places[i]);
         if (written > 0 && (size_t)written < out_bytes && access(out, X_OK) == 0)
             return 1;
     }
+    snprintf(why, why_bytes, "hzbench-worker is not beside runner - build everything (ninja -C BUILD)");
     return 0;
 }

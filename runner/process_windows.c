@@ -202,15 +202,15 @@ void process_signal_name(int number, char *out, size_t out_bytes) {
     snprintf(out, out_bytes, "exception 0x%08x", (unsigned)number);
 }
 
-int process_find_worker(char *out, size_t out_bytes) {
+int process_find_worker(char *out, size_t out_bytes, char *why, size_t why_bytes) {
     static const char *const places[] = {"hzbench-worker.exe", "../libexec/hzbench/hzbench-worker.exe"};
     char directory[OS_PATH_BYTES];
-    if (!os_library_executable_directory(directory, sizeof directory))
-        return 0;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    const int is_known = os_library_executable_directory(directory, sizeof directory);
+    for (size_t i = 0; is_known && i < sizeof places / sizeof places[0]; i++) {
         int written = snprintf(out, out_bytes, "%s/%s", directory, places[i]);
         if (written > 0 && (size_t)written < out_bytes && os_library_is_file(out))
             return 1;
     }
+    snprintf(why, why_bytes, "hzbench-worker is not beside runner - build everything (ninja -C BUILD)");
     return 0;
 }

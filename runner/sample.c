@@ -46,7 +46,7 @@ static const char *const phase_texts[] = {
 // The user's environment without what would change the process image, and with what this allocator needs.
 struct environment {
     char **entries; // environ's own strings and those below, then NULL
-    char tunables[512], preload[640], options[256];
+    char tunables[512], preload[640], options[64 + ALLOCATOR_OPTIONS_BYTES];
 };
 
 static int is_variable(const char *entry, const char *name) {
@@ -79,7 +79,9 @@ static int build_environment(struct environment *environment, const struct sampl
         environment->entries[kept++] = environment->preload;
     }
     if (options_env) {
-        snprintf(environment->options, sizeof environment->options, "%s=%s", options_env, allocator->spec->options);
+        char text[ALLOCATOR_OPTIONS_BYTES];
+        allocator_options_text(allocator->spec, text);
+        snprintf(environment->options, sizeof environment->options, "%s=%s", options_env, text);
         environment->entries[kept++] = environment->options;
     }
     return 1;
@@ -167,7 +169,8 @@ static void judge(struct sample *sample, const struct sample_allocator *allocato
                  result->library_path, allocator->resolved.path);
         conclude(sample, status_names[CELL_UNAVAILABLE]);
     } else {
-        snprintf(sample->message, sizeof sample->message, "%s", result->status == CELL_OK ? "" : result->message);
+        // What a library says while all goes well, such as a setting that it ignores, belongs to the row as well.
+        snprintf(sample->message, sizeof sample->message, "%s", result->status == CELL_OK ? line : result->message);
         conclude(sample, status_names[result->status]);
     }
 }
@@ -403,7 +406,15 @@ static void take_probe(struct sample *sample, struct sample_allocator *allocator
     int is_unavailable = strcmp(sample->row.status, status_names[CELL_UNAVAILABLE]) == 0;
     // Whoever comes past loading is measured; what goes wrong then is a result and not for the probe to judge.
     allocator->is_available = !is_unavailable && phase >= CELL_PHASE_LOADED;
-    if (is_unavailable || cell->result.status == CELL_ERROR)
+    // Ours say in one line which setting they do not know, and run without it: under a name that promises it.
+    const struct allocator_spec *spec = allocator->spec;
+    const int is_ours = spec->backend && spec->backend->debian_package == NULL;
+    if (allocator->is_available && is_ours && spec->options[0] && sample->message[0] &&
+        strcmp(sample->row.status, "ok") == 0) {
+        allocator->is_available = 0;
+        snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text,
+                 sample->message);
+    } else if (is_unavailable || cell->result.status == CELL_ERROR)
         snprintf(allocator->why, sizeof allocator->why, "%.500s", sample->message);
     else
         snprintf(allocator->why, sizeof allocator->why, "%.64s: cannot be loaded: %.400s", allocator->spec->name,

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import QUICK, RUNNER, children_of, rows
+from conftest import HERE, QUICK, RUNNER, children_of, rows
 
 LOCAL = "--workload=local"
 
@@ -69,6 +69,43 @@ def test_null_cannot_be_preloaded(run, tmp_path):
                 "--load=preload")
 
 
+UNKNOWN = ["hz3{nonsense=1}", "hz4{reject=nonsense}", "hz5{profile=nonsense}", "hz5{nonsense=1}"]
+
+
+@pytest.mark.parametrize("load", ["dlopen", "preload"])
+@pytest.mark.parametrize("alloc", UNKNOWN)
+def test_settings_that_ours_do_not_know_are_not_measured(run, tmp_path, alloc, load):
+    result = run(f"--alloc={alloc}", LOCAL, *QUICK, "--runs=1", "--output=r.csv", f"--load={load}")
+    assert (result.code, result.out, len(result.lines)) == (3, "", 1)
+    assert result.lines[0].startswith("runner: " + alloc.split("{")[0]) and "nonsense" in result.lines[0]
+    assert not list(tmp_path.glob("r.*"))
+
+
+@pytest.mark.parametrize("load", ["dlopen", "preload"])
+def test_jemalloc_refuses_settings_it_does_not_know_and_takes_the_others(run, tmp_path, load):
+    known = run("--alloc=jemalloc{narenas:2}", LOCAL, *QUICK, "--runs=1", f"--load={load}")
+    if known.code == 3 and "apt-get install" in known.err:
+        pytest.skip("libjemalloc2 is not installed")
+    assert (known.code, known.err) == (0, "")
+    result = run("--alloc=jemalloc{nonsense:true}", LOCAL, *QUICK, "--runs=1", f"--load={load}")
+    assert (result.code, len(result.lines)) == (3, 1)
+    assert "Invalid conf pair: nonsense:true" in result.lines[0]
+
+
+def test_what_a_library_prints_stands_in_its_row(run, fake, tmp_path):
+    library = fake("talks", source="#define FAULT fault_none\n" + (HERE / "fake_allocator.c").read_text() + """
+        #include <unistd.h>
+        __attribute__((constructor)) static void talk(void) {
+            static const char line[] = "talks: old settings are ignored\\n";
+            if (write(2, line, sizeof line - 1) < 0) _exit(1);
+        }
+        """)
+    result = run(f"--alloc={library}", LOCAL, *QUICK, "--runs=1", "--output=r.csv")
+    assert result.code == 0
+    row = rows(tmp_path / "r.csv")[0]
+    assert (row["status"], row["message"]) == ("ok", "talks: old settings are ignored")
+
+
 def test_worker_is_missing(run, tmp_path):
     lonely = tmp_path / "bin"
     lonely.mkdir()
@@ -76,6 +113,30 @@ def test_worker_is_missing(run, tmp_path):
     result = run("--alloc=null", LOCAL, program=lonely / "runner")
     assert result.lines == ["runner: hzbench-worker is not beside runner - build everything (ninja -C BUILD)"]
     assert (result.code, result.out) == (3, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="unmounting /proc needs root")
+def test_a_system_without_proc_is_named(tmp_path):
+    script = 'umount -l /proc && exec "$@"'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", RUNNER, "--alloc=null", LOCAL], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)
+    if "umount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(done.stderr)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("runner: /proc/self/exe: ") and "mount /proc" in done.stderr
+
+
+def test_a_program_that_is_missing_is_told_once(run, tmp_path):
+    # Nothing of app:redis is in this PATH, whatever is installed.
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "bash", "dirname", "basename", "cat", "sed", "awk"):
+        if shutil.which(name):
+            (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    result = run("--alloc=system,hz5", "--workload=app:redis", "--runs=3", "--settle=0", "--output=r.csv",
+                 env={"PATH": str(tmp_path / "bin")})
+    assert result.code == 3
+    assert len(rows(tmp_path / "r.csv")) == 6 and {r["status"] for r in rows(tmp_path / "r.csv")} == {"unavailable"}
+    assert len(result.lines) == 1 and "apt-get install" in result.lines[0]
 
 
 def test_all_unavailable_ones_are_named_before_anything_is_measured(run, tmp_path):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: every refusal is one exact line and exit code 2; lists, plan, help and doctor."""
 
+import json
+import os
 import re
 
 import pytest
 
-from conftest import QUICK
+from conftest import QUICK, RUNNER
 
 NULL = "--alloc=null"
 LOCAL = "--workload=local"
@@ -22,6 +24,12 @@ REFUSALS = [
     ((*PAIR, "--fake-clok"), "unknown option '--fake-clok' (--help)"),
     ((*PAIR, "-x"), "unknown option '-x' (--help)"),
     ((*PAIR, "--threads"), "option '--threads' needs a value (--help)"),
+    ((*PAIR, "--ops=5", "--duration=1s"), "--ops is a fixed amount of work, --duration ends it by the clock - give one of them"),
+    ((NULL, "--workload=local{ops=5,duration=1s}"),
+     "workload 'local': ops is a fixed amount of work, duration ends it by the clock - give one"),
+    (("selftst",), "unexpected argument 'selftst' - did you mean 'selftest'? (--help)"),
+    ((NULL, "--workload=trace:missing.hzt"),
+     "workload 'trace': missing.hzt: No such file or directory - give the path of a file that can be read"),
     ((*PAIR, "more"), "unexpected argument 'more' - options are written --name=value (--help)"),
     ((NULL, "--workload=remote", "--threads=1"), "workload 'remote' needs at least 2 threads (got --threads=1)"),
     ((NULL, "--workload=remote", "--remote=120%"), "--remote=120%: a share lies between 0% and 100%"),
@@ -79,6 +87,27 @@ def test_pin_to_a_cpu_that_is_not_there(run):
     assert result.code == 2
     assert len(result.lines) == 1
     assert re.fullmatch(r"runner: --pin=9999: CPU 9999 is not one of those this process may use: [\d,-]+", result.lines[0])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_only_the_cpus_of_the_caller_are_used(run, tmp_path):
+    first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    bound = lambda *arguments: run("-c", last, RUNNER, *PAIR, "--ops=2000", "--settle=0", "--runs=1", *arguments,
+                                   program="taskset")
+    refused = bound(f"--pin={first}")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.lines == [f"runner: --pin={first}: CPU {first} is not one of those this process may use: {last}"]
+    for pin in ("spread", "compact", str(last)):
+        done = bound(f"--pin={pin}", "--threads=2", f"--output={pin}.csv")
+        assert (done.code, done.err) == (0, "")
+        assert json.loads((tmp_path / f"{pin}.run.json").read_text())["machine"]["pus"] == 1
+
+
+def test_braces_go_before_the_command_line_for_time_and_work(run):
+    plan = run(NULL, "--workload=local{ops=5},remote", "--duration=1s", "--plan", "--runs=1").out
+    assert "local threads=1 ops=5 " in plan and "remote threads=2 duration=1s " in plan
+    plan = run(NULL, "--workload=local{duration=2s},remote", "--ops=7", "--plan", "--runs=1").out
+    assert "local threads=1 duration=2s " in plan and "remote threads=2 ops=7 " in plan
 
 
 def test_thread_count_that_does_not_fit_is_skipped_when_another_does(run):

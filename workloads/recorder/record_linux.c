@@ -184,15 +184,16 @@ static void *map_chunk(uint32_t number, int extra_flags) {
     void *chunk = MAP_FAILED;
     if (fd >= 0 && offset + RECORDING_CHUNK_BYTES > file_bytes) {
         // Not ftruncate: a full disk must show here and not as SIGBUS in the program.
-        if (posix_fallocate(fd, (off_t)file_bytes, GROW_BYTES) == 0) {
-            file_bytes += GROW_BYTES;
-        }
+        errno = posix_fallocate(fd, (off_t)file_bytes, GROW_BYTES);
+        file_bytes += errno == 0 ? GROW_BYTES : 0;
     }
     if (fd >= 0 && offset + RECORDING_CHUNK_BYTES <= file_bytes) {
         chunk = mmap(NULL, RECORDING_CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
     }
     if (fd >= 0) {
+        const int saved = errno;
         close(fd);
+        errno = saved;
     }
     return chunk == MAP_FAILED ? NULL : chunk;
 }
@@ -392,8 +393,17 @@ static void begin_file(const char *wanted) {
         return;
     }
     // Not O_EXCL on the path that hzrun made sure of, but on ours: never write into another image's recording.
-    if (!name_file(wanted) || (head = map_chunk(0, O_CREAT | O_EXCL)) == NULL) {
-        say("cannot be created - give a path in a directory that the program may write");
+    if (!name_file(wanted)) {
+        say("the path is too long, or all names behind it are taken - not recording");
+        return;
+    }
+    if ((head = map_chunk(0, O_CREAT | O_EXCL)) == NULL) {
+        const int is_full = errno == ENOSPC || errno == EDQUOT;
+        if (is_full) {
+            unlink(path); // made, and without room for anything
+        }
+        say(is_full ? "no room on the disk - not recording"
+                    : "cannot be created - give a path in a directory that the program may write");
         return;
     }
     if (pthread_key_create(&exit_key, thread_ends) != 0) {

@@ -13,6 +13,7 @@
 #define LINE_BYTES 160u               // seven numbers of 16 digits, and what stands between them
 #define CHUNK_BYTES 4096u
 #define MAGIC "# hzbench-profile"
+#define BYTE_ORDER_MARK "\xef\xbb\xbf"
 #define COLUMNS "size_min,size_max,lifetime_min,lifetime_max,remote,objects,bytes"
 
 struct input {
@@ -24,7 +25,7 @@ struct input {
     char chunk[CHUNK_BYTES];
 };
 
-enum line { LINE_THERE, LINE_NONE, LINE_CUT, LINE_LONG, LINE_UNREADABLE };
+enum line { LINE_THERE, LINE_NONE, LINE_CUT, LINE_LONG, LINE_UNREADABLE, LINE_OF_WINDOWS };
 
 __attribute__((format(printf, 3, 4))) static int refuse(char *why, size_t why_bytes, const char *format, ...) {
     va_list arguments;
@@ -50,7 +51,7 @@ static enum line next_line(struct input *input) {
         const char c = input->chunk[input->at++];
         if (c == '\n') {
             input->line[length] = '\0';
-            return LINE_THERE;
+            return length > 0 && input->line[length - 1] == '\r' ? LINE_OF_WINDOWS : LINE_THERE;
         }
         input->line[length++] = c != '\0' ? c : '?'; // none may end the line before its end
     }
@@ -61,7 +62,8 @@ static int refuse_line(const struct input *input, enum line line, char *why, siz
     static const char *const reasons[] = {[LINE_NONE] = "the file ends too early",
                                           [LINE_CUT] = "the file is cut off in it",
                                           [LINE_LONG] = "longer than any line of a profile",
-                                          [LINE_UNREADABLE] = "cannot be read"};
+                                          [LINE_UNREADABLE] = "cannot be read",
+                                          [LINE_OF_WINDOWS] = "ends with CR LF, lines of a profile with LF"};
     return refuse(why, why_bytes, "line %" PRIu64 ": %s - write it again: scripts/trace profile TRACE",
                   input->line_number, reasons[line]);
 }
@@ -96,7 +98,11 @@ static int read_head(struct input *input, struct profile_head *head, char *why, 
         const enum line line = next_line(input);
         const size_t length = strlen(keys[i].key);
         const int is_key = line == LINE_THERE && strncmp(input->line, keys[i].key, length) == 0;
-        if (i == 0 && !is_key) {
+        if (i == 0 && strncmp(input->line, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0) {
+            return refuse(why, why_bytes,
+                          "begins with a byte order mark - write it again: scripts/trace profile TRACE");
+        }
+        if (i == 0 && !is_key && line != LINE_OF_WINDOWS) {
             return refuse(why, why_bytes, "not a profile - write one: scripts/trace profile TRACE");
         }
         if (line != LINE_THERE) {
