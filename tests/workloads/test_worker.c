@@ -307,8 +307,9 @@ static void a_full_series_is_halved(void **state) {
 static void *hand_over(void *argument) {
     struct cell *cell = argument;
     while (!atomic_load_explicit(&cell->counters[2].waits, memory_order_relaxed)) {
-        atomic_fetch_add_explicit(&cell->counters[1].allocated_bytes, BLOCK_BYTES, memory_order_seq_cst);
-        atomic_fetch_add_explicit(&cell->counters[0].freed_bytes, BLOCK_BYTES, memory_order_seq_cst);
+        // ORDER: release publishes the free before to the acquire in rss_live_bytes, which sees the next allocation.
+        atomic_fetch_add_explicit(&cell->counters[1].allocated_bytes, BLOCK_BYTES, memory_order_release);
+        atomic_fetch_add_explicit(&cell->counters[0].freed_bytes, BLOCK_BYTES, memory_order_relaxed);
     }
     return NULL;
 }
