@@ -2,36 +2,19 @@
 """Command lines of the scripts that read result files. One line on stderr and exit 2 for anything unusable."""
 
 import argparse
-import json
 import os
 import sys
 
-from . import errors, stats
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise errors.InputError(f"{message} ({self.prog} --help)")
-
-
-def share(text):
-    """'5%' or '0.05' -> 0.05."""
-    number = text[:-1] if text.endswith("%") else text
-    try:
-        value = float(number) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a share above 0 and below 1, such as 5% or 0.05")
-    return value
+from . import cli, errors
+from .cli import Parser, share
 
 
 def tables_command(argv):
-    from . import load, model, tables
+    from . import load, model, stats, tables
 
     parser = Parser("scripts/tables", description="Tables from result files of one machine.")
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--baseline", help="allocator that ratios refer to (default: system, else the first)")
+    parser.add_argument("--baseline", help="allocator that ratios refer to (default: system, else the first of --alloc)")
     parser.add_argument("--format", choices=tables.FORMATS, default="text")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
@@ -59,7 +42,7 @@ def _sides(parser):
 
 
 def compare_command(argv):
-    from . import compare, compare_formats
+    from . import compare, compare_formats, stats
 
     parser = Parser("scripts/compare", description="Compares two runs of one machine, or two allocators of one run.")
     _sides(parser)
@@ -95,13 +78,13 @@ def gate_command(argv):
 
 
 def report_command(argv):
-    from . import load, report
+    from . import load, report, stats
 
     parser = Parser("scripts/report", description="One self-contained HTML page from result files of one machine.")
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
     parser.add_argument("--out", required=True, metavar="PAGE.html")
     parser.add_argument("--title", help="headline of the page (default: names of the files)")
-    parser.add_argument("--baseline", help="allocator that ratios first refer to (default: system, else the first)")
+    parser.add_argument("--baseline", help="allocator that ratios first refer to (default: system, else the first of --alloc)")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
     names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)
@@ -184,19 +167,7 @@ def main(argv):
     if name not in COMMANDS:
         print(f"hzbench: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
         return errors.USAGE
-    try:
-        code = COMMANDS[name](argv[1:])
-        sys.stdout.flush()
-        return code
-    except errors.InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return errors.USAGE
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nothing is wrong, but Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.OK
-    except KeyboardInterrupt:
-        return 130
+    return cli.run(name, COMMANDS[name], argv[1:])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Files come from the commit, not from the work tree; names are sorted, times are 
 header holds no name and no time. MANIFEST.sha256 lists every other file.
 """
 
-import argparse
 import gzip
 import hashlib
 import io
@@ -16,6 +15,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+from . import cli
 from .errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,29 +111,22 @@ def make(commit, pdfs, out):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="scripts/artifact", description="A deterministic archive of one commit with its PDFs.")
+    parser = cli.Parser("scripts/artifact", description="A deterministic archive of one commit with its PDFs.")
     parser.add_argument("--commit", default="HEAD")
     parser.add_argument("--pdf", action="append", type=Path, metavar="FILE", help="a PDF to include (default: builds both)")
     parser.add_argument("--out", default="artifact-out", metavar="DIR")
     options = parser.parse_args(argv)
-    try:
-        pdfs = options.pdf
-        if pdfs is None:
-            from .paper import build, evidence, spec
+    pdfs = options.pdf
+    if pdfs is None:
+        from .paper import build, evidence, spec
 
-            if git("status", "--porcelain", "--untracked-files=no"):
-                raise InputError("the work tree has changes, so the PDFs would not be of a commit; commit first or give --pdf")
-            pdfs = build.build_all(evidence.Evidence(spec.read()), Path(options.out) / "pdf")
-        path = make(options.commit, pdfs, options.out)
-    except InputError as error:
-        print(f"artifact: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"artifact: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+        if git("status", "--porcelain", "--untracked-files=no"):
+            raise InputError("the work tree has changes, so the PDFs would not be of a commit; commit first or give --pdf")
+        pdfs = build.build_all(evidence.Evidence(spec.read()), Path(options.out) / "pdf")
+    path = make(options.commit, pdfs, options.out)
     print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run("artifact", main, sys.argv[1:]))

@@ -4,14 +4,19 @@
 OK = 0
 GATE_FAILED = 1
 USAGE = 2
+UNAVAILABLE = 3
+FAILED = 4
 INCONCLUSIVE = 5
+FAULT = 70  # of the scripts themselves; sysexits.h calls it EX_SOFTWARE
+INTERRUPTED = 130
 
 
 class InputError(Exception):
     """Bad input or usage; the text is the whole message. Control characters are made visible: one line stays one."""
 
-    def __init__(self, text):
+    def __init__(self, text, code=USAGE):
         super().__init__(printable(text))
+        self.code = code
 
 
 def printable(text, limit=None):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/replay-fidelity: redis-server itself and the replay of its trace, on each allocator, ordered by peak RSS."""
 
-import argparse
 import csv
 import os
 import random
@@ -14,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import errors
+from . import cli, errors
 
 BUILD = Path(os.environ.get("BUILD_DIR", Path(__file__).resolve().parents[2] / "build"))
 ALLOCATORS = "system,jemalloc,mimalloc,tcmalloc,hz3,hz4,hz5"
@@ -101,7 +100,7 @@ def run_redis(allocator, scale, directory, record=None):
                 break
             except OSError:
                 if process.poll() is not None:
-                    raise errors.InputError(f"redis-server on {allocator}: {process.stderr.read().strip()}")
+                    raise errors.InputError(f"redis-server on {allocator}: {process.stderr.read().strip()}", errors.FAILED)
                 time.sleep(0.05)
         drive(port, scale)
         peak = peak_of(server_of(process))
@@ -124,7 +123,7 @@ def replay(allocators, runs, directory):
                "--touch=all", "--settle=0", "--quiet", f"--output={output}"]
     process = subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL)
     if process.returncode != 0:
-        raise errors.InputError(f"the replay ended with exit code {process.returncode}")
+        raise errors.InputError(f"the replay ended with exit code {process.returncode}", errors.FAILED)
     peaks = {}
     with open(output, newline="") as file:
         for row in csv.DictReader(file):
@@ -173,21 +172,16 @@ def measure(options, directory):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="scripts/replay-fidelity", description=__doc__.split(": ", 1)[1])
+    parser = cli.Parser("scripts/replay-fidelity", description=__doc__.split(": ", 1)[1])
     parser.add_argument("--alloc", default=ALLOCATORS, help=f"default {ALLOCATORS}")
     parser.add_argument("--runs", type=int, default=3, help="of redis-server and of the replay, on each allocator (3)")
     parser.add_argument("--scale", type=int, default=1000, help="size of the load: 1000 keeps some 40 MiB (default)")
     options = parser.parse_args(argv)
     if not shutil.which("redis-server"):
-        print("replay-fidelity: redis-server not found. Debian: apt-get install redis-server", file=sys.stderr)
-        return 3
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            return measure(options, directory)
-    except errors.InputError as error:
-        print(f"replay-fidelity: {error}", file=sys.stderr)
-        return 4
+        raise errors.InputError("redis-server not found. Debian: apt-get install redis-server", errors.UNAVAILABLE)
+    with tempfile.TemporaryDirectory() as directory:
+        return measure(options, directory)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run("replay-fidelity", main, sys.argv[1:]))

@@ -6,7 +6,6 @@ the operations in between, has start-up cancelled and is exact: callgrind counts
 changes nothing. Instructions of the driver, of the C library and of the dynamic linker are not in the figure.
 """
 
-import argparse
 import csv
 import json
 import math
@@ -18,14 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import cli
+from .errors import GATE_FAILED, OK, InputError
+
 ROUNDS = {"local": 2000, "remote": 8}
 OPS_A_ROUND = {"local": 4, "remote": 4096}
 SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
-
-
-def fail(message, code):
-    print(f"instructions: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def parse_callgrind(text):
@@ -64,7 +61,7 @@ def run(budget, allocator, pattern, size, rounds):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("budget: ")]
-            fail(said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
+            raise InputError(said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
                  3 if done.returncode == 3 else 4)
         return parse_callgrind(out.read_text(encoding="utf-8", errors="replace"))
 
@@ -100,7 +97,7 @@ def measure(budget, allocator, pattern, size):
         for costs in (run(budget, allocator, pattern, size, n) for n in (rounds, 2 * rounds))
     )
     if once is None or twice is None:
-        fail(f"{allocator}: no function called malloc in the profile (stripped library?)", 3)
+        raise InputError(f"{allocator}: no function called malloc in the profile (stripped library?)", 3)
     ops = rounds * OPS_A_ROUND[pattern]
     malloc, free, pair = ((b - a) / ops for a, b in zip(once, twice))
     return {"malloc": round(malloc, 2), "free": round(free, 2), "pair": round(pair, 2)}
@@ -134,7 +131,7 @@ def run_workload(runner, allocator, workload, threads, length):
             return None
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
-            fail(f"{allocator}, {spec}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
+            raise InputError(f"{allocator}, {spec}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
         with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
             row = next(csv.DictReader(file))
         library = os.path.realpath(row["library_path"])
@@ -151,7 +148,7 @@ def measure_workload(runner, allocator, workload, threads=1):
         once, twice = (run_workload(runner, allocator, workload, threads, f"{name}={n}") for n in (value, 2 * value))
         if once is not None and twice is not None:
             return round((twice[0] - once[0]) / (twice[1] - once[1]), 2)
-    fail(f"'{workload}' takes none of {', '.join(n for n, _ in LENGTHS)}, so it has no slope (runner --list-workloads)", 2)
+    raise InputError(f"'{workload}' takes none of {', '.join(n for n, _ in LENGTHS)}, so it has no slope (runner --list-workloads)", 2)
 
 
 def render_workloads(result):
@@ -188,8 +185,8 @@ def differences(golden, now):
                         yield f"{name} {pattern} {size} B {what}: {got} instructions, the reviewed figure is {expected}"
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="instructions", description=__doc__.splitlines()[0])
+def main(argv):
+    parser = cli.Parser("scripts/instructions", description=__doc__.splitlines()[0])
     parser.add_argument("--alloc", default="hz5,mimalloc,jemalloc,tcmalloc,system", help="backends, comma separated")
     parser.add_argument("--pattern", default="local,remote")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
@@ -198,12 +195,12 @@ def main():
     parser.add_argument("--budget", type=Path, help="the driver (default: build/tests/budget/budget)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--check", type=Path, help="compare with reviewed figures; exit 1 when one differs")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if shutil.which("valgrind") is None:
-        fail("valgrind not found. Debian: apt-get install valgrind", 3)
+        raise InputError("valgrind not found. Debian: apt-get install valgrind", 3)
     budget = args.budget or Path(__file__).resolve().parents[2] / "build/tests/budget/budget"
     if not budget.exists():
-        fail(f"{budget} not found - build first (scripts/quickstart or ninja -C build)", 3)
+        raise InputError(f"{budget} not found - build first (scripts/quickstart or ninja -C build)", 3)
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
     if args.workload:
         runner = budget.parents[2] / "runner"
@@ -214,7 +211,7 @@ def main():
         print(render_workloads(now))
         if args.json:
             args.json.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-        return
+        return OK
     if args.check:
         golden = json.loads(args.check.read_text(encoding="utf-8"))
         now = {name: {pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}
@@ -228,8 +225,9 @@ def main():
         wrong = list(differences(golden, now))
         for line in wrong:
             print(line)
-        sys.exit(1 if wrong else 0)
+        return GATE_FAILED if wrong else OK
+    return OK
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run("instructions", main, sys.argv[1:]))

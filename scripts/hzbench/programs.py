@@ -6,7 +6,6 @@ hzrun, which proves that the allocator took; what a program prints is made free 
 like by the program's own entry here, and must then be equal to the byte.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -20,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from hzbench import stats
+from . import cli, stats
+from .errors import UNAVAILABLE, InputError
 
 OURS = ["hz3", "hz4", "hz5"]
 PEERS = ["mimalloc", "jemalloc", "tcmalloc"]
@@ -392,7 +392,7 @@ def _middle(samples):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="programs", description="Real programs on each allocator.")
+    parser = cli.Parser("scripts/programs", description="Real programs on each allocator.")
     parser.add_argument("what", nargs="?", choices=["check", "time"], default="check")
     parser.add_argument("--build", default=os.environ.get("BUILD_DIR", str(ROOT / "build")))
     parser.add_argument("--allocators", default=",".join(OURS), help="comma-separated (time adds the peers by default)")
@@ -403,13 +403,11 @@ def main(argv):
     names = arguments.programs.split(",") if arguments.programs else [p.name for p in PROGRAMS]
     unknown = [name for name in names if name not in {p.name for p in PROGRAMS}]
     if unknown:
-        print(f"programs: unknown program '{unknown[0]}' - there are {', '.join(p.name for p in PROGRAMS)}", file=sys.stderr)
-        return 2
+        raise InputError(f"unknown program '{unknown[0]}' - there are {', '.join(p.name for p in PROGRAMS)}")
     chosen = [p for p in PROGRAMS if p.name in names and arguments.stage in (None, p.stage)]
     allocators = arguments.allocators.split(",")
     if not (Path(arguments.build) / "hzrun").exists():
-        print(f"programs: {arguments.build}/hzrun not found - build first: ninja -C build", file=sys.stderr)
-        return 3
+        raise InputError(f"{arguments.build}/hzrun not found - build first: ninja -C build", UNAVAILABLE)
     with tempfile.TemporaryDirectory(prefix="hzp-", dir="/tmp") as directory:
         stage = Stage(arguments.build, directory)
         if arguments.what == "time":
@@ -419,4 +417,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run("programs", main, sys.argv[1:]))

@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+from . import cli
+
 PASSED = {"OK", "EXPECTEDFAIL"}
 SKIPPED = {"SKIP"}  # all else (FAIL, TIMEOUT, ERROR, INTERRUPT, UNEXPECTEDPASS, ...) is a failure
 
@@ -77,4 +79,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run("test", main, sys.argv[1:]))

@@ -3,12 +3,11 @@
 
 import argparse
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from . import errors
+from . import cli, errors
 
 MATRIX_LANES = 12  # a wider matrix is no longer read in a terminal; the figure shows all of it
 BAR = 40
@@ -166,15 +165,8 @@ def main(argv):
         wanted = argv and argv[0] in ("-h", "--help")
         print("usage: scripts/trace info FILE [--figure=FILE.svg] | scripts/trace profile FILE", file=sys.stdout if wanted else sys.stderr)
         return errors.OK if wanted else errors.USAGE
-    try:
-        return COMMANDS[argv[0]](argv[1:])
-    except errors.InputError as error:
-        print(f"trace: {error}", file=sys.stderr)
-        return errors.USAGE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.OK
+    return COMMANDS[argv[0]](argv[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run("trace", main, sys.argv[1:]))

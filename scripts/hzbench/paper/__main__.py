@@ -4,8 +4,8 @@
 import sys
 from pathlib import Path
 
-from .. import errors
-from ..__main__ import Parser
+from .. import cli, errors
+from ..cli import Parser
 from . import spec as spec_module
 
 
@@ -110,17 +110,10 @@ def main(argv):
     if name not in COMMANDS:
         print(f"paper: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
         return errors.USAGE
-    try:
-        return COMMANDS[name](argv[1:])
-    except errors.InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return errors.USAGE
-    except BrokenPipeError:
-        sys.stderr.close()
-        return errors.OK
-    except KeyboardInterrupt:
+    code = cli.run(name, COMMANDS[name], argv[1:])
+    if code == errors.INTERRUPTED:
         print("paper: interrupted; what was measured is kept, the same command resumes", file=sys.stderr)
-        return 130
+    return code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands end: nothing but a failed gate ends as 1, and no name breaks a terminal of another encoding."""
+
+import subprocess
+
+import fixtures
+import pytest
+from conftest import SCRIPTS
+from hzbench import cli, errors
+
+PLAN = fixtures.Plan(allocators=("hz5", "system"), workloads=("local",), threads=(1,))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return fixtures.write_run(tmp_path_factory.mktemp("cli") / "run.csv", PLAN, with_series=False)
+
+
+@pytest.mark.parametrize("command", ["tables {0}", "lint {0}", "compare {0}:system {0}:hz5", "gate {0}:system {0}:hz5", "tables --help"])
+def test_a_full_disk_is_no_failed_gate(file, command):
+    name, *arguments = command.format(file).split()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([SCRIPTS / name, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (errors.USAGE, f"{name}: standard output: No space left on device\n")
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path, script):
+    def rename(rows):
+        for row in rows:
+            if row["allocator"] == "hz5":
+                row["allocator"] = "./日本/libhz5.so"
+
+    file = fixtures.write_run(tmp_path / "run.csv", PLAN, rename, with_series=False)
+    done = script("tables", file, env={"PYTHONIOENCODING": "latin-1:strict"})
+    assert done.returncode == 0, done.stderr
+    assert r"\u65e5\u672c" in done.stdout
+
+
+def test_a_fault_of_the_script_has_a_code_of_its_own(capsys):
+    def broken(_):
+        raise AttributeError("planted")
+
+    assert cli.run("gate", broken, []) == errors.FAULT == 70
+    said = capsys.readouterr().err
+    assert "planted" in said and said.endswith("gate: a fault of the script, not of its input; please report the lines above\n")
+
+
+def test_an_error_carries_its_exit_code(capsys):
+    def absent(_):
+        raise errors.InputError("redis-server not found", errors.UNAVAILABLE)
+
+    assert cli.run("replay-fidelity", absent, []) == 3
+    assert capsys.readouterr().err == "replay-fidelity: redis-server not found\n"
+
+
+def test_only_the_judges_can_end_as_one():
+    """Every command goes through cli.run, so none can end as 1 by an exception."""
+    for path in (SCRIPTS / "hzbench").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "__name__ ==" in text and "loads" not in path.parts:
+            assert "cli.run(" in text, path
