@@ -33,6 +33,7 @@ class Line:
     cell: tuple
     name: str
     label: str
+    two_names: bool = False  # BASE and NEW are two allocators, `name` is "BASE's -> NEW's"
     problem: str = ""  # why there is nothing to compare; "" when there is
     new_failed: bool = False  # BASE had good samples and NEW does not: a regression, whatever its speed
     base: float = math.nan  # median ops/s
@@ -230,7 +231,9 @@ def build(base_argument, new_argument, margin=stats.MARGIN):
         old_here, new_here = (r[r["cell"] == cell] for r in (old_rows, new_rows))
         if named:
             name = base_side.name if base_side.name == new_side.name else f"{base_side.name} -> {new_side.name}"
-            difference.lines.append(_line(cell, name, labels[cell], old_here, new_here, difference.paired, controls))
+            line = _line(cell, name, labels[cell], old_here, new_here, difference.paired, controls)
+            line.two_names = base_side.name != new_side.name
+            difference.lines.append(line)
             continue
         for name in sorted({*old_here["name"], *new_here["name"]}, key=load.allocator_order):
             if load.base_name(name) != load.NULL and name != difference.control:

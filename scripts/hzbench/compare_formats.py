@@ -10,8 +10,6 @@ from . import load, stats, tables, text
 
 PULL_REQUEST_LINES = 30
 
-HEAD = ["allocator, cell", "BASE M ops/s", "NEW M ops/s", "NEW / BASE", "95 % interval", "verdict", "visible",
-        "peak RSS NEW / BASE", "verdict"]  # fmt: skip
 NUMERIC = (False, True, True, True, True, False, True, True, False)
 # What a reader must see first. Failures, then changes, then what is open.
 ORDER = ("failed", "slower", "faster", "undecided", "same")
@@ -21,12 +19,17 @@ def _interval(comparison):
     return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
 
 
-def _cells(line):
+def _head(rate):
+    return ["allocator, cell", f"BASE {rate.unit}", f"NEW {rate.unit}", "NEW / BASE", "95 % interval", "verdict", "visible",
+            "peak RSS NEW / BASE", "verdict"]  # fmt: skip
+
+
+def _cells(line, rate):
     if line.problem:
         return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
     visible = text.percent(line.speed.visible)
-    return [line.title, text.millions(line.base), text.millions(line.new), text.three(line.speed.ratio),
+    return [line.title, rate(line.base), rate(line.new), text.three(line.speed.ratio),
             _interval(line.speed), line.verdict, visible, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
@@ -48,7 +51,8 @@ def _disturbed(difference):
 
 
 def as_text(difference):
-    lines = tables.grid(HEAD, [_cells(line) for line in difference.lines], NUMERIC)
+    rate = text.rate_of(line.cell for line in difference.lines)
+    lines = tables.grid(_head(rate), [_cells(line, rate) for line in difference.lines], NUMERIC)
     lines.append("")
     legend = LEGEND.format(margin=f"{100 * difference.margin:g} %")
     for note in [*difference.notes, *_disturbed(difference), legend]:
@@ -79,7 +83,8 @@ def as_markdown(difference):
         hidden = lines[room:]
         rest = {kind: sum(_kind(line) == kind for line in hidden) for kind in ORDER}
         more = ["", f"and {len(hidden)} more: {', '.join(f'{n} {kind}' for kind, n in rest.items() if n)}"]
-    grid = tables.markdown_grid(HEAD, [_cells(line) for line in lines[:room]], NUMERIC).strip("\n").split("\n")
+    rate = text.rate_of(line.cell for line in difference.lines)
+    grid = tables.markdown_grid(_head(rate), [_cells(line, rate) for line in lines[:room]], NUMERIC).strip("\n").split("\n")
     return "\n".join([*head, *grid, *more, *tail]) + "\n"
 
 
@@ -88,8 +93,9 @@ def _size(line):
 
 
 def _number(value):
+    """Ten digits: the last of sixteen are another machine's, whose numpy takes logarithms by other instructions."""
     value = float(value)
-    return value if math.isfinite(value) else None
+    return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def _comparison(c, q, verdict):
@@ -136,16 +142,17 @@ def as_json(difference):
 def _benchmark_name(line):
     """Benchmark names hold no blanks; a word of the label with a number is a key of benchstat's."""
     words = re.sub(r"[^A-Za-z0-9_.={}+-]+", "_", line.label).strip("_")
-    allocator = re.sub(r"\s+", "_", line.name.split(" -> ")[-1])
     threads = line.cell[load.CELL.index("threads")]
-    return f"Benchmark{words[:1].upper()}{words[1:]}/allocator={allocator}-{threads}"
+    # benchstat compares equal names; where the sides are two allocators, `side` says which, and the name must not.
+    allocator = "" if line.two_names else "/allocator=" + re.sub(r"\s+", "_", line.name)
+    return f"Benchmark{words[:1].upper()}{words[1:]}{allocator}-{threads}"
 
 
 def as_benchstat(difference):
     """The Go benchmark format with a line a sample; `benchstat -col side FILE` compares the two sides."""
     out = ["Unit ops/s better=higher", "Unit peak-RSS-bytes better=lower"]
-    for index, side in enumerate(("base", "new")):
-        out += ["", f"side: {side}", f"file: {(difference.base, difference.new)[index]}"]
+    for index, side in enumerate((difference.base, difference.new)):
+        out += ["", f"side: {side}"]
         for line in difference.lines:
             if line.problem:
                 out.append(f"# {line.title}: {line.problem}")

@@ -160,6 +160,11 @@ def live_is_resident(cell):
     return touch == "all" or (touch == "ends" and largest is not None and largest <= 4096)
 
 
+def is_program(cell):
+    """Whether a program ran, whose objects the harness neither makes nor counts."""
+    return cell[CELL.index("workload")] == "app"
+
+
 # Which parameters tell two panels of one workload apart, as a short addition to the title.
 _VARIANTS = {
     "min_bytes": lambda v: text.size(v("min_bytes")) + " and up",
@@ -192,6 +197,7 @@ class Data:
         self.names = [n for n in results.allocators if n in set(rows["name"])]
         self.styles = Styles(self.names)
         self.panels = panels_of(self.cells)
+        self.rate = text.rate_of(self.cells)
         self.pus = max((r.pus for r in results.runs), default=0)
         self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
         self.failures = {}  # (cell, name): short text
@@ -303,7 +309,7 @@ def throughput(data):
                     xs.append(ticks[threads])
                     ys.append(math.nan)  # a gap: no line across a count at which it failed
                     continue
-                speeds = group["throughput_ops_s"].to_numpy() / 1e6
+                speeds = group["throughput_ops_s"].to_numpy() / data.rate.size
                 values += list(speeds)
                 axis.plot(np.full(len(speeds), ticks[threads] + jitter), speeds, ".", color=colour, alpha=0.28, ms=3.5,
                           mew=0, zorder=2)  # fmt: skip
@@ -336,7 +342,7 @@ def throughput(data):
         # Room for the names; constrained layout sees only what lies inside the axes, so it is bought with a blank title
         axis.text(1.02, 0.5, max((short(n) for n in data.names), key=len), transform=axis.transAxes, fontsize=9.5, alpha=0)
     for row_start in _row_starts(axes):
-        row_start.set_ylabel("throughput, M ops/s")
+        row_start.set_ylabel(f"throughput, {data.rate.unit}")
     _foot(figure, "dots: single samples; marks: their median"
                   + (f"; shaded: more threads than the {data.pus} CPUs" if shaded else ""))  # fmt: skip
     _settle(figure)
@@ -428,9 +434,10 @@ def peak_rss(data):
     handles = [
         Patch(color=FAINT, label="peak RSS, median of samples"),
         Line2D([], [], color=INK, marker="|", ms=9, mew=1, ls="none", label="RSS after the work"),
-        Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="live bytes + RSS before the first allocation"),
     ]
-    if not all(live_is_resident(c) for _, c, _ in panels):
+    if any(live_is_resident(c) for _, c, _ in panels):
+        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="live bytes + RSS before the first allocation"))
+    if not all(live_is_resident(c) for _, c, _ in panels if not is_program(c)):
         handles.append(Line2D([], [], ls="none", label="(no dashes: objects not touched throughout)"))
     if any(data.pus and t > data.pus for _, _, t in panels):
         handles.append(Line2D([], [], ls="none", label=f"* more threads than the {data.pus} CPUs"))
@@ -517,7 +524,7 @@ def rss_over_time(data, table):
     """RSS of the median sample over the phases of a run; the grey area is what the program holds alive."""
     figure, axes = _subplots(len(data.panels), width=PANEL_WIDTH + 0.5)
     pending = []
-    drawn = False
+    drawn, shades = False, []
     edges = np.cumsum([0] + [w for _, _, w in SEGMENTS])
     for axis, panel in zip(axes, data.panels):
         cell = _busiest(panel, data.pus)
@@ -537,7 +544,9 @@ def rss_over_time(data, table):
             lives.append((len(xs), xs, live / 2**20))
             floors.append(float(group["rss_baseline"].dropna().median()) / 2**20)
             top = max(top, rss.max() / 2**20)
-        if lives and live_is_resident(cell):  # equal for all allocators but for the times of the readings: show the one with most of them
+        if lives and live_is_resident(cell):
+            shades = ["light grey: RSS before the first allocation;\ngrey: live bytes, where objects are touched throughout"]
+            # Equal for all allocators but for the times of the readings: the one with most of them.
             _, xs, live = max(lives, key=lambda item: item[0])
             floor = np.nan_to_num(np.median(floors))
             axis.fill_between(xs, floor, floor + np.maximum(live, 0), color="#D9D9D9", lw=0, zorder=1)
@@ -561,9 +570,8 @@ def rss_over_time(data, table):
         return None
     for axis in _row_starts(axes):
         axis.set_ylabel("RSS, MiB")
-    _foot(figure, "phases have the same width for all, whatever time they took; sample with the median peak; "
-                  "light grey: RSS before the first allocation;"
-                  "\ngrey: live bytes, where objects are touched throughout")
+    foot = ["phases have the same width for all, whatever time they took", "sample with the median peak", *shades]
+    _foot(figure, "; ".join(foot))
     _settle(figure)
     for axis, labels in pending:
         _end_labels(axis, labels, 1.045)
@@ -581,7 +589,7 @@ def tradeoff(data):
             group = data.samples(cell, name)
             if group is None:
                 continue
-            speed = group["throughput_ops_s"] / 1e6
+            speed = group["throughput_ops_s"] / data.rate.size
             rss = group["rss_peak"].dropna() / 2**20
             if not len(rss):
                 continue
@@ -607,7 +615,7 @@ def tradeoff(data):
         _note_failures(axis, data, [cell], bottom=True)
         pending.append((axis, points, bars, arrow))
     for axis in _row_starts(axes):
-        axis.set_ylabel("throughput, M ops/s")
+        axis.set_ylabel(f"throughput, {data.rate.unit}")
     _settle(figure)
     for axis, points, bars, arrow in pending:
         _point_labels(axis, points, bars, arrow)
@@ -642,7 +650,7 @@ def retention(data):
             group = data.samples(cell, name)
             rss = group["rss_peak"].dropna() / 2**20 if group is not None else ()
             if len(rss):
-                where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / 1e6))
+                where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / data.rate.size))
         for names in sweeps.values():
             line = [where[name] for name in names if name in where]
             if line:
@@ -663,7 +671,7 @@ def retention(data):
         _note_failures(axis, data, [cell], bottom=True)
         pending.append((axis, points, arrow))
     for axis in _row_starts(axes):
-        axis.set_ylabel("throughput, M ops/s")
+        axis.set_ylabel(f"throughput, {data.rate.unit}")
     _settle(figure)
     for axis, points, arrow in pending:
         _point_labels(axis, points, [], arrow)

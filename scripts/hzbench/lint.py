@@ -200,9 +200,8 @@ def mean_of_ratios(path, table):
 
 def _averaged_column(table, row):
     """Header of a ratio column whose arithmetic, and not geometric, mean stands in `row`."""
-    head = table[0]
-    for at, name in enumerate(head):
-        if at >= len(row) or "ratio" not in name.lower():
+    for at, name in _ratio_columns(table[0]):
+        if at >= len(row):
             continue
         values = [v for v in (_float(r[at]) for r in table[1:] if r is not row and at < len(r)) if v is not None and v > 0]
         claimed = _float(row[at])
@@ -212,6 +211,11 @@ def _averaged_column(table, row):
         if abs(claimed - arithmetic) < abs(claimed - geometric) and math.isclose(claimed, arithmetic, rel_tol=0.01):
             return name
     return None
+
+
+def _ratio_columns(head):
+    """[(place, header)] of the columns that hold ratios."""
+    return [(at, name) for at, name in enumerate(head) if "ratio" in name.lower()]
 
 
 def _float(value):
@@ -280,8 +284,8 @@ def check(paths):
     found += [Finding("mixed-hosts", *f) for f in mixed_hosts(runs)]
     found += [Finding("mixed-schemas", *f) for f in mixed_schemas(runs, schemas)]
     for path, table in tables:
-        if not table or len(table) < 2:
-            raise InputError(f"{path}: neither a result file nor a CSV table with rows")
+        if len(table) < 2 or not _ratio_columns(table[0]):
+            raise InputError(f"{path}: neither a result file nor a CSV table with rows and a column of ratios; nothing to check")
         found += [Finding("mean-of-ratios", *f) for f in mean_of_ratios(path, table)]
     return found
 

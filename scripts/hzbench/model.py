@@ -85,7 +85,18 @@ def pick_baseline(results, wanted=None):
         return wanted
     if not names:
         raise InputError("the files hold no allocator but null; nothing to compare")
-    return DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0]
+    return DEFAULT_BASELINE if DEFAULT_BASELINE in names else _first_listed(results, names)
+
+
+def _first_listed(results, names):
+    """The allocator that --alloc named first; without a run.json, which has the plan, the first of `names`."""
+    for run in results.runs:
+        plan = run.provenance.get("plan")
+        cells = plan.get("cells") if isinstance(plan, dict) else None
+        for cell in cells if isinstance(cells, list) else []:
+            if isinstance(cell, dict) and cell.get("allocator") in names:
+                return cell["allocator"]
+    return names[0]
 
 
 def failure_text(rows):

@@ -8,6 +8,7 @@ are bootstraps; they are computed here for every pair of allocators, because a b
 import json
 import math
 import os
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -176,6 +177,7 @@ def payload(results, baseline=None, margin=stats.MARGIN):
     after = next((c for c, _ in model.AFTER if len(good) and good[c].notna().all()), None)
     return _clean({
         "baseline": names.index(report.baseline) if report.baseline in names else 0,
+        "rate": asdict(text.rate_of(cells)),
         "margin": margin,
         "alpha": stats.ALPHA,
         "min_pairs": stats.MIN_PAIRS,

@@ -19,6 +19,7 @@ MARGIN = 0.02  # differences inside +-2 % are called the same: layout and link o
 RESAMPLES = 4000
 SEED = 20240517
 MIN_PAIRS = 6  # with 5 pairs the smallest possible two-sided p of a rank test is 2/2^5 = 0.0625
+MIN_SIDE = 4  # with 3 values a side it is 2/20 = 0.1, with 4 it is 2/70
 
 _CHUNK = 2_000_000  # numbers a bootstrap holds at once
 
@@ -49,10 +50,11 @@ def expanded_levels(n, level=LEVEL):
 
 
 def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
-    """Interval of the Hodges-Lehmann estimate of `d`; infinite for fewer than two values."""
+    """Interval of the Hodges-Lehmann estimate of `d`; infinite for fewer than MIN_PAIRS values: no bootstrap leaves their
+    range, and n values all lie on one side of the truth once in 2^(n-1) times, which for 5 is more often than 5 %."""
     d = np.asarray(d, float)
     n = len(d)
-    if n < 2:
+    if n < MIN_PAIRS:
         return -math.inf, math.inf
     if np.ptp(d) == 0:
         return float(d[0]), float(d[0])
@@ -66,9 +68,9 @@ def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
 
 
 def bootstrap_shift_interval(x, y, level=LEVEL, seed=SEED, resamples=RESAMPLES):
-    """Interval of the Hodges-Lehmann shift between two unpaired samples."""
+    """Interval of the Hodges-Lehmann shift between two unpaired samples; infinite for fewer than MIN_SIDE values a side."""
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if min(len(x), len(y)) < 2:
+    if min(len(x), len(y)) < MIN_SIDE:
         return -math.inf, math.inf
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // (len(x) * len(y)))
@@ -173,12 +175,12 @@ class Comparison:
     @property
     def enough(self):
         """Whether there are samples enough for any verdict at all."""
-        return self.pairs >= (MIN_PAIRS if self.paired else 4)
+        return self.pairs >= (MIN_PAIRS if self.paired else MIN_SIDE)
 
 
 def rounds_for(family, paired=True):
     """Fewest rounds (a side) with which one rank test out of `family` can still reach 5 % after the correction."""
-    rounds = MIN_PAIRS if paired else 4
+    rounds = MIN_PAIRS if paired else MIN_SIDE
     while family * 2 / (2**rounds if paired else special.comb(2 * rounds, rounds)) > ALPHA:
         rounds += 1
     return rounds

@@ -29,12 +29,12 @@ def _verdict(row):
     return row.verdict
 
 
-def headers(report):
+def headers(report, section):
     base = report.baseline
     return [
         "allocator",
         "n",
-        "M ops/s",
+        text.rate_of([section.cell]).unit,
         f"ratio to {base}",
         "95 % interval",
         "verdict",
@@ -47,7 +47,7 @@ def headers(report):
 NUMERIC = (False, True, True, True, True, False, True, True, True)
 
 
-def cells_of(row, report):
+def cells_of(row, report, section):
     if row.failure:
         return [row.name, str(row.samples), "failed", text.MISSING, text.MISSING, row.failure] + [text.MISSING] * 3
     if row.name == report.baseline:
@@ -60,7 +60,7 @@ def cells_of(row, report):
     return [
         row.name,
         str(row.ok),
-        text.millions(row.throughput),
+        text.rate_of([section.cell])(row.throughput),
         ratio,
         interval,
         verdict,
@@ -160,7 +160,7 @@ def as_text(report):
     lines = []
     for section in report.sections:
         lines += [text.cell_title(section.value, platforms), f"  {text.cell_details(section.value)}"]
-        lines += grid(headers(report), [cells_of(r, report) for r in section.rows], NUMERIC)
+        lines += grid(headers(report, section), [cells_of(r, report, section) for r in section.rows], NUMERIC)
         for note in notes_of(section, report):
             lines += textwrap.wrap(note, 118, initial_indent="  ", subsequent_indent="    ")
         lines.append("")
@@ -206,7 +206,8 @@ def _render(report, template):
         {
             "title": text.cell_title(s.value, platforms),
             "details": text.cell_details(s.value),
-            "rows": [cells_of(r, report) for r in s.rows],
+            "head": headers(report, s),
+            "rows": [cells_of(r, report, s) for r in s.rows],
             "notes": notes_of(s, report),
         }
         for s in report.sections
@@ -220,7 +221,6 @@ def _render(report, template):
         _environment()
         .get_template(template)
         .render(
-            head=headers(report),
             numeric=NUMERIC,
             sections=sections,
             summary_head=summary_headers(report),

@@ -2,6 +2,7 @@
 """Numbers and names as a reader sees them; shared by tables and figures."""
 
 import math
+from dataclasses import dataclass
 
 from . import load
 
@@ -22,8 +23,21 @@ def three(value):
     return f"{rounded:.{max(digits, 0)}f}"
 
 
-def millions(value):
-    return three(value / 1e6)
+@dataclass(frozen=True)
+class Rate:
+    """The unit in which throughputs are shown."""
+
+    unit: str
+    size: float  # one of the unit, in ops/s
+
+    def __call__(self, value):
+        return three(value / self.size)
+
+
+def rate_of(cells):
+    """Objects come in millions a second; an op of a program (app:gcc: one file compiled) takes milliseconds."""
+    programs = all(cell[load.CELL.index("workload")] == "app" for cell in cells)
+    return Rate("ops/s", 1) if programs else Rate("M ops/s", 1e6)
 
 
 def mebibytes(value):

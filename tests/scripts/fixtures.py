@@ -141,6 +141,7 @@ def provenance(plan):
     return {
         "schema": 4,
         "run_id": f"{plan.run:016x}",
+        "plan": {"cells": [{"allocator": a} for a in plan.allocators]},
         "machine": {
             "host_id": f"host of {plan.cpu}",
             "cpu_model": plan.cpu,

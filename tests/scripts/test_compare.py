@@ -163,15 +163,25 @@ def test_markdown_fits_a_pull_request_and_loses_no_count(tmp_path):
 
 def test_benchstat_lines_follow_the_go_benchmark_format(files):
     text = compare_formats.as_benchstat(compare.build(files["base"], files["slower"]))
-    sides = re.findall(r"^side: (\w+)$", text, re.M)
+    sides = re.findall(r"^side: (.+)$", text, re.M)
     rows = [line for line in text.splitlines() if line.startswith("Benchmark")]
-    assert sides == ["base", "new"] and len(rows) == 2 * 8 * 8  # sides, lines, rounds
+    assert sides == [str(files["base"]), str(files["slower"])] and len(rows) == 2 * 8 * 8  # sides, lines, rounds
     for row in rows:
         name, iterations, *pairs = row.split()
         assert re.fullmatch(r"Benchmark[A-Z]\S*/allocator=\S+-\d+", name) and int(iterations) > 0
         values = dict(zip(pairs[1::2], map(float, pairs[::2])))
         assert set(values) == {"ns/op", "ops/s", "peak-RSS-bytes"}
         assert values["ns/op"] * values["ops/s"] == pytest.approx(1e9, rel=1e-4)
+
+
+def test_benchstat_compares_two_allocators_of_one_file_under_one_name_and_labels_neither_as_the_other(files):
+    difference = compare.build(f"{files['base']}:system", f"{files['base']}:hz5")
+    base, new = compare_formats.as_benchstat(difference).split("side: ")[1:]
+    assert base.startswith(f"{files['base']}:system\n") and new.startswith(f"{files['base']}:hz5\n")
+    names = [re.findall(r"^(Benchmark\S+)", side, re.M) for side in (base, new)]
+    assert names[0] == names[1] and len(names[0]) == 2 * 8 and "hz5" not in "".join(names[0])
+    speed = [float(re.search(r"(\S+) ops/s", side)[1]) for side in (base, new)]
+    assert speed[1] > 3 * speed[0]  # the samples are each side's own
 
 
 def test_json_is_strict_and_has_the_smallest_visible_effect(files):

@@ -126,6 +126,8 @@ def test_command(script, tmp_path):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    (tmp_path / "x.csv").write_text("hello\n")
-    with pytest.raises(errors.InputError, match="neither a result file nor"):
-        lint.check([tmp_path / "x.csv"])
+    """What no rule can look at is not found to be without crimes."""
+    for content in ("hello\n", "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon,,,:/:/bin/sh\n", "name,speed\na,1\n"):
+        (tmp_path / "x.csv").write_text(content)
+        with pytest.raises(errors.InputError, match="neither a result file nor a CSV table with .* ratios"):
+            lint.check([tmp_path / "x.csv"])

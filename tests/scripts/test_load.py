@@ -55,6 +55,13 @@ def test_reads_types_and_keeps_empty_apart_from_zero(run):
     assert results.runs[0].pus == 2 and not data["crowded"].any()
 
 
+@pytest.mark.parametrize("end,mark", [("\n", "\ufeff"), ("\r\n", ""), ("\r\n", "\ufeff")])
+def test_a_byte_order_mark_and_lines_of_windows_change_nothing(run, end, mark):
+    wanted = load.load([run]).data
+    run.write_text(mark + run.read_text(), encoding="utf-8", newline=end)
+    assert load.load([run]).data.equals(wanted)
+
+
 @pytest.mark.parametrize("schema", ["1", "2"])
 def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, run, schema):
     rows = [row | {"schema": schema} for row in fixtures.samples(SMALL)]

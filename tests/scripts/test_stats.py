@@ -112,11 +112,19 @@ def test_bootstrap_is_seeded():
     assert stats.bootstrap_interval(d, seed=1) != stats.bootstrap_interval(d, seed=2)
 
 
-@given(st.lists(FINITE, min_size=2, max_size=10))
+@given(st.lists(FINITE, min_size=stats.MIN_PAIRS, max_size=12))
 def test_interval_holds_the_estimate_and_stays_within_the_data(d):
     low, high = stats.bootstrap_interval(d, resamples=400)
     assert min(d) - 1e-9 <= low <= stats.hodges_lehmann(d) + 1e-9
     assert stats.hodges_lehmann(d) - 1e-9 <= high <= max(d) + 1e-9
+
+
+@pytest.mark.parametrize("n", range(2, 12))
+def test_no_interval_where_the_samples_cannot_reach_95_percent(n):
+    """n values all lie on one side of their median in 2 of 2^n cases; no bootstrap interval reaches beyond them."""
+    values = [math.log(1.5 + 0.01 * i) for i in range(n)]
+    assert math.isinf(stats.bootstrap_interval(values)[1]) == (2 / 2**n > 0.05)
+    assert math.isinf(stats.bootstrap_shift_interval(values, values)[0]) == (2 / math.comb(2 * n, n) > 0.05)
 
 
 def test_one_value_has_no_interval():

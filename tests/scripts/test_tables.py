@@ -59,6 +59,29 @@ def golden(name, text):
     assert text == file.read_text(encoding="utf-8")
 
 
+def test_the_baseline_is_the_first_of_the_command_and_not_of_the_alphabet(tmp_path):
+    """Two builds, the old one named first, and no system beside them."""
+    builds = ("./old/libhz5.so", "./new/libhz5.so")
+    speed = {name: fixtures.SPEED["hz5"] for name in builds}
+    fixtures.OVERHEAD.update({name: fixtures.OVERHEAD["hz5"] for name in builds})
+    plan = fixtures.Plan(allocators=builds, workloads=("local",), threads=(1,), speed=speed)
+    results = load.load([fixtures.write_run(tmp_path / "builds.csv", plan, with_series=False)])
+    assert model.build(results).baseline == "./old/libhz5.so"
+    (tmp_path / "builds.run.json").unlink()  # nobody knows the command any more
+    assert model.build(load.load([tmp_path / "builds.csv"])).baseline == "./new/libhz5.so"
+
+
+def test_a_program_has_ops_and_not_millions_of_them(tmp_path):
+    def programs(rows):
+        for row in rows:
+            row.update(workload="app", input="gcc", elapsed_ns=2_000_000_000, ops=60, throughput_ops_s="30.0", live_peak="")
+
+    results = load.load([fixtures.write_run(tmp_path / "apps.csv", fixtures.Plan(workloads=("local",), threads=(1,)), programs)])
+    for form in ("text", "markdown", "latex"):
+        shown = tables.render(model.build(results), form)
+        assert "ops/s" in shown and "M ops/s" not in shown and "30.0" in shown and "0.00003" not in shown
+
+
 @pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")])
 @pytest.mark.parametrize("which", ["plain", "spoilt"])
 def test_exact_tables(script, files, which, form, ending):

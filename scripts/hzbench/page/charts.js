@@ -61,7 +61,7 @@ const Charts = (() => {
 
   const throughput = (host, panel, allocators, context) => {
     const xs = panel.threads.map((_, i) => i);
-    const values = allocators.map((a) => panel.cells.map((cell) => context.median(cell, a.index, "speed", 1e6)));
+    const values = allocators.map((a) => panel.cells.map((cell) => context.median(cell, a.index, "speed", context.rate.size)));
     const logarithmic = wide(values.flat(), 25);
     const crowded = (u) => {
       const first = panel.threads.findIndex((t) => context.pus && t > context.pus);
@@ -156,7 +156,7 @@ const Charts = (() => {
 
   const pareto = (host, panel, allocators, context) => {
     const points = allocators
-      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.median(panel.shown, a.index, "speed", 1e6) }))
+      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.median(panel.shown, a.index, "speed", context.rate.size) }))
       .filter((p) => p.x > 0 && p.y > 0);
     if (!points.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
     const width = Math.max(240, Math.floor(host.clientWidth)), height = HEIGHT + 20;
@@ -197,7 +197,7 @@ const Charts = (() => {
       }
       placed.push({ span, at });
       const group = svg("g", { class: "point", style: `--c: var(--c-${p.a.index})` });
-      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} M ops/s, ${three(p.x)} MiB`), MARKS[p.a.index % MARKS.length](px, py),
+      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${context.rate.unit}, ${three(p.x)} MiB`), MARKS[p.a.index % MARKS.length](px, py),
                    svg("text", { x: left ? px - 10 : px + 10, y: at, "text-anchor": left ? "end" : "start", class: front.includes(p) ? "best" : "" }, p.a.short));
       root.append(group);
     }

@@ -49,15 +49,14 @@
     const [low, high] = name < base ? [name, base] : [base, name];
     const found = ((D.intervals[cell] || {})[`${low}/${high}`] || [])[index];
     if (!found) return [0, Infinity];
-    return name < base ? found : [1 / found[1], 1 / found[0]];
+    const ends = [found[0] ?? 0, found[1] ?? Infinity]; // JSON has no infinity
+    return name < base ? ends : [1 / ends[1], 1 / ends[0]];
   };
   const compare = (cell, name, base, what, index) => {
     const both = pairs(cell, name, base, what);
     if (!both.length) return null;
     const d = both.map(([a, b]) => Math.log(a[what]) - Math.log(b[what]));
-    let [low, high] = stored(cell, name, base, index);
-    low ??= 0;
-    high ??= Infinity;
+    const [low, high] = stored(cell, name, base, index);
     return { pairs: d.length, ratio: Math.exp(Stats.hodgesLehmann(d)), p: Stats.signedRankP(d), low, high,
              visible: Stats.smallestVisible(low, high), marked: both.filter(([a, b]) => a.marked || b.marked).length };
   };
@@ -69,7 +68,7 @@
       D.allocators.forEach((allocator, a) => {
         const samples = group(c, a);
         const row = { cell, c, allocator, a, samples: samples.length, failure: failure(samples), isBase: a === state.baseline,
-                      speed: median(c, a, "speed", 1e6), peak: median(c, a, "peak", MIB), after: median(c, a, "after", MIB),
+                      speed: median(c, a, "speed", D.rate.size), peak: median(c, a, "peak", MIB), after: median(c, a, "after", MIB),
                       marked: samples.filter((s) => s.marked).length };
         if (!row.failure && !row.isBase && !failure(group(c, state.baseline))) {
           row.comparison = compare(c, a, state.baseline, "speed", state.quiet ? 1 : 0);
@@ -100,7 +99,7 @@
     { key: "verdict", title: "verdict", value: (r) => r.verdict, cell: (r) =>
         el("td", {}, el("span", { class: `verdict ${r.verdict.split(" ")[0]}` }, r.failure || r.verdict),
            r.verdict === "undecided" ? el("span", { class: "undecided" }, r.comparison.pairs < D.min_pairs ? ` · needs ${D.min_pairs} rounds` : ` · would see ${percent(r.comparison.visible)}`) : null) },
-    { key: "speed", title: "M ops/s", number: true, value: (r) => r.speed },
+    { key: "speed", title: D.rate.unit, number: true, value: (r) => r.speed },
     { key: "peak", title: "peak MiB", number: true, value: (r) => r.peak },
     { key: "memory", title: "peak ratio", number: true, value: (r) => (r.isBase && !r.failure ? 1 : r.memory && r.memory.ratio) },
     { key: "after", title: D.after ? `MiB after ${D.after}` : "MiB after", number: true, value: (r) => r.after },
@@ -234,7 +233,7 @@
       });
       host.replaceChildren(...places.map((p) => p.figure));
       for (const { panel, here, canvas, figure } of places) {
-        const words = Charts[kind](canvas, panel, shown, { median, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
+        const words = Charts[kind](canvas, panel, shown, { median, rate: D.rate, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${panel.title}: ${words}`);
         const failed = (here ? [panel.shown] : panel.cells).flatMap((c) => shown.filter((a) => failure(group(c, a.index))).map((a) => `${a.short}, ${count(D.cells[c].threads, "thread")}: ${failure(group(c, a.index))}`));
@@ -251,7 +250,7 @@
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   };
   const tableCsv = () => {
-    const head = ["cell", "allocator", "baseline", "pairs", "mops_s", "ratio", "low", "high", "p", "q", "verdict", "peak_rss_mib", "peak_ratio", "marked"];
+    const head = ["cell", "allocator", "baseline", "pairs", D.rate.size === 1 ? "ops_s" : "mops_s", "ratio", "low", "high", "p", "q", "verdict", "peak_rss_mib", "peak_ratio", "marked"];
     const lines = sorted().map((r) => [r.cell.label, r.allocator.name, D.allocators[state.baseline].name, r.comparison && r.comparison.pairs, r.speed,
       ...["ratio", "low", "high", "p"].map((k) => r.comparison && r.comparison[k]), r.q, r.failure || r.verdict, r.peak, r.memory && r.memory.ratio, r.marked]);
     return [head, ...lines].map((l) => l.map(field).join(",")).join("\n") + "\n";
