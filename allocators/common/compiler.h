@@ -32,6 +32,16 @@
 #define HZ_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 #endif
 
+// HZ_TAIL_RETURN f(...): the function ends and f starts in its place, without optimisation too, so that f returns to our
+// caller and sees it as its own. HZ_TAIL_CALLS marks the function in which that stands.
+#if defined(__has_attribute) && __has_attribute(musttail)
+#define HZ_TAIL_CALLS
+#define HZ_TAIL_RETURN __attribute__((musttail)) return
+#else
+#define HZ_TAIL_CALLS __attribute__((optimize("O2")))
+#define HZ_TAIL_RETURN return
+#endif
+
 #define HZ_UNUSED __attribute__((unused))
 #define HZ_CACHE_LINE 64
 

@@ -363,6 +363,71 @@ static void open_and_close(void) {
     run_threads(3, use_heap_in_thread);
 }
 
+// deep_plugin and deep_caller lie beside the program, which has no RUNPATH to them.
+static void beside_program(const char *name, char *path, size_t path_bytes) {
+    ssize_t got = readlink("/proc/self/exe", path, path_bytes - 1);
+    EXPECT(got > 0);
+    path[got] = '\0';
+    char *end = strrchr(path, '/') + 1;
+    EXPECT(end + strlen(name) < path + path_bytes);
+    strcpy(end, name);
+}
+
+static void *symbol_of(void *library, const char *name) {
+    if (library == NULL)
+        dprintf(STDERR_FILENO, "  %s\n", dlerror());
+    EXPECT(library != NULL);
+    void *symbol = dlsym(library, name);
+    EXPECT(symbol != NULL);
+    return symbol;
+}
+
+static void exchange_blocks(void *library) {
+    void (*plugin_free)(void *);
+    char *(*plugin_copy)(const char *);
+    *(void **)(void *)&plugin_free = symbol_of(library, "plugin_free");
+    *(void **)(void *)&plugin_copy = symbol_of(library, "plugin_copy");
+    uint64_t before = rejects();
+    for (size_t bytes = 1; bytes < 1000000; bytes += bytes + 1) {
+        char *block = calloc(1, bytes + 1);
+        memset(block, 'x', bytes);
+        char *copy = plugin_copy(block);
+        EXPECT(strcmp(copy, block) == 0);
+        plugin_free(block);
+        free(copy);
+    }
+    EXPECT(rejects() == before && dlclose(library) == 0);
+}
+
+static void deepbind(void) {
+    char path[PATH_MAX];
+    beside_program("libdeep_plugin.so", path, sizeof path);
+    exchange_blocks(dlopen(path, RTLD_NOW | RTLD_DEEPBIND));
+    exchange_blocks(dlmopen(LM_ID_BASE, path, RTLD_NOW | RTLD_DEEPBIND));
+    exchange_blocks(dlopen(path, RTLD_NOW));
+}
+
+// The linker takes the RUNPATH and the namespace of whoever dlopen returns to.
+static void dlopen_caller(void) {
+    static const char name[] = "libdeep_plugin.so";
+    char path[PATH_MAX];
+    Lmid_t space = LM_ID_BASE;
+    EXPECT(dlopen(name, RTLD_NOW) == NULL); // not to be found from here
+    beside_program("libdeep_caller.so", path, sizeof path);
+    void *caller = dlopen(path, RTLD_NOW);
+    void *(*caller_dlopen)(const char *, int);
+    void *(*caller_dlmopen)(long, const char *, int);
+    *(void **)(void *)&caller_dlopen = symbol_of(caller, "caller_dlopen");
+    *(void **)(void *)&caller_dlmopen = symbol_of(caller, "caller_dlmopen");
+    exchange_blocks(caller_dlopen(name, RTLD_NOW));
+    exchange_blocks(caller_dlopen(name, RTLD_NOW | RTLD_DEEPBIND));
+    exchange_blocks(caller_dlmopen(LM_ID_BASE, name, RTLD_NOW | RTLD_DEEPBIND));
+    beside_program(name, path, sizeof path);
+    void *other = caller_dlmopen(LM_ID_NEWLM, path, RTLD_NOW | RTLD_DEEPBIND);
+    symbol_of(other, "plugin_free");
+    EXPECT(dlinfo(other, RTLD_DI_LMID, &space) == 0 && space != LM_ID_BASE);
+}
+
 // ---- limits --------------------------------------------------------------------------------------------------------
 
 static void maps_run_out(void) {
@@ -570,6 +635,8 @@ static const struct situation {
     {"22 vfork and posix_spawn, in a threaded parent", vfork_and_spawn},
     {"23 threads with stacks of 20 KiB", small_stack},
     {"24 no huge pages", no_huge_pages},
+    {"25 libraries opened with RTLD_DEEPBIND", deepbind},
+    {"25 the RUNPATH of the library that calls dlopen", dlopen_caller},
     {"no more threads", no_more_threads},
     {"little address space", little_address_space},
 };
@@ -579,6 +646,7 @@ static int run_fresh(const struct situation *situation) {
     if (pid == 0) {
         struct rlimit no_core = {0, 0};
         setrlimit(RLIMIT_CORE, &no_core);
+        unsetenv("LD_LIBRARY_PATH"); // meson's, with which any of our libraries would be found by its bare name
         execl("/proc/self/exe", "situations", situation->name, (char *)NULL);
         _exit(2);
     }
