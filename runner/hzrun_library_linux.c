@@ -96,7 +96,7 @@ static const char *reason(void) {
 // The program itself must not run on a heap that nobody asked for; a descendant with a malloc of its own is its
 // program's business and only told.
 static void other_heap(const char *object) {
-    const char *pid = getenv(HZRUN_PID_ENV);
+    const char *pid = secure_getenv(HZRUN_PID_ENV);
     struct hzrun_report report = report_of(HZRUN_OTHER);
     copy_text(report.other, sizeof report.other, object);
     append(&report);
@@ -120,8 +120,9 @@ static const char *object_behind_recorder(const char *symbol) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    const char *path = getenv(HZRUN_REPORT_ENV);
-    const char *library = getenv(HZRUN_LIBRARY_ENV);
+    // secure_getenv: a program with privileges that its caller lacks writes to no path that the caller names.
+    const char *path = secure_getenv(HZRUN_REPORT_ENV);
+    const char *library = secure_getenv(HZRUN_LIBRARY_ENV);
     if (path == NULL || library == NULL) {
         is_silent = 1;
         return;
@@ -129,7 +130,7 @@ __attribute__((constructor)) static void begin(void) {
     int saved = errno;
     copy_text(report_path, sizeof report_path, path);
     copy_text(library_path, sizeof library_path, library);
-    is_silent = getenv(HZRUN_STATS_ENV) == NULL;
+    is_silent = secure_getenv(HZRUN_STATS_ENV) == NULL;
     static const char *const symbols[] = {"malloc", "free", "realloc"};
     for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
         const char *behind = object_behind_recorder(symbols[i]);

@@ -23,7 +23,9 @@ size_t os_mem_mappings_limit(void); // ranges of different access this process m
 uint64_t os_clock_coarse_ms(void); // monotonic, a few nanoseconds to read, a few milliseconds coarse
 uint64_t os_random64(void);        // for placement only
 
-const char *os_environment(const char *name); // getenv(), also before the C library has been initialised
+// getenv(), also before the C library has been initialised. NULL in a program with privileges that its caller lacks: the
+// environment is the caller's.
+const char *os_environment(const char *name);
 void os_write_error(const char *text, size_t bytes); // to standard error, async-signal-safe, errno kept
 _Noreturn void os_abort(void);
 

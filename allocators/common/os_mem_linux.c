@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
@@ -105,6 +106,10 @@ uint64_t os_random64(void) {
 extern void *__libc_stack_end __attribute__((weak));
 
 const char *os_environment(const char *name) {
+    // A program with privileges that its caller lacks (set-uid, set-gid, capabilities). The kernel tells it in the same
+    // words before the C library is initialised, which secure_getenv() needs.
+    if (getauxval(AT_SECURE) != 0)
+        return NULL;
     if (environ != NULL || &__libc_stack_end == NULL)
         return getenv(name);
     char **arguments = (char **)__libc_stack_end + 1;
@@ -117,9 +122,10 @@ const char *os_environment(const char *name) {
 }
 
 void os_write_error(const char *text, size_t bytes) {
+    // Not write(): a thread may be cancelled in it, and a sanitizer stands in front of it.
     int saved = errno;
     while (bytes > 0) {
-        ssize_t written = write(STDERR_FILENO, text, bytes);
+        long written = syscall(SYS_write, STDERR_FILENO, text, bytes);
         if (written <= 0)
             break;
         text += written;

@@ -9,8 +9,13 @@
 #include "os_mem.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SANITIZER_EXIT 3
 
 // ---- operator new --------------------------------------------------------------------------------------------------
 
@@ -92,6 +97,44 @@ DELETE_SIZED(delete_array_sized, "_ZdaPvm", (void *block, size_t bytes))
 DELETE_SIZED(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void *block, size_t bytes, size_t alignment HZ_UNUSED))
 DELETE_SIZED(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
              (void *block, size_t bytes, size_t alignment HZ_UNUSED))
+
+// ---- sanitizers --------------------------------------------------------------------------------------------------------
+
+// AddressSanitizer and ThreadSanitizer stand in front of functions that we call, pthread_mutex_lock among them, and crash
+// in these until their own start, which allocates, is through. They find nothing in a heap of ours either.
+extern void asan_init(void) __asm__("__asan_init") __attribute__((weak));
+extern void tsan_init(void) __asm__("__tsan_init") __attribute__((weak));
+
+// In the order in which the linker searches. dlsym(RTLD_NEXT) would allocate where it finds nothing, and the malloc of a
+// sanitizer in front of us has not started.
+static int is_behind_us(void (*function)(void)) {
+    Dl_info info;
+    struct link_map *own = NULL, *other = NULL;
+    if (dladdr1(&hzbench_allocator, &info, (void **)&own, RTLD_DL_LINKMAP) == 0 ||
+        dladdr1(*(void **)(void *)&function, &info, (void **)&other, RTLD_DL_LINKMAP) == 0)
+        return 0;
+    while (own != NULL && own != other)
+        own = own->l_next;
+    return own != NULL;
+}
+
+static void refuse_sanitizer(void (*start)(void), const char *name) {
+    if (start == NULL || !is_behind_us(start))
+        return; // in front of us, as in the program itself: then malloc is the sanitizer's and ours is not called
+    struct check_line line = {0};
+    check_line_text(&line, hzbench_allocator.name);
+    check_line_text(&line, ": the program is built with ");
+    check_line_text(&line, name);
+    check_line_text(&line, ", which needs a malloc of its own - run it without this library, or build it without -fsanitize");
+    check_line_write(&line);
+    syscall(SYS_exit_group, SANITIZER_EXIT); // not _exit(), in front of which the sanitizer stands as well
+}
+
+// Before the sanitizer's start, as ours is the first (-z initfirst).
+__attribute__((constructor)) static void look_for_sanitizers(void) {
+    refuse_sanitizer(asan_init, "AddressSanitizer");
+    refuse_sanitizer(tsan_init, "ThreadSanitizer");
+}
 
 // ---- glibc's own names ---------------------------------------------------------------------------------------------
 

@@ -288,7 +288,7 @@ static void install(void) {
 }
 
 __attribute__((constructor)) static void load(void) {
-    const char *text = getenv("FAULTY_OPTIONS");
+    const char *text = os_environment("FAULTY_OPTIONS");
     const char *wrong = NULL;
     size_t wrong_length = 0;
     if (!faulty_options_parse(text != NULL ? text : "", &options, &wrong, &wrong_length)) {

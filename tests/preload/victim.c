@@ -17,6 +17,14 @@ static int bad_free(void) {
     return 0;
 }
 
+static int foreign_free(void) {
+    static char own[64];
+    char *volatile block = own + 16;
+    free(malloc(100));
+    free(block);
+    return 0;
+}
+
 static int hold(void) {
     size_t bytes = (size_t)64 << 20;
     char *volatile block = victim_malloc(bytes);
@@ -55,6 +63,8 @@ int main(int argc, char **argv) {
         return argc > 2 ? atoi(argv[2]) : 0;
     if (strcmp(what, "bad-free") == 0)
         return bad_free();
+    if (strcmp(what, "foreign-free") == 0)
+        return foreign_free();
     if (strcmp(what, "hold") == 0)
         return hold();
     if (strcmp(what, "signal") == 0)

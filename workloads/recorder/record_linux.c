@@ -430,7 +430,7 @@ static __attribute__((noinline)) void begin(void) {
     }
     const int saved = errno;
     self.inside++;
-    const char *wanted = getenv(RECORDING_ENV);
+    const char *wanted = secure_getenv(RECORDING_ENV); // no file of the caller's choice with privileges that it lacks
     if (wanted != NULL && wanted[0] != '\0') {
         begin_file(wanted);
     }
