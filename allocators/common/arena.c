@@ -64,7 +64,7 @@ static void lock_arena(void) {
 }
 
 static void unlock_arena(void) {
-    pthread_mutex_unlock(&state.lock);
+    hz_unlock(&state.lock);
 }
 
 static size_t min_size(size_t a, size_t b) {
@@ -194,6 +194,8 @@ static int reserve(size_t arena_bytes, uint32_t table_stride) {
 }
 
 int arena_init(uint32_t table_stride) {
+    if (arena.unit_count == 0)
+        hz_lock_init(&state.lock);
     lock_arena();
     int done = arena.unit_count != 0;
     if (!done) {
@@ -455,6 +457,9 @@ void arena_purge(void) {
 }
 
 void arena_read_usage(struct arena_usage *out) {
+    *out = (struct arena_usage){0};
+    if (arena.unit_count == 0)
+        return;
     lock_arena();
     out->reserved_bytes = state.reserved_bytes;
     out->used_bytes = (uint64_t)state.used_units << ARENA_UNIT_SHIFT;
@@ -479,6 +484,10 @@ void *arena_metadata(size_t bytes, size_t alignment) {
 
 void arena_fork_prepare(void) {
     lock_arena();
+}
+
+void arena_fork_inherit(void) {
+    hz_lock_inherit(&state.lock);
 }
 
 void arena_fork_done(void) {

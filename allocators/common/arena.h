@@ -44,7 +44,7 @@ struct arena_usage {
     uint64_t metadata_bytes;   // committed bitmaps, table and metadata (an upper bound of what is resident)
 };
 
-// Reserves; idempotent. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation
+// Reserves; idempotent, and nobody else may use the arena meanwhile. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation
 // can be had; may be tried again.
 int arena_init(uint32_t table_stride);
 void arena_set_limits(const struct arena_limits *limits);
@@ -71,6 +71,7 @@ void arena_read_usage(struct arena_usage *out);
 void *arena_metadata(size_t bytes, size_t alignment);
 
 void arena_fork_prepare(void);
-void arena_fork_done(void); // parent and child
+void arena_fork_inherit(void); // child, before the next
+void arena_fork_done(void);    // parent and child
 
 #endif

@@ -21,7 +21,7 @@ static const _Atomic uint32_t no_tag = HZ3_TAG_NONE;
 struct hz3_lookup hz3_lookup = {.table = &no_tag, .shift = NO_TABLE_SHIFT};
 
 static struct {
-    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
     pthread_key_t key;
     _Atomic uint32_t count;
@@ -107,6 +107,7 @@ static void fork_child(void) {
         if (heap != hz3_thread.heap && (status == HZ3_HEAP_ALIVE || status == HZ3_HEAP_CLAIMED))
             atomic_store_explicit(&heap->status, HZ3_HEAP_ORPHAN, memory_order_relaxed);
     }
+    arena_fork_inherit();
     fork_parent();
 }
 
@@ -168,18 +169,27 @@ static struct hz3_heap *revive_heap(void) {
     return NULL;
 }
 
+// The next id; 0 when there is none.
+static uint32_t new_id(void) {
+    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
+    do {
+        if (count == HZ3_MAX_HEAPS)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return count + 1;
+}
+
+// Until it has its place in by_id others read NULL there.
 static struct hz3_heap *new_heap(void) {
-    pthread_mutex_lock(&heaps.lock);
-    uint32_t id = hz3_heap_count() + 1;
-    struct hz3_heap *heap = id <= HZ3_MAX_HEAPS ? arena_metadata(sizeof *heap, _Alignof(struct hz3_heap)) : NULL;
-    if (heap != NULL) {
-        heap->id = id;
-        atomic_store_explicit(&heap->status, HZ3_HEAP_ALIVE, memory_order_relaxed);
-        // ORDER: release: the fields above; partner: hz3_heap_by_id().
-        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
-        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&heaps.lock);
+    struct hz3_heap *heap = hz3_heap_count() < HZ3_MAX_HEAPS ? arena_metadata(sizeof(struct hz3_heap), _Alignof(struct hz3_heap)) : NULL;
+    uint32_t id = heap != NULL ? new_id() : 0;
+    if (id == 0)
+        return NULL;
+    heap->id = id;
+    atomic_store_explicit(&heap->status, HZ3_HEAP_ALIVE, memory_order_relaxed);
+    // ORDER: release: the fields above; partner: hz3_heap_by_id().
+    atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
     return heap;
 }
 

@@ -13,6 +13,7 @@
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/core.h"
+#include "../common/lock.h"
 #include "../common/sizeclass.h"
 
 #include <stdatomic.h>
@@ -129,9 +130,9 @@ _Static_assert(sizeof(struct hz4_message) == 256, "four lines");
 #define HZ4_LARGE_DEPTH 4u    // of each class in a thread's cache
 
 enum hz4_control {
-    HZ4_FREE = 0u, // alive; nobody is at its runs
-    HZ4_HELD = 1u, // bit: somebody is
-    HZ4_DEAD = 2u, // bit: its thread has ended; anybody may hold it, and a new thread may take it
+    HZ4_ALIVE = 0u,
+    HZ4_DEAD = 1u, // its thread has ended, and a new thread may take it
+    HZ4_LOST = 2u, // in the child of a fork: who held it is not there any more, so nobody ever can
 };
 
 // What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins with zeros.
@@ -170,7 +171,8 @@ struct hz4_heap {
     // any: senders push by compare-and-swap, the holder takes all by exchange.
     _Alignas(128) _Atomic uint64_t inbox; // index of the newest message | charge in bytes << 32
     // any
-    _Alignas(128) _Atomic uint32_t control;       // enum hz4_control
+    _Alignas(128) pthread_mutex_t lock;           // "holding" the heap
+    _Atomic uint32_t control;                     // holder writes, any: enum hz4_control
     _Atomic uint32_t activity;                    // owner: counts its visits
     _Atomic uint32_t activity_seen;               // any: when another heap last looked
     uint32_t id;                                  // const
@@ -212,6 +214,7 @@ struct hz4_thread {
     void *limit[256];          // top may not pass this
     uint32_t stage_route[256]; // of the slot's open message, or HZ4_ROUTE_CLOSED; 0..127 never equal a route
     struct hz4_heap *heap;     // NULL before the first slow path and after the thread's end
+    uint32_t holds;            // heaps that the thread holds
 };
 
 extern HZ_THREAD_LOCAL struct hz4_thread hz4_thread;
@@ -265,6 +268,8 @@ HZ_INLINE void hz4_heap_leave(void) {
 }
 void hz4_hold(struct hz4_heap *heap);    // the own heap; waits for a helper
 int hz4_try_hold(struct hz4_heap *heap); // 1 on success; any heap
+int hz4_may_await(struct hz4_heap *heap); // 0: waiting could last for ever
+void hz4_await(struct hz4_heap *heap);   // holds it then; only if hz4_may_await()
 void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
@@ -293,6 +298,7 @@ struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
 void hz4_descriptor_give(struct hz4_run *run); // of a run that never had memory
 int hz4_granule_init(void);                    // 0: out of memory
 void hz4_granule_fork_prepare(void);
+void hz4_granule_fork_inherit(void); // child, before the next
 void hz4_granule_fork_done(void);
 
 // ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------

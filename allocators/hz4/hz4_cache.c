@@ -8,7 +8,6 @@
 #include "../common/check.h"
 
 #include <string.h>
-#include <threads.h>
 
 #define FIRST_BYTES 1024u  // a class's first capacity, in bytes and ...
 #define FIRST_BLOCKS 8u    // ... in blocks at most; one block at least
@@ -305,7 +304,7 @@ static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
 // Looks at a few other heaps: what lies in their inboxes may fit the magazine, runs with free blocks may change hands.
 // A dead heap gives all its runs of the class, an idle one one a time, a busy one those behind its first, of which it
 // lends some blocks. Returns 1 when something was gained.
-static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_busy) {
+static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4_heap **busy) {
     uint32_t count = hz4_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
     uint64_t home = 0;
@@ -321,7 +320,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
         uint32_t activity = atomic_load_explicit(&other->activity, memory_order_relaxed);
         int is_idle = activity == atomic_load_explicit(&other->activity_seen, memory_order_relaxed);
         atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
-        int is_dead = (atomic_load_explicit(&other->control, memory_order_relaxed) & HZ4_DEAD) != 0;
+        int is_dead = atomic_load_explicit(&other->control, memory_order_relaxed) == HZ4_DEAD;
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
         uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
         home += has;
@@ -333,7 +332,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
         if (!has_mail && runs == 0)
             continue;
         if (!hz4_try_hold(other)) {
-            *is_busy |= runs > 1;
+            *busy = runs > 1 || has_mail ? other : *busy;
             continue;
         }
         if (has_mail)
@@ -354,7 +353,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
     if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
         return 0;
     if (!hz4_try_hold(richest)) {
-        *is_busy = 1;
+        *busy = richest;
         return 0;
     }
     take_blocks(heap, richest, size_class);
@@ -362,16 +361,17 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, int *is_bu
     return !is_empty(size_class);
 }
 
-// A heap that has what we need is held by somebody whom the system may have stopped: growing would cost more than
-// waiting.
+// A heap that has what we need is held by somebody whom the system may have stopped: waiting costs less than growing,
+// and how much memory is taken does not depend on who runs when.
 static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     for (int attempt = 0; attempt < 4; attempt++) {
-        int is_busy = 0;
-        if (take_from_some(heap, size_class, &is_busy))
+        struct hz4_heap *busy = NULL;
+        if (take_from_some(heap, size_class, &busy))
             return 1;
-        if (!is_busy)
+        if (busy == NULL || !hz4_may_await(busy))
             return 0;
-        thrd_yield();
+        hz4_await(busy);
+        hz4_let_go(busy);
     }
     return 0;
 }

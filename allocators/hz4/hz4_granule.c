@@ -26,6 +26,7 @@ static struct {
 } map = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 int hz4_granule_init(void) {
+    hz_lock_init(&map.lock);
     size_t chunks = (hz4_granule_count + CHUNK_GRANULES - 1) / CHUNK_GRANULES;
     size_t words = hz4_granule_count / HZ4_UNIT_GRANULES / WORD_BITS + 1;
     map.chunks = arena_metadata(chunks * sizeof *map.chunks, HZ_CACHE_LINE);
@@ -37,8 +38,12 @@ void hz4_granule_fork_prepare(void) {
     hz_lock(&map.lock);
 }
 
+void hz4_granule_fork_inherit(void) {
+    hz_lock_inherit(&map.lock);
+}
+
 void hz4_granule_fork_done(void) {
-    pthread_mutex_unlock(&map.lock);
+    hz_unlock(&map.lock);
 }
 
 // ---- shared units -------------------------------------------------------------------------------------------------
@@ -108,7 +113,7 @@ void *hz4_granules_take(uint32_t granules) {
             mark_shared(unit, 1);
         }
     }
-    pthread_mutex_unlock(&map.lock);
+    hz_unlock(&map.lock);
     return base;
 }
 
@@ -134,7 +139,7 @@ void hz4_granules_give(struct hz4_run *run) {
             *mask = 0;
     }
     spare_push(run);
-    pthread_mutex_unlock(&map.lock);
+    hz_unlock(&map.lock);
     if (is_empty)
         arena_give((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)),
                    granules >= HZ4_UNIT_GRANULES ? granules / HZ4_UNIT_GRANULES : 1, 0);
@@ -158,7 +163,7 @@ static int map_prepare(size_t granule, size_t granules) {
             // ORDER: release: the chunk reads zero; partner: map_chunk().
             atomic_store_explicit(&map.chunks[at >> CHUNK_SHIFT], chunk, memory_order_release);
         }
-        pthread_mutex_unlock(&map.lock);
+        hz_unlock(&map.lock);
         if (chunk == NULL)
             return 0;
     }
@@ -219,7 +224,7 @@ struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
     struct hz4_run *run = map.spare[size_class];
     if (run != NULL)
         map.spare[size_class] = run->next;
-    pthread_mutex_unlock(&map.lock);
+    hz_unlock(&map.lock);
     if (run == NULL)
         run = arena_metadata(bytes, HZ_CACHE_LINE);
     if (run != NULL)
@@ -230,5 +235,5 @@ struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes) {
 void hz4_descriptor_give(struct hz4_run *run) {
     hz_lock(&map.lock);
     spare_push(run);
-    pthread_mutex_unlock(&map.lock);
+    hz_unlock(&map.lock);
 }

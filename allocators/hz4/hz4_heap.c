@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heaps and threads: who holds a heap, how one begins, outlives its thread and goes to the next one, and fork.
 //
-//   FREE <-> HELD                      alive: the owner on its slow paths, a helper for a moment
-//   HELD -> DEAD <-> DEAD|HELD         its thread has ended: anybody who has a reason
-//   DEAD|HELD -> FREE                  a new thread has taken it
+//   ALIVE -> DEAD     its thread has ended
+//   DEAD -> ALIVE     a new thread has taken it
+//   any -> LOST       after a fork, in the child: a thread that is not there held it
+//
+// All but the last while it is held. An alive heap is held by its owner on slow paths and by helpers for a moment, a dead
+// one by anybody who has a reason.
 #include "hz4.h"
 
 #include "../common/check.h"
@@ -12,10 +15,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <threads.h>
 
 static struct {
-    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
     pthread_key_t key;
     _Atomic uint32_t count;
@@ -26,37 +28,42 @@ static struct {
 // ---- holding ------------------------------------------------------------------------------------------------------
 
 int hz4_try_hold(struct hz4_heap *heap) {
-    uint32_t control = atomic_load_explicit(&heap->control, memory_order_relaxed);
-    // ORDER: acquire: all that the last holder did; partner: the stores in hz4_let_go().
-    return (control & HZ4_HELD) == 0 &&
-           atomic_compare_exchange_strong_explicit(&heap->control, &control, control | HZ4_HELD, memory_order_acquire,
-                                                   memory_order_relaxed);
+    int is_held = hz_try_lock(&heap->lock);
+    hz4_thread.holds += (uint32_t)is_held;
+    return is_held;
 }
 
+int hz4_may_await(struct hz4_heap *heap) {
+    return hz4_thread.holds == 0 && atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_LOST;
+}
+
+void hz4_await(struct hz4_heap *heap) {
+    hz_lock(&heap->lock);
+    hz4_thread.holds++;
+}
+
+// Who holds it may be a helper that brings messages home, and have a lower priority: the lock lends it ours.
 void hz4_hold(struct hz4_heap *heap) {
     uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
     atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);
-    while (HZ_UNLIKELY(!hz4_try_hold(heap)))
-        thrd_yield(); // a helper is bringing messages home; it may wait for this very CPU
+    hz4_await(heap);
 }
 
 void hz4_let_go(struct hz4_heap *heap) {
-    if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) == 0) {
-        // ORDER: release: what was done while holding; partner: hz4_try_hold().
-        atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
-        return;
-    }
     for (;;) {
-        // ORDER: seq_cst: releases as above, and comes before the look at the inbox; partner: send(), which looks at
-        // `control` after it has sent. One of the two sees the other, so no message stays with a dead heap.
-        atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_seq_cst);
-        if (atomic_load_explicit(&heap->inbox, memory_order_seq_cst) == 0 || !hz4_try_hold(heap))
+        int is_dead = atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_DEAD;
+        hz4_thread.holds--;
+        hz_unlock(&heap->lock);
+        if (!is_dead) // or a new thread was faster than we
             return;
-        if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) == 0) { // a new thread was faster
-            // ORDER: release: as above.
-            atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+        // ORDER: seq_cst: DEAD, and that nobody holds the heap, come before the look at the inbox; partners: send(),
+        // which looks at `control` after it has sent, and help(), which tries to hold after that. One of the two sees the
+        // other, so no message stays with a dead heap.
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) == 0 || !hz4_try_hold(heap))
             return;
-        }
+        if (atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_DEAD)
+            continue;
         hz4_drain(heap, UINT32_MAX);
         if (heap == hz4_thread.heap) { // the end of its thread: what belongs to others goes on at once
             hz4_stage_flush_all();
@@ -93,12 +100,20 @@ static void fork_child(void) {
     uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (heap == NULL || heap == hz4_thread.heap ||
-            atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_FREE)
+        if (heap == NULL || heap == hz4_thread.heap)
             continue;
-        atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
-        atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+        if (!hz_try_lock(&heap->lock)) {
+            atomic_store_explicit(&heap->control, HZ4_LOST, memory_order_relaxed);
+            continue;
+        }
+        if (atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_ALIVE) {
+            atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
+            atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
+        }
+        hz_unlock(&heap->lock);
     }
+    arena_fork_inherit();
+    hz4_granule_fork_inherit();
     fork_parent();
 }
 
@@ -159,7 +174,7 @@ static struct hz4_heap *revive_heap(void) {
         if (heap == NULL || atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_DEAD ||
             !hz4_try_hold(heap))
             continue;
-        if ((atomic_load_explicit(&heap->control, memory_order_relaxed) & HZ4_DEAD) != 0) {
+        if (atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_DEAD) {
             atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
             // After a fork the last owner may have been stopped anywhere; what it cached is lost.
             memset(&heap->local, 0, sizeof heap->local);
@@ -172,20 +187,30 @@ static struct hz4_heap *revive_heap(void) {
     return NULL;
 }
 
+// The next id; 0 when there is none.
+static uint32_t new_id(void) {
+    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
+    do {
+        if (count == HZ4_MAX_HEAPS)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return count + 1;
+}
+
+// Held. Until it has its place in by_id others read NULL there.
 static struct hz4_heap *new_heap(void) {
-    pthread_mutex_lock(&heaps.lock);
-    uint32_t id = atomic_load_explicit(&heaps.count, memory_order_relaxed) + 1;
     size_t bytes = sizeof(struct hz4_heap) + hz4_magazines_entries() * sizeof(void *);
-    struct hz4_heap *heap = id <= HZ4_MAX_HEAPS ? arena_metadata(bytes, OS_PAGE_BYTES) : NULL;
-    if (heap != NULL) {
-        heap->id = id;
-        hz4_messages_begin(heap);
-        atomic_store_explicit(&heap->control, HZ4_HELD, memory_order_relaxed);
-        // ORDER: release: the fields above; partner: hz4_heap_by_id().
-        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
-        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&heaps.lock);
+    struct hz4_heap *heap = hz4_heap_count() < HZ4_MAX_HEAPS ? arena_metadata(bytes, OS_PAGE_BYTES) : NULL;
+    uint32_t id = heap != NULL ? new_id() : 0;
+    if (id == 0)
+        return NULL;
+    heap->id = id;
+    hz4_messages_begin(heap);
+    hz_lock_init(&heap->lock);
+    hz4_await(heap);
+    // ORDER: release: the fields above; partner: hz4_heap_by_id().
+    atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
     return heap;
 }
 
@@ -197,8 +222,8 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
         return NULL;
     hz4_magazines_begin(heap);
     hz4_thread.heap = heap;
-    // ORDER: release: as in hz4_let_go(); alive from here on.
-    atomic_store_explicit(&heap->control, HZ4_FREE, memory_order_release);
+    atomic_store_explicit(&heap->control, HZ4_ALIVE, memory_order_relaxed);
+    hz4_let_go(heap);
     if (hz4_thread_has_ended)
         return heap; // for one call: hz4_heap_leave()
     // May allocate for high keys: the heap is complete by now.
@@ -230,7 +255,7 @@ void hz4_thread_fini(void) {
     hz4_pool_give_all(&heap->local);
     hz4_depot_fold(&heap->local);
     atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
-    atomic_store_explicit(&heap->control, HZ4_HELD | HZ4_DEAD, memory_order_relaxed);
+    atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
     hz4_let_go(heap);
     hz4_thread.heap = NULL;
 }

@@ -6,12 +6,11 @@
 
 #include "../common/check.h"
 
-#include <threads.h>
-
 #define POOL_SLAB_BYTES ((size_t)2048)
 #define POOL_CHAIN 8u     // messages that go to the pool, or come from it, at once
 #define FIRST_NAMES 8u    // of the first message from a slot
 #define HELP_MESSAGES 16u // a helper drains at once: the owner may be waiting
+#define HELP_CHARGES 2u   // times what makes a sender help: now it waits for who does
 #define STALE_PERIOD 16u  // slow paths between two looks at open slots
 #define CARRY_ATTEMPTS 64u
 #define CHARGE_MAX 0xffffffffu
@@ -106,15 +105,21 @@ uint32_t hz4_inbox_charge(struct hz4_heap *heap) {
     return (uint32_t)(atomic_load_explicit(&heap->inbox, memory_order_relaxed) >> 32);
 }
 
-// Does the owner's work: it is dead, or it has not looked for long and memory piles up.
-static HZ_COLD void help(struct hz4_heap *heap) {
+// Does the owner's work: it is dead, or it has not looked for long and memory piles up. If somebody else is at that, but
+// does not get on, waiting for him is what bounds the memory: the system may have stopped him, and runs us.
+static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
     struct hz4_local *local = &hz4_thread.heap->local;
     if (local->is_helping) {
         local->owes_help = 1;
         return;
     }
     local->is_helping = 1;
-    if (hz4_try_hold(heap)) {
+    int is_held = hz4_try_hold(heap);
+    if (!is_held && charge > HELP_CHARGES * (uint64_t)local->help_bytes && hz4_may_await(heap)) {
+        hz4_await(heap);
+        is_held = 1;
+    }
+    if (is_held) {
         hz4_drain(heap, HELP_MESSAGES);
         hz4_let_go(heap);
     }
@@ -123,7 +128,7 @@ static HZ_COLD void help(struct hz4_heap *heap) {
         for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
             struct hz4_heap *other = hz4_heap_by_id(id);
             if (other != NULL && other != hz4_thread.heap && hz4_inbox_charge(other) != 0 &&
-                (atomic_load_explicit(&other->control, memory_order_relaxed) & HZ4_DEAD) != 0 && hz4_try_hold(other)) {
+                atomic_load_explicit(&other->control, memory_order_relaxed) == HZ4_DEAD && hz4_try_hold(other)) {
                 hz4_drain(other, UINT32_MAX);
                 hz4_let_go(other);
             }
@@ -141,13 +146,13 @@ static void send(struct hz4_message *message, uint32_t charge) {
         total = (head >> 32) + charge;
         total = total > CHARGE_MAX ? CHARGE_MAX : total;
         // ORDER: seq_cst: (1) releases the names, and this thread's uses of the blocks, to hz4_drain(); (2) comes
-        // before the look at `control` in the one order in which a dying thread stores DEAD before its last look at the
-        // inbox.
+        // before the look at `control`, and before help() tries to hold; partner: the fence in hz4_let_go().
     } while (!atomic_compare_exchange_weak_explicit(&heap->inbox, &head, hz4_message_index(message) | total << 32,
                                                     memory_order_seq_cst, memory_order_relaxed));
-    uint32_t control = atomic_load_explicit(&heap->control, memory_order_seq_cst);
-    if (HZ_UNLIKELY((control & HZ4_DEAD) != 0 || total > hz4_thread.heap->local.help_bytes))
-        help(heap);
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t control = atomic_load_explicit(&heap->control, memory_order_relaxed);
+    if (HZ_UNLIKELY(control == HZ4_DEAD || total > hz4_thread.heap->local.help_bytes))
+        help(heap, total);
 }
 
 // Of the blocks that were sent to `heap`, the first, and others if they go the same way. Returns how many.
@@ -304,10 +309,10 @@ static HZ_COLD void carry(void *block) {
     for (unsigned attempt = 0; attempt < CARRY_ATTEMPTS; attempt++) {
         uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
         struct hz4_heap *heap = hz4_heap_by_id(hz4_route_owner(route));
-        if (!hz4_try_hold(heap)) {
-            thrd_yield();
+        if (hz4_may_await(heap))
+            hz4_await(heap);
+        else if (!hz4_try_hold(heap))
             continue;
-        }
         // Runs change hands only while their heap is held: now the owner is certain.
         route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
         int is_owner = hz4_route_owner(route) == heap->id;

@@ -244,7 +244,9 @@ void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state
 void hz5_publish(struct hz5_desc *run, uint64_t index); // and counts the free
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
+void hz5_run_init(void);
 void hz5_run_fork_prepare(void);
+void hz5_run_fork_inherit(void); // child, before the next
 void hz5_run_fork_done(void);
 void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class); // runs that changed hands

@@ -15,7 +15,7 @@ uint32_t hz5_magazine_offset[SIZECLASS_COUNT];
 uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
 
 static struct {
-    pthread_mutex_t lock; // guards initialisation and the birth of heaps
+    pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
     pthread_key_t key;
     uint32_t heap_bytes;
@@ -76,6 +76,8 @@ static void fork_child(void) {
         if (heap != hz5_thread.heap && (status == HZ5_HEAP_ALIVE || status == HZ5_HEAP_CLAIMED))
             atomic_store_explicit(&heap->status, HZ5_HEAP_ORPHAN, memory_order_relaxed);
     }
+    arena_fork_inherit();
+    hz5_run_fork_inherit();
     fork_parent();
 }
 
@@ -87,6 +89,7 @@ static HZ_COLD int init_slow(void) {
         arena_set_limits(&hz5_profile.limits);
         sizeclass_init();
         lay_out_magazines();
+        hz5_run_init();
         ready = pthread_key_create(&heaps.key, thread_exit) == 0;
         // ORDER: release: everything above; partner: the acquire load in hz5_init().
         atomic_store_explicit(&heaps.ready, ready, memory_order_release);
@@ -162,22 +165,31 @@ static struct hz5_heap *revive_heap(void) {
     return NULL;
 }
 
+// The next id; 0 when there is none.
+static uint32_t new_id(void) {
+    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
+    do {
+        if (count == HZ5_MAX_HEAPS)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return count + 1;
+}
+
+// Until it has its place in by_id others read NULL there.
 static struct hz5_heap *new_heap(void) {
-    pthread_mutex_lock(&heaps.lock);
-    uint32_t id = atomic_load_explicit(&heaps.count, memory_order_relaxed) + 1;
-    struct hz5_heap *heap = id <= HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
+    struct hz5_heap *heap = hz5_heap_count() < HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
     if (heap != NULL && hz5_profile.quarantine_bytes != 0) {
         heap->quarantine = arena_metadata(sizeof(struct hz5_quarantine), OS_PAGE_BYTES);
         heap = heap->quarantine != NULL ? heap : NULL;
     }
-    if (heap != NULL) {
-        heap->id = id;
-        atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
-        // ORDER: release: the fields above; partner: hz5_heap_by_id().
-        atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
-        atomic_store_explicit(&heaps.count, id, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&heaps.lock);
+    uint32_t id = heap != NULL ? new_id() : 0;
+    if (id == 0)
+        return NULL;
+    heap->id = id;
+    atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
+    // ORDER: release: the fields above; partner: hz5_heap_by_id().
+    atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
     return heap;
 }
 

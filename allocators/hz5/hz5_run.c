@@ -34,12 +34,20 @@ static struct {
     } resting[SIZECLASS_COUNT];
 } state_arrays = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+void hz5_run_init(void) {
+    hz_lock_init(&state_arrays.lock);
+}
+
 void hz5_run_fork_prepare(void) {
     hz_lock(&state_arrays.lock);
 }
 
+void hz5_run_fork_inherit(void) {
+    hz_lock_inherit(&state_arrays.lock);
+}
+
 void hz5_run_fork_done(void) {
-    pthread_mutex_unlock(&state_arrays.lock);
+    hz_unlock(&state_arrays.lock);
 }
 
 static void set_state(_Atomic uint8_t *state, uint8_t value) {
@@ -66,7 +74,7 @@ static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_cou
         state_arrays.resting[size_class].first = link_read(array);
         state_arrays.resting[size_class].count--;
     }
-    pthread_mutex_unlock(&state_arrays.lock);
+    hz_unlock(&state_arrays.lock);
     uint32_t bytes = (uint32_t)hz_align_up(block_count + 1, STATE_ARRAY_ALIGN);
     uint32_t fresh_from = array == NULL ? block_count : 8;
     if (array == NULL)
@@ -87,7 +95,7 @@ static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
     else
         link_write(state_arrays.resting[size_class].last, array);
     state_arrays.resting[size_class].last = array;
-    pthread_mutex_unlock(&state_arrays.lock);
+    hz_unlock(&state_arrays.lock);
 }
 
 // ---- eight states at a time

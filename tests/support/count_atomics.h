@@ -37,6 +37,7 @@ extern _Thread_local uint64_t count_atomics;
 #define atomic_store_explicit(object, value, order)                                                                    \
     (count_atomics += (order) == memory_order_seq_cst, __atomic_store_n((object), (value), (order)))
 #define pthread_mutex_lock(mutex) (count_atomics++, (pthread_mutex_lock)(mutex))
+#define pthread_mutex_trylock(mutex) (count_atomics++, (pthread_mutex_trylock)(mutex))
 #define pthread_mutex_unlock(mutex) (count_atomics++, (pthread_mutex_unlock)(mutex))
 
 #endif
