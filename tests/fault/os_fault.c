@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise: makes chosen system calls of the
-// allocator, and of nobody else, fail with ENOMEM. Controlled through two exported functions.
+// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise,thrd_yield: makes chosen system calls
+// of the allocator, and of nobody else, fail with ENOMEM, lets a test stop a thread inside of one, and counts yields.
+// Controlled through exported functions.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <threads.h>
 
 #define FAULT_EXPORT __attribute__((visibility("default")))
 
@@ -22,10 +24,16 @@ int __wrap_mprotect(void *, size_t, int);
 int __wrap_madvise(void *, size_t, int);
 FAULT_EXPORT void os_fault_arm(uint64_t first, uint64_t count);
 FAULT_EXPORT uint64_t os_fault_calls(void);
+FAULT_EXPORT void os_fault_visit(void (*visitor)(void));
+FAULT_EXPORT uint64_t os_fault_yields(void);
+void __real_thrd_yield(void);
+void __wrap_thrd_yield(void);
 
 static _Atomic uint64_t calls;
 static _Atomic uint64_t first_bad = UINT64_MAX;
 static _Atomic uint64_t bad_count;
+static _Atomic uint64_t yields;
+static void (*_Atomic visit)(void);
 
 // Calls number `first` (from 1, counted from the library's start) up to first + count - 1 fail.
 void os_fault_arm(uint64_t first, uint64_t count) {
@@ -37,7 +45,24 @@ uint64_t os_fault_calls(void) {
     return atomic_load_explicit(&calls, memory_order_relaxed);
 }
 
+// Is called at the start of each call, by the thread that makes it, with whatever locks the allocator holds there.
+void os_fault_visit(void (*visitor)(void)) {
+    atomic_store_explicit(&visit, visitor, memory_order_relaxed);
+}
+
+uint64_t os_fault_yields(void) {
+    return atomic_load_explicit(&yields, memory_order_relaxed);
+}
+
+void __wrap_thrd_yield(void) {
+    atomic_fetch_add_explicit(&yields, 1, memory_order_relaxed);
+    __real_thrd_yield();
+}
+
 static int fails(void) {
+    void (*visitor)(void) = atomic_load_explicit(&visit, memory_order_relaxed);
+    if (visitor != NULL)
+        visitor();
     uint64_t number = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) + 1;
     uint64_t first = atomic_load_explicit(&first_bad, memory_order_relaxed);
     if (number < first || number - first >= atomic_load_explicit(&bad_count, memory_order_relaxed))

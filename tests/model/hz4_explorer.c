@@ -14,7 +14,7 @@
 #define BUFFER 4
 #define SCRIPT 4
 
-enum { FREE = 0, HELD = 1, DEAD = 2 }; // bits of a control word
+enum { FREE = 0, HELD = 1, DEAD = 2 }; // bits of a word that stands for a heap's lock and its control word
 
 // Message b + 1 carries block b. ROUTE is the owner in the run's tag, BITS the run's bits.
 enum address {
