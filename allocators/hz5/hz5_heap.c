@@ -112,7 +112,7 @@ __attribute__((constructor)) static void register_fork_handlers(void) {
 // ---------------------------------------------------------------------------------------------------------------
 
 struct hz5_heap *hz5_heap_by_id(uint32_t id) {
-    // ORDER: acquire: the heap's fields; partner: the release store in new_heap().
+    // ORDER: acquire: the heap's fields; partner: register_heap().
     return atomic_load_explicit(&heaps.by_id[id], memory_order_acquire);
 }
 
@@ -165,32 +165,36 @@ static struct hz5_heap *revive_heap(void) {
     return NULL;
 }
 
-// The next id; 0 when there is none.
-static uint32_t new_id(void) {
-    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
-    do {
+// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but not
+// counted yet, counts it, since the thread that took it need not be running.
+static int register_heap(struct hz5_heap *heap) {
+    for (;;) {
+        uint32_t count = hz5_heap_count();
         if (count == HZ5_MAX_HEAPS)
             return 0;
-    } while (!atomic_compare_exchange_weak_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    return count + 1;
+        heap->id = count + 1;
+        struct hz5_heap *nobody = NULL;
+        // ORDER: release: the heap's fields; partner: hz5_heap_by_id().
+        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap, memory_order_release,
+                                                              memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
+                                                memory_order_relaxed);
+        if (is_ours)
+            return 1;
+    }
 }
 
-// Until it has its place in by_id others read NULL there.
 static struct hz5_heap *new_heap(void) {
-    struct hz5_heap *heap = hz5_heap_count() < HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
+    struct hz5_heap *heap =
+        hz5_heap_count() < HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
     if (heap != NULL && hz5_profile.quarantine_bytes != 0) {
         heap->quarantine = arena_metadata(sizeof(struct hz5_quarantine), OS_PAGE_BYTES);
         heap = heap->quarantine != NULL ? heap : NULL;
     }
-    uint32_t id = heap != NULL ? new_id() : 0;
-    if (id == 0)
+    if (heap == NULL)
         return NULL;
-    heap->id = id;
     atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
-    // ORDER: release: the fields above; partner: hz5_heap_by_id().
-    atomic_store_explicit(&heaps.by_id[id], heap, memory_order_release);
-    return heap;
+    return register_heap(heap) ? heap : NULL;
 }
 
 static HZ_COLD struct hz5_heap *heap_begin(void) {
