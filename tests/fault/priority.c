@@ -88,6 +88,7 @@ static void *high_main(void *argument) {
     }
     set_priority(20);
     sem_post(&blocks_ready);
+    // ORDER: acquire, release: nothing but these flags; partner: visitor().
     while (!atomic_load_explicit(&is_low_inside, memory_order_acquire))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     uint64_t yields_before = fault_yields();
