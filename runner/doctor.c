@@ -4,11 +4,11 @@
 #include "doctor.h"
 
 #include "lab.h"
-#include "machine.h"
-#include "os.h"
-#include "process.h"
-#include "sample.h"
-#include "sequential.h"
+#include "system/machine.h"
+#include "system/os.h"
+#include "system/process.h"
+#include "sample/sample.h"
+#include "plan/sequential.h"
 
 #include <inttypes.h>
 #include <math.h>

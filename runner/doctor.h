@@ -3,8 +3,8 @@
 #ifndef HZBENCH_DOCTOR_H
 #define HZBENCH_DOCTOR_H
 
-#include "options.h"
-#include "topology.h"
+#include "plan/options.h"
+#include "system/topology.h"
 
 // Prints one line a finding. Returns the runner's exit code; findings are no failure.
 int doctor_run(const struct options *options, const struct topology *topology, const char *worker);

@@ -2,9 +2,9 @@
 // What the doctor finds in /proc and /sys. Layer: runner.
 #include "doctor.h"
 
-#include "machine.h"
-#include "machine_linux.h"
-#include "os.h"
+#include "system/machine.h"
+#include "system/machine_linux.h"
+#include "system/os.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 // What the doctor finds on Windows. Layer: runner.
 #include "doctor.h"
 
-#include "os.h"
-#include "process.h"
+#include "system/os.h"
+#include "system/process.h"
 
 #include <stdio.h>
 #include <string.h>

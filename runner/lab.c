@@ -2,8 +2,8 @@
 // Plan, probes and rounds of an experiment in memory. Layer: runner.
 #include "lab.h"
 
-#include "os.h"
-#include "sample.h"
+#include "system/os.h"
+#include "sample/sample.h"
 
 #include <errno.h>
 #include <getopt.h>

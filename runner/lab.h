@@ -4,8 +4,8 @@
 #ifndef HZBENCH_LAB_H
 #define HZBENCH_LAB_H
 
-#include "plan.h"
-#include "topology.h"
+#include "plan/plan.h"
+#include "system/topology.h"
 
 struct lab_row {
     char status[16], message[256];

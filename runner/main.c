@@ -2,18 +2,18 @@
 // The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
 // Layer: runner, the top.
 #include "doctor.h"
-#include "noise.h"
-#include "options.h"
-#include "output.h"
-#include "plan.h"
-#include "process.h"
+#include "sample/noise.h"
+#include "plan/options.h"
+#include "results/output.h"
+#include "plan/plan.h"
+#include "system/process.h"
 #include "progress.h"
-#include "provenance.h"
+#include "results/provenance.h"
 #include "rounds.h"
-#include "sample.h"
+#include "sample/sample.h"
 #include "selftest.h"
-#include "summary.h"
-#include "topology.h"
+#include "results/summary.h"
+#include "system/topology.h"
 
 #include <errno.h>
 #include <inttypes.h>

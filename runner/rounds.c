@@ -2,9 +2,9 @@
 // Pairs of cells, their log-ratios, and the looks. Layer: runner.
 #include "rounds.h"
 
-#include "os.h"
+#include "system/os.h"
 #include "progress.h"
-#include "sequential.h"
+#include "plan/sequential.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -5,8 +5,8 @@
 #ifndef HZBENCH_ROUNDS_H
 #define HZBENCH_ROUNDS_H
 
-#include "output.h"
-#include "plan.h"
+#include "results/output.h"
+#include "plan/plan.h"
 
 struct rounds {
     const struct plan *plan;

@@ -4,8 +4,8 @@
 #include "selftest.h"
 
 #include "lab.h"
-#include "process.h"
-#include "sequential.h"
+#include "system/process.h"
+#include "plan/sequential.h"
 
 #include <inttypes.h>
 #include <math.h>

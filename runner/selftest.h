@@ -4,7 +4,7 @@
 #ifndef HZBENCH_SELFTEST_H
 #define HZBENCH_SELFTEST_H
 
-#include "topology.h"
+#include "system/topology.h"
 
 // Prints one table. Returns EXIT_CODE_OK when all is found, 1 when something is not.
 int selftest_run(const struct topology *topology, const char *worker);

@@ -3,7 +3,7 @@
 // Layer: workloads.
 #include "workload.h"
 
-#include "../allocators/edit_distance.h"
+#include "../allocators/loader/edit_distance.h"
 #include "core.h"
 #include "registry.h"
 

@@ -2,7 +2,7 @@
 // Symbol lookup shared by the adapters.
 #include "external.h"
 
-#include "../os_library.h"
+#include "../loader/os_library.h"
 
 #include <string.h>
 

@@ -115,7 +115,7 @@ def failure_text(rows):
 
 
 def is_disturbed(rows):
-    """Per row: whether the runner marked it as contaminated (runner/noise.h). A row of schema 1 has no mark: there it is
+    """Per row: whether the runner marked it as contaminated (runner/sample/noise.h). A row of schema 1 has no mark: there it is
     whether threads waited for a CPU although there were enough. NaN (not measured) is not disturbed."""
     share = rows["run_delay_ns"] / (rows["elapsed_ns"] * rows["threads"])
     enough = [c is not True for c in rows["crowded"]]

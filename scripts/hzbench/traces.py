@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/trace: what is in a trace, as text and figure; the reading is hztrace's (runner/hztrace.c)."""
+"""scripts/trace: what is in a trace, as text and figure; the reading is hztrace's (runner/tools/hztrace.c)."""
 
 import argparse
 import csv

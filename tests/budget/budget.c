@@ -2,7 +2,7 @@
 // What scripts/instructions runs under callgrind: a fixed number of rounds of one pattern on one backend, nothing else that
 // depends on the number of rounds. Each round is BURST allocations and their frees; by default LIFO in one thread (the
 // thread's cache serves all of it), with --remote the frees are done by a second thread.
-#include "loader.h"
+#include "loader/loader.h"
 
 #include <pthread.h>
 #include <stdio.h>

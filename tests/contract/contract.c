@@ -6,7 +6,7 @@
 // memory: nothing of it lies in the heap under test.
 #include "contract.h"
 
-#include "../../allocators/loader.h"
+#include "../../allocators/loader/loader.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -17,21 +17,28 @@ SOURCE_ROOTS = ["allocators", "workloads", "runner", "tests"]
 # Which folders the files of a folder may include from, themselves always among them. What is not named here is a
 # violation: a new folder states its place first. "allocators" alone means the files directly in it.
 LAYERS = {
-    "allocators": ["allocators/external"],
+    "allocators": [],
+    "allocators/loader": ["allocators", "allocators/external"],
     "allocators/common": ["allocators"],
     "allocators/common/windows": [],
-    "allocators/external": ["allocators"],
+    "allocators/external": ["allocators", "allocators/loader"],
     "allocators/null": ["allocators", "allocators/common"],
     "allocators/faulty": ["allocators", "allocators/common"],
     "allocators/heapapi": ["allocators", "allocators/common"],
     "allocators/hz3": ["allocators", "allocators/common"],
     "allocators/hz4": ["allocators", "allocators/common"],
     "allocators/hz5": ["allocators", "allocators/common"],
-    "workloads": ["allocators", "workloads/trace"],
+    "workloads": ["allocators", "allocators/loader", "workloads/trace"],
     "workloads/trace": [],
     "workloads/recorder": ["workloads/trace"],
-    "runner": ["allocators", "workloads", "workloads/trace", "workloads/recorder"],
-    "runner/windows": [],
+    "runner": ["allocators/loader", "workloads", "runner/plan", "runner/results", "runner/sample", "runner/system"],
+    "runner/text": [],
+    "runner/plan": ["allocators/loader", "workloads", "runner/sample", "runner/text"],
+    "runner/system": ["allocators/loader", "runner/plan", "runner/sample"],
+    "runner/sample": ["allocators/loader", "workloads", "runner/plan", "runner/results", "runner/system", "runner/tools"],
+    "runner/results": ["allocators/loader", "runner/plan", "runner/sample", "runner/system", "runner/text"],
+    "runner/results/windows": [],
+    "runner/tools": ["allocators", "allocators/loader", "workloads/trace", "workloads/recorder"],
     "tests": None,  # may look at anything
 }
 
@@ -181,7 +188,7 @@ PLANTED = {
     "workloads/orders.c": "// ORDER: acquire, partner f: x.\nint f(void) { return memory_order_acquire; }\nint g(void) {\n"
                           "    return 0;\n}\nint h(void) {\n    return memory_order_release;\n}\n"
                           "// memory_order_seq_cst in a comment needs no argument\n",
-    "runner/fine.c": '#include "../allocators/allocator.h"\n',
+    "runner/tools/fine.c": '#include "../../allocators/allocator.h"\n',
 }
 
 EXPECTED = [

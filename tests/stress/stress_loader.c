@@ -2,7 +2,7 @@
 // stress_backend.h by the loader: any backend of the list or a path; "preload" takes what LD_PRELOAD brought.
 #include "stress_backend.h"
 
-#include "../../allocators/loader.h"
+#include "../../allocators/loader/loader.h"
 #include "../support/library.h"
 
 #include <malloc.h>

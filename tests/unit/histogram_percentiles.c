@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Values on standard input, one a line; their percentiles on standard output: for the comparison with another
 // implementation of the same histogram (compare_hdr.py). Layer: tests.
-#include "../../runner/histogram.h"
+#include "../../runner/sample/histogram.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The histogram against its definition: every value lies in its bucket, buckets have no gaps, percentiles are those of
 // the sorted values up to the bucket's width, sums are those of one histogram. Layer: tests.
-#include "../../runner/histogram.h"
+#include "../../runner/sample/histogram.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
 // Unit tests of the loader: specs, tables, error lines, and the proof that nothing but the named library is measured.
 // Started as `loader_test --load MODE SPEC` it loads one backend and prints the result: the tests do that to themselves
 // under another environment.
-#include "../../allocators/loader.h"
-#include "../../allocators/os_library.h"
+#include "../../allocators/loader/loader.h"
+#include "../../allocators/loader/os_library.h"
 
 #include <errno.h>
 #include <setjmp.h>

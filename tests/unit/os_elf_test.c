@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Unit tests of os_elf.h: images cut short and damaged, each laid against an unmapped page, so that a single byte read
 // beyond the image ends the test with a fault.
-#include "../../allocators/os_elf.h"
+#include "../../allocators/loader/os_elf.h"
 
 #include <elf.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sequential decisions by simulation: how often equal things are called different although one looks again and
 // again, and whether a real difference is found. Seeded, so the counts are the same each time. Layer: tests.
-#include "../../runner/sequential.h"
+#include "../../runner/plan/sequential.h"
 
 #include <math.h>
 #include <setjmp.h>

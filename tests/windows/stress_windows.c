@@ -2,7 +2,7 @@
 // stress_backend.h by the loader on Windows, where nothing is preloaded.
 #include "../stress/stress_backend.h"
 
-#include "../../allocators/loader.h"
+#include "../../allocators/loader/loader.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
 // backend. Layer: tests.
 #include "driver.h"
 
-#include "../../runner/cell.h"
-#include "../../runner/rss.h"
+#include "../../runner/sample/cell.h"
+#include "../../runner/sample/rss.h"
 
-#include "../../allocators/loader.h"
+#include "../../allocators/loader/loader.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #ifndef HZBENCH_CSV_H
 #define HZBENCH_CSV_H
 
-#include "cell.h"
+#include "../sample/cell.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
 
 #include "noise.h"
 
-#include "../allocators/os_library.h"
+#include "../../allocators/loader/os_library.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 // rss.h: reading statm costs about 7 us, so an interval of 1 ms costs under 1 % of one CPU. Layer: runner.
 #include "rss.h"
 
-#include "os.h"
+#include "../system/os.h"
 
 #include <stdatomic.h>
 

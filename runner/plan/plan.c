@@ -2,9 +2,9 @@
 // Cells, rounds and their shuffled order. Layer: runner.
 #include "plan.h"
 
-#include "buffer.h"
+#include "../text/buffer.h"
 
-#include "../allocators/digest.h"
+#include "../../allocators/loader/digest.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -2,9 +2,9 @@
 // Recording under hzrun. Owns the absolute path of the trace. Layer: runner.
 #include "hzrun_record.h"
 
-#include "../allocators/os_library.h"
-#include "../workloads/recorder/pack.h"
-#include "../workloads/recorder/recording.h"
+#include "../../allocators/loader/os_library.h"
+#include "../../workloads/recorder/pack.h"
+#include "../../workloads/recorder/recording.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // hztrace: looks into traces and makes them. `pack` a recording, `check` a file, `info` and `profile` as tables that
 // scripts/trace draws from. Layer: runner.
-#include "../workloads/recorder/pack.h"
-#include "../workloads/trace/profile.h"
-#include "../workloads/trace/walk.h"
+#include "../../workloads/recorder/pack.h"
+#include "../../workloads/trace/profile.h"
+#include "../../workloads/trace/walk.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #ifndef HZBENCH_SAMPLE_H
 #define HZBENCH_SAMPLE_H
 
-#include "csv.h"
-#include "plan.h"
-#include "process.h"
+#include "../results/csv.h"
+#include "../plan/plan.h"
+#include "../system/process.h"
 
 // One item of --alloc on this machine.
 struct sample_allocator {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order in which CPUs get threads. Layer: runner.
 #include "topology.h"
-#include "options.h"
+#include "../plan/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>

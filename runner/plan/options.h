@@ -3,9 +3,9 @@
 #ifndef HZBENCH_OPTIONS_H
 #define HZBENCH_OPTIONS_H
 
-#include "../allocators/loader.h"
-#include "../workloads/workload.h"
-#include "cell.h"
+#include "../../allocators/loader/loader.h"
+#include "../../workloads/workload.h"
+#include "../sample/cell.h"
 
 enum exit_code { // of the runner; docs/reproducibility.md
     EXIT_CODE_OK = 0,

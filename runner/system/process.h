@@ -5,7 +5,7 @@
 #ifndef HZBENCH_PROCESS_H
 #define HZBENCH_PROCESS_H
 
-#include "cell.h"
+#include "../sample/cell.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 // The command line. Owns the help text and the units a user may write. Layer: runner.
 #include "options.h"
 
-#include "../allocators/edit_distance.h"
+#include "../../allocators/loader/edit_distance.h"
 #include "sequential.h"
 
 #include <ctype.h>

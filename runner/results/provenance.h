@@ -4,9 +4,9 @@
 #ifndef HZBENCH_PROVENANCE_H
 #define HZBENCH_PROVENANCE_H
 
-#include "plan.h"
-#include "sample.h"
-#include "topology.h"
+#include "../plan/plan.h"
+#include "../sample/sample.h"
+#include "../system/topology.h"
 
 #define PROVENANCE_RUN_ID_BYTES 17
 #define PROVENANCE_HOST_ID_BYTES 17

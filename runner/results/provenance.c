@@ -5,9 +5,9 @@
 #include "build_commit.h"
 #include "build_config.h"
 #include "file.h"
-#include "machine.h"
+#include "../system/machine.h"
 
-#include "../allocators/digest.h"
+#include "../../allocators/loader/digest.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,9 +3,9 @@
 // The command line, the summary and the exit code; everything of the operating system is behind hzrun.h. Layer: runner.
 #include "hzrun_record.h"
 
-#include "../allocators/loader.h"
-#include "../allocators/os_elf.h"
-#include "../allocators/os_library.h"
+#include "../../allocators/loader/loader.h"
+#include "../../allocators/loader/os_elf.h"
+#include "../../allocators/loader/os_library.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

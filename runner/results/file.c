@@ -2,7 +2,7 @@
 // Files of rows over the calls of os_file.h: what is read, written and replaced as a whole. Layer: runner.
 #include "file.h"
 
-#include "os_file.h"
+#include "../system/os_file.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 // Clock, wrappers and sums of the latency probe. Layer: runner.
 #include "probe.h"
 
-#include "os.h"
+#include "../system/os.h"
 
 #include <stdlib.h>
 #include <string.h>

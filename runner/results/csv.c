@@ -2,7 +2,7 @@
 // Columns and quoting. Layer: runner.
 #include "csv.h"
 
-#include "buffer.h"
+#include "../text/buffer.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>

@@ -8,13 +8,13 @@
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
 #include "app_tree.h"
 #include "cell.h"
-#include "hzrun_report.h"
-#include "os.h"
+#include "../tools/hzrun_report.h"
+#include "../system/os.h"
 #include "rss.h"
 
-#include "../allocators/loader.h"
-#include "../allocators/os_library.h"
-#include "../workloads/app_table.h"
+#include "../../allocators/loader/loader.h"
+#include "../../allocators/loader/os_library.h"
+#include "../../workloads/app_table.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -3,13 +3,13 @@
 // what it saw back into the cell. The main thread only watches: once the allocator is loaded it allocates nothing
 // itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
 #include "cell.h"
-#include "counters.h"
+#include "../system/counters.h"
 #include "noise.h"
-#include "os.h"
+#include "../system/os.h"
 #include "probe.h"
 #include "rss.h"
 
-#include "../allocators/loader.h"
+#include "../../allocators/loader/loader.h"
 
 #include <errno.h>
 #include <inttypes.h>

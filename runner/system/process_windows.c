@@ -5,7 +5,7 @@
 
 #include "os.h"
 
-#include "../allocators/os_library.h"
+#include "../../allocators/loader/os_library.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
 #ifndef HZBENCH_CELL_H
 #define HZBENCH_CELL_H
 
-#include "../workloads/workload.h"
+#include "../../workloads/workload.h"
 #include "histogram.h"
 
 #define CELL_MAGIC 0x6c6c65637a68u // "hzcell"

@@ -4,7 +4,7 @@
 #ifndef HZBENCH_LOADER_H
 #define HZBENCH_LOADER_H
 
-#include "allocator.h"
+#include "../allocator.h"
 
 // Static TLS that dlopen may hand out. jemalloc 5.3 needs 2,632 bytes of it, glibc's default is 512; who starts a
 // process that is to dlopen a backend puts this line into its environment.

@@ -2,7 +2,7 @@
 // The canary and the rule. Layer: runner.
 #include "noise.h"
 
-#include "os.h"
+#include "../system/os.h"
 
 #include <stdio.h>
 

@@ -5,7 +5,7 @@
 #ifndef HZBENCH_HZRUN_REPORT_H
 #define HZBENCH_HZRUN_REPORT_H
 
-#include "../allocators/allocator.h"
+#include "../../allocators/allocator.h"
 
 #define HZRUN_REPORT_ENV "HZRUN_REPORT"   // the file of records
 #define HZRUN_LIBRARY_ENV "HZRUN_LIBRARY" // the library whose malloc must be in use
