@@ -35,7 +35,10 @@ def test_a_program_runs_under_hz5(bench, name):
     assert (row["load"], row["pin"], row["input"]) == ("preload", "none", name)
     assert os.path.basename(row["library_path"]) == "libhz5.so"
     assert int(row["ops"]) == SMALL[name] and float(row["throughput_ops_s"]) > 0
-    assert row["stream_hash"] == "" and row["live_work"] == "" and int(row["user_ns"]) > 0
+    assert row["stream_hash"] == "" and row["live_work"] == ""
+    # The kernel measures the sum; it divides it by what its ticks have met, and a load of a few milliseconds may meet none
+    # in the program itself.
+    assert int(row["user_ns"]) + int(row["system_ns"]) > 0
     series = bench.rows("r.rss.csv")
     assert series and {p["live_bytes"] for p in series} == {""}
     # A program this short may end before the second look, and the first may meet it before exec: the lower bound is for
