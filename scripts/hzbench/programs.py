@@ -158,6 +158,10 @@ def sqlite(run):
     return run.timed("sqlite3", "work.db", input=(LOADS / "sqlite.sql").read_bytes())
 
 
+def php(run):
+    return run("php", LOADS / "php.php")
+
+
 def git(run):
     date = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "HOME": str(run.directory),
             "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
@@ -293,6 +297,7 @@ PROGRAMS = [
     Program("python", "light", "36 modules of its own tests", python, (PYTHON,)),
     Program("objects", "light", "python: JSON, dictionaries, threads", python_objects, (PYTHON,), True),
     Program("perl", "light", "hashes, sorting, regular expressions, fork", perl, ("perl",), True),
+    Program("php", "light", "arrays, strings, seven packaged extensions", php, ("php",)),
     Program("git", "light", "import, clone, gc, fsck, grep, log", git, ("git",)),
     Program("gcc", "light", "five files of this project", gcc, ("gcc",), True),
     Program("sqlite3", "light", "insert, index, join, window, vacuum", sqlite, ("sqlite3",), True),
