@@ -38,7 +38,7 @@
 #define HZ_TAIL_CALLS
 #define HZ_TAIL_RETURN __attribute__((musttail)) return
 #else
-#define HZ_TAIL_CALLS __attribute__((optimize("O2")))
+#define HZ_TAIL_CALLS __attribute__((optimize("O2", "optimize-sibling-calls"), no_sanitize("address,undefined")))
 #define HZ_TAIL_RETURN return
 #endif
 
