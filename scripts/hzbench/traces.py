@@ -3,6 +3,7 @@
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
