@@ -3,6 +3,7 @@
 #include "arena.h"
 
 #include "check.h"
+#include "extents.h"
 #include "lock.h"
 #include "os_mem.h"
 
@@ -11,40 +12,54 @@
 
 #define GUARD_BYTES HZ_MIB(1)
 #define WORD_BITS 64u
-// Free extents of sufficient length compared before the best of them is taken.
-#define EXTENTS_LOOKED_AT 64u
+// Free extents looked at that may be too short, before one that cannot be is taken.
+#define EXTENTS_LOOKED_AT 8u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
+// Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks, and
+// has freed them, needs some for small ones.
+#define METADATA_AHEAD_SHARE 64u
+#define INDEX_STEP_BYTES HZ_KIB(64)
+// Growth of the side table where the address space is limited: 64 MiB of the arena.
+#define TABLE_STEP_UNITS ((size_t)1024)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
 // overcommit accounting is not charged for memory nobody asked for.
 #define COMMIT_STEP_BYTES HZ_MIB(2)
 #define METADATA_STEP_BYTES HZ_KIB(256)
 // States of 16-byte blocks take 1/16 of the memory they describe; thread heaps come on top.
 #define METADATA_SHARE 8u
+// Where an arena is placed that is mapped in steps; see find_place().
+#define LOWEST_PLACE HZ_GIB((uint64_t)24 << 10)
+#define PLACES_BYTES HZ_GIB((uint64_t)12 << 10)
+#define PLACE_TRIES 8
 
 struct arena arena;
 
-// A reserved range whose first part is committed.
+// Addresses for one purpose. The first part is mapped, all of it where the address space is not limited; of that the
+// first part is committed.
 struct range {
     char *base;
-    size_t reserved_bytes;
+    size_t span_bytes;
+    size_t mapped_bytes;
     size_t committed_bytes;
 };
 
 // Invariants, under the lock: a unit above high_water is neither used nor dirty; `head` is set only on used units;
-// free_dirty_units = number of units with dirty and not used; aged is a subset of dirty and not used. Pairs hold the
-// current and the previous decay period.
+// free_dirty_units = number of units with dirty and not used, and extents.h's dirty units are these; aged is a subset of
+// them; extents.h's free extents are the units below high_water that are not used. Pairs hold the current and the
+// previous decay period.
 static struct {
     pthread_mutex_t lock;
-    struct range units, table, bitmaps, metadata;
+    struct range units, table, index, metadata;
     uint32_t table_stride;
-    size_t reserved_bytes;
+    int (*resize)(size_t units);
+    size_t span_units;   // most there can ever be; arena.unit_count are those whose part of the side table is mapped
+    size_t other_bytes;  // bitmaps and guards
     size_t high_water;  // units handed out at some time
     uint64_t *used;     // bit a unit
     uint64_t *head;     // first unit of a run
     uint64_t *dirty;    // may be resident
     uint64_t *aged;     // free and dirty since before the last tick
-    size_t first_free;  // no free unit lies below
     size_t first_dirty; // no dirty free unit lies below
     size_t used_units;
     size_t free_dirty_units;
@@ -69,6 +84,14 @@ static void unlock_arena(void) {
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
+}
+
+static size_t unit_count(void) {
+    return atomic_load_explicit(&arena.unit_count, memory_order_relaxed);
+}
+
+static void set_unit_count(size_t units) {
+    atomic_store_explicit(&arena.unit_count, units, memory_order_relaxed);
 }
 
 static int is_set(const uint64_t *map, size_t bit) {
@@ -112,31 +135,9 @@ static size_t count_bits(const uint64_t *map, size_t from, size_t to) {
     return count;
 }
 
-// First unit in [from, to) whose `used` bit equals `used`; `to` when there is none.
-static size_t find_used(size_t from, size_t to, int used) {
-    while (from < to) {
-        uint64_t word = state.used[from / WORD_BITS];
-        word = (used ? word : ~word) >> (from % WORD_BITS);
-        if (word != 0) {
-            size_t found = from + (size_t)__builtin_ctzll(word);
-            return found < to ? found : to;
-        }
-        from = hz_align_up(from + 1, WORD_BITS);
-    }
-    return to;
-}
-
 static size_t find_dirty_free(size_t from, size_t to) {
-    while (from < to) {
-        uint64_t word = state.dirty[from / WORD_BITS] & ~state.used[from / WORD_BITS];
-        word >>= from % WORD_BITS;
-        if (word != 0) {
-            size_t found = from + (size_t)__builtin_ctzll(word);
-            return found < to ? found : to;
-        }
-        from = hz_align_up(from + 1, WORD_BITS);
-    }
-    return to;
+    size_t found = extents_dirty_next(from);
+    return found < to ? found : to;
 }
 
 static char *unit_address(size_t index) {
@@ -148,67 +149,139 @@ static int range_commit(struct range *range, size_t bytes, size_t step) {
     if (bytes <= range->committed_bytes)
         return 1;
     size_t target = hz_align_up(bytes, step);
-    if (target > range->reserved_bytes)
-        target = range->reserved_bytes;
+    if (target > range->span_bytes)
+        target = range->span_bytes;
     if (bytes > target)
         return 0;
-    if (!os_mem_protect(range->base + range->committed_bytes, target - range->committed_bytes, OS_MEM_READ_WRITE))
-        return 0;
+    char *from = range->base + range->committed_bytes;
+    size_t held = min_size(target, range->mapped_bytes) - range->committed_bytes;
+    if (target > range->mapped_bytes) {
+        if (!os_mem_map(range->base + range->mapped_bytes, target - range->mapped_bytes, OS_MEM_READ_WRITE))
+            return 0;
+        range->mapped_bytes = target;
+    }
+    if (held > 0) {
+        if (!os_mem_protect(from, held, OS_MEM_READ_WRITE))
+            return 0;
+        os_mem_set_dumped(from, held, 1); // failing costs a part of a dump, nothing else
+    }
     range->committed_bytes = target;
     return 1;
 }
 
-static int reserve(size_t arena_bytes, uint32_t table_stride) {
+// Maps the first `bytes` of a range, to be committed later; not having them is no failure.
+static void range_map_ahead(struct range *range, size_t bytes) {
+    size_t target = min_size(hz_align_up(bytes, METADATA_STEP_BYTES), range->span_bytes);
+    if (target > range->mapped_bytes &&
+        os_mem_map(range->base + range->mapped_bytes, target - range->mapped_bytes, OS_MEM_NONE))
+        range->mapped_bytes = target;
+}
+
+// What a range needs no more of its mapping goes back to the system.
+static void range_unmap(struct range *range, size_t keep) {
+    if (keep < range->mapped_bytes && os_mem_release(range->base + keep, range->mapped_bytes - keep)) {
+        range->mapped_bytes = keep;
+        range->committed_bytes = min_size(range->committed_bytes, keep);
+    }
+}
+
+struct layout {
+    size_t map_bytes, top_bytes, table_bytes, index_bytes, metadata_bytes, front_bytes, total_bytes;
+};
+
+static struct layout lay_out(size_t arena_bytes, uint32_t table_stride) {
     size_t units = arena_bytes >> ARENA_UNIT_SHIFT;
-    size_t map_bytes = hz_align_up(units / 8 + sizeof(uint64_t), OS_PAGE_BYTES);
-    size_t bitmap_bytes = 4 * map_bytes;
-    size_t table_bytes = hz_align_up(units * table_stride, OS_PAGE_BYTES);
-    size_t metadata_bytes = arena_bytes / METADATA_SHARE + HZ_MIB(1);
-    size_t front_bytes = hz_align_up(bitmap_bytes + table_bytes + metadata_bytes + GUARD_BYTES, ARENA_UNIT_BYTES);
-    size_t total = front_bytes + arena_bytes + GUARD_BYTES;
-    char *base = os_mem_reserve(total, ARENA_UNIT_BYTES, OS_MEM_NONE);
+    struct layout layout = {
+        .map_bytes = hz_align_up(units / 8 + sizeof(uint64_t), OS_PAGE_BYTES),
+        .top_bytes = hz_align_up(extents_top_bytes(units), OS_PAGE_BYTES),
+        .table_bytes = hz_align_up(units * table_stride, OS_PAGE_BYTES),
+        .index_bytes = hz_align_up(extents_low_bytes(units), OS_PAGE_BYTES),
+        .metadata_bytes = arena_bytes / METADATA_SHARE + HZ_MIB(1),
+    };
+    layout.front_bytes = hz_align_up(4 * layout.map_bytes + layout.top_bytes + layout.table_bytes + layout.index_bytes +
+                                         layout.metadata_bytes + GUARD_BYTES,
+                                     ARENA_UNIT_BYTES);
+    layout.total_bytes = layout.front_bytes + arena_bytes + GUARD_BYTES;
+    return layout;
+}
+
+// Addresses for an arena of which only the first `mapped` bytes are mapped. The system places what others map from the
+// top of the address space, programs near it, and some tools use what lies below LOWEST_PLACE. NULL when there are none.
+static char *find_place(size_t mapped, size_t total) {
+    uint64_t random = os_random64();
+    for (int i = 0; i < PLACE_TRIES; i++, random = random * 6364136223846793005u + 1442695040888963407u) {
+        uint64_t place = LOWEST_PLACE + (random >> 32) % (PLACES_BYTES / ARENA_UNIT_BYTES) * ARENA_UNIT_BYTES;
+        char *base = (char *)(uintptr_t)place;
+        // Whether the end is free as well: a probe.
+        if (place + total > UINTPTR_MAX || !os_mem_map(base + total - OS_PAGE_BYTES, OS_PAGE_BYTES, OS_MEM_NONE))
+            continue;
+        os_mem_release(base + total - OS_PAGE_BYTES, OS_PAGE_BYTES);
+        if (os_mem_map(base, mapped, OS_MEM_NONE))
+            return base;
+    }
+    return NULL;
+}
+
+// The whole at once, or only its fixed parts: the rest will be mapped when it is needed.
+static int reserve(size_t arena_bytes, uint32_t table_stride, int in_steps) {
+    struct layout layout = lay_out(arena_bytes, table_stride);
+    size_t fixed_bytes = 4 * layout.map_bytes + layout.top_bytes;
+    size_t mapped = in_steps ? fixed_bytes : layout.total_bytes;
+    char *base = in_steps ? find_place(mapped, layout.total_bytes)
+                          : os_mem_reserve(layout.total_bytes, ARENA_UNIT_BYTES, OS_MEM_NONE);
     if (base == NULL)
         return 0;
-    state.bitmaps = (struct range){base, bitmap_bytes, 0};
-    state.table = (struct range){base + bitmap_bytes, table_bytes, 0};
-    state.metadata = (struct range){base + bitmap_bytes + table_bytes, metadata_bytes, 0};
-    state.units = (struct range){base + front_bytes, arena_bytes, 0};
+    char *table = base + fixed_bytes;
     // The whole table can be read from the start (private zero pages); strict overcommit charges only what is writable.
-    if (!os_mem_protect(base, bitmap_bytes, OS_MEM_READ_WRITE) ||
-        !os_mem_protect(state.table.base, table_bytes, OS_MEM_READ)) {
-        os_mem_release(base, total);
+    if (!os_mem_protect(base, fixed_bytes, OS_MEM_READ_WRITE) ||
+        (!in_steps && !os_mem_protect(table, layout.table_bytes, OS_MEM_READ))) {
+        os_mem_release(base, mapped);
         return 0;
     }
+    os_mem_set_dumped(base, mapped, 0);
+    size_t all = in_steps ? 0 : SIZE_MAX;
+    state.table = (struct range){table, layout.table_bytes, min_size(layout.table_bytes, all), 0};
+    state.index = (struct range){table + layout.table_bytes, layout.index_bytes, min_size(layout.index_bytes, all), 0};
+    state.metadata = (struct range){state.index.base + layout.index_bytes, layout.metadata_bytes,
+                                    min_size(layout.metadata_bytes, all), 0};
+    state.units = (struct range){base + layout.front_bytes, arena_bytes, min_size(arena_bytes, all), 0};
     state.used = (uint64_t *)(void *)base;
-    state.head = (uint64_t *)(void *)(base + map_bytes);
-    state.dirty = (uint64_t *)(void *)(base + 2 * map_bytes);
-    state.aged = (uint64_t *)(void *)(base + 3 * map_bytes);
-    state.bitmaps.committed_bytes = bitmap_bytes;
+    state.head = (uint64_t *)(void *)(base + layout.map_bytes);
+    state.dirty = (uint64_t *)(void *)(base + 2 * layout.map_bytes);
+    state.aged = (uint64_t *)(void *)(base + 3 * layout.map_bytes);
+    state.span_units = arena_bytes >> ARENA_UNIT_SHIFT;
+    extents_init(base + 4 * layout.map_bytes, state.index.base, state.span_units);
     state.table_stride = table_stride;
-    state.reserved_bytes = total;
+    state.other_bytes = fixed_bytes + (in_steps ? 0 : 2 * GUARD_BYTES);
     arena.base = (uintptr_t)state.units.base;
     arena.base_unit = arena.base >> ARENA_UNIT_SHIFT;
+    arena.span_units = state.span_units;
     arena.table = state.table.base;
-    arena.unit_count = units;
+    set_unit_count(in_steps ? 0 : state.span_units);
     return 1;
 }
 
-int arena_init(uint32_t table_stride) {
-    if (arena.unit_count == 0)
+int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
+    if (arena.span_units == 0)
         hz_lock_init(&state.lock);
     lock_arena();
-    int done = arena.unit_count != 0;
+    int done = arena.table != NULL;
     if (!done) {
+        state.resize = resize;
         // Room for four times the memory of the machine: fragmentation of address space must never be what fails.
         size_t bytes = DEFAULT_ARENA_BYTES;
         while (bytes < 4 * os_mem_physical_bytes())
             bytes *= 2;
-        // Under a limit the program's stacks and libraries need address space too.
+        // What is reserved counts against a limit on address space, and what the program maps itself needs room too.
         size_t limit = os_mem_address_space_limit();
+        if (limit / 2 < lay_out(bytes, table_stride).total_bytes) {
+            size_t span = hz_align_up(min_size(limit, bytes), ARENA_UNIT_BYTES);
+            done = reserve(span > SMALLEST_ARENA_BYTES ? span : SMALLEST_ARENA_BYTES, table_stride, 1);
+        }
         while (bytes > limit / 2 && bytes > SMALLEST_ARENA_BYTES)
             bytes /= 2;
         for (; !done && bytes >= SMALLEST_ARENA_BYTES; bytes /= 2)
-            done = reserve(bytes, table_stride);
+            done = reserve(bytes, table_stride, 0);
     }
     unlock_arena();
     return done;
@@ -222,19 +295,57 @@ void arena_set_limits(const struct arena_limits *limits) {
     unlock_arena();
 }
 
+// Maps the side table for more units. Readers take nothing from it that lies above arena.unit_count.
+static int extend_table(size_t units) {
+    size_t target = min_size(hz_align_up(units, TABLE_STEP_UNITS), state.span_units);
+    size_t bytes = hz_align_up(target * state.table_stride, OS_PAGE_BYTES);
+    if (bytes > state.table.mapped_bytes) {
+        char *from = state.table.base + state.table.mapped_bytes;
+        if (!os_mem_map(from, bytes - state.table.mapped_bytes, OS_MEM_READ))
+            return 0;
+        os_mem_set_dumped(from, bytes - state.table.mapped_bytes, 0);
+        state.table.mapped_bytes = bytes;
+    }
+    if (state.resize != NULL && !state.resize(target))
+        return 0;
+    set_unit_count(target);
+    return 1;
+}
+
 static int grow(size_t new_high_water) {
-    if (new_high_water > arena.unit_count)
+    if (new_high_water > state.span_units || (new_high_water > unit_count() && !extend_table(new_high_water)))
         return 0;
     size_t bytes = new_high_water << ARENA_UNIT_SHIFT;
     size_t step = COMMIT_STEP_BYTES;
     while (step < bytes / 16)
         step *= 2;
-    // A large step may exceed what strict accounting still grants; the exact need may not.
+    // A large step may exceed what the system still grants; the exact need may not.
     if (!range_commit(&state.table, new_high_water * state.table_stride, HZ_KIB(64)) ||
+        !range_commit(&state.index, extents_low_bytes(new_high_water), INDEX_STEP_BYTES) ||
         (!range_commit(&state.units, bytes, step) && !range_commit(&state.units, bytes, ARENA_UNIT_BYTES)))
         return 0;
+    range_map_ahead(&state.metadata, bytes / METADATA_AHEAD_SHARE);
     state.high_water = new_high_water;
+    extents_grow(new_high_water);
     return 1;
+}
+
+void arena_limit_address_space(size_t limit) {
+    if (arena.span_units == 0)
+        return; // arena_init() will see the limit
+    lock_arena();
+    size_t mapped = state.units.mapped_bytes + state.table.mapped_bytes + state.metadata.mapped_bytes;
+    if (limit / 2 < mapped) {
+        range_unmap(&state.units, state.units.committed_bytes);
+        range_unmap(&state.metadata, state.metadata.committed_bytes);
+        range_unmap(&state.index, state.index.committed_bytes);
+        size_t units = min_size(hz_align_up(state.high_water, TABLE_STEP_UNITS), state.span_units);
+        set_unit_count(min_size(units, unit_count()));
+        if (state.resize != NULL)
+            state.resize(unit_count());
+        range_unmap(&state.table, hz_align_up(unit_count() * state.table_stride, OS_PAGE_BYTES));
+    }
+    unlock_arena();
 }
 
 // Gives the dirty free units of [from, to) back, in extents as long as they come; only aged ones if `aged_only`.
@@ -251,6 +362,7 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
         if (os_mem_decommit(unit_address(at), (end - at) << ARENA_UNIT_SHIFT)) {
             clear_bits(state.dirty, at, end);
             clear_bits(state.aged, at, end);
+            extents_dirty_remove(at, end);
             state.free_dirty_units -= end - at;
         }
         at = end;
@@ -272,9 +384,9 @@ static void tick(void) {
     state.returned_units[0] = 0;
     state.peak_units[1] = state.peak_units[0];
     state.peak_units[0] = state.used_units;
-    size_t words = (state.high_water + WORD_BITS - 1) / WORD_BITS;
-    for (size_t i = state.first_dirty / WORD_BITS; i < words; i++)
-        state.aged[i] = state.dirty[i] & ~state.used[i];
+    size_t end = state.high_water;
+    for (size_t at = find_dirty_free(0, end); at < end; at = find_dirty_free(hz_align_up(at + 1, WORD_BITS), end))
+        state.aged[at / WORD_BITS] = state.dirty[at / WORD_BITS] & ~state.used[at / WORD_BITS];
 }
 
 // Memory taken that has no pages, though the bound had some: those it returned too early.
@@ -307,8 +419,11 @@ static void bound_retained(void) {
     // and the low addresses stay dense.
     size_t end = state.high_water;
     while (end > 0 && state.free_dirty_units > limit / 4) {
-        size_t low = (end - 1) / WORD_BITS * WORD_BITS;
-        decommit_range(low, end, 0);
+        size_t last = extents_dirty_last(end - 1);
+        if (last == EXTENTS_NONE)
+            break; // the rest could not be given back
+        size_t low = last / WORD_BITS * WORD_BITS;
+        decommit_range(low, last + 1, 0);
         end = low;
     }
     if (state.limits.learns)
@@ -323,44 +438,30 @@ static void mark_taken(size_t from, size_t units, int *is_zero) {
     if (state.used_units > state.peak_units[0])
         state.peak_units[0] = state.used_units;
     learn(units - dirty);
+    extents_take(from, units);
+    if (dirty > 0)
+        extents_dirty_remove(from, from + units);
     set_bits(state.used, from, from + units);
     set_bits(state.dirty, from, from + units);
     clear_bits(state.aged, from, from + units);
-    if (from == state.first_free)
-        state.first_free = from + units;
 }
 
-// Extent of `units` free units, aligned in the address space; grows the arena when there is none below high water. Of
-// the first extents that are long enough it takes the shortest: an extent that served this size before has its resident
-// pages where they will be touched again, and long extents stay long.
+// Extent of `units` free units, aligned in the address space; grows the arena when there is none below high water. An
+// extent of that very length comes first: it served this size before and has its resident pages where they will be
+// touched again, and long extents stay long.
 static size_t find_extent(size_t units, size_t align_units) {
-    size_t best = SIZE_MAX;
-    size_t best_length = SIZE_MAX;
-    size_t looked = 0;
-    size_t at = find_used(state.first_free, state.high_water, 0);
-    state.first_free = at;
-    while (at < state.high_water && best_length > units && looked < EXTENTS_LOOKED_AT) {
-        size_t end = find_used(at, state.high_water, 1);
-        size_t start = hz_align_up(arena.base_unit + at, align_units) - arena.base_unit;
-        if (start + units > end && end == state.high_water && best == SIZE_MAX) // it reaches the mark: make it longer
-            return grow(start + units) ? start : SIZE_MAX;
-        if (start + units <= end) {
-            looked++;
-            if (end - at < best_length) {
-                best = start;
-                best_length = end - at;
-            }
-        }
-        at = find_used(end, state.high_water, 0);
-    }
-    if (best != SIZE_MAX)
-        return best;
-    size_t start = hz_align_up(arena.base_unit + state.high_water, align_units) - arena.base_unit;
-    return grow(start + units) ? start : SIZE_MAX;
+    size_t found = extents_find(units, arena.base_unit, align_units, EXTENTS_LOOKED_AT);
+    if (found != EXTENTS_NONE)
+        return found;
+    size_t end = state.high_water - extents_last_length(); // what is free there becomes longer
+    size_t start = hz_align_up(arena.base_unit + end, align_units) - arena.base_unit;
+    if (start + units <= state.high_water || grow(start + units))
+        return start;
+    return extents_find(units, arena.base_unit, align_units, SIZE_MAX); // before memory is refused, every one
 }
 
 void *arena_take(size_t units, size_t align_units, int *is_zero) {
-    if (units > arena.unit_count)
+    if (units > arena.span_units)
         return NULL;
     lock_arena();
     size_t at = SIZE_MAX;
@@ -388,10 +489,10 @@ static void release_units(size_t from, size_t units, int clean) {
     if (clean)
         clear_bits(state.dirty, from, from + units);
     else
-        state.free_dirty_units += units;
+        extents_dirty_add(from, from + units);
+    extents_free(from, units);
+    state.free_dirty_units += clean ? 0 : units;
     state.used_units -= units;
-    if (from < state.first_free)
-        state.first_free = from;
     if (!clean && from < state.first_dirty)
         state.first_dirty = from;
     if (state.limits.decay_ms == 0 && state.limits.retain_bytes == 0)
@@ -412,12 +513,9 @@ void arena_give(void *run, size_t units, int clean) {
 int arena_extend(void *run, size_t units, size_t more, int *is_zero) {
     size_t end = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit + units;
     lock_arena();
-    int done = more <= arena.unit_count - end;
-    if (done && end + more > state.high_water) {
-        done = find_used(end, state.high_water, 1) == state.high_water || end >= state.high_water;
-        done = done && grow(end + more);
-    }
-    done = done && find_used(end, end + more, 1) == end + more;
+    size_t room = extents_length_at(end);
+    int done = room >= more ||
+               (end + room == state.high_water && more <= state.span_units - end && grow(end + more));
     if (done)
         mark_taken(end, more, is_zero);
     unlock_arena();
@@ -435,9 +533,11 @@ size_t arena_run_of(size_t index) {
     size_t found = SIZE_MAX;
     lock_arena();
     if (index < state.high_water && is_set(state.used, index)) {
-        found = index;
-        while (!is_set(state.head, found))
-            found--;
+        size_t word = index / WORD_BITS;
+        uint64_t heads = state.head[word] & word_mask(index / WORD_BITS * WORD_BITS, index + 1);
+        while (heads == 0)
+            heads = state.head[--word];
+        found = word * WORD_BITS + WORD_BITS - 1 - (size_t)__builtin_clzll(heads);
     }
     unlock_arena();
     return found;
@@ -458,14 +558,16 @@ void arena_purge(void) {
 
 void arena_read_usage(struct arena_usage *out) {
     *out = (struct arena_usage){0};
-    if (arena.unit_count == 0)
+    if (arena.span_units == 0)
         return;
     lock_arena();
-    out->reserved_bytes = state.reserved_bytes;
+    out->reserved_bytes = state.other_bytes + state.units.mapped_bytes + state.table.mapped_bytes +
+                          state.index.mapped_bytes + state.metadata.mapped_bytes;
     out->used_bytes = (uint64_t)state.used_units << ARENA_UNIT_SHIFT;
     out->dirty_free_bytes = (uint64_t)state.free_dirty_units << ARENA_UNIT_SHIFT;
     out->metadata_bytes = hz_align_up(state.high_water / 8 + 1, OS_PAGE_BYTES) * 4 +
                           hz_align_up(state.high_water * state.table_stride, OS_PAGE_BYTES) +
+                          hz_align_up(extents_low_bytes(state.high_water), OS_PAGE_BYTES) +
                           hz_align_up(state.metadata_used, OS_PAGE_BYTES);
     unlock_arena();
 }

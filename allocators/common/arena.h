@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The arena: one reservation cut into 64 KiB units, from which an allocator takes runs of 1..n units.
 //
-//   [ unit bitmaps | side table: n bytes a unit | metadata | guard | units ........ | guard ]
+//   [ unit bitmaps | side table: n bytes a unit | index of free extents | metadata | guard | units ........ | guard ]
 //
-// Everything lies in one reservation, made once and never returned, so a pointer is classified by arithmetic and a
-// linear overflow of user memory meets a guard, not metadata. Memory is committed behind a high-water mark that only
-// rises. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
+// Everything lies in one range of addresses, so a pointer is classified by arithmetic and a linear overflow of user
+// memory meets a guard, not metadata. The range is reserved at once where the address space is not limited; under a
+// limit (RLIMIT_AS), which counts what is reserved, it is mapped in steps as it is needed, and a limit that comes later
+// takes back what has not been needed yet. Memory is committed behind a high-water mark that only rises, and what is not
+// committed is left out of core dumps. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
 // when there are more of them than the retention bound allows. The bound learns: memory that it gave back and that was
 // taken again within a decay period raises it by as much, up to the most that was in use lately and a share of that for
 // the holes between large runs; memory that leaves by age lowers it. A program that frees once returns its memory at once, one that frees and fills in turns keeps it.
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
-// arena_init(). Reading the side table is always safe: the part not committed yet is mapped read-only and reads zero.
+// arena_init() but for unit_count. Reading the side table below unit_count is always safe: the part not committed yet is
+// mapped read-only and reads zero. unit_count falls only when a limit comes, and never below units that are in use.
 #ifndef HZ_ARENA_H
 #define HZ_ARENA_H
 
 #include "compiler.h"
+
+#include <stdatomic.h>
 
 #define ARENA_UNIT_SHIFT 16u
 #define ARENA_UNIT_BYTES ((size_t)1 << ARENA_UNIT_SHIFT)
@@ -23,11 +28,31 @@
 struct arena {
     uintptr_t base;       // const: first unit
     uintptr_t base_unit;  // const: base >> ARENA_UNIT_SHIFT
-    uintptr_t unit_count; // const: 0 until arena_init() succeeded
+    uintptr_t span_units; // const: units there can be; 0 until arena_init() succeeded
     char *table;          // const: side table, table_stride bytes a unit
+    _Atomic uintptr_t unit_count; // any reads: units whose part of the side table can be read
 };
 
 HZ_HIDDEN extern struct arena arena;
+
+// index < *count: a relaxed load and a comparison. The compiler folds no atomic load into the comparison, which would
+// cost free() an instruction; the machine's own comparison is such a load. Sanitizers must see the load itself.
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__SANITIZE_THREAD__) &&                       \
+    !defined(__SANITIZE_ADDRESS__)
+HZ_INLINE int arena_is_below(uintptr_t index, const _Atomic uintptr_t *count) {
+    int is_below;
+    __asm__("cmpq %2, %1" : "=@ccb"(is_below) : "r"(index), "m"(*count));
+    return is_below;
+}
+#else
+HZ_INLINE int arena_is_below(uintptr_t index, const _Atomic uintptr_t *count) {
+    return index < atomic_load_explicit(count, memory_order_relaxed);
+}
+#endif
+
+HZ_INLINE int arena_has(uintptr_t unit) {
+    return arena_is_below(unit, &arena.unit_count);
+}
 
 struct arena_limits {
     uint64_t retain_bytes;   // dirty free memory kept whatever is in use
@@ -45,8 +70,12 @@ struct arena_usage {
 };
 
 // Reserves; idempotent, and nobody else may use the arena meanwhile. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation
-// can be had; may be tried again.
-int arena_init(uint32_t table_stride);
+// can be had; may be tried again. `resize`, if not NULL, is told under the arena's lock before unit_count rises, and may
+// refuse by 0, and when it has fallen, before that part of the side table goes.
+int arena_init(uint32_t table_stride, int (*resize)(size_t units));
+// This process is going to have no more than `limit` bytes of address space: what is reserved and was never needed goes
+// back, and is mapped again in steps.
+void arena_limit_address_space(size_t limit);
 void arena_set_limits(const struct arena_limits *limits);
 
 // Takes `units` contiguous units that start at a multiple of `align_units` (a power of two). *is_zero tells whether all

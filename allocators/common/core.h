@@ -20,6 +20,7 @@ size_t core_usable_size(void *block); // 0 for NULL and for refused pointers
 void core_purge(void);
 void core_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
 uint64_t core_unguarded(void);                // large blocks without the guard that the user asked for
+void core_limit_address_space(size_t limit);  // the process is going to have no more than this
 
 extern const struct allocator hzbench_allocator; // the exported table
 

@@ -13,7 +13,10 @@ enum os_mem_access { OS_MEM_NONE, OS_MEM_READ, OS_MEM_READ_WRITE };
 
 // Address space without memory behind it, `alignment` a power of two. NULL when there is none.
 void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access);
-void os_mem_release(void *base, size_t bytes);
+// The same at a given place; 0 when any of it is in use or there is no address space left.
+int os_mem_map(void *base, size_t bytes, enum os_mem_access access);
+int os_mem_release(void *base, size_t bytes); // 1 on success
+void os_mem_set_dumped(void *base, size_t bytes, int is_dumped); // whether core dumps contain it; at first they do
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access); // 1 on success
 int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages leave the resident set; 1 on success
 

@@ -42,9 +42,24 @@ static int without_errno(int result, int saved) {
     return result == 0;
 }
 
-void os_mem_release(void *base, size_t bytes) {
+int os_mem_map(void *base, size_t bytes, enum os_mem_access access) {
     int saved = errno;
-    without_errno(munmap(base, bytes), saved);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    void *raw = mmap(base, bytes, access_bits(access), flags, -1, 0);
+    if (raw != base && raw != MAP_FAILED) // a kernel before 4.17 takes the place for a wish
+        munmap(raw, bytes);
+    errno = saved;
+    return raw == base;
+}
+
+int os_mem_release(void *base, size_t bytes) {
+    int saved = errno;
+    return without_errno(munmap(base, bytes), saved);
+}
+
+void os_mem_set_dumped(void *base, size_t bytes, int is_dumped) {
+    int saved = errno;
+    without_errno(madvise(base, bytes, is_dumped ? MADV_DODUMP : MADV_DONTDUMP), saved);
 }
 
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access) {

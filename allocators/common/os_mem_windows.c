@@ -112,11 +112,27 @@ void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access) 
     return base;
 }
 
-void os_mem_release(void *base, size_t bytes) {
+int os_mem_map(void *base, size_t bytes, enum os_mem_access access) {
+    DWORD saved = GetLastError();
+    if (VirtualAlloc(base, bytes, MEM_RESERVE, PAGE_NOACCESS) == NULL)
+        return with_last_error(0, saved);
+    if (access == OS_MEM_NONE || os_mem_protect(base, bytes, access))
+        return with_last_error(1, saved);
+    VirtualFree(base, 0, MEM_RELEASE);
+    return with_last_error(0, saved);
+}
+
+int os_mem_release(void *base, size_t bytes) {
     DWORD saved = GetLastError();
     forget_readable(base, bytes);
-    VirtualFree(base, 0, MEM_RELEASE);
-    SetLastError(saved);
+    return with_last_error(VirtualFree(base, 0, MEM_RELEASE) != 0, saved);
+}
+
+void os_mem_set_dumped(void *base, size_t bytes, int is_dumped) {
+    // A dump of this system contains what is committed, and nothing is committed ahead.
+    (void)base;
+    (void)bytes;
+    (void)is_dumped;
 }
 
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access) {

@@ -41,8 +41,8 @@ struct hz3_block {
 #define HZ3_MAX_HEAPS 65535u
 
 // How free() finds a tag without any test: a table over the whole address space, in which everything that is not ours
-// reads 0. Before it exists, and for good when the address space is limited, the shift makes every pointer find one
-// zero; then the slow path looks.
+// reads 0. Before it exists, and for good when the address space is limited or a limit has come, the shift makes every
+// pointer find one zero; then the slow path looks.
 struct hz3_lookup {
     _Alignas(HZ_CACHE_LINE) _Atomic(const _Atomic uint32_t *) table;
     _Atomic uint32_t shift;
@@ -59,14 +59,14 @@ HZ_INLINE uint32_t hz3_tag_fast(const void *pointer) {
     return atomic_load_explicit(table + ((uintptr_t)pointer >> shift), memory_order_relaxed);
 }
 
-// Unit index of any pointer; >= arena.unit_count when it is not in the arena.
+// Unit index of any pointer; the arena has no such unit when it is not of the arena.
 HZ_INLINE size_t hz3_unit_of(const void *pointer) {
     return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
 }
 
 HZ_INLINE uint32_t hz3_tag_of(const void *pointer) {
     size_t unit = hz3_unit_of(pointer);
-    return unit < arena.unit_count ? atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed) : HZ3_TAG_NONE;
+    return arena_has(unit) ? atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed) : HZ3_TAG_NONE;
 }
 
 HZ_INLINE unsigned hz3_tag_class(uint32_t tag) {

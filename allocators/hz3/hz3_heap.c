@@ -31,11 +31,55 @@ static struct {
 
 // ---- initialisation ------------------------------------------------------------------------------------------------
 
+static struct {
+    char *table; // over the whole address space, while it is there
+    char *own;   // the arena's part of it, once the rest has gone: from the first page to the end of what is mapped
+    char *own_end;
+} tags;
+
+static char *end_of_tags(size_t units) {
+    return (char *)hz_align_up((uintptr_t)(hz3_lookup.tags + units), OS_PAGE_BYTES);
+}
+
+// A limit on address space has come. From here on every look-up finds the zero at the table's start, and the slow path
+// looks in the arena's own part. Threads that have read the old shift go on with the old table: every block that may be
+// freed has its tag in the part that stays.
+static void drop_table(size_t units) {
+    // ORDER: release: as in tags_init(), though nothing depends on it: either shift fits what stays.
+    atomic_store_explicit(&hz3_lookup.shift, NO_TABLE_SHIFT, memory_order_release);
+    char *first_page = tags.table + OS_PAGE_BYTES;
+    char *end = tags.table + TABLE_BYTES;
+    tags.own = (char *)((uintptr_t)hz3_lookup.tags & ~(OS_PAGE_BYTES - 1));
+    tags.own_end = end_of_tags(units);
+    os_mem_release(first_page, (size_t)(tags.own - first_page));
+    os_mem_release(tags.own_end, (size_t)(end - tags.own_end));
+    tags.table = NULL;
+}
+
+// The arena's, under its lock: it is going to have so many units, or a limit has come and it has no more than these.
+static int follow_units(size_t units) {
+    if (tags.table != NULL)
+        drop_table(units);
+    if (tags.own == NULL)
+        return 1; // a table for all that the arena can ever have
+    char *end = end_of_tags(units);
+    if (end < tags.own_end ? !os_mem_release(end, (size_t)(tags.own_end - end))
+                           : end > tags.own_end &&
+                                 !os_mem_map(tags.own_end, (size_t)(end - tags.own_end), OS_MEM_READ_WRITE))
+        return 0;
+    tags.own_end = end;
+    return 1;
+}
+
+void core_limit_address_space(size_t limit) {
+    arena_limit_address_space(limit);
+}
+
 static int tags_init(void) {
-    size_t bytes = hz_align_up(arena.unit_count * sizeof *hz3_lookup.tags, OS_PAGE_BYTES);
+    size_t bytes = hz_align_up(arena.span_units * sizeof *hz3_lookup.tags, OS_PAGE_BYTES);
     char *table = NULL;
     if (os_mem_address_space_limit() / TABLE_LIMIT_SHARE >= TABLE_BYTES &&
-        arena.base_unit + arena.unit_count <= (uintptr_t)1 << (ADDRESS_BITS - ARENA_UNIT_SHIFT))
+        arena.base_unit + arena.span_units <= (uintptr_t)1 << (ADDRESS_BITS - ARENA_UNIT_SHIFT))
         table = os_mem_reserve(TABLE_BYTES, OS_PAGE_BYTES, OS_MEM_READ);
     if (table == NULL) { // the slow path will do all look-ups, in a table for the arena alone
         hz3_lookup.tags = os_mem_reserve(bytes, OS_PAGE_BYTES, OS_MEM_READ_WRITE);
@@ -47,7 +91,9 @@ static int tags_init(void) {
         os_mem_release(table, TABLE_BYTES);
         return 0;
     }
+    os_mem_set_dumped(table, TABLE_BYTES, 0);
     hz3_lookup.tags = (_Atomic uint32_t *)(void *)ours;
+    tags.table = table;
     atomic_store_explicit(&hz3_lookup.table, (const _Atomic uint32_t *)(void *)table, memory_order_relaxed);
     // ORDER: release: the table; partner: hz3_tag_fast(). The old shift is in order with either table.
     atomic_store_explicit(&hz3_lookup.shift, ARENA_UNIT_SHIFT, memory_order_release);
@@ -65,7 +111,7 @@ static void thread_exit(void *heap) {
 static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
-    if (!ready && arena_init(sizeof(struct hz3_run)) && (hz3_lookup.tags != NULL || tags_init())) {
+    if (!ready && arena_init(sizeof(struct hz3_run), follow_units) && (hz3_lookup.tags != NULL || tags_init())) {
         static const struct arena_limits limits = {
             .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .learns = 1, .holes_percent = 25};
         arena_set_limits(&limits);

@@ -35,7 +35,7 @@ uint64_t hz3_reject_count(enum allocator_reject reason) {
 
 static enum allocator_reject classify(const void *pointer) {
     size_t unit = hz3_unit_of(pointer);
-    if (unit >= arena.unit_count)
+    if (!arena_has(unit))
         return ALLOCATOR_REJECT_FOREIGN;
     size_t first = arena_run_of(unit);
     if (first == SIZE_MAX)

@@ -65,7 +65,7 @@ void core_purge(void) {
             hz3_heap_unclaim(dead);
         }
     }
-    if (arena.unit_count != 0)
+    if (arena.span_units != 0)
         arena_purge();
 }
 

@@ -54,9 +54,10 @@ struct hz4_tag {
 
 _Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
 
-// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init().
+// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init() but for
+// the count, which follows arena.unit_count.
 extern uintptr_t hz4_base_granule;
-extern uintptr_t hz4_granule_count; // 0 before
+extern _Atomic uintptr_t hz4_granule_count; // 0 before
 extern struct hz4_tag *hz4_tags;
 
 HZ_INLINE struct hz4_tag *hz4_tag_at(size_t granule) {

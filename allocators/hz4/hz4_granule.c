@@ -27,8 +27,8 @@ static struct {
 
 int hz4_granule_init(void) {
     hz_lock_init(&map.lock);
-    size_t chunks = (hz4_granule_count + CHUNK_GRANULES - 1) / CHUNK_GRANULES;
-    size_t words = hz4_granule_count / HZ4_UNIT_GRANULES / WORD_BITS + 1;
+    size_t chunks = (arena.span_units * HZ4_UNIT_GRANULES + CHUNK_GRANULES - 1) / CHUNK_GRANULES;
+    size_t words = arena.span_units / WORD_BITS + 1;
     map.chunks = arena_metadata(chunks * sizeof *map.chunks, HZ_CACHE_LINE);
     map.shared = arena_metadata(words * sizeof *map.shared, HZ_CACHE_LINE);
     return map.chunks != NULL && map.shared != NULL;
@@ -101,10 +101,15 @@ void *hz4_granules_take(uint32_t granules) {
     hz_lock(&map.lock);
     void *base = is_part ? take_shared(granules) : NULL;
     if (base == NULL) {
-        base = arena_take(is_part ? 1 : granules / HZ4_UNIT_GRANULES, 1, &is_zero);
+        size_t units = is_part ? 1 : granules / HZ4_UNIT_GRANULES;
+        base = arena_take(units, 1, &is_zero);
+        if (base == NULL) { // before memory is refused, large runs that wait on the shelves give way
+            hz4_large_clear();
+            base = arena_take(units, 1, &is_zero);
+        }
         size_t end = base != NULL ? hz4_granule_of(base) + granules : 0;
         if (end > HZ4_MAX_GRANULES) {
-            arena_give(base, is_part ? 1 : granules / HZ4_UNIT_GRANULES, is_zero);
+            arena_give(base, units, is_zero);
             base = NULL;
         }
         if (base != NULL && is_part) {

@@ -117,12 +117,21 @@ static void fork_child(void) {
     fork_parent();
 }
 
+static int follow_units(size_t units) {
+    atomic_store_explicit(&hz4_granule_count, units * HZ4_UNIT_GRANULES, memory_order_relaxed);
+    return 1;
+}
+
+void core_limit_address_space(size_t limit) {
+    arena_limit_address_space(limit);
+}
+
 static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
-    if (!ready && arena_init(HZ4_UNIT_GRANULES * sizeof(struct hz4_tag))) {
+    if (!ready && arena_init(HZ4_UNIT_GRANULES * sizeof(struct hz4_tag), follow_units)) {
         hz4_base_granule = arena.base >> HZ4_GRANULE_SHIFT;
-        hz4_granule_count = arena.unit_count * HZ4_UNIT_GRANULES;
+        follow_units(atomic_load_explicit(&arena.unit_count, memory_order_relaxed));
         hz4_tags = (struct hz4_tag *)(void *)arena.table;
         // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
         // long as it is less than what is used, or small. The peak does not suffer: free units are used before new

@@ -110,9 +110,11 @@ static void put_away(void *base, unsigned large_class) {
         return;
     }
     shelf_push(base, large_class);
-    for (unsigned step = 0; step < HZ4_LARGE_CLASSES && (int64_t)hz4_large_shelved_bytes() > shelf_limit(); step++) {
+    // More than one may have to leave: the limit falls with each that does.
+    for (unsigned empty = 0; empty < HZ4_LARGE_CLASSES && (int64_t)hz4_large_shelved_bytes() > shelf_limit();) {
         uint32_t hand = atomic_fetch_add_explicit(&shelf_hand, 1, memory_order_relaxed);
         void *other = shelf_pop(hand % HZ4_LARGE_CLASSES);
+        empty = other != NULL ? 0 : empty + 1;
         if (other != NULL)
             give(other);
     }
@@ -176,6 +178,10 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     }
     if (base == NULL) {
         base = arena_take(units, align_units, is_zero);
+        if (base == NULL) { // what waits for others of its class is as good for this one
+            hz4_large_clear();
+            base = arena_take(units, align_units, is_zero);
+        }
         if (base == NULL)
             return NULL;
         if (!hz4_map_set_large(hz4_granule_of(base), units, large_class)) {

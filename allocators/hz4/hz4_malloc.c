@@ -25,7 +25,7 @@ HZ_THREAD_LOCAL struct hz4_thread hz4_thread = {
     .top = {NONE_128}, .limit = {NONE_128}, .stage_route = {HZ4_ROUTE_CLOSED}};
 
 uintptr_t hz4_base_granule;
-uintptr_t hz4_granule_count;
+_Atomic uintptr_t hz4_granule_count;
 struct hz4_tag *hz4_tags;
 
 static HZ_COLD void *alloc_slow(size_t bytes);
@@ -128,7 +128,7 @@ static HZ_COLD void free_slow(void *block) {
 
 HZ_INLINE void free_block(void *block) {
     size_t granule = hz4_granule_of(block);
-    if (HZ_UNLIKELY(granule >= hz4_granule_count)) {
+    if (HZ_UNLIKELY(!arena_is_below(granule, &hz4_granule_count))) {
         free_refused(block);
         return;
     }
@@ -166,7 +166,7 @@ void core_free(void *block) {
 // Usable bytes of what may start at `block`; 0 when nothing of ours can.
 static size_t usable_bytes(const void *block) {
     size_t granule = hz4_granule_of(block);
-    if (granule >= hz4_granule_count)
+    if (!arena_is_below(granule, &hz4_granule_count))
         return 0;
     struct hz4_tag *tag = hz4_tag_at(granule);
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);

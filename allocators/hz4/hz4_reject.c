@@ -37,7 +37,7 @@ uint64_t hz4_reject_count(enum allocator_reject reason) {
 
 enum allocator_reject hz4_classify(const void *pointer) {
     size_t granule = hz4_granule_of(pointer);
-    if (granule >= hz4_granule_count)
+    if (!arena_is_below(granule, &hz4_granule_count))
         return ALLOCATOR_REJECT_FOREIGN;
     if (atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) != 0)
         return ALLOCATOR_REJECT_INTERIOR;

@@ -71,7 +71,7 @@ void core_purge(void) {
         hz4_let_go(mine);
     }
     hz4_large_clear();
-    if (arena.unit_count != 0)
+    if (arena.span_units != 0)
         arena_purge();
 }
 
@@ -79,7 +79,7 @@ void core_purge(void) {
 static int verify(void) {
     int contradictions = 0;
     int64_t out = 0;
-    size_t end = arena.unit_count != 0 ? arena_high_water() * HZ4_UNIT_GRANULES : 0;
+    size_t end = arena.span_units != 0 ? arena_high_water() * HZ4_UNIT_GRANULES : 0;
     for (size_t granule = 0; granule < end; granule++) {
         struct hz4_tag *tag = hz4_tag_at(granule);
         unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);

@@ -167,7 +167,7 @@ HZ_INLINE size_t hz5_unit_of(const struct hz5_desc *desc) {
     return (size_t)(desc - (struct hz5_desc *)(void *)arena.table);
 }
 
-// Unit index of any pointer; >= arena.unit_count when it is not in the arena.
+// Unit index of any pointer; the arena has no such unit when it is not of the arena.
 HZ_INLINE size_t hz5_unit_of_pointer(const void *pointer) {
     return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
 }

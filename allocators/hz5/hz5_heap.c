@@ -84,7 +84,7 @@ static void fork_child(void) {
 static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
-    if (!ready && arena_init(sizeof(struct hz5_desc))) {
+    if (!ready && arena_init(sizeof(struct hz5_desc), NULL)) {
         hz5_profile_load();
         arena_set_limits(&hz5_profile.limits);
         sizeclass_init();
@@ -106,6 +106,10 @@ int hz5_init(void) {
 // pthread_atfork may allocate, so it must not run inside an allocation.
 __attribute__((constructor)) static void register_fork_handlers(void) {
     pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+void core_limit_address_space(size_t limit) {
+    arena_limit_address_space(limit);
 }
 
 // ---- heaps

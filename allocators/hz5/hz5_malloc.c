@@ -200,7 +200,7 @@ HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t ident) {
 
 HZ_INLINE void free_block(void *block) {
     size_t unit = hz5_unit_of_pointer(block);
-    if (HZ_UNLIKELY(unit >= arena.unit_count)) {
+    if (HZ_UNLIKELY(!arena_has(unit))) {
         free_refused(block);
         return;
     }
@@ -268,7 +268,7 @@ int hz5_find_large(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t *
 
 struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state) {
     size_t unit = hz5_unit_of_pointer(pointer);
-    if (unit >= arena.unit_count)
+    if (!arena_has(unit))
         return NULL;
     struct hz5_desc *desc = hz5_desc_at(unit);
     if (!hz5_find_small(pointer, desc, state) && !hz5_find_large(pointer, desc, state))

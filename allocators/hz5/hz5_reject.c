@@ -23,7 +23,7 @@ static int is_inside_run(size_t unit) {
 
 enum allocator_reject hz5_classify(const void *pointer) {
     size_t unit = hz5_unit_of_pointer(pointer);
-    if (unit >= arena.unit_count)
+    if (!arena_has(unit))
         return ALLOCATOR_REJECT_FOREIGN;
     struct hz5_desc *desc = hz5_desc_at(unit);
     // ORDER: acquire: as in free_remote().

@@ -176,7 +176,7 @@ void core_purge(void) {
             hz5_heap_unclaim(dead);
         }
     }
-    if (arena.unit_count != 0)
+    if (arena.span_units != 0)
         arena_purge();
 }
 

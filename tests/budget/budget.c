@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What scripts/instructions runs under callgrind: a fixed number of rounds of one pattern on one backend, nothing else that
 // depends on the number of rounds. Each round is BURST allocations and their frees; by default LIFO in one thread (the
-// thread's cache serves all of it), with --remote the frees are done by a second thread.
+// thread's cache serves all of it), with --remote the frees are done by a second thread. In `holes` the number is one of
+// free extents, all too short: a round is one large block more, and every second time an older one is freed.
 #include "loader/loader.h"
 
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,9 +57,39 @@ static int remote(struct pattern *pattern) {
     return pthread_join(thread, NULL) == 0;
 }
 
+#define HOLES_MAX 100000
+#define HOLE_BYTES 100000
+#define ROUNDS_MAX 10000
+
+static int holes(struct pattern *pattern, void (*purge)(void)) {
+    static void *small[2 * HOLES_MAX], *large[ROUNDS_MAX];
+    if (pattern->bytes > HOLES_MAX || pattern->rounds > ROUNDS_MAX)
+        return 0;
+    for (size_t i = 0; i < 2 * pattern->bytes; i++)
+        small[i] = pattern->alloc(HOLE_BYTES);
+    for (size_t i = 0; i < 2 * pattern->bytes; i += 2)
+        pattern->free(small[i]);
+    if (purge != NULL)
+        purge(); // what leaves by age would leave by the clock, in the middle of what is counted
+    uint32_t random = 1;
+    for (long round = 0; round < pattern->rounds; round++) {
+        random = random * 1103515245u + 12345;
+        large[round] = pattern->alloc(2 * HOLE_BYTES + (random >> 16) % HOLE_BYTES);
+        if (large[round] == NULL)
+            return 0;
+        if (random >> 8 & 1) {
+            size_t old = (random >> 9) % (size_t)(round + 1);
+            pattern->free(large[old]);
+            large[old] = NULL;
+        }
+    }
+    return 1;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 5 || (strcmp(argv[2], "local") != 0 && strcmp(argv[2], "remote") != 0)) {
-        fprintf(stderr, "usage: budget ALLOCATOR local|remote BYTES ROUNDS\n");
+    if (argc != 5 ||
+        (strcmp(argv[2], "local") != 0 && strcmp(argv[2], "remote") != 0 && strcmp(argv[2], "holes") != 0)) {
+        fprintf(stderr, "usage: budget ALLOCATOR local|remote BYTES ROUNDS | budget ALLOCATOR holes HOLES ROUNDS\n");
         return 2;
     }
     static struct allocator_spec spec;
@@ -77,5 +109,5 @@ int main(int argc, char **argv) {
         local(&pattern);
         return 0;
     }
-    return remote(&pattern) ? 0 : 4;
+    return (argv[2][0] == 'h' ? holes(&pattern, loaded.table.purge) : remote(&pattern)) ? 0 : 4;
 }

@@ -28,9 +28,9 @@ static int set_up(void **state) {
     (void)state;
     int is_zero;
     assert_null(arena_take(1, 1, &is_zero)); // nothing is reserved yet
-    assert_int_equal(arena_init(STRIDE), 1);
+    assert_int_equal(arena_init(STRIDE, NULL), 1);
     struct arena before = arena;
-    assert_int_equal(arena_init(STRIDE), 1);
+    assert_int_equal(arena_init(STRIDE, NULL), 1);
     assert_memory_equal(&before, &arena, sizeof arena);
     assert_true(arena.unit_count >= 64);
     assert_int_equal(arena.base % ARENA_UNIT_BYTES, 0);

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A large allocation costs the same number of instructions however many free extents are too short for it.
+
+usage: holes.py SCRIPTS BUDGET ALLOCATOR...
+"""
+
+import sys
+
+FEW, MANY = 1_000, 100_000
+ROUNDS = 2000
+MOST_GROWTH = 1.3
+
+
+def main():
+    sys.path.insert(0, sys.argv[1])
+    from hzbench.instructions import object_costs, run
+
+    failed = False
+    for allocator in sys.argv[3:]:
+        per_call = []
+        for holes in (FEW, MANY):
+            once, twice = (object_costs(run(sys.argv[2], allocator, "holes", holes, n), "malloc")[2]
+                           for n in (ROUNDS, 2 * ROUNDS))  # fmt: skip
+            per_call.append((twice - once) / ROUNDS)
+        growth = per_call[1] / per_call[0]
+        print(f"{allocator}: {per_call[0]:.0f} instructions with {FEW} holes, {per_call[1]:.0f} with {MANY}: {growth:.2f} times")
+        failed |= growth >= MOST_GROWTH
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
