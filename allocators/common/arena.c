@@ -355,8 +355,9 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
         while (end < to && !is_set(state.used, end) && is_set(state.dirty, end) &&
                (!aged_only || is_set(state.aged, end)))
             end++;
-        if (end == at) {
-            at++;
+        if (end == at) { // on to the next aged unit of this word, or to the next word
+            uint64_t aged = state.aged[at / WORD_BITS] >> at % WORD_BITS;
+            at = aged != 0 ? at + (size_t)__builtin_ctzll(aged) : hz_align_up(at + 1, WORD_BITS);
             continue;
         }
         if (os_mem_decommit(unit_address(at), (end - at) << ARENA_UNIT_SHIFT)) {
