@@ -6,11 +6,13 @@ hzrun, which proves that the allocator took; what a program prints is made free 
 like by the program's own entry here, and must then be equal to the byte.
 """
 
+import ftplib
 import hashlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -93,16 +95,16 @@ class Run:
             raise Failure(f"status {done.returncode}: {lines[-1][:300]}")
         return done.stdout
 
-    def start(self, *argv, env=None):
-        """A service on the allocator, in a group of processes of its own; `with` stops it."""
-        return Service(self.stage.command(self.allocator, argv), self.directory, self.environment(env))
+    def start(self, *argv, env=None, connection=None):
+        """A service on the allocator, in a group of processes of its own; `with` stops it. `connection`: its input and output."""
+        return Service(self.stage.command(self.allocator, argv), self.directory, self.environment(env), connection)
 
 
 class Service:
-    def __init__(self, argv, directory, env):
+    def __init__(self, argv, directory, env, connection=None):
         self.log = open(Path(directory) / "service.log", "ab")
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=directory,
-                                        env=env, start_new_session=True)
+        self.process = subprocess.Popen(argv, stdin=connection or subprocess.DEVNULL, stdout=connection or self.log,
+                                        stderr=self.log, cwd=directory, env=env, start_new_session=True)
 
     def __enter__(self):
         return self
@@ -271,6 +273,40 @@ def postgres(run):
                   b"select count(*) from t a join t b on a.h = b.h; vacuum full t; select max(h) from t;\n")
 
 
+def vsftpd(run):
+    """Started for one connection, as inetd does. Its processes lower RLIMIT_AS, change the user and enter a sandbox."""
+    files, empty = run.directory / "files", run.directory / "empty"
+    for path in (files / "below", empty):
+        path.mkdir(parents=True)
+    for i in range(40):
+        (files / f"f{i}").write_bytes(b"line %d\n" % i * (700 * i))
+    for path in (files, empty):
+        path.chmod(0o555)  # it refuses what it could write to
+    user = "nopriv_user=nobody" if os.getuid() == 0 else "run_as_launching_user=YES"
+    settings = run.directory / "vsftpd.conf"
+    settings.write_text(f"listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nlocal_enable=NO\nno_anon_password=YES\n"
+                        f"xferlog_enable=NO\nanon_root={files}\nsecure_chroot_dir={empty}\n{user}\n")
+    client = ftplib.FTP(timeout=60)
+    # It wants an address of the Internet's: this machine's own, at a port that the kernel chooses.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client.sock = socket.create_connection(listener.getsockname(), timeout=60)
+        connection, _ = listener.accept()
+    client.host, client.af, client.file = "127.0.0.1", client.sock.family, client.sock.makefile("r", encoding="utf-8")
+    output = []
+    with client, connection, run.start("/usr/sbin/vsftpd", settings, connection=connection):
+        connection.close()
+        try:
+            output += [client.getresp(), client.login(), *sorted(client.nlst())]
+            for i in range(0, 40, 3):
+                parts = []
+                client.retrbinary(f"RETR f{i}", parts.append)
+                output.append(f"{client.size(f'f{i}')} {digest(b''.join(parts)).decode()}")
+            output += [client.cwd("below"), client.pwd(), *client.nlst()]
+        except (*ftplib.all_errors, AssertionError) as error:
+            raise Failure(f"vsftpd: {str(error) or type(error).__name__}") from error
+    return "\n".join(output).encode()
+
+
 def chromium(run):
     # It brings a malloc of its own and keeps it: what is tested is that it lives with a preloaded one beside it. Its
     # helper processes and libraries start with the preload, and whatever a library allocates before is freed by the right heap.
@@ -306,6 +342,7 @@ PROGRAMS = [
     Program("node", "heavy", "JSON and worker threads", node, ("node",)),
     Program("redis", "heavy", "pipe, benchmark, background save, restart", redis, ("redis-server", "redis-cli", "redis-benchmark")),
     Program("postgres", "heavy", "initdb, pgbench, queries", postgres, ("/usr/lib/postgresql",)),
+    Program("vsftpd", "heavy", "a session of an anonymous user", vsftpd, ("/usr/sbin/vsftpd",)),
     Program("chromium", "heavy", "a page; keeps its own malloc", chromium, ("chromium",)),
 ]
 
