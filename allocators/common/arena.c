@@ -14,6 +14,8 @@
 #define WORD_BITS 64u
 // Free extents looked at that may be too short, before one that cannot be is taken.
 #define EXTENTS_LOOKED_AT 8u
+// Without a call for a decay period, and for this, a program is idle: pauses between bursts are shorter.
+#define QUIET_MS 500u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks, and
@@ -68,6 +70,7 @@ static struct {
     size_t returned_units[2]; // by the bound, and not taken again since
     size_t peak_units[2];     // most in use
     uint64_t tick_ms;
+    uint64_t active_ms; // of the last call while there was dirty free memory; 0: unknown
     struct arena_limits limits;
 } state = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -78,7 +81,13 @@ static void lock_arena(void) {
     hz_lock(&state.lock);
 }
 
+_Atomic uint32_t arena_holds;
+static _Atomic uint64_t looked_ms;
+
 static void unlock_arena(void) {
+    uint32_t holds = state.free_dirty_units > state.limits.retain_bytes >> ARENA_UNIT_SHIFT;
+    if (holds != atomic_load_explicit(&arena_holds, memory_order_relaxed))
+        atomic_store_explicit(&arena_holds, holds, memory_order_relaxed);
     hz_unlock(&state.lock);
 }
 
@@ -370,11 +379,29 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
     }
 }
 
+// Nobody has called for long: all that is free has been free for as long, and what was learned is old.
+static void end_quiet(uint64_t now) {
+    size_t before = state.free_dirty_units;
+    state.tick_ms = now;
+    decommit_range(state.first_dirty, state.high_water, 0);
+    state.learned_units -= min_size(before - state.free_dirty_units, state.learned_units);
+    state.returned_units[0] = state.returned_units[1] = 0;
+    state.peak_units[0] = state.peak_units[1] = state.used_units;
+}
+
 // Free dirty units that were free at the previous tick leave now: each unit gets between one and two decay periods.
 static void tick(void) {
-    if (state.free_dirty_units == 0)
+    if (state.free_dirty_units == 0) {
+        state.active_ms = 0;
         return;
+    }
     uint64_t now = os_clock_coarse_ms();
+    uint64_t quiet_ms = state.active_ms != 0 ? now - state.active_ms : 0;
+    state.active_ms = now;
+    if (quiet_ms >= QUIET_MS && quiet_ms >= state.limits.decay_ms) {
+        end_quiet(now);
+        return;
+    }
     if (now - state.tick_ms < state.limits.decay_ms)
         return;
     state.tick_ms = now;
@@ -485,6 +512,7 @@ void *arena_take(size_t units, size_t align_units, int *is_zero) {
 }
 
 static void release_units(size_t from, size_t units, int clean) {
+    tick(); // before: what comes now has been in use until now
     clear_bits(state.used, from, from + units);
     clear_bits(state.head, from, from + units);
     if (clean)
@@ -500,7 +528,6 @@ static void release_units(size_t from, size_t units, int clean) {
         decommit_range(from, from + units, 0);
     else
         bound_retained();
-    tick();
 }
 
 void arena_give(void *run, size_t units, int clean) {
@@ -554,6 +581,16 @@ size_t arena_high_water(void) {
 void arena_purge(void) {
     lock_arena();
     decommit_range(state.first_dirty, state.high_water, 0);
+    unlock_arena();
+}
+
+void arena_look_slow(void) {
+    uint64_t now = os_clock_coarse_ms();
+    uint64_t last = atomic_load_explicit(&looked_ms, memory_order_relaxed);
+    if (now == last || !hz_try_lock(&state.lock))
+        return;
+    atomic_store_explicit(&looked_ms, now, memory_order_relaxed);
+    tick();
     unlock_arena();
 }
 

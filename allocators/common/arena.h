@@ -10,7 +10,9 @@
 // committed is left out of core dumps. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
 // when there are more of them than the retention bound allows. The bound learns: memory that it gave back and that was
 // taken again within a decay period raises it by as much, up to the most that was in use lately and a share of that for
-// the holes between large runs; memory that leaves by age lowers it. A program that frees once returns its memory at once, one that frees and fills in turns keeps it.
+// the holes between large runs; memory that leaves by age lowers it. A program that frees once returns its memory at once, one that
+// frees and fills in turns keeps it until nobody has called for half a second, or for as long as light work takes to look
+// (arena_look).
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
 // arena_init() but for unit_count. Reading the side table below unit_count is always safe: the part not committed yet is
@@ -94,6 +96,17 @@ size_t arena_run_of(size_t index);
 size_t arena_high_water(void);
 
 void arena_purge(void); // gives all dirty free units back
+
+// For slow paths that need no memory of the arena: while more is retained than `retain_bytes`, time must pass for it,
+// too, though nobody takes or gives. arena_look() returns at once otherwise, or when a thread has looked just now.
+HZ_HIDDEN extern _Atomic uint32_t arena_holds;
+void arena_look_slow(void);
+
+HZ_INLINE void arena_look(void) {
+    if (HZ_UNLIKELY(atomic_load_explicit(&arena_holds, memory_order_relaxed) != 0))
+        arena_look_slow();
+}
+
 void arena_read_usage(struct arena_usage *out);
 
 // Metadata that is never returned: zeroed, `alignment` a power of two up to a page. NULL when there is none.

@@ -20,6 +20,9 @@ void os_mem_set_dumped(void *base, size_t bytes, int is_dumped); // whether core
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access); // 1 on success
 int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages leave the resident set; 1 on success
 
+// Memory that is only read, and reads zero: where the system can, one large page of zeroes stands for many small ones.
+void os_mem_zeroes(void *base, size_t bytes);
+
 size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
 size_t os_mem_physical_bytes(void);
 size_t os_mem_mappings_limit(void); // ranges of different access this process may have; SIZE_MAX without a limit

@@ -74,6 +74,12 @@ int os_mem_decommit(void *base, size_t bytes) {
     return without_errno(madvise(base, bytes, MADV_DONTNEED), saved);
 }
 
+void os_mem_zeroes(void *base, size_t bytes) {
+    // mlockall() gives every readable page an entry in the page tables, here one for 2 MiB instead of 512.
+    int saved = errno;
+    without_errno(madvise(base, bytes, MADV_HUGEPAGE), saved);
+}
+
 size_t os_mem_address_space_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)

@@ -160,6 +160,11 @@ int os_mem_decommit(void *base, size_t bytes) {
     os_abort();
 }
 
+void os_mem_zeroes(void *base, size_t bytes) {
+    (void)base; // reserved memory has no pages at all
+    (void)bytes;
+}
+
 size_t os_mem_address_space_limit(void) {
     return SIZE_MAX; // what is limited here is commitment, and nothing is committed ahead
 }

@@ -180,7 +180,7 @@ struct hz3_heap {
     hz_tally staged_bytes;                      // named in `staged`
     uint32_t staged_hand;                       // entry looked at last
     uint32_t adopt_hand;                        // heap looked at last
-    uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that took a slow path since the last reclaim
+    uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that was refilled since the last reclaim
     uint64_t hungry[HZ3_CLASS_WORDS];           // bit a class that was empty since it was last full
     uint32_t partial[SIZECLASS_COUNT];          // runs with blocks in `free`
     uint32_t fresh[SIZECLASS_COUNT];            // runs without, and not carved to the end
@@ -190,6 +190,12 @@ struct hz3_heap {
     struct hz3_block *spare[SIZECLASS_COUNT];   // second list of the class, whole
     uint8_t shared_count[SIZECLASS_FINE_COUNT]; // blocks a class had from a shared one
     struct hz3_large_cache large;
+    // Lists out of sight, so that the next malloc or free of the class takes a slow path (hz3_list.c).
+    uint64_t hidden[HZ3_CLASS_WORDS]; // bit a class
+    uint64_t watch_ms;                // when all were hidden last
+    uint32_t watch_count;             // slow paths since
+    uint32_t has_given;               // a run went to the arena since
+    struct { struct hz3_block *list; int32_t room; } behind[SIZECLASS_COUNT];
 };
 
 // The hot part, in initial-exec TLS, all zero until the thread needs a heap: every list is empty and has no room, so
@@ -239,6 +245,7 @@ void hz3_list_full(void *block); // the list of its class has no room, and was c
 int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block,
                     unsigned size_class); // 1 when the list has taken it
 void hz3_list_return_all(struct hz3_heap *heap);
+void hz3_list_show(struct hz3_heap *heap, unsigned size_class); // the list of the class, if it was hidden
 
 // hz3_run.c: runs of equal blocks
 void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class);

@@ -92,6 +92,9 @@ static int tags_init(void) {
         return 0;
     }
     os_mem_set_dumped(table, TABLE_BYTES, 0);
+    char *behind = page + bytes + OS_PAGE_BYTES;
+    os_mem_zeroes(table, (size_t)(page - table));
+    os_mem_zeroes(behind, (size_t)(table + TABLE_BYTES - behind));
     hz3_lookup.tags = (_Atomic uint32_t *)(void *)ours;
     tags.table = table;
     atomic_store_explicit(&hz3_lookup.table, (const _Atomic uint32_t *)(void *)table, memory_order_relaxed);

@@ -108,6 +108,7 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
 
 // What malloc() does most of the time, without the cases.
 HZ3_SLOW void *hz3_large_alloc_cached(size_t bytes) {
+    arena_look();
     struct hz3_heap *heap = hz3_thread.heap;
     if (HZ_LIKELY(heap != NULL && bytes <= (size_t)HZ3_LARGE_CACHED_UNITS << ARENA_UNIT_SHIFT)) {
         size_t unit = cache_take(&heap->large, units_of(bytes + COLOUR_MOST_BYTES));

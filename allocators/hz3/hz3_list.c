@@ -5,6 +5,8 @@
 // classes.
 #include "hz3.h"
 
+#include "../common/os_mem.h"
+
 #include <string.h>
 
 #define FIRST_BYTES 4096u // half a list at the start of a thread: a page, as much as one carving brings
@@ -46,6 +48,56 @@ static int is_marked(const uint64_t *classes, unsigned size_class) {
     return (int)(classes[size_class / 64] >> size_class % 64 & 1);
 }
 
+// ---- watching the time ---------------------------------------------------------------------------------------------
+//
+// A program that only allocates and frees in turns never leaves the fast paths, and the arena would keep what it
+// retained for busier times. So while it retains more than it does without having learned to, lists are hidden: the
+// next malloc or free of their class comes here, looks at the time and shows the list again. Few operations a moment
+// hide the list at once, so each of them comes here; a busy thread is left alone after WATCH_MOST of them until the
+// clock moves on (a few milliseconds) or it gives a run back.
+
+#define WATCH_MOST 8u
+
+void hz3_list_show(struct hz3_heap *heap, unsigned size_class) {
+    if (HZ_LIKELY(!is_marked(heap->hidden, size_class)))
+        return;
+    unmark(heap->hidden, size_class);
+    *hz3_head(size_class) = heap->behind[size_class].list;
+    *hz3_room(size_class) = heap->behind[size_class].room;
+}
+
+static void hide(struct hz3_heap *heap, unsigned size_class) {
+    if (is_marked(heap->hidden, size_class))
+        return;
+    mark(heap->hidden, size_class);
+    heap->behind[size_class].list = *hz3_head(size_class);
+    heap->behind[size_class].room = *hz3_room(size_class);
+    *hz3_head(size_class) = NULL;
+    *hz3_room(size_class) = 0;
+}
+
+static HZ3_SLOW void watch_slow(struct hz3_heap *heap, unsigned size_class) {
+    uint64_t now = os_clock_coarse_ms();
+    if (now != heap->watch_ms || heap->has_given) {
+        heap->watch_ms = now;
+        heap->watch_count = 0;
+        heap->has_given = 0;
+        for (unsigned each = 0; each < SIZECLASS_COUNT; each++)
+            hide(heap, each);
+    } else if (++heap->watch_count < WATCH_MOST) {
+        hide(heap, size_class);
+    }
+}
+
+// At the end of a slow path: nobody looks at the lists behind it.
+static void watch(struct hz3_heap *heap, unsigned size_class) {
+    arena_look();
+    if (HZ_UNLIKELY(atomic_load_explicit(&arena_holds, memory_order_relaxed) != 0))
+        watch_slow(heap, size_class);
+}
+
+// ---- lists ---------------------------------------------------------------------------------------------------------
+
 static uint32_t length(const struct hz3_heap *heap, unsigned size_class) {
     return (uint32_t)(heap->base[size_class] - *hz3_room(size_class));
 }
@@ -75,6 +127,7 @@ static void return_spare(struct hz3_heap *heap, unsigned size_class) {
 }
 
 static void return_class(struct hz3_heap *heap, unsigned size_class) {
+    hz3_list_show(heap, size_class);
     struct hz3_block *list = *hz3_head(size_class);
     install(heap, size_class, NULL, 0);
     hz3_run_return(heap, list, size_class);
@@ -133,7 +186,14 @@ HZ3_SLOW void hz3_list_full(void *block) {
     }
     unsigned size_class = hz3_tag_class(hz3_tag_of(block));
     ++*hz3_room(size_class);
-    mark(heap->recent, size_class);
+    if (is_marked(heap->hidden, size_class)) {
+        hz3_list_show(heap, size_class);
+        if (*hz3_room(size_class) > 0) {
+            hz3_list_push(block, size_class);
+            watch(heap, size_class);
+            return;
+        }
+    }
     unmark(heap->hungry, size_class);
     if (heap->spare[size_class] != NULL && may_grow(heap, size_class)) {
         grow(heap, size_class);
@@ -142,11 +202,13 @@ HZ3_SLOW void hz3_list_full(void *block) {
         head_becomes_spare(heap, size_class);
     }
     hz3_list_push(block, size_class);
+    watch(heap, size_class);
 }
 
 // A foreign block, which only a thread takes that will need it: the next malloc reuses it, and nobody has to carry it
 // home. One that frees and never allocates has room for two lists once, and then no more.
 int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
+    hz3_list_show(heap, size_class);
     if (HZ_UNLIKELY(*hz3_room(size_class) <= 0)) {
         if (heap->spare[size_class] == NULL) {
             head_becomes_spare(heap, size_class);
@@ -171,6 +233,7 @@ static int reclaim(struct hz3_heap *heap) {
         return 0;
     uint64_t idle_bytes = 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        hz3_list_show(heap, size_class);
         if (!is_marked(heap->recent, size_class))
             idle_bytes +=
                 (uint64_t)(length(heap, size_class) + heap->spare_count[size_class]) * sizeclass_bytes[size_class];
@@ -191,6 +254,15 @@ static int reclaim(struct hz3_heap *heap) {
     return worth;
 }
 
+static struct hz3_block *pop(unsigned size_class) {
+    struct hz3_block *block = *hz3_head(size_class);
+    *hz3_head(size_class) = block->next;
+    ++*hz3_room(size_class);
+    return block;
+}
+
+static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class);
+
 // A class with few blocks costs a page however small they are. The first requests of a class that has no run are
 // therefore served with blocks of one of three classes; they return to that one when they are freed.
 static unsigned shared_class(unsigned size_class) {
@@ -206,13 +278,7 @@ static uint32_t supply_shared(struct hz3_heap *heap, unsigned size_class, struct
     if (shared == size_class)
         return 0;
     heap->shared_count[size_class]++;
-    struct hz3_block *block = *hz3_head(shared);
-    if (block != NULL) {
-        *hz3_head(shared) = block->next;
-        ++*hz3_room(shared);
-    } else {
-        block = hz3_list_refill(heap, shared);
-    }
+    struct hz3_block *block = *hz3_head(shared) != NULL ? pop(shared) : refill(heap, shared);
     if (block == NULL)
         return 0;
     block->next = NULL;
@@ -236,7 +302,10 @@ static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     return count;
 }
 
-void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
+static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class) {
+    hz3_list_show(heap, size_class);
+    if (*hz3_head(size_class) != NULL) // it was hidden
+        return pop(size_class);
     mark(heap->recent, size_class);
     mark(heap->hungry, size_class);
     if (heap->spare[size_class] != NULL) {
@@ -256,8 +325,11 @@ void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
             install(heap, size_class, list, count);
         }
     }
-    struct hz3_block *block = *hz3_head(size_class);
-    *hz3_head(size_class) = block->next;
-    ++*hz3_room(size_class);
+    return pop(size_class);
+}
+
+void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
+    struct hz3_block *block = refill(heap, size_class);
+    watch(heap, size_class);
     return block;
 }

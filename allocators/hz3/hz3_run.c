@@ -122,6 +122,7 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
         hz_tally_add(&heap->empty_units, units);
         return;
     }
+    heap->has_given = 1;
     hz3_units_give(unit_of_run(run), units);
 }
 

@@ -5,12 +5,14 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-static uint64_t cached_bytes(const struct hz3_heap *heap) {
+static uint64_t cached_bytes(struct hz3_heap *heap) {
     uint64_t bytes = 0;
-    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        hz3_list_show(heap, size_class);
         bytes +=
             ((uint64_t)(uint32_t)(heap->base[size_class] - *hz3_room(size_class)) + heap->spare_count[size_class]) *
             sizeclass_bytes[size_class];
+    }
     return bytes;
 }
 
@@ -90,6 +92,7 @@ static int verify(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     int contradictions = 0;
     for (unsigned size_class = 0; heap != NULL && size_class < SIZECLASS_COUNT; size_class++) {
+        hz3_list_show(heap, size_class);
         uint32_t count = (uint32_t)(heap->base[size_class] - *hz3_room(size_class));
         contradictions += list_count(*hz3_head(size_class), size_class, count) != count;
         count = heap->spare_count[size_class];

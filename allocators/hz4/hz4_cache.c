@@ -238,6 +238,7 @@ static void push(unsigned size_class, void *block) {
 // its owner. Of more owners than there are slots, though, each message would travel with a name or two: then the class
 // gets a magazine, and what is too much goes by class to whoever allocates it.
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
+    arena_look();
     int is_foreign = hz4_route_owner(route) != heap->id;
     int is_crowded = is_foreign && !hz4_stage_has_room(route);
     heap->local.exchanges |= (uint32_t)is_foreign;
@@ -400,6 +401,7 @@ static int take_batch(struct hz4_heap *heap, unsigned size_class) {
 }
 
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
+    arena_look();
     grow_capacity(heap, size_class);
     int done = take_batch(heap, size_class);
     uint32_t charge = hz4_inbox_charge(heap);

@@ -165,6 +165,7 @@ void hz4_large_flush(struct hz4_heap *heap) {
 
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     *is_zero = 0;
+    arena_look();
     if (bytes > PTRDIFF_MAX - ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes);

@@ -113,6 +113,7 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return NULL;
     size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
+    arena_look();
     void *cached = align_units == 1 ? take_cached(units) : NULL;
     if (cached != NULL) {
         *is_zero = 0;

@@ -338,6 +338,7 @@ void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state
 }
 
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
+    arena_look();
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t count = (uint32_t)(hz5_thread.top[size_class] - bottom);
     uint32_t leave = count > keep ? count - keep : 0;
@@ -707,6 +708,7 @@ static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
 }
 
 int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
+    arena_look();
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
     struct hz5_entry *end = bottom + 1 + want;
