@@ -1,173 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command lines of the scripts that read result files. One line on stderr and exit 2 for anything unusable."""
+"""The dispatcher: `scripts/command NAME ...`, or a link of that name to it. One line on stderr and exit 2 for bad input.
 
-import argparse
-import os
+A command costs a line here, a link to scripts/command and a line of scripts/README.md; a test compares the three. What it
+needs is imported when it runs: names of allocators must not wait for numpy.
+"""
+
+import importlib
 import sys
 
 from . import cli, errors
-from .cli import Parser, share
 
-
-def tables_command(argv):
-    from . import load, model, stats, tables
-
-    parser = Parser("scripts/tables", description="Tables from result files of one machine.")
-    parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--baseline", help="allocator that ratios refer to (default: system, else the first of --alloc)")
-    parser.add_argument("--format", choices=tables.FORMATS, default="text")
-    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
-    options = parser.parse_args(argv)
-    report = model.build(load.load(options.files), options.baseline, options.margin)
-    sys.stdout.write(tables.render(report, options.format))
-    return errors.OK
-
-
-def figures_command(argv):
-    from . import figures, load
-
-    parser = Parser("scripts/figures", description="Figures from result files of one machine, as SVG and PNG.")
-    parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to; made when missing")
-    options = parser.parse_args(argv)
-    for path in figures.write_all(load.load(options.files), options.out):
-        print(path)
-    return errors.OK
-
-
-def _sides(parser):
-    side = "a result file, or one allocator of it: FILE.csv:ALLOCATOR"
-    parser.add_argument("base", metavar="BASE", help=side)
-    parser.add_argument("new", metavar="NEW", help=side + "; two of one file are paired by round")
-
-
-def compare_command(argv):
-    from . import compare, compare_formats, stats
-
-    parser = Parser("scripts/compare", description="Compares two runs of one machine, or two allocators of one run.")
-    _sides(parser)
-    parser.add_argument("--format", choices=compare_formats.FORMATS, default="text")
-    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
-    options = parser.parse_args(argv)
-    difference = compare.build(options.base, options.new, options.margin)
-    sys.stdout.write(compare_formats.render(difference, options.format))
-    return errors.OK
-
-
-def gate_command(argv):
-    from . import compare, gate
-
-    parser = Parser(
-        "scripts/gate", description="Exit 1 only when it is proven that NEW is worse than BASE by more than a limit."
-        " Two files of scripts/instructions (.json) are compared count by count, which needs no proof."
-    )
-    _sides(parser)
-    parser.add_argument("--max-worse", type=share, default=0.05, help="limit on the loss of throughput (default 5%%)")
-    parser.add_argument("--max-rss", type=share, help="limit on the growth of peak RSS; no proof is asked for (default: none)")
-    parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
-    parser.add_argument("--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass")
-    options = parser.parse_args(argv)
-    if options.base.endswith(".json") and options.new.endswith(".json"):
-        lines, code = gate.judge_instructions(options.base, options.new, options.max_worse)
-        print("\n".join(lines))
-        return code
-    difference = compare.build(options.base, options.new)
-    lines, code = gate.judge(difference, options.max_worse, options.max_rss, options.alloc, options.strict)
-    print("\n".join(lines))
-    return code
-
-
-def report_command(argv):
-    from . import load, report, stats
-
-    parser = Parser("scripts/report", description="One self-contained HTML page from result files of one machine.")
-    parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--out", required=True, metavar="PAGE.html")
-    parser.add_argument("--title", help="headline of the page (default: names of the files)")
-    parser.add_argument("--baseline", help="allocator that ratios first refer to (default: system, else the first of --alloc)")
-    parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
-    options = parser.parse_args(argv)
-    names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)
-    results = load.load(options.files)
-    report.write(results, options.out, options.title or f"Allocators: {names}", options.baseline, options.margin)
-    print(options.out)
-    return errors.OK
-
-
-def lint_command(argv):
-    from . import lint
-
-    rules = "\n".join(f"  {name:18} {lint.why(name)}" for name in [*lint.RULES, *lint.FILE_RULES])
-    parser = Parser("scripts/lint", description="Warns of benchmark crimes in result files and CSV tables.",
-                    formatter_class=argparse.RawDescriptionHelpFormatter, epilog="rules:\n" + rules)  # fmt: skip
-    parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--ignore", action="append", default=[], metavar="RULE", choices=[*lint.RULES, *lint.FILE_RULES],
-                        help="leave a rule out; may be repeated")  # fmt: skip
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
-    options = parser.parse_args(argv)
-    findings = [f for f in lint.check(options.files) if f.rule not in options.ignore]
-    sys.stdout.write(lint.render(findings, options.format))
-    return errors.GATE_FAILED if findings and options.strict else errors.OK
-
-
-def calibrate_plan_command(argv):
-    from . import calibrate
-
-    parser = Parser("scripts/calibrate plan", description="From a pilot run to what a calibration measures.")
-    parser.add_argument("pilot", metavar="PILOT.csv")
-    parser.add_argument("--variant", required=True, help="--alloc item in which @ stands for picoseconds an op")
-    parser.add_argument("--workload", required=True, help="--workload item in which @ stands for the operations of a thread")
-    options = parser.parse_args(argv)
-    print(calibrate.store_plan(calibrate.plan(options.pilot, options.variant, options.workload)))
-    return errors.OK
-
-
-def calibrate_announce_command(argv):
-    from . import calibrate
-
-    parser = Parser("scripts/calibrate announce", description="What a calibration is going to measure, and how long it takes.")
-    parser.add_argument("plans", nargs="+", metavar="NAME.plan.json")
-    parser.add_argument("--rounds", type=int, required=True)
-    options = parser.parse_args(argv)
-    plans = [(os.path.basename(p).removesuffix(".plan.json"), calibrate.load_plan(p)) for p in options.plans]
-    print(calibrate.announce(plans, options.rounds))
-    return errors.OK
-
-
-def calibrate_command(argv):
-    from . import calibrate, load
-
-    parser = Parser("scripts/calibrate tables", description="Error rates from runs with planted differences.")
-    parser.add_argument("files", nargs="+", metavar="FILE.csv", help="each with FILE.plan.json beside it")
-    parser.add_argument("--figure", metavar="CURVE.svg", help="draw the detection curve, as SVG or PNG")
-    options = parser.parse_args(argv)
-    result = calibrate.analyse([(f, calibrate.load_plan(load.sibling(f, ".plan.json"))) for f in options.files])
-    sys.stdout.write(calibrate.render(result))
-    if options.figure:
-        calibrate.draw(result, options.figure)
-    return errors.OK
-
-
+# Command: module and function that takes the arguments and returns the exit code. Those in PARTS are called by scripts.
 COMMANDS = {
-    "tables": tables_command,
-    "figures": figures_command,
-    "compare": compare_command,
-    "gate": gate_command,
-    "report": report_command,
-    "lint": lint_command,
-    "calibrate": calibrate_command,
-    "calibrate-plan": calibrate_plan_command,
-    "calibrate-announce": calibrate_announce_command,
+    "tables": "commands:run_tables",
+    "figures": "commands:run_figures",
+    "report": "commands:run_report",
+    "compare": "commands:run_compare",
+    "gate": "commands:run_gate",
+    "lint": "commands:run_lint",
+    "trace": "traces:main",
+    "instructions": "instructions:main",
+    "programs": "programs:main",
+    "replay-fidelity": "fidelity:main",
+    "paper": "paper.commands:main",
+    "why": "paper.commands:run_why",
+    "artifact": "artifact:main",
+}
+PARTS = {
+    "allocators": "allocators:main",
+    "calibrate-plan": "commands:run_calibrate_plan",
+    "calibrate-announce": "commands:run_calibrate_announce",
+    "calibrate-tables": "commands:run_calibrate_tables",
+    "test-log": "testlog:main",
 }
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
+    """Runs the command that argv[0] names on the rest."""
     name = argv[0] if argv else ""
-    if name not in COMMANDS:
-        print(f"hzbench: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
+    place = {**COMMANDS, **PARTS}.get(name)
+    if place is None:
+        print(f"scripts: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
         return errors.USAGE
-    return cli.run(name, COMMANDS[name], argv[1:])
+
+    def command(arguments: list[str]) -> int:
+        module, function = place.split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), function)(arguments)
+
+    return cli.run(name, command, argv[1:])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -110,7 +109,7 @@ def make(commit, pdfs, out):
     return path
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = cli.Parser("scripts/artifact", description="A deterministic archive of one commit with its PDFs.")
     parser.add_argument("--commit", default="HEAD")
     parser.add_argument("--pdf", action="append", type=Path, metavar="FILE", help="a PDF to include (default: builds both)")
@@ -126,7 +125,3 @@ def main(argv):
     path = make(options.commit, pdfs, options.out)
     print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("artifact", main, sys.argv[1:]))

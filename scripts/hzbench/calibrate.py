@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from . import compare, errors, gate, load, model, stats, text
+from . import compare, errors, files, gate, load, model, stats, text
 
 AA_ROUNDS = 8
 CURVE_ROUNDS = (8, 16, 32)
@@ -159,7 +159,7 @@ def _turns(pairs, rounds, gates):
 
 def _gates(path, turns):
     """Runs the gate once for each turn, on a file that holds just its rounds."""
-    content = load.read_text(path)
+    content = files.read_text(path)
     reader = csv.reader(io.StringIO(content))
     head = next(reader)
     rows = list(reader)
@@ -167,9 +167,9 @@ def _gates(path, turns):
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "window.csv"
-        provenance = load.sibling(path, ".run.json")
+        provenance = files.sibling(path, ".run.json")
         if provenance.exists():
-            load.sibling(file, ".run.json").write_bytes(provenance.read_bytes())
+            files.sibling(file, ".run.json").write_bytes(provenance.read_bytes())
         for base, new, window in turns:
             wanted = {str(r) for r in window}
             with file.open("w", newline="", encoding="utf-8") as out:
@@ -280,10 +280,10 @@ def render(c):
 
 def draw(c, path):
     """Detection curve as SVG or PNG: share of windows called slower by injected slow-down, a line a number of rounds."""
-    from . import figures
+    from .figures import style
 
-    plt = figures.plt
-    with plt.rc_context(figures.RC):
+    plt = style.matplotlib.pyplot
+    with plt.rc_context(style.RC):
         figure, axis = plt.subplots(figsize=(5.2, 3.4), constrained_layout=True)
         total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
         axis.axhspan(0, 5, color="#EFEFEF", lw=0, zorder=0)
@@ -400,7 +400,7 @@ def store_plan(plan):
 def load_plan(path):
     """Plan in the JSON file that scripts/calibrate writes beside a run."""
     try:
-        content = json.loads(load.read_text(path, "calibration plan"))
+        content = json.loads(files.read_text(path, "calibration plan"))
         content["fit"] = Fit(**content["fit"])
         content["levels"] = {float(level): name for level, name in content["levels"].items()}
         return Plan(**content)

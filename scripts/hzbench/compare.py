@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import errors, load, model, stats, text
+from . import allocators, errors, load, model, schema, stats, text
 
-CONTROLS = ("system", "jemalloc", "tcmalloc", "mimalloc")  # first one that both files have in the same build
+# What a change of ours does not touch; the first one that both files have in the same build.
+CONTROLS = allocators.named(allocators.LIBC) + allocators.named(allocators.PEER)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _refuse(base, new, base_path, new_path):
         ran = results.data[(results.data["status"] == "ok") & (results.data["stream_hash"] != "")]
         for cell, seed, stream in set(zip(ran["cell"], ran["seed"], ran["stream_hash"])):
             if known.setdefault((cell, seed), stream) != stream:
-                title = text.cell_title(lambda c, cell=cell: cell[load.CELL.index(c)])
+                title = text.cell_title(lambda c, cell=cell: cell[schema.CELL.index(c)])
                 raise errors.InputError(
                     f"{path}: {title}: other work (stream {stream}) than in {base_path} ({known[(cell, seed)]});"
                     " the workload has changed, so speeds cannot be compared"
@@ -219,7 +220,7 @@ def build(base_argument, new_argument, margin=stats.MARGIN):
     named = base_side.name is not None and new_side.name is not None
     if files:
         difference.control = _control(*files, {base_side.name, new_side.name} if named else set())
-    cells = sorted({*old_rows["cell"], *new_rows["cell"]}, key=load.cell_order)
+    cells = sorted({*old_rows["cell"], *new_rows["cell"]}, key=schema.cell_order)
     labels = text.cell_labels(cells)
     for cell in cells:
         controls = tuple(_good(r.data, cell, difference.control) for r in files) if difference.control else (None, None)
@@ -235,8 +236,8 @@ def build(base_argument, new_argument, margin=stats.MARGIN):
             line.two_names = base_side.name != new_side.name
             difference.lines.append(line)
             continue
-        for name in sorted({*old_here["name"], *new_here["name"]}, key=load.allocator_order):
-            if load.base_name(name) != load.NULL and name != difference.control:
+        for name in sorted({*old_here["name"], *new_here["name"]}, key=allocators.order):
+            if allocators.base_name(name) != allocators.NULL and name != difference.control:
                 old, new = (r[r["name"] == name] for r in (old_here, new_here))
                 difference.lines.append(_line(cell, name, labels[cell], old, new, difference.paired, controls))
     if not difference.drift:

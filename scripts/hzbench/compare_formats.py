@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 
-from . import load, stats, tables, text
+from . import schema, tables, text
 
 PULL_REQUEST_LINES = 30
 
@@ -121,7 +121,7 @@ def as_json(difference):
         "notes": difference.notes,
         "cells": [
             {
-                **dict(zip(load.CELL, line.cell)),
+                **dict(zip(schema.CELL, line.cell)),
                 "allocator": line.name,
                 "problem": _text_or_none(line.problem),
                 "base_ops_s": _number(line.base),
@@ -142,7 +142,7 @@ def as_json(difference):
 def _benchmark_name(line):
     """Benchmark names hold no blanks; a word of the label with a number is a key of benchstat's."""
     words = re.sub(r"[^A-Za-z0-9_.={}+-]+", "_", line.label).strip("_")
-    threads = line.cell[load.CELL.index("threads")]
+    threads = line.cell[schema.CELL.index("threads")]
     # benchstat compares equal names; where the sides are two allocators, `side` says which, and the name must not.
     allocator = "" if line.two_names else "/allocator=" + re.sub(r"\s+", "_", line.name)
     return f"Benchmark{words[:1].upper()}{words[1:]}{allocator}-{threads}"

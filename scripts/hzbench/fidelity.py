@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 from . import cli, errors
+from .allocators import LIBC, OURS, PEER, named
 
 BUILD = Path(os.environ.get("BUILD_DIR", Path(__file__).resolve().parents[2] / "build"))
-ALLOCATORS = "system,jemalloc,mimalloc,tcmalloc,hz3,hz4,hz5"
+ALLOCATORS = ",".join(named(LIBC, PEER, OURS))
 BATCH = 64  # commands sent before their answers are read: redis sees them in the same pieces each time
 NEAR = 0.02  # two peaks closer than this have no order
 
@@ -171,7 +172,7 @@ def measure(options, directory):
     return 1 if wrong else 0
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = cli.Parser("scripts/replay-fidelity", description=__doc__.split(": ", 1)[1])
     parser.add_argument("--alloc", default=ALLOCATORS, help=f"default {ALLOCATORS}")
     parser.add_argument("--runs", type=int, default=3, help="of redis-server and of the replay, on each allocator (3)")
@@ -181,7 +182,3 @@ def main(argv):
         raise errors.InputError("redis-server not found. Debian: apt-get install redis-server", errors.UNAVAILABLE)
     with tempfile.TemporaryDirectory() as directory:
         return measure(options, directory)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("replay-fidelity", main, sys.argv[1:]))

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from . import errors, load, stats, text
+from . import errors, files, stats, text
 
 
 def _p_against(line, limit, paired):
@@ -74,7 +74,7 @@ def judge(difference, max_worse, max_rss=None, only=None, strict=False):
 def _instructions(path):
     """{(pattern, size): instructions of a malloc and its free} of the one allocator in a file of scripts/instructions."""
     try:
-        record = json.loads(load.read_text(path, "instruction counts"))
+        record = json.loads(files.read_text(path, "instruction counts"))
         (patterns,) = record.values()
         return {(p, size): float(cell["pair"]) for p, sizes in patterns.items() for size, cell in sizes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

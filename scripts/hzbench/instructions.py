@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from . import cli
+from .allocators import LIBC, PEER, named
 from .errors import GATE_FAILED, OK, InputError
 
 ROUNDS = {"local": 2000, "remote": 8}
@@ -62,7 +62,7 @@ def run(budget, allocator, pattern, size, rounds):
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("budget: ")]
             raise InputError(said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
-                 3 if done.returncode == 3 else 4)
+                             3 if done.returncode == 3 else 4)
         return parse_callgrind(out.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -185,9 +185,9 @@ def differences(golden, now):
                         yield f"{name} {pattern} {size} B {what}: {got} instructions, the reviewed figure is {expected}"
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = cli.Parser("scripts/instructions", description=__doc__.splitlines()[0])
-    parser.add_argument("--alloc", default="hz5,mimalloc,jemalloc,tcmalloc,system", help="backends, comma separated")
+    parser.add_argument("--alloc", default=",".join(["hz5", *named(PEER, LIBC)]), help="backends, comma separated")
     parser.add_argument("--pattern", default="local,remote")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--workload", help="count in workloads of the runner instead: local, 'mixed{aligned=0%%}', ...")
@@ -227,7 +227,3 @@ def main(argv):
             print(line)
         return GATE_FAILED if wrong else OK
     return OK
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("instructions", main, sys.argv[1:]))

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import load, model, stats, text
+from . import allocators, files, load, model, schema, stats, text
 from .errors import InputError, printable
 
-REFERENCES = {"system", "mimalloc", "jemalloc", "tcmalloc"}
-PEERS = ("system", "jemalloc", "mimalloc", "tcmalloc")
+PEERS = allocators.named(allocators.LIBC, allocators.PEER)  # what a reader knows to compare with
 CORE = ("local", "remote", "mixed")
 SHORT_NS = 50e6  # below it one scheduler tick of a few milliseconds is several percent of a sample
 HARNESS_SHARE = 0.5  # of a sample's time: from there on mostly the harness is measured
@@ -35,21 +34,21 @@ class Finding:
 
 def no_baseline(results, labels):
     for cell in results.cells:
-        names = {load.base_name(n) for n in results.data.loc[results.data["cell"] == cell, "name"]} - {load.NULL}
-        if not names & REFERENCES:
+        names = {allocators.base_name(n) for n in results.data.loc[results.data["cell"] == cell, "name"]} - {allocators.NULL}
+        if not names & set(PEERS):
             yield labels[cell], f"only {', '.join(sorted(names))}: nothing that a reader knows to compare with"
 
 
 def peers_missing(results, labels):
     """Only looks when a table compares with somebody at all; without any reference `no-baseline` has spoken."""
-    names = {load.base_name(n) for n in results.allocators}
+    names = {allocators.base_name(n) for n in results.allocators}
     missing = [p for p in PEERS if p not in names]
-    if missing and names & REFERENCES:
+    if missing and names & set(PEERS):
         yield "file", f"{', '.join(missing)} not measured: whom a table leaves out is chosen by its author"
 
 
 def few_rounds(results, labels):
-    counts = results.data[results.data["allocator"] != load.NULL].groupby(["cell", "name"])["block"].nunique()
+    counts = results.data[results.data["allocator"] != allocators.NULL].groupby(["cell", "name"])["block"].nunique()
     for cell in results.cells:
         mine = counts[[c == cell for c, _ in counts.index]]
         if len(mine) and mine.min() < stats.MIN_PAIRS:
@@ -71,7 +70,7 @@ def failures_dropped(results, labels):
 
 
 def uneven_rounds(results, labels):
-    counts = results.data[results.data["allocator"] != load.NULL].groupby(["cell", "name"])["block"].nunique()
+    counts = results.data[results.data["allocator"] != allocators.NULL].groupby(["cell", "name"])["block"].nunique()
     for cell in results.cells:
         mine = {name: int(n) for (c, name), n in counts.items() if c == cell}
         if mine and max(mine.values()) != min(mine.values()):
@@ -103,7 +102,7 @@ def oversubscribed(results, labels):
 
 
 def short_samples(results, labels):
-    ran = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != load.NULL)]
+    ran = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != allocators.NULL)]
     for cell in results.cells:
         times = ran.loc[ran["cell"] == cell].groupby("name")["elapsed_ns"].median()
         if len(times) and times.min() < SHORT_NS:
@@ -112,9 +111,9 @@ def short_samples(results, labels):
 
 def subset_of_matrix(results, labels):
     """Thread counts or core workloads that some have and others lack: a matrix with holes."""
-    data = results.data[results.data["allocator"] != load.NULL]
+    data = results.data[results.data["allocator"] != allocators.NULL]
     everywhere = set(results.cells)
-    for name in [n for n in results.allocators if load.base_name(n) != load.NULL]:
+    for name in [n for n in results.allocators if allocators.base_name(n) != allocators.NULL]:
         lacking = everywhere - set(data.loc[data["name"] == name, "cell"])
         if lacking:
             yield name, f"not measured in {', '.join(sorted(labels[c] for c in lacking)[:3])}; others are"
@@ -129,7 +128,7 @@ def core_workloads(results, labels):
 def unequal_work(results, labels):
     """By the clock nobody does the same work: fine for throughput, not for memory."""
     for cell in results.cells:
-        duration = cell[load.CELL.index("duration_ns")]
+        duration = cell[schema.CELL.index("duration_ns")]
         if duration:
             yield labels[cell], "measured by the clock: the faster one allocates more, so memory must not be compared"
 
@@ -140,12 +139,12 @@ def harness_dominates(results, labels):
     for cell in results.cells:
         here = ok[ok["cell"] == cell]
         time = (here["elapsed_ns"] * here["threads"] / here["ops"]).groupby(here["name"]).median()
-        if load.NULL not in time:
+        if allocators.NULL not in time:
             yield labels[cell], "null was not measured: the harness's share of the time is unknown"
         else:
-            others = time.drop([n for n in time.index if load.base_name(n) == load.NULL])
-            if len(others) and time[load.NULL] > HARNESS_SHARE * others.min():
-                share = time[load.NULL] / others.min()
+            others = time.drop([n for n in time.index if allocators.base_name(n) == allocators.NULL])
+            if len(others) and time[allocators.NULL] > HARNESS_SHARE * others.min():
+                share = time[allocators.NULL] / others.min()
                 yield labels[cell], f"{100 * share:.0f} % of the time of {others.idxmin()} is the harness: ratios are flattened"
 
 
@@ -169,9 +168,9 @@ def best_of_profiles(results, labels):
     """Several profiles of ours beside peers in one setting each invite to pick the best one a row."""
     profiles = {}
     for name in results.allocators:
-        profiles.setdefault(load.base_name(name), set()).add(name.split("#")[0])
-    many = {b: p for b, p in profiles.items() if len(p) > 1 and b not in (load.NULL,)}
-    if many and any(len(p) == 1 and b in REFERENCES for b, p in profiles.items()):
+        profiles.setdefault(allocators.base_name(name), set()).add(name.split("#")[0])
+    many = {b: p for b, p in profiles.items() if len(p) > 1 and b not in (allocators.NULL,)}
+    if many and any(len(p) == 1 and b in PEERS for b, p in profiles.items()):
         b, names = next(iter(many.items()))
         yield "file", f"{len(names)} profiles of {b} beside peers with one each: never a column 'best of {b}'"
 
@@ -258,7 +257,7 @@ def _read(paths):
     """(groups of result files that go together, runs, schemas, tables)"""
     runs, schemas, tables, loaded = [], [], [], []
     for path in dict.fromkeys(str(p) for p in paths):
-        content = load.read_text(path)
+        content = files.read_text(path)
         if _is_samples(content.split("\n", 1)[0]):
             results = load.load([path])
             loaded.append(path)

@@ -4,77 +4,19 @@
 A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of each
 allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
 """
-
-import csv
-import io
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from . import allocators
 from .errors import InputError, printable
+from .files import read_text, rows_of, sibling
+from .schema import (CELL, COLUMNS, PHASES, RSS_COLUMNS, SCHEMAS, SIGNED, UNSIGNED, cell_order, check_row,
+                     value_of)  # fmt: skip
 
-SCHEMA = "4"  # written today; rows of an older one get the columns it lacks, all of them empty
-
-# Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
-COLUMNS = {
-    "schema": "U", "run_id": "T", "sample": "U", "round": "U", "order": "U", "platform": "T", "allocator": "T",
-    "load": "T", "workload": "T", "threads": "U", "seed": "T", "ops_per_thread": "u", "duration_ns": "u",
-    "working_set": "u", "min_bytes": "u", "max_bytes": "u", "sizes": "t", "topology": "t", "remote_ppm": "u",
-    "realloc_ppm": "u", "aligned_ppm": "u", "calloc_ppm": "u", "rounds": "u", "touch": "t", "pin": "t",
-    "status": "T", "message": "t", "library_path": "t", "library_version": "t", "library_build_id": "t",
-    "library_sha256": "t", "contract": "t", "stream_hash": "t", "elapsed_ns": "u", "ops": "u",
-    "throughput_ops_s": "f", "remote_frees": "u", "local_frees": "u", "remote_share": "f", "waits": "u",
-    "corruptions": "u", "failures": "u", "user_ns": "u", "system_ns": "u", "run_delay_ns": "u",
-    "voluntary_switches": "u", "involuntary_switches": "u", "minor_faults": "u", "major_faults": "u",
-    "rss_baseline": "u", "rss_mean": "f", "rss_p95": "f", "rss_peak": "u", "rss_work": "u", "live_work": "u",
-    "rss_freed": "u", "rss_joined": "u", "rss_100ms": "u", "rss_1s": "u", "rss_purged": "u", "live_peak": "u",
-    "reserved_bytes": "u", "committed_bytes": "u", "metadata_bytes": "u", "rejects": "t", "cycles": "u",
-    "instructions": "u", "cache_misses": "u", "dtlb_misses": "u", "started_at": "t",
-}  # fmt: skip
-SCHEMA_1 = tuple(COLUMNS)
-
-CALLS = ("malloc", "free_local", "free_remote")  # what the latency probe times
-LATENCIES = ("p50", "p90", "p99", "p999", "max")
-COLUMNS |= {"input": "t", "latency_every": "u", "latency_probe_ns": "u"}
-for _call in CALLS:
-    COLUMNS |= {f"latency_{_call}_count": "u"} | {f"latency_{_call}_{p}_ns": "u" for p in LATENCIES}
-COLUMNS |= {
-    "canary_reference_ns": "u", "canary_before_ns": "u", "canary_after_ns": "u", "pressure_cpu_ns": "u",
-    "pressure_memory_ns": "u", "pressure_io_ns": "u", "steal_ns": "u", "contaminated": "u", "contamination": "t",
-}  # fmt: skip
-SCHEMA_2 = tuple(COLUMNS)
-
-COLUMNS |= {f"windows_{_what}_bytes": "u" for _what in ("working_set", "peak_working_set", "private_usage")}
-SCHEMA_3 = tuple(COLUMNS)
-
-COLUMNS |= {"cell_index": "u"}
-
-# Columns of each schema that can be read, in the order the runner writes them.
-SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
-
-STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
-PLATFORMS = ("linux", "windows", "wine")
-LOADS = ("dlopen", "preload")
-
-# What makes two rows samples of the same cell, apart from the allocator. `rounds` is the workload's parameter.
-CELL = ("platform", "load", "workload", "threads", "ops_per_thread", "duration_ns", "working_set", "min_bytes",
-        "max_bytes", "sizes", "topology", "remote_ppm", "realloc_ppm", "aligned_ppm", "calloc_ppm", "rounds", "touch",
-        "pin", "input")  # fmt: skip
-
-RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
-PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")
-
-NULL = "null"  # the backend that costs nothing: it measures the harness and is no competitor
-
-_UNSIGNED = re.compile(r"[0-9]{1,20}")
-_SIGNED = re.compile(r"-?[0-9]{1,19}")
-_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
-_RUN_ID = re.compile(r"[0-9a-f]{16}")
-_MAX_FIELD = 8192
 
 
 @dataclass(frozen=True)
@@ -104,158 +46,18 @@ class Results:
 
     @property
     def allocators(self):
-        return sorted(set(self.data["name"]), key=allocator_order)
+        return sorted(set(self.data["name"]), key=allocators.order)
 
     @property
     def cells(self):
         return sorted(set(self.data["cell"]), key=cell_order)
 
 
-# The order in which tables and figures show things: ours, peers, libc, others by name; never the order of measurement,
-# which is shuffled, and never by result, which would move rows from table to table.
-_ALLOCATORS = ("hz5", "hz4", "hz3", "mimalloc", "jemalloc", "tcmalloc", "system")
-_WORKLOADS = ("local", "remote", "mixed")
-
-
-def base_name(name):
-    """'hz5{profile=rss}#2' -> 'hz5'."""
-    return re.split(r"[{#]", name, maxsplit=1)[0]
-
-
-def allocator_order(name):
-    base = base_name(name)
-    return (_ALLOCATORS.index(base) if base in _ALLOCATORS else len(_ALLOCATORS), base, name)
-
-
-def cell_order(cell):
-    values = dict(zip(CELL, cell))
-    known = values["workload"] in _WORKLOADS
-    first = (
-        PLATFORMS.index(values["platform"]),
-        LOADS.index(values["load"]),
-        _WORKLOADS.index(values["workload"]) if known else len(_WORKLOADS),
-        values["workload"],
-        values["threads"],
-    )
-    # What is left orders variants of one workload; None (unset) goes first.
-    rest = tuple((v is not None, v if isinstance(v, (int, float)) else 0, str(v)) for v in cell)
-    return first + rest
-
-
-def read_text(path, what="result file"):
-    try:
-        raw = Path(path).read_bytes()
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: is a directory, not a {what}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the {what}: {error.strerror}") from error
-    if not raw:
-        raise InputError(f"{path}: the {what} is empty")
-    try:
-        text = raw.decode("utf-8-sig")  # spreadsheets and editors of Windows put a byte order mark before the first column
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}, so not a {what}") from error
-    if "\0" in text:
-        raise InputError(f"{path}: holds a NUL byte, so it is not a {what}, or the disk lost part of it")
-    return text
-
-
-def _rows(path, text, *versions):
-    """Yields (line number, dict of fields) of a CSV whose header holds exactly the columns of one of `versions`, which
-    go from old to new, each with all columns of the one before."""
-    if not text.endswith("\n"):
-        line = text.count("\n") + 1
-        raise InputError(
-            f"{path}:{line}: the last line is cut off; run the same runner command again to resume, or delete that line"
-        )
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    limit = csv.field_size_limit(_MAX_FIELD)
-    try:
-        header = next(reader)
-        columns = versions[0]
-        for older, newer in zip(versions, versions[1:]):
-            if any(c in header for c in newer if c not in older):
-                columns = newer
-        missing = [c for c in columns if c not in header]
-        unknown = [c for c in header if c not in columns]
-        if missing:
-            raise InputError(
-                f"{path}: no column {_some(missing)}; not a file of a schema that is known (results/SCHEMA.md)"
-            )
-        if unknown or len(header) != len(columns):
-            extra = unknown or sorted({c for c in header if header.count(c) > 1})
-            raise InputError(
-                f"{path}: unknown or repeated column {_some(extra)}; not a file of a schema that is known"
-                " (results/SCHEMA.md)"
-            )
-        places = [header.index(c) for c in columns]
-        for row in reader:
-            if len(row) != len(columns):
-                raise InputError(f"{path}:{reader.line_num}: {len(row)} fields, the header has {len(columns)}")
-            yield reader.line_num, {c: row[p] for c, p in zip(columns, places)}
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
-    except StopIteration:
-        raise InputError(f"{path}: the result file is empty") from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _some(names):
-    shown = ", ".join(f"'{printable(n, 40)}'" for n in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _value(kind, text):
-    """The field as a number or text; raises ValueError with the reason."""
-    if text == "":
-        if kind.isupper():
-            raise ValueError("is empty but required")
-        return "" if kind == "t" else math.nan
-    kind = kind.lower()
-    if kind == "t":
-        if not text.isprintable():
-            raise ValueError("holds control characters")
-        return text
-    if kind == "u":
-        if not _UNSIGNED.fullmatch(text) or int(text) >= 2**64 - 1:  # UINT64_MAX is C's "not measured", never a value
-            raise ValueError("is not an unsigned integer")
-        return int(text)
-    number = float(text) if _NUMBER.fullmatch(text) else math.inf
-    if not math.isfinite(number):
-        raise ValueError("is not a finite number >= 0")
-    return number
-
-
-def _check_row(values):
-    if values["platform"] not in PLATFORMS:
-        raise ValueError(f"platform '{printable(values['platform'], 40)}' is none of {', '.join(PLATFORMS)}")
-    if values["load"] not in LOADS:
-        raise ValueError(f"load '{printable(values['load'], 40)}' is none of {', '.join(LOADS)}")
-    if values["status"] not in STATUSES:
-        raise ValueError(f"status '{printable(values['status'], 40)}' is none of {', '.join(STATUSES)}")
-    if not _RUN_ID.fullmatch(values["run_id"]):
-        raise ValueError("run_id is not 16 hex digits")
-    if not _UNSIGNED.fullmatch(values["seed"]):
-        raise ValueError("seed is not an unsigned integer")
-    if values["threads"] < 1:
-        raise ValueError("threads is 0")
-    if max(values[c] for c in ("sample", "round", "order", "threads")) >= 2**31:
-        raise ValueError("sample, round, order or threads is out of range")
-    if values["status"] == "ok":
-        for column in ("throughput_ops_s", "ops", "elapsed_ns"):
-            if not values[column] > 0:
-                raise ValueError(f"status is ok but {column} is empty or 0")
-        share = values["remote_share"]
-        if not (math.isnan(share) or share <= 1):
-            raise ValueError("remote_share is above 1")
-
-
 def _read_csv(path):
     text = read_text(path)
     rows = []
     names = list(COLUMNS)
-    for line, fields in _rows(path, text, *SCHEMAS.values()):
+    for line, fields in rows_of(path, text, *SCHEMAS.values()):
         if SCHEMAS.get(fields["schema"]) != tuple(fields):
             known = next(name for name, columns in SCHEMAS.items() if columns == tuple(fields))
             raise InputError(
@@ -266,11 +68,11 @@ def _read_csv(path):
         for name in names:
             cell = fields.get(name, "")
             try:
-                values[name] = _value(COLUMNS[name], cell)
+                values[name] = value_of(COLUMNS[name], cell)
             except ValueError as error:
                 raise InputError(f"{path}:{line}: {name} '{printable(cell, 40)}' {error}") from error
         try:
-            _check_row(values)
+            check_row(values)
         except ValueError as error:
             raise InputError(f"{path}:{line}: {error}") from error
         rows.append(values)
@@ -284,13 +86,6 @@ def _read_csv(path):
     if len(twice):
         raise InputError(f"{path}: sample {twice.iloc[0]} occurs twice; files must not be concatenated by hand")
     return data
-
-
-def sibling(path, ending):
-    """NAME.csv -> NAME + ending."""
-    path = Path(path)
-    stem = path.name[:-4] if path.name.endswith(".csv") else path.name
-    return path.with_name(stem + ending)
 
 
 def _provenance(path, run_id):
@@ -420,14 +215,14 @@ def load_series(run):
     if not file.exists():
         return None
     rows = []
-    for line, fields in _rows(file, read_text(file, "RSS series"), RSS_COLUMNS):
+    for line, fields in rows_of(file, read_text(file, "RSS series"), RSS_COLUMNS):
         schema, run_id, sample, t_ns, rss, live, phase = fields.values()
         if schema not in SCHEMAS or run_id != run.run_id:
             raise InputError(f"{file}:{line}: not of a known schema and of run {run.run_id}")
         if phase not in PHASES:
             raise InputError(f"{file}:{line}: phase '{printable(phase, 40)}' is none of {', '.join(PHASES)}")
         numbers = (sample, t_ns, rss)
-        if not all(_UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not (live == "" or _SIGNED.fullmatch(live)):
+        if not all(UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not (live == "" or SIGNED.fullmatch(live)):
             raise InputError(f"{file}:{line}: sample, t_ns, rss_bytes and live_bytes must be integers")
         rows.append((int(sample), int(t_ns), int(rss), int(live) if live else float("nan"), phase))
     return pd.DataFrame(rows, columns=["sample", "t_ns", "rss_bytes", "live_bytes", "phase"])

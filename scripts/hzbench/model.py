@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass, field
 
 from . import stats
+from .allocators import NULL
+from .allocators import SYSTEM as DEFAULT_BASELINE
 from .errors import InputError, printable
-from .load import CELL, NULL
+from .schema import CELL
 
-DEFAULT_BASELINE = "system"
 DISTURBED = 0.05  # share of a thread's time spent runnable but not running from which on a sample counts as disturbed
 
 # The last moment at which RSS was read, best first; a table uses the first one that all its samples have.

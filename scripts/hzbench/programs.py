@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import cli, stats
+from . import allocators, cli, stats
+from .allocators import SYSTEM as BASELINE
+from .allocators import named
 from .errors import UNAVAILABLE, InputError
 
-OURS = ["hz3", "hz4", "hz5"]
-PEERS = ["mimalloc", "jemalloc", "tcmalloc"]
-BASELINE = "system"
+OURS = named(allocators.OURS)
+PEERS = named(allocators.PEER)
 LOADS = Path(__file__).with_name("loads")
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240  # of one command, on a loaded machine
@@ -433,7 +434,7 @@ def _middle(samples):
     return f"{middle[0]:.3f}", f"{sorted(p for _, p in samples)[len(samples) // 2]:.1f}"
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = cli.Parser("scripts/programs", description="Real programs on each allocator.")
     parser.add_argument("what", nargs="?", choices=["check", "time"], default="check")
     parser.add_argument("--build", default=os.environ.get("BUILD_DIR", str(ROOT / "build")))
@@ -456,7 +457,3 @@ def main(argv):
             return measure([p for p in chosen if p.is_timed], allocators + PEERS if allocators == OURS else allocators, stage,
                            arguments.runs)
         return 1 if check(chosen, allocators, stage) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("programs", main, sys.argv[1:]))

@@ -15,8 +15,10 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from . import figures, load, model, stats, text
+from . import allocators, files, model, stats, text
 from .errors import InputError
+from .figures.data import SEGMENTS, Data, aligned, live_is_resident, panel_title
+from .figures.style import short
 
 SOURCES = Path(__file__).parent / "page"
 POINTS = 240  # of one RSS curve: more than a panel has pixels for
@@ -88,21 +90,20 @@ def _intervals(results, cells, names):
     return out
 
 
-def _curve(data, table, cell):
+def _curve(data, cell):
     """RSS curves of the middle samples in one cell, over the phases of a run."""
     out, live = {}, None
     for name in data.names:
-        group = data.samples(cell, name)
-        series = None if group is None else figures._middle_sample(group, table)
+        series = data.middle_series(cell, name)
         if series is None:
             continue
-        xs, rss, alive = figures.aligned(series)
+        xs, rss, alive = aligned(series)
         if not len(xs):
             continue
         keep = np.unique(np.linspace(0, len(xs) - 1, min(POINTS, len(xs))).astype(int))
         keep = np.unique(np.append(keep, np.argmax(rss)))  # the peak is never thinned out
         out[name] = [[round(float(x), 4) for x in xs[keep]], [int(v) for v in rss[keep]]]
-        if figures.live_is_resident(cell) and (live is None or len(keep) > len(live[0])):
+        if live_is_resident(cell) and (live is None or len(keep) > len(live[0])):
             live = [out[name][0], [max(0, int(v)) for v in alive[keep]]]
     return {"curves": out, "live": live} if out else None
 
@@ -120,18 +121,17 @@ def _latency(data, cell):
 
 
 def _panels(results, platform, cells, names):
-    data = figures.Data(results, platform)
-    table = figures._all_series(results)
+    data = Data(results, platform)
     out = []
     for panel in data.panels:
-        shown = figures._busiest(panel, data.pus)
+        shown = data.busiest(panel)
         out.append({
-            "title": figures.panel_title(panel, data.panels),
+            "title": panel_title(panel, data.panels),
             "platform": platform,
             "cells": [cells.index(c) for c in panel.cells],
             "threads": panel.threads,
             "shown": cells.index(shown),
-            "rss": _curve(data, table, shown),
+            "rss": _curve(data, shown),
             "latency": _latency(data, shown),
         })  # fmt: skip
     styles = {n: {"colour": data.styles.table[n][0], "variant": data.styles.table[n][2]} for n in data.names if n in names}
@@ -149,7 +149,7 @@ def _file(run):
     return {
         "name": run.path.name,
         "run_id": run.run_id,
-        "csv": load.read_text(run.path),
+        "csv": files.read_text(run.path),
         "command": record.get("command", ""),
         "build": record.get("build", {}),
         "machine": {k: v for k, v in (record.get("machine") or {}).items() if not isinstance(v, (list, dict))},
@@ -166,14 +166,14 @@ def payload(results, baseline=None, margin=stats.MARGIN):
     """Everything the page knows, as plain data."""
     report = model.build(results, baseline, margin)
     cells = [s.cell for s in report.sections]
-    names = [n for n in results.allocators if load.base_name(n) != load.NULL]
+    names = [n for n in results.allocators if allocators.base_name(n) != allocators.NULL]
     labels = text.cell_labels(cells)
     panels, styles = [], {}
     for platform in dict.fromkeys(s.value("platform") for s in report.sections):
         more, colours = _panels(results, platform, cells, names)
         panels += more
         styles |= colours
-    good = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != load.NULL)]
+    good = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != allocators.NULL)]
     after = next((c for c, _ in model.AFTER if len(good) and good[c].notna().all()), None)
     return _clean({
         "baseline": names.index(report.baseline) if report.baseline in names else 0,
@@ -185,11 +185,11 @@ def payload(results, baseline=None, margin=stats.MARGIN):
         "pus": max((r.pus for r in results.runs), default=0),
         "rounds": report.rounds,
         "started": min((s for s in results.data["started_at"] if s), default=""),
-        "allocators": [{"name": n, "short": figures.short(n), **styles[n], "ours": load.base_name(n)[:2] == "hz"}
+        "allocators": [{"name": n, "short": short(n), **styles[n], "ours": allocators.is_ours(n)}
                        for n in names],
         "cells": [_cell(s, labels[s.cell]) for s in report.sections],
         "panels": panels,
-        "segments": [[label, width] for label, _, width in figures.SEGMENTS],
+        "segments": [[label, width] for label, _, width in SEGMENTS],
         "percentiles": PERCENTILES,
         "calls": CALLS,
         "samples": _samples(results, cells, names, after),

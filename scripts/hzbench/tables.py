@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from . import model, stats, text
-from .load import CELL
+from .schema import CELL
 
 FORMATS = ("text", "markdown", "latex", "csv")
 

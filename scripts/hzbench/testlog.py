@@ -5,8 +5,6 @@ import json
 import subprocess
 import sys
 
-from . import cli
-
 PASSED = {"OK", "EXPECTEDFAIL"}
 SKIPPED = {"SKIP"}  # all else (FAIL, TIMEOUT, ERROR, INTERRUPT, UNEXPECTEDPASS, ...) is a failure
 
@@ -70,13 +68,9 @@ def judge(log, build, scope, status):
     return passed, failed, skipped
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """LOG BUILD --all|--some STATUS, once for each build; the last line is the sum."""
     builds = [judge(*argv[i : i + 4]) for i in range(0, len(argv), 4)]
     passed, failed, skipped = (sum(column) for column in zip(*builds))
     print(verdict(passed, failed, skipped))
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("test", main, sys.argv[1:]))

@@ -4,7 +4,7 @@
 import math
 from dataclasses import dataclass
 
-from . import load
+from . import schema
 
 MISSING = "-"
 
@@ -34,10 +34,14 @@ class Rate:
         return three(value / self.size)
 
 
+MILLIONS = Rate("M ops/s", 1e6)
+EACH = Rate("ops/s", 1)
+
+
 def rate_of(cells):
     """Objects come in millions a second; an op of a program (app:gcc: one file compiled) takes milliseconds."""
-    programs = all(cell[load.CELL.index("workload")] == "app" for cell in cells)
-    return Rate("ops/s", 1) if programs else Rate("M ops/s", 1e6)
+    programs = all(cell[schema.CELL.index("workload")] == "app" for cell in cells)
+    return EACH if programs else MILLIONS
 
 
 def mebibytes(value):
@@ -122,7 +126,7 @@ _DISTINCT = {
 
 def cell_labels(cells):
     """{cell: title}, every title different: cells that would share one get the parameters in which they differ."""
-    columns = load.CELL
+    columns = schema.CELL
     platforms = len({c[columns.index("platform")] for c in cells})
     groups = {}
     for cell in cells:

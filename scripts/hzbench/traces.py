@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import cli, errors
+from . import errors
 
 MATRIX_LANES = 12  # a wider matrix is no longer read in a terminal; the figure shows all of it
 BAR = 40
@@ -87,7 +87,7 @@ def text(tables):
     lines = [
         f"{summary['program']}: {number['calls']} calls, {number['objects']} objects, {number['threads']} threads in"
         f" {number['lanes']} lanes",
-        f"  calls: " + ", ".join(f"{name} {value}" for name, _, value in tables["calls"] if value != "0")
+        "  calls: " + ", ".join(f"{name} {value}" for name, _, value in tables["calls"] if value != "0")
         + f"; left out {number['left_out']}",
         f"  peak: {amount(number['peak_live_bytes'])} in at most {number['peak_live_objects']} objects;"
         f" alive at the end: {number['left_alive']}",
@@ -161,13 +161,9 @@ def profile_command(argv):
 COMMANDS = {"info": info_command, "profile": profile_command}
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         wanted = argv and argv[0] in ("-h", "--help")
         print("usage: scripts/trace info FILE [--figure=FILE.svg] | scripts/trace profile FILE", file=sys.stdout if wanted else sys.stderr)
         return errors.OK if wanted else errors.USAGE
     return COMMANDS[argv[0]](argv[1:])
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run("trace", main, sys.argv[1:]))

@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from hzbench.load import COLUMNS, RSS_COLUMNS
+from hzbench.schema import COLUMNS, RSS_COLUMNS
 
 SPEED = {"hz5": 110e6, "hz4": 50e6, "mimalloc": 45e6, "jemalloc": 60e6, "tcmalloc": 69e6, "system": 15e6,
          "null": 500e6}  # 1 thread  # fmt: skip

@@ -75,7 +75,7 @@ def test_table_and_figure(result, tmp_path, capsys):
     calibrate.draw(result[1], tmp_path / "c.svg")
     assert (tmp_path / "c.svg").stat().st_size > 5000
     small = simulate(tmp_path / "small.csv", 16, 0.02, seed=9)
-    assert __main__.main(["calibrate", str(small), f"--figure={tmp_path / 'd.png'}"]) == 0
+    assert __main__.main(["calibrate-tables", str(small), f"--figure={tmp_path / 'd.png'}"]) == 0
     assert "A/A pairs of 8 rounds" in capsys.readouterr().out and (tmp_path / "d.png").stat().st_size > 5000
 
 

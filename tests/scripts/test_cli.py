@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How commands end: nothing but a failed gate ends as 1, and no name breaks a terminal of another encoding."""
 
+import importlib
+import re
 import subprocess
 
 import fixtures
 import pytest
 from conftest import SCRIPTS
-from hzbench import cli, errors
+from hzbench import __main__, cli, errors
 
 PLAN = fixtures.Plan(allocators=("hz5", "system"), workloads=("local",), threads=(1,))
 
@@ -53,9 +55,24 @@ def test_an_error_carries_its_exit_code(capsys):
     assert capsys.readouterr().err == "replay-fidelity: redis-server not found\n"
 
 
-def test_only_the_judges_can_end_as_one():
-    """Every command goes through cli.run, so none can end as 1 by an exception."""
-    for path in (SCRIPTS / "hzbench").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        if "__name__ ==" in text and "loads" not in path.parts:
-            assert "cli.run(" in text, path
+def test_each_command_is_a_link_and_a_line_of_the_index():
+    links = {p.name for p in SCRIPTS.iterdir() if p.is_symlink()}
+    assert {(SCRIPTS / name).readlink().name for name in links} == {"command"}
+    assert links == set(__main__.COMMANDS)
+    index = {name: line for line in (SCRIPTS / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+             for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])}  # fmt: skip
+    files = {p.name for p in SCRIPTS.iterdir() if p.is_file() and p.suffix not in (".md", ".txt")}
+    assert set(index) - {"stats"} >= files and {n for n, line in index.items() if f"`{n}`¹" in line} == links
+
+
+@pytest.mark.parametrize("name", [*__main__.COMMANDS, *__main__.PARTS])
+def test_each_command_is_there(name):
+    module, function = {**__main__.COMMANDS, **__main__.PARTS}[name].split(":")
+    assert callable(getattr(importlib.import_module(f"hzbench.{module}"), function))
+
+
+def test_the_dispatcher_names_what_it_knows(script):
+    done = script("command", "tabels")
+    assert done.returncode == 2 and done.stderr.startswith("scripts: unknown command 'tabels' (one of tables, figures, ")
+    assert script("command", "allocators", "peer", "libc").stdout == "mimalloc,jemalloc,tcmalloc,system\n"
+    assert script("command", "allocators", "rivals").returncode == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import fixtures
 import numpy as np
 import pytest
-from hzbench import compare, compare_formats, errors, gate, load, stats
+from hzbench import compare, compare_formats, errors, gate, load, schema, stats
 
 GOLDEN = Path(__file__).parent / "golden"
 SLOWER = {**fixtures.SPEED, "hz5": 80e6}  # of 110e6
@@ -56,7 +56,7 @@ def test_the_command_prints_the_same(files, script):
 
 def test_finds_what_was_changed_and_nothing_else(files):
     difference = compare.build(files["base"], files["slower"])
-    verdicts = {(line.name, line.cell[load.CELL.index("threads")]): line.verdict for line in difference.lines}
+    verdicts = {(line.name, line.cell[schema.CELL.index("threads")]): line.verdict for line in difference.lines}
     assert {k for k, v in verdicts.items() if v == "slower"} == {("hz5", 1), ("hz5", 2)}
     assert "faster" not in verdicts.values()
 

@@ -8,7 +8,8 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
-from hzbench import figures, load
+from hzbench import allocators, figures, load, schema
+from hzbench.figures import axes, data, peak_rss, retention, rss_over_time, style, throughput, tradeoff
 
 KINDS = ("throughput", "peak-rss", "rss-over-time", "throughput-against-rss")
 PLAN = fixtures.Plan(threads=(1, 2, 4))
@@ -38,7 +39,7 @@ def test_a_sweep_of_one_knob_is_joined_in_order(tmp_path):
     drawing = next(p for p in paths if p.name == "retention-linux.svg").read_text()
     assert all(f"<!-- retain {size} -->" in drawing for size in ("1 MiB", "16 MiB", "64 MiB"))
     assert "hz5{profile=rss}" in drawing and "mimalloc" in drawing
-    assert [figures._retained(n) for n in sorted(names, key=figures._retained)] == [1 << 20, 16 << 20, 64 << 20]
+    assert [retention.retained(n) for n in sorted(names, key=retention.retained)] == [1 << 20, 16 << 20, 64 << 20]
 
 
 def test_not_blank_and_in_the_allocators_colours(drawn):
@@ -49,7 +50,7 @@ def test_not_blank_and_in_the_allocators_colours(drawn):
         assert pixels.var() > 0.005, path.name
         assert pixels.shape[1] >= 1500  # wide enough for print
         for name in ("hz5", "mimalloc", "jemalloc", "tcmalloc", "system"):
-            wanted = np.array(matplotlib.colors.to_rgb(figures.STYLE[name][0]))
+            wanted = np.array(matplotlib.colors.to_rgb(allocators.BY_NAME[name].colour))
             assert (np.abs(pixels - wanted).max(axis=2) < 0.02).sum() > 50, (path.name, name)
 
 
@@ -95,17 +96,16 @@ def test_failures_and_oversubscription_are_written_into_the_figure(tmp_path):
 
     file = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1, 2, 4)), edit)
     results = load.load([file])
-    with matplotlib.rc_context(figures.RC):
-        data = figures.Data(results, "linux")
-        throughput, peak = figures.throughput(data), figures.peak_rss(data)
-        series, tradeoff = figures.rss_over_time(data, figures._all_series(results)), figures.tradeoff(data)
-    assert "jemalloc: crashed (T=2)" in texts(throughput)
-    assert any("more threads than the 2 CPUs" in t for t in texts(throughput))
+    with matplotlib.rc_context(style.RC):
+        shown = data.Data(results, "linux")
+        speed, peak, series, both = (m.draw(shown) for m in (throughput, peak_rss, rss_over_time, tradeoff))
+    assert "jemalloc: crashed (T=2)" in texts(speed)
+    assert any("more threads than the 2 CPUs" in t for t in texts(speed))
     assert "crashed" in texts(peak) and "local, 4 threads *" in texts(peak)
-    assert "jemalloc: crashed (T=2)" in texts(series) and "jemalloc: crashed (T=2)" in texts(tradeoff)
+    assert "jemalloc: crashed (T=2)" in texts(series) and "jemalloc: crashed (T=2)" in texts(both)
     # the failed count is a gap in the line, not a bridge from 1 to 4 threads
-    colour = figures.STYLE["jemalloc"][0]
-    lines = [a for a in throughput.axes[0].get_lines() if a.get_color() == colour and len(a.get_xdata()) == 3]
+    colour = allocators.BY_NAME["jemalloc"].colour
+    lines = [a for a in speed.axes[0].get_lines() if a.get_color() == colour and len(a.get_xdata()) == 3]
     assert [np.isnan(line.get_ydata()).tolist() for line in lines] == [[False, True, False]]
     matplotlib.pyplot.close("all")
 
@@ -123,53 +123,53 @@ def test_an_output_that_cannot_be_written(script, tmp_path):
 
 
 def test_styles_are_fixed_distinct_and_readable():
-    names = [*figures.STYLE, "hz5{profile=rss}", "./libfoo.so", "bar"]
-    styles = figures.Styles(names)
-    assert styles["hz5"][0] == figures.STYLE["hz5"][0] == styles["hz5{profile=rss}"][0]
+    names = [*allocators.BY_NAME, "hz5{profile=rss}", "./libfoo.so", "bar"]
+    styles = style.Styles(names)
+    assert styles["hz5"][0] == allocators.BY_NAME["hz5"].colour == styles["hz5{profile=rss}"][0]
     assert styles["hz5"][1] != styles["hz5{profile=rss}"][1]
     colours = {styles[n][0] for n in names}
     assert len(colours) == len(names) - 1
-    assert len({figures.Styles(list(reversed(names)))["hz4"], styles["hz4"]}) == 1
+    assert len({style.Styles(list(reversed(names)))["hz4"], styles["hz4"]}) == 1
     for colour in colours:
-        assert 1.05 / (luminance(figures.ink(colour)) + 0.05) >= 3.9  # contrast of words on white
+        assert 1.05 / (luminance(style.ink(colour)) + 0.05) >= 3.9  # contrast of words on white
 
 
 def test_labels_are_spread_and_keep_their_order():
-    placed = figures._spread([0.1, 0.11, 0.12, 0.9, 0.9], 0.1)
+    placed = axes.spread([0.1, 0.11, 0.12, 0.9, 0.9], 0.1)
     assert placed == sorted(placed)
     assert all(b - a >= 0.1 - 1e-9 for a, b in zip(placed, placed[1:]))
     assert np.mean(placed[:3]) == pytest.approx(0.11)
-    assert figures._spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+    assert axes.spread([0.2, 0.8], 0.1) == [0.2, 0.8]
 
 
 def test_the_front_is_what_nobody_beats_in_both():
     points = [(1, 5, "a", ""), (2, 4, "b", ""), (3, 9, "c", ""), (1, 6, "d", ""), (9, 9, "e", "")]
-    assert figures._front(points) == [(1, 6), (3, 9)]
+    assert tradeoff.front(points) == [(1, 6), (3, 9)]
 
 
 def test_many_thread_counts_keep_the_ends_and_the_machine():
-    assert figures._some_threads([1, 2, 4], 2) == [1, 2, 4]
-    chosen = figures._some_threads([1, 2, 4, 8, 16, 32, 64], 16)
+    assert data.some_threads([1, 2, 4], 2) == [1, 2, 4]
+    chosen = data.some_threads([1, 2, 4, 8, 16, 32, 64], 16)
     assert len(chosen) == 4 and {1, 16, 64} <= set(chosen)
 
 
 def cell(**values):
-    base = dict.fromkeys(load.CELL) | {"platform": "linux", "load": "dlopen", "workload": "mixed", "threads": 2}
-    return tuple((base | values)[c] for c in load.CELL)
+    base = dict.fromkeys(schema.CELL) | {"platform": "linux", "load": "dlopen", "workload": "mixed", "threads": 2}
+    return tuple((base | values)[c] for c in schema.CELL)
 
 
 def test_a_single_thread_starts_the_line_of_its_workload():
     """With one thread nothing is remote: the runner says 0 %, and the curve must still go from 1 to 2 to 4."""
     alone = cell(threads=1, remote_ppm=0, topology="")
     pair, four = cell(remote_ppm=250000, topology="ring"), cell(threads=4, remote_ppm=250000, topology="ring")
-    (panel,) = figures.panels_of([alone, pair, four])
+    (panel,) = data.panels_of([alone, pair, four])
     assert panel.threads == [1, 2, 4] and panel.value("remote_ppm") == 250000
     other = cell(remote_ppm=500000, topology="ring")
-    assert len(figures.panels_of([alone, pair, other])) == 3  # of which of two it is the start nobody can say
+    assert len(data.panels_of([alone, pair, other])) == 3  # of which of two it is the start nobody can say
 
 
 def test_live_bytes_are_drawn_only_where_they_must_be_resident():
-    assert figures.live_is_resident(cell(touch="all", max_bytes=1 << 20))
-    assert figures.live_is_resident(cell(touch="ends", max_bytes=2048))
-    assert not figures.live_is_resident(cell(touch="ends", max_bytes=1 << 20))
-    assert not figures.live_is_resident(cell(touch="none", max_bytes=64))
+    assert data.live_is_resident(cell(touch="all", max_bytes=1 << 20))
+    assert data.live_is_resident(cell(touch="ends", max_bytes=2048))
+    assert not data.live_is_resident(cell(touch="ends", max_bytes=1 << 20))
+    assert not data.live_is_resident(cell(touch="none", max_bytes=64))

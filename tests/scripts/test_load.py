@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
-from hzbench import load
+from hzbench import load, schema
 from hzbench.errors import InputError
 
 SMALL = fixtures.Plan(allocators=("hz5", "system", "null"), workloads=("local",), threads=(1, 2), rounds=2)
@@ -39,9 +39,9 @@ def test_columns_are_those_of_the_schema_document():
     for line in table.splitlines():
         if line.startswith("| ") and not line.startswith("| column"):
             documented += [c.strip() for c in line.split("|")[1].split(",")]
-    assert documented == list(load.COLUMNS)
-    assert ",".join(load.RSS_COLUMNS) in text
-    for word in (*load.STATUSES, *load.PLATFORMS, *load.PHASES):
+    assert documented == list(schema.COLUMNS)
+    assert ",".join(schema.RSS_COLUMNS) in text
+    for word in (*schema.STATUSES, *schema.PLATFORMS, *schema.PHASES):
         assert re.search(rf"\b{re.escape(word)}\b", text), word
 
 
@@ -51,7 +51,7 @@ def test_reads_types_and_keeps_empty_apart_from_zero(run):
     assert len(data) == 12 and results.allocators == ["hz5", "system", "null"]
     assert data["rss_1s"].isna().all() and (data["waits"] == 0).all()
     assert data["throughput_ops_s"].dtype == float and data["threads"].dtype == int
-    assert [c[load.CELL.index("threads")] for c in results.cells] == [1, 2]
+    assert [c[schema.CELL.index("threads")] for c in results.cells] == [1, 2]
     assert results.runs[0].pus == 2 and not data["crowded"].any()
 
 
@@ -62,15 +62,15 @@ def test_a_byte_order_mark_and_lines_of_windows_change_nothing(run, end, mark):
     assert load.load([run]).data.equals(wanted)
 
 
-@pytest.mark.parametrize("schema", ["1", "2"])
-def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, run, schema):
-    rows = [row | {"schema": schema} for row in fixtures.samples(SMALL)]
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, run, version):
+    rows = [row | {"schema": version} for row in fixtures.samples(SMALL)]
     old = tmp_path / "old.csv"
-    fixtures.write_rows(old, rows, load.SCHEMAS[schema])
+    fixtures.write_rows(old, rows, schema.SCHEMAS[version])
     data = load.load([old]).data
-    assert list(data.columns)[: len(load.COLUMNS)] == list(load.COLUMNS)
-    later = [c for c in load.COLUMNS if c not in load.SCHEMAS[schema]]
-    assert "windows_private_usage_bytes" in later and ("contaminated" in later) == (schema == "1")
+    assert list(data.columns)[: len(schema.COLUMNS)] == list(schema.COLUMNS)
+    later = [c for c in schema.COLUMNS if c not in schema.SCHEMAS[version]]
+    assert "windows_private_usage_bytes" in later and ("contaminated" in later) == (version == "1")
     assert all(((data[c] == "") | data[c].isna()).all() for c in later)
     assert data["throughput_ops_s"].equals(load.load([run]).data["throughput_ops_s"])
     for file in sorted((ROOT / "results").glob("*/*.csv"))[:3]:
@@ -81,7 +81,7 @@ def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, r
 def test_column_order_does_not_matter(tmp_path, run):
     rows = list(fixtures.samples(SMALL))
     turned = tmp_path / "b.csv"
-    fixtures.write_rows(turned, rows, tuple(reversed(load.COLUMNS)))
+    fixtures.write_rows(turned, rows, tuple(reversed(schema.COLUMNS)))
     shutil.copy(tmp_path / "a.run.json", tmp_path / "b.run.json")
     assert load.load([turned]).data[["name", "sample", "elapsed_ns"]].equals(
         load.load([run]).data[["name", "sample", "elapsed_ns"]]

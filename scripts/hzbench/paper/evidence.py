@@ -81,7 +81,7 @@ class Evidence:
         speed, memory = row.speed, row.memory
         three = text.three
         return {
-            "rate": text.millions(row.throughput),
+            "rate": text.MILLIONS(row.throughput),
             "ratio": "1" if base else three(speed.ratio) if speed else "",
             "low": three(speed.low) if speed else "",
             "high": three(speed.high) if speed else "",

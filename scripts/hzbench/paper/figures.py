@@ -8,10 +8,10 @@ import matplotlib.font_manager
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from .. import figures as house
 from .. import text
+from ..allocators import NULL
 from ..errors import InputError
-from ..load import NULL
+from ..figures import style as house
 from .tables import allocators_of, short
 
 WIDTH = 6.3  # inches: the text width of the paper

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..load import CELL
+from ..schema import CELL
 
 ROOT = Path(__file__).resolve().parents[3]
 LANGUAGES = ("en", "ja")

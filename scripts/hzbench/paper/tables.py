@@ -4,7 +4,7 @@
 import math
 
 from .. import text
-from ..load import NULL
+from ..allocators import NULL
 from ..tables import tex_escape
 from . import hypotheses
 
@@ -28,7 +28,7 @@ def ratio_entry(evidence, cell, name, words, language):
     if row.failure:
         return rf"\hzfailed{{{tex_escape(words['failed'][language])}}}"
     if name == evidence.spec.baseline:
-        return rf"\hzrate{{{text.millions(row.throughput)}}}"
+        return rf"\hzrate{{{text.MILLIONS(row.throughput)}}}"
     mark = {"faster": "hzfaster", "slower": "hzslower"}.get(row.verdict, "hzplain")
     return rf"\{mark}{{{text.three(row.speed.ratio)}}}{{{text.three(row.speed.low)}}}{{{text.three(row.speed.high)}}}"
 

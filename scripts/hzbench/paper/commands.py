@@ -4,8 +4,9 @@
 import sys
 from pathlib import Path
 
-from .. import cli, errors
+from .. import errors
 from ..cli import Parser
+from . import build, check, claims, evidence, measure, why
 from . import spec as spec_module
 
 
@@ -15,9 +16,7 @@ def _parser(name, description):
     return parser
 
 
-def measure_command(argv):
-    from . import measure
-
+def run_measure(argv: list[str]) -> int:
     parser = Parser("scripts/paper measure", description="Runs what the paper shows; the same command resumes.")
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--build", default="build", metavar="DIR")
@@ -34,9 +33,7 @@ def measure_command(argv):
     return measure.measure(spec, options.build, options.out, rounds, options.only)
 
 
-def build_command(argv):
-    from . import build, evidence
-
+def run_build(argv: list[str]) -> int:
     parser = _parser("scripts/paper build", "Makes the PDFs in English and Japanese.")
     parser.add_argument("--out", default="paper-out", metavar="DIR")
     parser.add_argument("--language", choices=spec_module.LANGUAGES, action="append")
@@ -47,26 +44,20 @@ def build_command(argv):
     return errors.OK
 
 
-def check_command(argv):
-    from . import check, evidence
-
+def run_check(argv: list[str]) -> int:
     options = _parser("scripts/paper check", "Exit 1 when the paper shows other results than those it was accepted with.").parse_args(argv)
     lines = check.stale(evidence.Evidence(spec_module.read(results=options.results)))
     print("\n".join(lines) if lines else "paper: every figure, table and number is as accepted")
     return errors.GATE_FAILED if lines else errors.OK
 
 
-def accept_command(argv):
-    from . import check, evidence
-
+def run_accept(argv: list[str]) -> int:
     options = _parser("scripts/paper accept", "Records what the paper shows now, after somebody has read it again.").parse_args(argv)
     print(check.accept(evidence.Evidence(spec_module.read(results=options.results))))
     return errors.OK
 
 
-def claims_command(argv):
-    from . import claims, evidence
-
+def run_claims(argv: list[str]) -> int:
     parser = _parser("scripts/paper claims", "The claims table: what the results say of each hypothesis.")
     parser.add_argument("--write", metavar="FILE", type=Path, help="put it between the markers of this Markdown file")
     options = parser.parse_args(argv)
@@ -78,9 +69,7 @@ def claims_command(argv):
     return errors.OK
 
 
-def why_command(argv):
-    from . import evidence, why
-
+def run_why(argv: list[str]) -> int:
     parser = _parser("scripts/why", "Where a figure, table or number of the paper comes from.")
     parser.add_argument("what", nargs="*", help="local-1/hz3/ratio, figure speed-local, table memory-remote, ...")
     parser.add_argument("--list", action="store_true", help="everything that can be asked for")
@@ -96,25 +85,21 @@ def why_command(argv):
 
 
 COMMANDS = {
-    "measure": measure_command,
-    "build": build_command,
-    "check": check_command,
-    "accept": accept_command,
-    "claims": claims_command,
-    "why": why_command,
+    "measure": run_measure,
+    "build": run_build,
+    "check": run_check,
+    "accept": run_accept,
+    "claims": run_claims,
+    "why": run_why,
 }
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     name = argv[0] if argv else ""
     if name not in COMMANDS:
-        print(f"paper: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
-        return errors.USAGE
-    code = cli.run(name, COMMANDS[name], argv[1:])
-    if code == errors.INTERRUPTED:
+        raise errors.InputError(f"unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})")
+    try:
+        return COMMANDS[name](argv[1:])
+    except KeyboardInterrupt:
         print("paper: interrupted; what was measured is kept, the same command resumes", file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        raise

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of result files, one set a platform. A figure is a module with its STEM and draw(data), and a line of FIGURES."""
+
+from pathlib import Path
+
+import matplotlib
+
+from ..errors import InputError
+from . import peak_rss, retention, rss_over_time, style, throughput, tradeoff
+from .data import Data
+
+FIGURES = (throughput, peak_rss, rss_over_time, tradeoff, retention)
+
+
+def _save(figure, directory, stem):
+    paths = [directory / f"{stem}.svg", directory / f"{stem}.png"]
+    try:
+        figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
+        figure.savefig(paths[1], dpi=style.DPI, metadata={"Software": None})
+    except OSError as error:
+        raise InputError(f"{directory}: cannot write {stem}: {error.strerror}") from error
+    matplotlib.pyplot.close(figure)
+    return paths
+
+
+def write_all(results, directory):
+    """Writes every figure the samples allow into `directory`; returns the paths. Platforms never share a figure."""
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: cannot make the directory for figures: {error.strerror}") from error
+    paths = []
+    with matplotlib.rc_context(style.RC):
+        for platform in dict.fromkeys(c[0] for c in results.cells):
+            data = Data(results, platform)
+            if not data.names:
+                continue
+            for module in FIGURES:
+                figure = module.draw(data)
+                if figure is not None:
+                    paths += _save(figure, directory, f"{module.STEM}-{platform}")
+    if not paths:
+        raise InputError("the files hold no allocator but null; nothing to draw")
+    return paths

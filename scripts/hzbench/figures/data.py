@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What figures show: the samples of one platform, the panels they fall into, and the RSS series on a common axis."""
+
+import functools
+
+import numpy as np
+
+from .. import text
+from ..allocators import NULL
+from ..errors import printable
+from ..load import load_series
+from ..schema import CELL, PHASES
+from ..model import failure_text
+from .style import Styles
+
+
+class Panel:
+    """What one panel of a figure shows: the cells that differ only in the number of threads."""
+
+    def __init__(self, key, cells):
+        self.key = key
+        self.cells = sorted(cells, key=lambda c: c[CELL.index("threads")])
+
+    @property
+    def threads(self):
+        return [c[CELL.index("threads")] for c in self.cells]
+
+    def value(self, column):
+        return self.cells[-1][CELL.index(column)]  # of the most threads: a single one has no remote share
+
+
+_ALONE = tuple(CELL.index(c) for c in ("remote_ppm", "topology"))  # mean nothing to a single thread
+_THREADS = CELL.index("threads")
+
+
+def panels_of(cells):
+    """Cells that differ in threads alone share a panel; a single thread joins the panel it is the start of."""
+    groups = {}
+    for cell in cells:
+        groups.setdefault(cell[:_THREADS] + cell[_THREADS + 1 :], []).append(cell)
+    for key, group in list(groups.items()):
+        cell = group[0]
+        if len(group) == 1 and cell[_THREADS] == 1:
+            rest = [v for i, v in enumerate(cell) if i not in (*_ALONE, _THREADS)]
+            hosts = [k for k, g in groups.items() if k != key and g[0][_THREADS] > 1
+                     and [v for i, v in enumerate(g[0]) if i not in (*_ALONE, _THREADS)] == rest]  # fmt: skip
+            if len(hosts) == 1:
+                groups[hosts[0]].append(cell)
+                del groups[key]
+    return [Panel(k, v) for k, v in groups.items()]
+
+
+def live_is_resident(cell):
+    """Whether live bytes must be resident: every page of an object touched, or no object with an inner page."""
+    touch, largest = cell[CELL.index("touch")], cell[CELL.index("max_bytes")]
+    return touch == "all" or (touch == "ends" and largest is not None and largest <= 4096)
+
+
+def is_program(cell):
+    """Whether a program ran, whose objects the harness neither makes nor counts."""
+    return cell[CELL.index("workload")] == "app"
+
+
+# Which parameters tell two panels of one workload apart, as a short addition to the title.
+_VARIANTS = {
+    "min_bytes": lambda v: text.size(v("min_bytes")) + " and up",
+    "max_bytes": lambda v: "up to " + text.size(v("max_bytes")),
+    "remote_ppm": lambda v: f"{v('remote_ppm') / 1e4:g} % remote",
+    "working_set": lambda v: f"ws {text.count(v('working_set'))}",
+}
+
+
+def panel_title(panel, panels):
+    same = [p for p in panels if p.value("workload") == panel.value("workload")]
+    parts = [panel.value("workload")]
+    for column in CELL:
+        if column in ("platform", "threads", "workload") or len({p.value(column) for p in same}) == 1:
+            continue
+        value = panel.value(column)
+        if value is not None and value != "":
+            parts.append(_VARIANTS[column](panel.value) if column in _VARIANTS else f"{column.replace('_', ' ')} {value}")
+    return printable(", ".join(parts), 46)
+
+
+class Data:
+    """The samples of one platform, ready to draw: good samples a cell and name, failures apart."""
+
+    def __init__(self, results, platform):
+        self.results = results
+        self.platform = platform
+        rows = results.data[(results.data["platform"] == platform) & (results.data["allocator"] != NULL)]
+        self.cells = [c for c in results.cells if c[0] == platform and c in set(rows["cell"])]
+        self.names = [n for n in results.allocators if n in set(rows["name"])]
+        self.files = set(rows["file"])
+        self.styles = Styles(self.names)
+        self.panels = panels_of(self.cells)
+        self.rate = text.rate_of(self.cells)
+        self.pus = max((r.pus for r in results.runs), default=0)
+        self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
+        self.failures = {}  # (cell, name): short text
+        for key, group in self.groups.items():
+            if failure_text(group):
+                statuses = sorted(set(group.loc[group["status"] != "ok", "status"]))
+                self.failures[key] = ", ".join(statuses)
+
+    def samples(self, cell, name):
+        """Samples of a cell and name, None when there are none or one of them failed."""
+        group = self.groups.get((cell, name))
+        return None if group is None or (cell, name) in self.failures else group
+
+    @functools.cached_property
+    def series(self):
+        """{(run id, sample): frame} of the RSS series, {} when no run has one."""
+        table = {}
+        for run in self.results.runs:
+            frame = load_series(run) if str(run.path) in self.files else None
+            if frame is None:
+                continue
+            order = {p: i for i, p in enumerate(PHASES)}
+            frame = frame.assign(stage=frame["phase"].map(order)).sort_values(["sample", "stage", "t_ns"], kind="stable")
+            for sample, group in frame.groupby("sample", sort=False):
+                table[(run.run_id, sample)] = group
+        return table
+
+    def middle_series(self, cell, name):
+        """The series of the sample with the median peak RSS, a curve that was measured and no average; None without one."""
+        group = self.samples(cell, name)
+        if group is None:
+            return None
+        having = sorted((peak, run, sample) for peak, run, sample in zip(group["rss_peak"], group["run_id"], group["sample"])
+                        if (run, sample) in self.series)  # fmt: skip
+        return self.series[having[(len(having) - 1) // 2][1:]] if having else None
+
+    def busiest(self, panel):
+        """The cell with most threads that still have a CPU each; the smallest one when none has."""
+        fitting = [c for c, t in zip(panel.cells, panel.threads) if not self.pus or t <= self.pus]
+        return fitting[-1] if fitting else panel.cells[0]
+
+    def title(self, panel, threads):
+        """Of a panel that shows one thread count."""
+        return f"{panel_title(panel, self.panels)}, {text.plural(threads, 'thread')}"
+
+    def failed(self, cell):
+        return [(n, self.failures[(cell, n)]) for n in self.names if (cell, n) in self.failures]
+
+
+def some_threads(threads, pus, most=4):
+    """At most `most` of the thread counts: the ends, the last that fits the machine, and what lies evenly between."""
+    if len(threads) <= most:
+        return threads
+    fitting = [t for t in threads if not pus or t <= pus]
+    keep = {threads[0], threads[-1], fitting[-1] if fitting else threads[0]}
+    for t in (threads[round(i * (len(threads) - 1) / (most - 1))] for i in range(most)):
+        if len(keep) < most:
+            keep.add(t)
+    return sorted(keep)
+
+
+# The phases of the series as a reader needs them: the x axis gives each of them a share of the width.
+SEGMENTS = (
+    ("warm-up", ("warm-up",), 1.0),
+    ("work", ("measured",), 2.2),
+    ("free", ("tear-down",), 0.8),
+    ("after", ("joined", "settle"), 1.0),  # before the purge, which not every allocator offers,
+)
+
+
+def aligned(series):
+    """Positions on the common axis of one sample's points: progress within a segment, scaled to the segment's width."""
+    xs, rss, live = [], [], []
+    edge = 0.0
+    for _, phases, width in SEGMENTS:
+        part = series[series["phase"].isin(phases)]
+        if len(part):
+            t = part["t_ns"].to_numpy(float)
+            span = t[-1] - t[0]
+            xs += list(edge + width * ((t - t[0]) / span if span > 0 else np.full(len(t), 0.5)))
+            rss += list(part["rss_bytes"])
+            live += list(part["live_bytes"])
+        edge += width
+    return np.array(xs), np.array(rss, float), np.array(live, float)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One knob's curve: throughput against peak RSS, the settings of `retain` joined in order."""
+
+import re
+
+from .. import text
+from ..allocators import base_name
+from ..schema import CELL
+from .axes import better, frame, note_failures, point_labels, row_starts, settle, subplots
+from .style import PANEL_WIDTH
+
+STEM = "retention"
+
+_RETAIN = re.compile(r"[{,]retain=(\d+)(KiB|MiB|GiB)?[,}]")
+_UNIT = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def retained(name):
+    """The bytes that an allocator such as hz5{retain=64MiB} was told to keep, or None."""
+    match = _RETAIN.search(name)
+    return int(match[1]) * _UNIT[match[2]] if match else None
+
+
+def _sweeps(names):
+    """The names of each allocator that was measured with three settings or more, in the order of the settings."""
+    sweeps = {}
+    for name in names:
+        if retained(name) is not None:
+            sweeps.setdefault(base_name(name), []).append(name)
+    return [sorted(swept, key=retained) for swept in sweeps.values() if len(swept) >= 3]
+
+
+def _medians(data, cell):
+    """{name: (peak RSS in MiB, throughput)}"""
+    where = {}
+    for name in data.names:
+        group = data.samples(cell, name)
+        rss = group["rss_peak"].dropna() / 2**20 if group is not None else ()
+        if len(rss):
+            where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / data.rate.size))
+    return where
+
+
+def _fill(axis, data, cell, sweeps):
+    """Draws one panel; returns the points to label."""
+    where = _medians(data, cell)
+    for names in sweeps:
+        line = [where[name] for name in names if name in where]
+        if line:
+            axis.plot(*zip(*line), color=data.styles[names[-1]][0], lw=1.4, alpha=0.7, zorder=2)
+    points = []
+    for name, (x, y) in where.items():
+        axis.plot(x, y, ls="none", zorder=4, **data.styles.mark(name, 7))
+        kept = retained(name)
+        points.append((x, y, name if kept is None else f"retain {text.size(kept)}", data.styles[name][0]))
+    if points:
+        frame(axis, points)
+    return points
+
+
+def draw(data):
+    """None when no allocator was measured with three settings."""
+    sweeps = _sweeps(data.names)
+    if not sweeps:
+        return None
+    figure, axes = subplots(len(data.panels), columns=2, width=PANEL_WIDTH + 1.4, height=3.2)
+    pending = []
+    for axis, panel in zip(axes, data.panels):
+        cell = data.busiest(panel)
+        points = _fill(axis, data, cell, sweeps)
+        axis.grid()
+        axis.set_title(data.title(panel, cell[CELL.index("threads")]))
+        axis.set_xlabel("peak RSS, MiB")
+        arrow = better(axis)
+        note_failures(axis, data, [cell], bottom=True)
+        pending.append((axis, points, arrow))
+    for axis in row_starts(axes):
+        axis.set_ylabel(f"throughput, {data.rate.unit}")
+    settle(figure)
+    for axis, points, arrow in pending:
+        point_labels(axis, points, [], arrow)
+    return figure
