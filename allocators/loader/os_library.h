@@ -36,7 +36,7 @@ int os_library_path(void *handle, char *path, size_t path_bytes);
 // Build id of a loaded object, from its notes in memory; empty when it has none.
 void os_library_build_id(void *handle, char hex[OS_BUILD_ID_BYTES]);
 
-// Where the system's lookup would find `soname`, without loading it. 1 when found.
+// Where the system's lookup would find `soname`, without loading it; a path stands for itself. 1 when found.
 int os_library_find(const char *soname, char *path, size_t path_bytes);
 
 // Where our own backend's library lies, seen from this executable: the one place that knows the layouts of build tree,

@@ -242,6 +242,9 @@ static int find_in_system_directories(const char *soname, char *path, size_t pat
 
 int os_library_find(const char *soname, char *path, size_t path_bytes) {
     path[0] = '\0';
+    if (strchr(soname, '/') != NULL) {
+        return os_elf_is_loadable_here(soname) && os_library_real_path(soname, path, path_bytes);
+    }
     return find_in_list(getenv("LD_LIBRARY_PATH"), soname, path, path_bytes) ||
            find_in_cache(soname, path, path_bytes) || find_in_system_directories(soname, path, path_bytes);
 }
