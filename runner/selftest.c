@@ -7,6 +7,9 @@
 #include "system/process.h"
 #include "plan/sequential.h"
 
+#include "../allocators/loader.h"
+#include "../allocators/os_library.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -140,6 +143,16 @@ static int refuse(const struct refusal *refusal, const struct topology *topology
 
 int selftest_run(const struct topology *topology, const char *worker) {
     int worst = EXIT_CODE_OK;
+    struct allocator_spec faulty;
+    char path[OS_PATH_BYTES], why[OS_PATH_BYTES + 256];
+    if (allocator_spec_parse("faulty", &faulty, why, sizeof why) != ALLOCATOR_LOADED ||
+        allocator_find(&faulty, path, sizeof path, why, sizeof why) != ALLOCATOR_LOADED) {
+        fprintf(stderr,
+                "runner: selftest needs %s, which lies in the build directory and is not installed - run the "
+                "selftest there (ninja -C build && build/runner selftest)\n",
+                faulty.backend ? faulty.backend->library : "faulty");
+        return EXIT_CODE_UNAVAILABLE;
+    }
     printf("%-18s %-26s %-12s %-14s %s\n", "fault", "injected", "recovered", "stated error", "verdict");
     for (size_t i = 0; i < sizeof checks / sizeof checks[0] && worst != EXIT_CODE_INTERRUPTED; i++) {
         int code = recover(&checks[i], topology, worker);

@@ -6,7 +6,8 @@
 
 #include "system/topology.h"
 
-// Prints one table. Returns EXIT_CODE_OK when all is found, 1 when something is not.
+// Prints one table. Returns EXIT_CODE_OK when all is found, 1 when something is not, EXIT_CODE_UNAVAILABLE and one line
+// when the backend with the faults is not there.
 int selftest_run(const struct topology *topology, const char *worker);
 
 #endif

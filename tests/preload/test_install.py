@@ -9,7 +9,21 @@ import pytest
 
 BUILD = Path(os.environ["HZBENCH_BUILD"])
 VICTIM = BUILD / "tests" / "preload" / "victim"
+ROOT = Path(__file__).resolve().parents[2]
 OURS = ["hz3", "hz4", "hz5"]
+PROGRAM = r"""
+#include <allocator.h>
+#include <stdio.h>
+#include <stdlib.h>
+extern const struct allocator hzbench_allocator;
+int main(void) {
+    struct allocator_stats stats;
+    void *volatile block = malloc(1 << 20);
+    hzbench_allocator.stats(&stats);
+    printf("%s %d\n", hzbench_allocator.name, block != NULL && stats.live_bytes >= 1 << 20);
+    return 0;
+}
+"""
 
 
 def run(*argv, env=None, code=0):
@@ -49,18 +63,43 @@ def test_program_links(root, allocator, tmp_path):
     pkg = {"PKG_CONFIG_PATH": places[0], "PKG_CONFIG_SYSROOT_DIR": str(root.parents[1])}
     flags = run("pkg-config", "--cflags", "--libs", allocator, env=pkg).split()
     source = tmp_path / "linked.c"
-    source.write_text("""
-        #include <allocator.h>
-        #include <stdio.h>
-        #include <stdlib.h>
-        extern const struct allocator hzbench_allocator;
-        int main(void) {
-            struct allocator_stats stats;
-            void *volatile block = malloc(1 << 20);
-            hzbench_allocator.stats(&stats);
-            printf("%s %d\\n", hzbench_allocator.name, block != NULL && stats.live_bytes >= 1 << 20);
-            return 0;
-        }""")
+    source.write_text(PROGRAM)
     library = next(root.rglob(f"lib{allocator}.so")).parent
     run("gcc", source, "-o", tmp_path / "linked", *flags, f"-Wl,-rpath,{library}")
     assert run(tmp_path / "linked") == f"{allocator} 1\n"
+
+
+def documented():
+    """The lines of docs/preload.md for an installation in /usr/local, and for one elsewhere."""
+    text = (ROOT / "docs/preload.md").read_text().split("\n## Installed\n")[1].split("\n## ")[0]
+    return [block.strip().splitlines() for block in text.split("```")[1::2]]
+
+
+def test_the_documented_lines_work_on_the_system(tmp_path):
+    """As they stand, in a shell that knows nothing of this test; what they write to the system is thrown away with it."""
+    lines = documented()[0]
+    assert lines[0] == "meson install -C build" and lines[-1] == "./program"
+    (tmp_path / "program.c").write_text(PROGRAM)
+    (tmp_path / "build").symlink_to(BUILD)
+    script = tmp_path / "script"
+    script.write_text("set -eu\nmount -t tmpfs tmpfs /mnt\nfor place in usr/local etc; do\n"
+                      "    mkdir -p /mnt/$place/upper /mnt/$place/work\n"
+                      "    mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place/upper,workdir=/mnt/$place/work /$place\n"
+                      "done\necho mounted\n" + "\n".join(lines) + "\n")  # fmt: skip
+    space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    clean = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    done = subprocess.run([*clean, *space, "sh", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    if "mounted" not in done.stdout:
+        pytest.skip(f"no file system of our own to install into: {done.stderr.strip()}")
+    assert done.returncode == 0 and done.stdout.endswith("\nhz5 1\n"), done.stdout + done.stderr
+    assert "lib64" not in done.stdout
+
+
+def test_only_what_a_user_links_is_installed(root):
+    names = {path.name for path in root.rglob("lib*.so*")}
+    assert names == {"libhz3.so", "libhz4.so", "libhz5.so", "libhznull.so", "libhzrun.so", "libhzrecord.so"}
+
+
+def test_the_installed_selftest_says_what_it_lacks(root):
+    output = run(root / "bin/runner", "selftest", code=3)
+    assert output.count("\n") == 1 and "run the selftest there" in output
