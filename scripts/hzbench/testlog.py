@@ -2,6 +2,7 @@
 """Turns meson's testlog.json into the one last line of scripts/test: N passed, N failed[, N skipped]."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -44,6 +45,21 @@ def registered(build):
     return len(json.loads(text))
 
 
+def packages(build: str, arguments: list[str]) -> list[str]:
+    """Of the tests that `meson test` with these arguments runs: the packages that they name before `--` of scripts/needs."""
+    told = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--list", *arguments], stdout=subprocess.PIPE, text=True)
+    if told.returncode != 0:
+        raise LogError(f"meson test --list {' '.join(arguments)} failed")
+    chosen = set(told.stdout.splitlines())
+    text = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True).stdout
+    named: list[str] = []
+    for test in json.loads(text):
+        command = test["cmd"]
+        if f"{'+'.join(test['suite'])} / {test['name']}" in chosen and os.path.basename(command[0]) == "needs":
+            named += [name for name in command[1 : command.index("--")] if name not in named]
+    return named
+
+
 def judge(log, build, scope, status):
     """(passed, failed, skipped) of one build; prints what failed, and what makes its log not worth believing."""
     try:
@@ -69,7 +85,14 @@ def judge(log, build, scope, status):
 
 
 def main(argv: list[str]) -> int:
-    """LOG BUILD --all|--some STATUS, once for each build; the last line is the sum."""
+    """LOG BUILD --all|--some STATUS, once for each build; the last line is the sum. Or --packages BUILD ARGUMENT..."""
+    if argv[0] == "--packages":
+        try:
+            print(" ".join(packages(argv[1], argv[2:])))
+        except LogError as error:
+            print(f"test: {error}", file=sys.stderr)
+            return 2
+        return 0
     builds = [judge(*argv[i : i + 4]) for i in range(0, len(argv), 4)]
     passed, failed, skipped = (sum(column) for column in zip(*builds))
     print(verdict(passed, failed, skipped))

@@ -4,7 +4,9 @@
 import csv
 import io
 import os
+import pty
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,30 @@ def test_quickstart(script, tmp_path):
     rows = (tmp_path / "a dir" / "run.csv").read_bytes()
     again = script("quickstart", *arguments, timeout=100)
     assert again.returncode == 0 and again.stdout == first.stdout
+    assert "are in " in again.stderr and "about" not in again.stderr
     assert (tmp_path / "a dir" / "run.csv").read_bytes() == rows
+
+
+def test_ctrl_c_at_a_terminal_says_that_the_samples_are_kept(tmp_path):
+    """The terminal sends SIGINT to the shell and to the runner; the shell must still say what comes next."""
+    rows = tmp_path / "run.csv"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        script = Path(__file__).parents[2] / "scripts/quickstart"
+        os.execv(script, [str(script), f"--built={BUILD}", f"--out={tmp_path}"])
+    until = time.monotonic() + 120
+    while not (rows.exists() and rows.read_bytes().count(b"\n") > 3) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.write(terminal, b"\x03")
+    said = b""
+    try:
+        while block := os.read(terminal, 4096):
+            said += block
+    except OSError:  # the terminal's last process has ended
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert said.count(b"quickstart: interrupted; finished samples are kept") == 1
 
 
 def test_quickstart_refuses_what_it_does_not_know(script):

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 
@@ -11,6 +12,7 @@ import pytest
 from conftest import ROOT, SCRIPTS
 from hzbench import testlog
 
+BUILD = os.environ.get("HZBENCH_BUILD", str(ROOT / "build"))
 PACKAGES = [
     line.split(None, 2) for line in (SCRIPTS / "packages.txt").read_text().splitlines() if not line.startswith("#")
 ]
@@ -110,7 +112,7 @@ def test_sudo_is_used_only_when_needed(fake):
 def test_neither_root_nor_sudo_is_one_clear_line(fake):
     done, log = fake(uid=1000, sudo="broken")
     assert done.returncode == 3 and "apt-get" not in log
-    assert re.fullmatch(r"setup: needs root .* As root, run: apt-get install [^\n]*\n", done.stderr)
+    assert re.fullmatch(r"setup: needs root .* As root, run: apt-get update && apt-get install [^\n]*\n", done.stderr)
     done, _ = fake(uid=1000, hide=["sudo"])
     assert done.returncode == 3 and done.stderr.count("\n") == 1
 
@@ -137,6 +139,94 @@ def test_dry_run_and_list_install_nothing(fake):
     assert done.stdout == f"apt-get install --no-install-recommends {RUN[0]}\n" and log == ""
     done, log = fake("--list")
     assert log == "" and all(p in done.stdout for p in ALL)
+
+
+def test_packages_by_name_and_what_is_missing_of_them(fake):
+    done, log = fake("--missing", "valgrind", "memcached", installed=["memcached"])
+    assert (done.returncode, done.stdout, done.stderr, log) == (0, "valgrind\n", "", "")
+    assert fake("--missing", "valgrind", installed=ALL)[0].stdout == "\n"
+    assert fake("--missing", "npm", "valgrind", installed=ALL)[0].stdout == "npm\n"  # its modules
+    _, log = fake("run", "valgrind", "memcached", installed=["memcached"])
+    assert log.splitlines()[-1].split()[-len(RUN) - 1 :] == ["valgrind", *RUN]
+    done, log = fake("valgrind", "npm", installed=ALL)
+    assert log.count("npm ci") == 1 and "apt-get" not in log
+
+
+def test_a_test_without_its_packages_is_skipped_with_the_command(tmp_path):
+    """On a list of our own, of which one package is installed nowhere."""
+    for name in ("needs", "setup", "npm"):
+        (shutil.copytree if name == "npm" else shutil.copy2)(SCRIPTS / name, tmp_path / name)
+    (tmp_path / "packages.txt").write_text("test no-such-package a reason\nrun libc6 another reason\n")
+
+    def needs(*arguments, **env):
+        return subprocess.run([tmp_path / "needs", *arguments], env={"PATH": os.environ["PATH"], **env}, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)  # fmt: skip
+
+    if not shutil.which("dpkg-query"):
+        pytest.skip("no Debian")
+    done = needs("libc6", "no-such-package", "--", "echo", "ran")
+    assert done.returncode == 77 and "scripts/setup no-such-package " in done.stdout and "ran" not in done.stdout
+    done = needs("libc6", "--", "sh", "-c", 'echo "$1"; exit 7', "sh", "a  b")
+    assert (done.returncode, done.stdout) == (7, "a  b\n")
+    done = needs("no-such-package", "--", "echo", "ran", HZBENCH_NEEDS_ARE_MET="yes")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert needs("misspelt", "--", "true").returncode == 2
+
+
+def needed_by_tests():
+    text = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, capture_output=True, text=True).stdout
+    named = {}
+    for test in json.loads(text):
+        command = test["cmd"]
+        needs = command[1 : command.index("--")] if command[0] == str(SCRIPTS / "needs") else []
+        named.setdefault(test["suite"][0].split(":")[1], set()).update(needs)
+    return named
+
+
+def test_tests_name_what_is_listed_and_all_that_is_listed():
+    named = set().union(*needed_by_tests().values())
+    windows = {"gcc-mingw-w64-x86-64-win32", "mingw-w64-x86-64-dev", "wine", "wine64"}  # scripts/test windows
+    assert named <= set(ALL)
+    text = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, capture_output=True, text=True).stdout
+    assert [t["name"] for t in json.loads(text) if "pytest" in t["cmd"] and t["cmd"][0] != str(SCRIPTS / "needs")] == []
+    assert {p for s, p, _ in PACKAGES if s != "run"} - windows == named - set(RUN)
+
+
+def test_small_suites_need_little():
+    named = needed_by_tests()
+    assert not named["unit"] | named["contract"] | named["headers"] | named["workloads"] | named["stress"] | named["fault"]
+    assert named["runner"] == {"python3-pytest"}
+
+
+def test_packages_of_what_is_asked_for(script):
+    def packages(*arguments):
+        return script("python", "-m", "hzbench.testlog", "--packages", BUILD, *arguments)
+
+    assert packages("--suite", "contract").stdout == "\n"
+    assert packages("--suite", "budget").stdout == "valgrind\n"
+    assert packages("scripts load").stdout.split() == ["python3-pytest", "python3-hypothesis"]
+    done = packages("--suite", "no-such-suite")
+    assert done.returncode == 2 and "no-such-suite" in done.stderr
+
+
+def test_a_build_directory_that_was_moved_is_set_up_anew(tmp_path):
+    (tmp_path / "first/scripts").mkdir(parents=True)
+    shutil.copy2(SCRIPTS / "configure", tmp_path / "first/scripts")
+    (tmp_path / "first/meson.build").write_text("project('p', default_options: ['buildtype=release'])\n")
+
+    def configure(tree, *options):
+        done = subprocess.run([tree / "scripts/configure", tree / "build", *options], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "setting it up anew" not in configure(tmp_path / "first", "--buildtype=debug")
+    assert configure(tmp_path / "first") == ""
+    (tmp_path / "first").rename(tmp_path / "second")
+    assert "setting it up anew" in configure(tmp_path / "second")
+    assert configure(tmp_path / "second") == ""
+    options = json.loads(subprocess.run(["meson", "introspect", "--buildoptions", tmp_path / "second/build"], check=True,
+                                        capture_output=True, text=True).stdout)  # fmt: skip
+    assert next(o["value"] for o in options if o["name"] == "buildtype") == "debug"
 
 
 def test_each_package_has_one_line_and_a_reason():
@@ -233,7 +323,7 @@ def test_results_of_two_builds_are_added(tmp_path, monkeypatch, capsys):
 
 
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe", "matrix")]
+    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "configure", "needs", "commit", "refresh-linker", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe", "matrix")]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")

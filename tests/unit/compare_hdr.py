@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runner's percentiles against those of npm's hdr-histogram-js, on several distributions: equal to the nanosecond.
 
-compare_hdr.py PROGRAM MODULES    exit 77 when node or the module is not there (scripts/setup test)
+compare_hdr.py PROGRAM MODULES    exit 1 when node or the module is not there (scripts/setup nodejs npm)
 """
 
 import random
@@ -23,8 +23,8 @@ def main():
     program, modules = sys.argv[1:]
     node, module = shutil.which("node"), Path(modules) / "hdr-histogram-js"
     if node is None or not module.is_dir():
-        print("node or hdr-histogram-js is not installed: scripts/setup test")
-        return 77
+        print("node or hdr-histogram-js is not installed: scripts/setup nodejs npm")
+        return 1
     draw = random.Random(5)
     distributions = {
         "log-uniform": lambda: int(2 ** draw.uniform(0, 36)),
