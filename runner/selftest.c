@@ -7,8 +7,8 @@
 #include "system/process.h"
 #include "plan/sequential.h"
 
-#include "../allocators/loader.h"
-#include "../allocators/os_library.h"
+#include "../allocators/loader/loader.h"
+#include "../allocators/loader/os_library.h"
 
 #include <inttypes.h>
 #include <math.h>
