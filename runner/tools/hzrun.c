@@ -22,6 +22,7 @@ struct request {
     int wants_stats;
     const char *stats_file;
     const char *record_file; // NULL: not recorded
+    const char *record_only; // NULL: all programs
 };
 
 struct option {
@@ -42,10 +43,16 @@ static void want_record(struct hzrun *run, struct request *request, const char *
     request->record_file = value;
 }
 
+static void want_record_only(struct hzrun *run, struct request *request, const char *value) {
+    (void)run;
+    request->record_only = value;
+}
+
 // THE list of options; the help and the parser follow from it.
 static const struct option options[] = {
     {"stats", "[=FILE]", "at the end print what the program held: to standard error, or to FILE", want_stats},
     {"record", "=FILE", "record all allocations to FILE, for the workload trace:FILE (docs/traces.md)", want_record},
+    {"record-only", "=NAME", "with --record: of programs of that name only", want_record_only},
 };
 #define OPTION_COUNT (sizeof options / sizeof options[0])
 
@@ -239,13 +246,17 @@ int main(int argc, char **argv) {
     if (!os_library_find_own("hzrun", "libhzrun.so", companion, sizeof companion))
         fail(EXIT_UNAVAILABLE,
              "libhzrun.so is not beside hzrun nor where it is installed - build everything or install");
+    if (request.record_only != NULL && request.record_file == NULL)
+        fail(EXIT_USAGE, "--record-only=%s says which program --record=FILE is to take - give both",
+             request.record_only);
     if (request.record_file != NULL) {
         // The others bring operators new and delete of their own, which do not come by malloc.
         if (spec.backend == NULL || strcmp(spec.backend->name, "system") != 0)
             fail(EXIT_USAGE, "--record= records on the C library's malloc only - hzrun --record=%s system -- %s",
                  request.record_file, run.program[0]);
-        if (!hzrun_record_prepare(&run, request.record_file, why, sizeof why))
-            fail(EXIT_USAGE, "%s", why);
+        const enum hzrun_record_result result = hzrun_record_prepare(&run, request.record_file, why, sizeof why);
+        if (result != HZRUN_RECORD_READY)
+            fail(result == HZRUN_RECORD_USAGE ? EXIT_USAGE : EXIT_UNAVAILABLE, "%s", why);
     }
     hzrun_preload(&run, library); // the C library, too: a program may be linked with another malloc
     hzrun_preload(&run, companion);
@@ -275,7 +286,7 @@ int main(int argc, char **argv) {
             EXIT_UNAVAILABLE,
             "%s ran, but nothing proves that %s took part in it: its linker ignored LD_PRELOAD, or it died before main",
             run.program[0], spec.name);
-    if (request.record_file != NULL && !hzrun_record_finish(&end, why, sizeof why))
+    if (request.record_file != NULL && !hzrun_record_finish(request.record_only, why, sizeof why))
         fail(EXIT_UNAVAILABLE, "%s", why);
     if (end.signal != 0)
         hzrun_die_of(end.signal);

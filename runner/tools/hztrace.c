@@ -81,7 +81,7 @@ static int profile_command(char **files) {
 static int pack(char **files, int is_compressed) {
     struct pack_result result;
     char why[512];
-    if (!pack_recording(files[0], files[1], is_compressed, &result, why, sizeof(why))) {
+    if (!pack_recording(files[0], files[1], is_compressed, NULL, &result, why, sizeof(why))) {
         return bad("", why);
     }
     printf("%s: %" PRIu64 " calls of %s, %" PRIu64 " replayed, %" PRIu64 " left out, %" PRIu64 " threads in %" PRIu32

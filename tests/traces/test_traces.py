@@ -154,8 +154,78 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip(done.stderr)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
-    first, last = done.stderr.splitlines()
-    assert "no room on the disk" in first and "nothing was recorded" in last
+    (line,) = done.stderr.splitlines()
+    assert "No space left" in line and "nothing was started" in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_disk_that_fills_up_is_one_line_a_recording_and_no_empty_file(tmp_path):
+    (tmp_path / "disk").mkdir()
+    script = 'mount -t tmpfs -o size=5m none disk || exit 99; "$@"; code=$?; find disk -type f -size 0; exit $code'
+    done = run("unshare", "-m", "sh", "-c", script, "sh", BUILD / "hzrun", "--record=disk/t", "system", "--", GENERATOR,
+               "2", "2000000", cwd=tmp_path)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip(done.stderr)
+    assert not [line for line in done.stdout.splitlines() if line.startswith("disk")]
+    assert len([line for line in done.stderr.splitlines() if "full" in line or "No space" in line]) == 1, done.stderr
+
+
+def script_of(tmp_path, work):
+    """A script that starts other programs before and after its own work, as a wrapper or a build does."""
+    script = tmp_path / "app"
+    script.write_text(f"#!/usr/bin/env sh\n{BUILD}/tests/traces/generator 1 10 >/dev/null\n{work}\n/bin/ls / >/dev/null\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_the_trace_is_of_the_program_that_did_the_work(tmp_path):
+    done = record(tmp_path, script_of(tmp_path, f"{GENERATOR} 1 20000"))
+    assert done.returncode == 0, done.stderr
+    first, others, *_ = done.stderr.splitlines()
+    assert " of generator in " in first and "others, by size:" in others, done.stderr
+    births = {path.name: sum(int(n) for n in info(path)["calls"].values()) for path in tmp_path.glob("t*")}
+    assert max(births, key=births.get) == "t" and len(births) > 2
+    listed = [births[word] for word in others.replace(",", "").split() if word in births]
+    assert listed == sorted(listed, reverse=True) and len(listed) == min(5, len(births) - 1)
+
+
+def test_one_program_of_several_can_be_named(tmp_path):
+    done = record(tmp_path, script_of(tmp_path, f"{GENERATOR} 1 20000"), name="t")
+    named = run(BUILD / "hzrun", "--record=n", "--record-only=ls", "system", "--", tmp_path / "app", cwd=tmp_path)
+    assert done.returncode == named.returncode == 0, named.stderr
+    assert [path.name for path in tmp_path.glob("n*")] == ["n"] and " of ls in " in named.stderr
+    nobody = run(BUILD / "hzrun", "--record=o", "--record-only=l", "system", "--", tmp_path / "app", cwd=tmp_path)
+    assert nobody.returncode == 3 and not list(tmp_path.glob("o*"))
+    (line,) = nobody.stderr.splitlines()
+    assert "no program of that name" in line and "generator" in line and " ls" in line
+    alone = run(BUILD / "hzrun", "--record-only=ls", "system", "--", "/bin/ls", cwd=tmp_path)
+    assert alone.returncode == 2 and len(alone.stderr.splitlines()) == 1
+
+
+def test_python_is_told_where_its_objects_are(tmp_path):
+    python = ["/usr/bin/python3", "-S", "-c", "pass"]
+    assert "PYTHONMALLOC=malloc" in record(tmp_path, *python).stderr
+    done = run(BUILD / "hzrun", "--record=u", "system", "--", *python, cwd=tmp_path, env={"PYTHONMALLOC": "malloc"})
+    assert done.returncode == 0 and "PYTHONMALLOC" not in done.stderr
+
+
+def test_packing_shows_on_a_terminal_how_far_it_is(tmp_path):
+    ours, theirs = os.openpty()
+    command = [BUILD / "hzrun", "--record=t", "system", "--", GENERATOR, "1", "400000"]
+    with subprocess.Popen([str(c) for c in command], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=theirs) as process:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                got = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                got = b""
+            if not got:
+                break
+            text += got
+    os.close(ours)
+    assert process.returncode == 0 and text.count(b"packing,") > 1, text
 
 
 @pytest.mark.parametrize("left", [0, 50, 1000, 60000, -1])

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROGRESS_CHUNKS 32 // between two words about progress: 2 MiB
+
 #define DATA_BYTES (RECORDING_CHUNK_BYTES - (uint32_t)sizeof(struct recording_chunk))
 
 struct call {
@@ -48,6 +50,8 @@ struct pack {
     struct writer *writer;
     struct pack_result *result;
     uint64_t threads, left_out;
+    void (*progress)(uint64_t done, uint64_t whole);
+    uint64_t chunks_read;
     int is_out_of_memory;
 };
 
@@ -132,6 +136,9 @@ static int load_chunk(struct pack *pack, struct lane *lane) {
     }
     lane->at = lane->used = 0;
     lane->ticket = lane->address = 0;
+    if (pack->progress != NULL && ++pack->chunks_read % PROGRESS_CHUNKS == 0) {
+        pack->progress(pack->chunks_read * RECORDING_CHUNK_BYTES, pack->source.bytes);
+    }
     if (lane->data == NULL || pack->source.read(&pack->source, offset, &head, sizeof(head)) != (int64_t)sizeof(head)) {
         return 0;
     }
@@ -372,9 +379,9 @@ static void forget_all(struct pack *pack) {
     trace_source_close(&pack->source);
 }
 
-int pack_recording(const char *from, const char *to, int is_compressed, struct pack_result *result, char *why,
-                   size_t why_bytes) {
-    struct pack pack = {.result = result};
+int pack_recording(const char *from, const char *to, int is_compressed, void (*progress)(uint64_t done, uint64_t whole),
+                   struct pack_result *result, char *why, size_t why_bytes) {
+    struct pack pack = {.result = result, .progress = progress};
     memset(result, 0, sizeof(*result));
     if (!trace_source_open(&pack.source, from, why, why_bytes)) {
         return 0;

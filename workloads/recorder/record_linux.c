@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
-#define GROW_BYTES (UINT64_C(4) << 20) // the file grows by so much; what stays empty is cut off at the end
 #define PROBE_EVERY 1024u              // calls of a lane between two whose cost is measured
 #define PROBE_LONGEST_NS 100000u       // longer ones were interrupted, and not by us
 #define LATE_ROUNDS 3                  // of a thread's destructors that may still call malloc
@@ -125,6 +124,12 @@ static void say(const char *text) {
     (void)ignored;
 }
 
+static void say_full(const char *text) {
+    if (secure_getenv(RECORDING_QUIET_ENV) == NULL) {
+        say(text);
+    }
+}
+
 // ---- the functions behind ours -------------------------------------------------------------------------------------
 
 static int is_early(const void *block) {
@@ -174,7 +179,7 @@ static void stop(const char *why) {
     struct control *page = atomic_load_explicit(&control, memory_order_acquire);
     page->is_on = 0;
     atomic_store_explicit(&head->is_full, 1, memory_order_relaxed);
-    say(why);
+    say_full(why);
 }
 
 // Maps chunk `number`; the descriptor lives only here, so that no program can close it or get its number.
@@ -184,8 +189,8 @@ static void *map_chunk(uint32_t number, int extra_flags) {
     void *chunk = MAP_FAILED;
     if (fd >= 0 && offset + RECORDING_CHUNK_BYTES > file_bytes) {
         // Not ftruncate: a full disk must show here and not as SIGBUS in the program.
-        errno = posix_fallocate(fd, (off_t)file_bytes, GROW_BYTES);
-        file_bytes += errno == 0 ? GROW_BYTES : 0;
+        errno = posix_fallocate(fd, (off_t)file_bytes, RECORDING_GROW_BYTES);
+        file_bytes += errno == 0 ? RECORDING_GROW_BYTES : 0;
     }
     if (fd >= 0 && offset + RECORDING_CHUNK_BYTES <= file_bytes) {
         chunk = mmap(NULL, RECORDING_CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
@@ -398,12 +403,12 @@ static void begin_file(const char *wanted) {
         return;
     }
     if ((head = map_chunk(0, O_CREAT | O_EXCL)) == NULL) {
-        const int is_full = errno == ENOSPC || errno == EDQUOT;
-        if (is_full) {
+        if (errno == ENOSPC || errno == EDQUOT) {
             unlink(path); // made, and without room for anything
+            say_full("no room on the disk - not recording");
+        } else {
+            say("cannot be created - give a path in a directory that the program may write");
         }
-        say(is_full ? "no room on the disk - not recording"
-                    : "cannot be created - give a path in a directory that the program may write");
         return;
     }
     if (pthread_key_create(&exit_key, thread_ends) != 0) {
