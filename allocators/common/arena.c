@@ -51,7 +51,7 @@ struct range {
 // them; extents.h's free extents are the units below high_water that are not used. Pairs hold the current and the
 // previous decay period.
 static struct {
-    pthread_mutex_t lock;
+    hz_mutex lock;
     struct range units, table, index, metadata;
     uint32_t table_stride;
     int (*resize)(size_t units);
@@ -73,7 +73,6 @@ static struct {
     uint64_t active_ms; // of the last call while there was dirty free memory; 0: unknown
     struct arena_limits limits;
 } state = {
-    .lock = PTHREAD_MUTEX_INITIALIZER,
     .limits = {.retain_bytes = HZ_MIB(4), .retain_percent = 12, .decay_ms = 250},
 };
 
@@ -271,8 +270,6 @@ static int reserve(size_t arena_bytes, uint32_t table_stride, int in_steps) {
 }
 
 int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
-    if (arena.span_units == 0)
-        hz_lock_init(&state.lock);
     lock_arena();
     int done = arena.table != NULL;
     if (!done) {

@@ -21,6 +21,14 @@ void core_purge(void);
 void core_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
 uint64_t core_unguarded(void);                // large blocks without the guard that the user asked for
 void core_limit_address_space(size_t limit);  // the process is going to have no more than this
+// In a thread that ends; it may be used once more afterwards.
+void core_thread_end(void);
+// Around fork, in a process of several threads; fork_linux.c says in which order.
+int core_fork_is_quiet(void); // no heap of another thread is being changed
+void core_fork_prepare(void); // takes all locks
+void core_fork_parent(void);
+void core_fork_inherit(void); // in the child: locks that this thread may hold know it by another id
+void core_fork_child(void); // heaps of other threads become abandoned ones, as far as they are whole
 
 extern const struct allocator hzbench_allocator; // the exported table
 

@@ -79,9 +79,9 @@ HZ_EXPORT void *aligned_alloc(size_t alignment, size_t bytes) {
 
 HZ_EXPORT void *memalign(size_t alignment, size_t bytes) {
     size_t power = 16; // like glibc, another alignment is rounded up
-    while (power < alignment && power <= PTRDIFF_MAX / 2)
+    while (power < alignment && power <= PTRDIFF_MAX)
         power *= 2;
-    if (power < alignment) {
+    if (power < alignment) { // there is no such power
         errno = EINVAL;
         return NULL;
     }

@@ -9,11 +9,7 @@
 // meanwhile. So threads sleep late: first they let others run a few times.
 #define YIELDS 4u
 
-int hz_try_lock(pthread_mutex_t *lock) {
-    return pthread_mutex_trylock(lock) == 0;
-}
-
-static int spin(pthread_mutex_t *lock) {
+static int spin(hz_mutex *lock) {
     for (unsigned spins = 0; spins < SPINS; spins++) {
         if (hz_try_lock(lock))
             return 1;
@@ -22,7 +18,7 @@ static int spin(pthread_mutex_t *lock) {
     return 0;
 }
 
-void hz_lock(pthread_mutex_t *lock) {
+void hz_lock(hz_mutex *lock) {
     if (spin(lock))
         return;
     for (unsigned yields = 0; yields < YIELDS; yields++) {
@@ -30,16 +26,5 @@ void hz_lock(pthread_mutex_t *lock) {
         if (spin(lock))
             return;
     }
-    pthread_mutex_lock(lock);
-}
-
-void hz_unlock(pthread_mutex_t *lock) {
-    pthread_mutex_unlock(lock);
-}
-
-void hz_lock_inherit(pthread_mutex_t *lock) {
-    int is_held = !hz_try_lock(lock);
-    hz_lock_init(lock);
-    if (is_held)
-        hz_lock(lock);
+    hz_lock_sleep(lock);
 }

@@ -7,7 +7,15 @@
 
 #include "compiler.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+// Zeros: free. On Linux the word is the holder's thread id, as the kernel wants it for a lock that inherits; on Windows
+// the whole is a slim lock.
+typedef union {
+    _Atomic uint32_t word;
+    void *system;
+} hz_mutex;
 
 // Leaves the core to its sibling for a moment.
 HZ_INLINE void hz_pause(void) {
@@ -18,13 +26,12 @@ HZ_INLINE void hz_pause(void) {
 #endif
 }
 
-// Before the first use, or again while nobody holds it. A statically initialised mutex works as well, but without
-// inheritance.
-void hz_lock_init(pthread_mutex_t *lock);
-void hz_lock(pthread_mutex_t *lock);
-int hz_try_lock(pthread_mutex_t *lock); // 1 on success
-void hz_unlock(pthread_mutex_t *lock);
+void hz_lock(hz_mutex *lock);
+int hz_try_lock(hz_mutex *lock); // 1 on success
+void hz_unlock(hz_mutex *lock);
 // In the child of a fork, for a lock that nobody holds but, maybe, the forking thread: it held it under another id.
-void hz_lock_inherit(pthread_mutex_t *lock);
+void hz_lock_inherit(hz_mutex *lock);
+
+void hz_lock_sleep(hz_mutex *lock); // of hz_lock() alone: what is left when trying has not helped
 
 #endif

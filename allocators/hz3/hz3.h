@@ -16,6 +16,7 @@
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/core.h"
+#include "../common/fork.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
 
@@ -167,6 +168,7 @@ struct hz3_heap {
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
     // owner: the thread, or whoever claimed the dead heap
     _Alignas(128) uint32_t id;
+    _Atomic uint32_t is_busy;                   // fork.h: set while anything below or a run of the heap changes
     hz_tally empty_units;                       // in `empty`
     uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
     hz_tally carved_bytes;                      // blocks that exist, whoever holds them
@@ -246,6 +248,7 @@ int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block,
                     unsigned size_class); // 1 when the list has taken it
 void hz3_list_return_all(struct hz3_heap *heap);
 void hz3_list_show(struct hz3_heap *heap, unsigned size_class); // the list of the class, if it was hidden
+void hz3_list_return_left(struct hz3_heap *heap); // what a thread that a fork left behind had outside of its TLS
 
 // hz3_run.c: runs of equal blocks
 void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class);

@@ -2,12 +2,13 @@
 // Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who
 // has a reason may claim it for a moment (to drain what was freed into it, or to adopt its runs).
 //
-//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE;  after fork, in the child: others ALIVE or CLAIMED -> ORPHAN
+//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE
+//   after fork, in the child: others ALIVE -> DEAD; ORPHAN if they were being changed, or CLAIMED
 #include "hz3.h"
 
 #include "../common/os_mem.h"
+#include "../common/thread_end.h"
 
-#include <errno.h>
 #include <pthread.h>
 
 // One tag a unit for all 47 bits of user address space: 8 GiB of which only pages with tags ever exist.
@@ -23,7 +24,6 @@ struct hz3_lookup hz3_lookup = {.table = &no_tag, .shift = NO_TABLE_SHIFT};
 static struct {
     pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
-    pthread_key_t key;
     _Atomic uint32_t count;
     _Atomic uint32_t dead;
     _Atomic(struct hz3_heap *) by_id[HZ3_MAX_HEAPS + 1];
@@ -105,8 +105,7 @@ static int tags_init(void) {
 
 HZ_THREAD_LOCAL int hz3_thread_has_ended;
 
-static void thread_exit(void *heap) {
-    (void)heap;
+void core_thread_end(void) {
     hz3_thread_has_ended = 1;
     hz3_thread_fini();
 }
@@ -121,7 +120,7 @@ static HZ_COLD int init_slow(void) {
         hz3_reject_init();
         sizeclass_init();
         hz3_list_init();
-        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        ready = 1;
         // ORDER: release: everything above; partner: the acquire load in hz3_init().
         atomic_store_explicit(&heaps.ready, ready, memory_order_release);
     }
@@ -136,33 +135,56 @@ int hz3_init(void) {
 
 // ---- fork ----------------------------------------------------------------------------------------------------------
 
-static void fork_prepare(void) {
+static uint32_t status_of(const struct hz3_heap *heap) {
+    return heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ3_HEAP_UNUSED;
+}
+
+static int is_busy(const struct hz3_heap *heap) {
+    return atomic_load_explicit(&heap->is_busy, memory_order_relaxed) != 0;
+}
+
+int core_fork_is_quiet(void) {
+    uint32_t count = hz3_heap_count();
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz3_heap *heap = hz3_heap_by_id(id);
+        uint32_t status = status_of(heap);
+        if (heap != hz3_thread.heap && (status == HZ3_HEAP_CLAIMED || (status == HZ3_HEAP_ALIVE && is_busy(heap))))
+            return 0;
+    }
+    return 1;
+}
+
+void core_fork_prepare(void) {
     pthread_mutex_lock(&heaps.lock);
     arena_fork_prepare();
 }
 
-static void fork_parent(void) {
+void core_fork_inherit(void) {
+    arena_fork_inherit();
+}
+
+void core_fork_parent(void) {
     arena_fork_done();
     pthread_mutex_unlock(&heaps.lock);
 }
 
-// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be
-// freed (they wait in an inbox), but nothing of them is reused.
-static void fork_child(void) {
+// Only the forking thread lives on. A heap that was not being changed is whole and dead now; what its thread had in the
+// lists of its TLS is lost to the child. Of one that was, blocks can still be freed (they wait in its inbox), but nothing
+// is reused.
+void core_fork_child(void) {
     uint32_t count = hz3_heap_count();
+    uint32_t dead = 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz3_heap *heap = hz3_heap_by_id(id);
-        uint32_t status = heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ3_HEAP_UNUSED;
-        if (heap != hz3_thread.heap && (status == HZ3_HEAP_ALIVE || status == HZ3_HEAP_CLAIMED))
-            atomic_store_explicit(&heap->status, HZ3_HEAP_ORPHAN, memory_order_relaxed);
+        uint32_t status = status_of(heap);
+        if (heap != hz3_thread.heap && (status == HZ3_HEAP_ALIVE || status == HZ3_HEAP_CLAIMED)) {
+            status = status == HZ3_HEAP_ALIVE && !is_busy(heap) ? HZ3_HEAP_DEAD : HZ3_HEAP_ORPHAN;
+            atomic_store_explicit(&heap->status, status, memory_order_relaxed);
+        }
+        dead += status == HZ3_HEAP_DEAD;
     }
-    arena_fork_inherit();
-    fork_parent();
-}
-
-// pthread_atfork may allocate, so it must not run inside an allocation.
-__attribute__((constructor)) static void register_fork_handlers(void) {
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    atomic_store_explicit(&heaps.dead, dead, memory_order_relaxed);
+    core_fork_parent();
 }
 
 // ---- heaps ---------------------------------------------------------------------------------------------------------
@@ -257,10 +279,7 @@ static HZ_COLD struct hz3_heap *heap_begin(void) {
     hz3_thread.mine = heap->id << HZ3_TAG_SHIFT;
     if (hz3_thread_has_ended)
         return heap; // for one call: hz3_heap_leave()
-    // May allocate for high keys: the heap is complete by now.
-    int saved = errno;
-    pthread_setspecific(heaps.key, heap);
-    errno = saved;
+    hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }
 
@@ -275,6 +294,7 @@ void hz3_thread_fini(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap == NULL)
         return;
+    hz_heap_enter(&heap->is_busy);
     hz3_mail_drain(heap);
     hz3_list_return_all(heap);
     hz3_mail_flush(heap);
@@ -283,5 +303,6 @@ void hz3_thread_fini(void) {
     hz3_list_end(heap); // posting may have drained dead heaps, never into lists
     hz3_thread.mine = 0;
     hz3_thread.heap = NULL;
+    hz_heap_leave(&heap->is_busy);
     hz3_heap_unclaim(heap);
 }

@@ -51,23 +51,30 @@ static HZ3_SLOW void cache_evict(struct hz3_large_cache *cache) {
 }
 
 // A run of `units`, or up to a quarter more; SIZE_MAX when there is none.
-static size_t cache_take(struct hz3_large_cache *cache, size_t units) {
+static size_t cache_take(struct hz3_heap *heap, size_t units) {
+    struct hz3_large_cache *cache = &heap->large;
     if (units > HZ3_LARGE_CACHED_UNITS)
         return SIZE_MAX;
     uint32_t fitting = cache->sizes >> units;
     if (fitting == 0 || (uint32_t)__builtin_ctz(fitting) > units / 4)
         return SIZE_MAX;
-    return cache_pop(cache, (unsigned)units + (unsigned)__builtin_ctz(fitting));
+    hz_heap_enter(&heap->is_busy);
+    size_t unit = cache_pop(cache, (unsigned)units + (unsigned)__builtin_ctz(fitting));
+    hz_heap_leave(&heap->is_busy);
+    return unit;
 }
 
-static int cache_put(struct hz3_large_cache *cache, size_t unit, uint32_t units) {
+static int cache_put(struct hz3_heap *heap, size_t unit, uint32_t units) {
+    struct hz3_large_cache *cache = &heap->large;
     if (units > HZ3_LARGE_CACHED_UNITS || cache->count[units] == HZ3_LARGE_SLOTS)
         return 0;
+    hz_heap_enter(&heap->is_busy);
     while (HZ_UNLIKELY(hz_tally_get(&cache->units) + units > CACHE_UNITS))
         cache_evict(cache);
     cache->unit[units][cache->count[units]++] = (uint32_t)unit;
     cache->sizes |= 1u << units;
     hz_tally_add(&cache->units, units);
+    hz_heap_leave(&heap->is_busy);
     return 1;
 }
 
@@ -92,7 +99,7 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     size_t units = units_of(bytes + spread == 0 ? 1 : bytes + spread);
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
     struct hz3_heap *heap = hz3_heap_of_thread();
-    size_t unit = heap != NULL && align_units == 1 ? cache_take(&heap->large, units) : SIZE_MAX;
+    size_t unit = heap != NULL && align_units == 1 ? cache_take(heap, units) : SIZE_MAX;
     hz3_heap_leave();
     *is_zero = 0;
     if (unit == SIZE_MAX) {
@@ -111,7 +118,7 @@ HZ3_SLOW void *hz3_large_alloc_cached(size_t bytes) {
     arena_look();
     struct hz3_heap *heap = hz3_thread.heap;
     if (HZ_LIKELY(heap != NULL && bytes <= (size_t)HZ3_LARGE_CACHED_UNITS << ARENA_UNIT_SHIFT)) {
-        size_t unit = cache_take(&heap->large, units_of(bytes + COLOUR_MOST_BYTES));
+        size_t unit = cache_take(heap, units_of(bytes + COLOUR_MOST_BYTES));
         if (HZ_LIKELY(unit != SIZE_MAX))
             return begin(unit, 1);
     }
@@ -138,7 +145,7 @@ void hz3_large_free(void *block) {
     hz3_tag_set(unit, HZ3_TAG_NONE);
     uint32_t units = units_get(hz3_run_at(unit));
     struct hz3_heap *heap = hz3_thread.heap;
-    if (heap == NULL || !cache_put(&heap->large, unit, units))
+    if (heap == NULL || !cache_put(heap, unit, units))
         give(unit, units);
 }
 

@@ -139,13 +139,30 @@ void hz3_list_return_all(struct hz3_heap *heap) {
         return_class(heap, size_class);
 }
 
+static void return_hidden(struct hz3_heap *heap, unsigned size_class) {
+    if (!is_marked(heap->hidden, size_class))
+        return;
+    unmark(heap->hidden, size_class);
+    hz3_run_return(heap, heap->behind[size_class].list, size_class);
+}
+
+void hz3_list_return_left(struct hz3_heap *heap) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        return_hidden(heap, size_class);
+        return_spare(heap, size_class);
+    }
+}
+
 void hz3_list_begin(struct hz3_heap *heap) {
+    hz_heap_enter(&heap->is_busy);
     heap->limit_bytes = 0;
     memset(heap->shared_count, 0, sizeof heap->shared_count);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+        return_hidden(heap, size_class);
         heap->half[size_class] = lengths[size_class].first;
         install(heap, size_class, NULL, 0);
     }
+    hz_heap_leave(&heap->is_busy);
 }
 
 void hz3_list_end(struct hz3_heap *heap) {
@@ -186,11 +203,13 @@ HZ3_SLOW void hz3_list_full(void *block) {
     }
     unsigned size_class = hz3_tag_class(hz3_tag_of(block));
     ++*hz3_room(size_class);
+    hz_heap_enter(&heap->is_busy);
     if (is_marked(heap->hidden, size_class)) {
         hz3_list_show(heap, size_class);
         if (*hz3_room(size_class) > 0) {
             hz3_list_push(block, size_class);
             watch(heap, size_class);
+            hz_heap_leave(&heap->is_busy);
             return;
         }
     }
@@ -203,6 +222,7 @@ HZ3_SLOW void hz3_list_full(void *block) {
     }
     hz3_list_push(block, size_class);
     watch(heap, size_class);
+    hz_heap_leave(&heap->is_busy);
 }
 
 // A foreign block, which only a thread takes that will need it: the next malloc reuses it, and nobody has to carry it

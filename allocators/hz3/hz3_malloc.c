@@ -27,7 +27,11 @@ static void *alloc_from_class(unsigned size_class) {
         return block;
     }
     struct hz3_heap *heap = hz3_heap_of_thread();
-    block = heap != NULL ? hz3_list_refill(heap, size_class) : NULL;
+    if (HZ_LIKELY(heap != NULL)) {
+        hz_heap_enter(&heap->is_busy);
+        block = hz3_list_refill(heap, size_class);
+        hz_heap_leave(&heap->is_busy);
+    }
     hz3_heap_leave();
     return block;
 }
@@ -119,8 +123,11 @@ HZ3_SLOW void hz3_free_other(void *block) {
         hz3_mail_send(hz3_tag_owner(tag), block);
     } else if (hz3_tag_owner(tag) == heap->id) {
         free_to_slot(block, HZ3_FIRST_SLOT + size_class);
-    } else if (!has_own_lines(size_class) || !hz3_list_borrow(heap, block, size_class)) {
-        hz3_mail_stage(heap, hz3_tag_owner(tag), block, size_class);
+    } else {
+        hz_heap_enter(&heap->is_busy);
+        if (!has_own_lines(size_class) || !hz3_list_borrow(heap, block, size_class))
+            hz3_mail_stage(heap, hz3_tag_owner(tag), block, size_class);
+        hz_heap_leave(&heap->is_busy);
     }
 }
 

@@ -52,17 +52,22 @@ uint64_t core_unguarded(void) {
 void core_purge(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap != NULL) {
+        hz_heap_enter(&heap->is_busy);
         hz3_mail_drain(heap);
         hz3_list_return_all(heap);
         hz3_mail_flush(heap);
         hz3_large_release_cached(heap);
         hz3_run_release_empty(heap);
+        hz_heap_leave(&heap->is_busy);
     }
     uint32_t count = hz3_dead_heap_count() > 0 ? hz3_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz3_heap *dead = hz3_heap_by_id(id);
         if (dead != NULL && hz3_heap_claim_dead(dead)) {
             hz3_mail_drain(dead);
+            hz3_list_return_left(dead);
+            hz3_mail_flush(dead);
+            hz3_large_release_cached(dead);
             hz3_run_release_empty(dead);
             hz3_heap_unclaim(dead);
         }

@@ -172,7 +172,7 @@ struct hz4_heap {
     // any: senders push by compare-and-swap, the holder takes all by exchange.
     _Alignas(128) _Atomic uint64_t inbox; // index of the newest message | charge in bytes << 32
     // any
-    _Alignas(128) pthread_mutex_t lock;           // "holding" the heap
+    _Alignas(128) hz_mutex lock;                  // "holding" the heap
     _Atomic uint32_t control;                     // holder writes, any: enum hz4_control
     _Atomic uint32_t activity;                    // owner: counts its visits
     _Atomic uint32_t activity_seen;               // any: when another heap last looked

@@ -16,17 +16,16 @@
 #define ALL_GRANULES ((1u << HZ4_UNIT_GRANULES) - 1)
 
 static struct {
-    pthread_mutex_t lock;
+    hz_mutex lock;
     struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
     // Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first
     // granule of a large run its length << LENGTH_SHIFT | class << 1 | 1, and its second's a link << 1 | 1.
     _Atomic(_Atomic uintptr_t *) *chunks; // const
     uint64_t *shared;                     // const; bit a unit: some of its granules are free
     size_t first_word, end_word;          // no bit is set outside of these
-} map = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} map;
 
 int hz4_granule_init(void) {
-    hz_lock_init(&map.lock);
     size_t chunks = (arena.span_units * HZ4_UNIT_GRANULES + CHUNK_GRANULES - 1) / CHUNK_GRANULES;
     size_t words = arena.span_units / WORD_BITS + 1;
     map.chunks = arena_metadata(chunks * sizeof *map.chunks, HZ_CACHE_LINE);

@@ -10,16 +10,16 @@
 #include "hz4.h"
 
 #include "../common/check.h"
+#include "../common/fork.h"
 #include "../common/os_mem.h"
+#include "../common/thread_end.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
 static struct {
     pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
-    pthread_key_t key;
     _Atomic uint32_t count;
     _Atomic uint32_t dead;
     _Atomic(struct hz4_heap *) by_id[HZ4_MAX_HEAPS + 1];
@@ -46,6 +46,8 @@ void hz4_await(struct hz4_heap *heap) {
 void hz4_hold(struct hz4_heap *heap) {
     uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
     atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);
+    if (hz_fork_is_near() && hz4_thread.holds == 0)
+        hz_fork_wait();
     hz4_await(heap);
 }
 
@@ -76,19 +78,44 @@ void hz4_let_go(struct hz4_heap *heap) {
 
 HZ_THREAD_LOCAL int hz4_thread_has_ended;
 
-static void thread_exit(void *heap) {
-    (void)heap;
+void core_thread_end(void) {
     hz4_thread_has_ended = 1;
     hz4_thread_fini();
 }
 
-static void fork_prepare(void) {
+int core_fork_is_quiet(void) {
+    uint32_t count = hz4_heap_count();
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (heap == NULL || heap == hz4_thread.heap ||
+            atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_LOST)
+            continue;
+        if (!hz_try_lock(&heap->lock))
+            return 0;
+        hz_unlock(&heap->lock);
+    }
+    return 1;
+}
+
+// A signal handler that forks may have interrupted this thread while it held heaps.
+void core_fork_inherit(void) {
+    arena_fork_inherit();
+    hz4_granule_fork_inherit();
+    uint32_t count = hz4_thread.holds != 0 ? hz4_heap_count() : 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (heap != NULL && (hz_fork_is_alone() || heap == hz4_thread.heap))
+            hz_lock_inherit(&heap->lock);
+    }
+}
+
+void core_fork_prepare(void) {
     pthread_mutex_lock(&heaps.lock);
     hz4_granule_fork_prepare();
     arena_fork_prepare();
 }
 
-static void fork_parent(void) {
+void core_fork_parent(void) {
     arena_fork_done();
     hz4_granule_fork_done();
     pthread_mutex_unlock(&heaps.lock);
@@ -96,7 +123,7 @@ static void fork_parent(void) {
 
 // Only the forking thread lives on. A heap that nobody held is whole, and dead now; one that was held may be in the
 // middle of anything and stays held for ever. What other threads had cached or staged is lost to the child.
-static void fork_child(void) {
+void core_fork_child(void) {
     uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
@@ -112,9 +139,7 @@ static void fork_child(void) {
         }
         hz_unlock(&heap->lock);
     }
-    arena_fork_inherit();
-    hz4_granule_fork_inherit();
-    fork_parent();
+    core_fork_parent();
 }
 
 static int follow_units(size_t units) {
@@ -141,7 +166,7 @@ static HZ_COLD int init_slow(void) {
         hz4_reject_load();
         sizeclass_init();
         hz4_magazines_lay_out();
-        ready = hz4_granule_init() && pthread_key_create(&heaps.key, thread_exit) == 0;
+        ready = hz4_granule_init();
         // ORDER: release: everything above; partner: the acquire load in hz4_init().
         atomic_store_explicit(&heaps.ready, ready, memory_order_release);
     }
@@ -152,11 +177,6 @@ static HZ_COLD int init_slow(void) {
 int hz4_init(void) {
     // ORDER: acquire: pairs with the release store in init_slow().
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
-}
-
-// pthread_atfork may allocate, so it must not run inside an allocation.
-__attribute__((constructor)) static void register_fork_handlers(void) {
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
@@ -222,7 +242,6 @@ static struct hz4_heap *new_heap(void) {
     if (heap == NULL)
         return NULL;
     hz4_messages_begin(heap);
-    hz_lock_init(&heap->lock);
     hz4_await(heap);
     if (register_heap(heap))
         return heap;
@@ -242,10 +261,7 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
     hz4_let_go(heap);
     if (hz4_thread_has_ended)
         return heap; // for one call: hz4_heap_leave()
-    // May allocate for high keys: the heap is complete by now.
-    int saved = errno;
-    pthread_setspecific(heaps.key, heap);
-    errno = saved;
+    hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }
 

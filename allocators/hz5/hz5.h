@@ -10,6 +10,7 @@
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/core.h"
+#include "../common/fork.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
 
@@ -112,6 +113,7 @@ enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_
 struct hz5_heap {
     // owner: the thread, or whoever claimed the dead heap
     uint32_t id;
+    _Atomic uint32_t is_busy;             // fork.h: set while anything here or in a run of the heap changes, but states
     uint32_t warm[SIZECLASS_COUNT];       // runs with FREE blocks on resident pages, unit index + 1
     uint32_t cold[SIZECLASS_COUNT];       // runs whose FREE blocks would touch new pages
     uint32_t collecting[SIZECLASS_COUNT]; // runs out of the pending queues that are being collected, unit index + 1
@@ -244,7 +246,6 @@ void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state
 void hz5_publish(struct hz5_desc *run, uint64_t index); // and counts the free
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
-void hz5_run_init(void);
 void hz5_run_fork_prepare(void);
 void hz5_run_fork_inherit(void); // child, before the next
 void hz5_run_fork_done(void);

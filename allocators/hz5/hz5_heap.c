@@ -2,13 +2,14 @@
 // Heaps and threads: a heap outlives its thread and goes, whole, to the next one; while it has no thread anybody who
 // has a reason may claim it for a moment (to collect what was freed into it, or to adopt its runs).
 //
-//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE;  after fork, in the child: others ALIVE or CLAIMED -> ORPHAN
+//   UNUSED -> ALIVE -> DEAD <-> CLAIMED,  DEAD -> ALIVE
+//   after fork, in the child: others ALIVE -> DEAD; ORPHAN if they were being changed, or CLAIMED
 #include "hz5.h"
 
 #include "../common/check.h"
 #include "../common/os_mem.h"
+#include "../common/thread_end.h"
 
-#include <errno.h>
 #include <pthread.h>
 
 uint32_t hz5_magazine_offset[SIZECLASS_COUNT];
@@ -17,7 +18,6 @@ uint32_t hz5_magazine_entries[SIZECLASS_COUNT];
 static struct {
     pthread_mutex_t lock; // guards initialisation
     _Atomic int ready;
-    pthread_key_t key;
     uint32_t heap_bytes;
     _Atomic uint32_t count;
     _Atomic uint32_t dead;
@@ -48,37 +48,9 @@ static void lay_out_magazines(void) {
 
 HZ_THREAD_LOCAL int hz5_thread_has_ended;
 
-static void thread_exit(void *heap) {
-    (void)heap;
+void core_thread_end(void) {
     hz5_thread_has_ended = 1;
     hz5_thread_fini();
-}
-
-static void fork_prepare(void) {
-    pthread_mutex_lock(&heaps.lock);
-    hz5_run_fork_prepare();
-    arena_fork_prepare();
-}
-
-static void fork_parent(void) {
-    arena_fork_done();
-    hz5_run_fork_done();
-    pthread_mutex_unlock(&heaps.lock);
-}
-
-// Only the forking thread lives on. Heaps of the others may be in the middle of anything: their blocks can still be
-// freed (one state byte each), but nothing of them is reused.
-static void fork_child(void) {
-    uint32_t count = atomic_load_explicit(&heaps.count, memory_order_relaxed);
-    for (uint32_t id = 1; id <= count; id++) {
-        struct hz5_heap *heap = hz5_heap_by_id(id);
-        uint32_t status = heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ5_HEAP_UNUSED;
-        if (heap != hz5_thread.heap && (status == HZ5_HEAP_ALIVE || status == HZ5_HEAP_CLAIMED))
-            atomic_store_explicit(&heap->status, HZ5_HEAP_ORPHAN, memory_order_relaxed);
-    }
-    arena_fork_inherit();
-    hz5_run_fork_inherit();
-    fork_parent();
 }
 
 static HZ_COLD int init_slow(void) {
@@ -89,8 +61,7 @@ static HZ_COLD int init_slow(void) {
         arena_set_limits(&hz5_profile.limits);
         sizeclass_init();
         lay_out_magazines();
-        hz5_run_init();
-        ready = pthread_key_create(&heaps.key, thread_exit) == 0;
+        ready = 1;
         // ORDER: release: everything above; partner: the acquire load in hz5_init().
         atomic_store_explicit(&heaps.ready, ready, memory_order_release);
     }
@@ -103,9 +74,62 @@ int hz5_init(void) {
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
 }
 
-// pthread_atfork may allocate, so it must not run inside an allocation.
-__attribute__((constructor)) static void register_fork_handlers(void) {
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
+// ---- fork
+// ----------------------------------------------------------------------------------------------------------------
+
+static uint32_t status_of(const struct hz5_heap *heap) {
+    return heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ5_HEAP_UNUSED;
+}
+
+static int is_busy(const struct hz5_heap *heap) {
+    return atomic_load_explicit(&heap->is_busy, memory_order_relaxed) != 0;
+}
+
+int core_fork_is_quiet(void) {
+    uint32_t count = hz5_heap_count();
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz5_heap *heap = hz5_heap_by_id(id);
+        uint32_t status = status_of(heap);
+        if (heap != hz5_thread.heap && (status == HZ5_HEAP_CLAIMED || (status == HZ5_HEAP_ALIVE && is_busy(heap))))
+            return 0;
+    }
+    return 1;
+}
+
+void core_fork_prepare(void) {
+    pthread_mutex_lock(&heaps.lock);
+    hz5_run_fork_prepare();
+    arena_fork_prepare();
+}
+
+void core_fork_inherit(void) {
+    arena_fork_inherit();
+    hz5_run_fork_inherit();
+}
+
+void core_fork_parent(void) {
+    arena_fork_done();
+    hz5_run_fork_done();
+    pthread_mutex_unlock(&heaps.lock);
+}
+
+// Only the forking thread lives on. A heap that was not being changed is whole and dead now; blocks in its magazines
+// are lost to the child, since their tops are in the thread. Of one that was, blocks can still be freed (one state byte
+// each), but nothing is reused.
+void core_fork_child(void) {
+    uint32_t count = hz5_heap_count();
+    uint32_t dead = 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz5_heap *heap = hz5_heap_by_id(id);
+        uint32_t status = status_of(heap);
+        if (heap != hz5_thread.heap && (status == HZ5_HEAP_ALIVE || status == HZ5_HEAP_CLAIMED)) {
+            status = status == HZ5_HEAP_ALIVE && !is_busy(heap) ? HZ5_HEAP_DEAD : HZ5_HEAP_ORPHAN;
+            atomic_store_explicit(&heap->status, status, memory_order_relaxed);
+        }
+        dead += status == HZ5_HEAP_DEAD;
+    }
+    atomic_store_explicit(&heaps.dead, dead, memory_order_relaxed);
+    core_fork_parent();
 }
 
 void core_limit_address_space(size_t limit) {
@@ -218,10 +242,7 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
     hz5_thread.owner = heap->id;
     if (hz5_thread_has_ended)
         return heap; // for one call: hz5_heap_leave()
-    // May allocate for high keys: the heap is complete by now.
-    int saved = errno;
-    pthread_setspecific(heaps.key, heap);
-    errno = saved;
+    hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }
 
@@ -236,6 +257,7 @@ void hz5_thread_fini(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap == NULL)
         return;
+    hz_heap_enter(&heap->is_busy);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         hz5_spill(heap, size_class, 0);
     hz5_collect_pending(heap);
@@ -248,5 +270,6 @@ void hz5_thread_fini(void) {
         hz5_thread.top[size_class] = &no_entry;
         hz5_thread.limit[size_class] = &no_entry;
     }
+    hz_heap_leave(&heap->is_busy);
     hz5_heap_unclaim(heap);
 }

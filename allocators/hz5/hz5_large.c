@@ -76,8 +76,10 @@ static void *take_cached(size_t units) {
     struct hz5_heap *heap = hz5_heap_of_thread(); // begun if need be: whose blocks are all large needs the cache most
     void *base = NULL;
     if (heap != NULL && heap->large.count[units] != 0) {
+        hz_heap_enter(&heap->is_busy);
         struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
         hz_tally_add(&heap->large.bytes, 0 - ((uint64_t)units << ARENA_UNIT_SHIFT));
+        hz_heap_leave(&heap->is_busy);
         atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
         base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     }
@@ -92,8 +94,10 @@ static int put_cached(struct hz5_desc *desc) {
     if (heap == NULL || units > HZ5_LARGE_CACHE_UNITS || heap->large.count[units] == HZ5_LARGE_CACHE_DEPTH ||
         hz_tally_get(&heap->large.bytes) + bytes > hz5_profile.large_cache_bytes)
         return 0;
+    hz_heap_enter(&heap->is_busy);
     heap->large.runs[units][heap->large.count[units]++] = desc;
     hz_tally_add(&heap->large.bytes, bytes);
+    hz_heap_leave(&heap->is_busy);
     return 1;
 }
 

@@ -44,7 +44,13 @@ HZ_INLINE void *alloc(size_t bytes) {
 static void *alloc_from_class(unsigned size_class) {
     struct hz5_heap *heap = hz5_heap_of_thread();
     void *block = NULL;
-    if (heap != NULL && hz5_refill(heap, size_class)) {
+    int is_filled = 0;
+    if (HZ_LIKELY(heap != NULL)) {
+        hz_heap_enter(&heap->is_busy);
+        is_filled = hz5_refill(heap, size_class);
+        hz_heap_leave(&heap->is_busy);
+    }
+    if (HZ_LIKELY(is_filled)) {
         struct hz5_entry *top = hz5_thread.top[size_class];
         atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
         hz5_thread.top[size_class] = top - 1;
@@ -117,11 +123,14 @@ static HZ_COLD void free_refused(void *block) {
 static HZ_COLD void free_spill(void *block, _Atomic uint8_t *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
     atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
-    if (hz5_profile.quarantine_bytes != 0) {
+    hz_heap_enter(&heap->is_busy);
+    if (hz5_profile.quarantine_bytes != 0)
         hz5_quarantine(heap, block, state, (unsigned)size_class);
+    else
+        hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
+    hz_heap_leave(&heap->is_busy);
+    if (hz5_profile.quarantine_bytes != 0)
         return;
-    }
-    hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
     struct hz5_entry *top = hz5_thread.top[size_class] + 1;
     top->block = block;
     top->state = state;

@@ -27,16 +27,12 @@ static unsigned run_units(unsigned size_class) {
 #define STATE_ARRAYS_RESTING 8u
 
 static struct {
-    pthread_mutex_t lock;
+    hz_mutex lock;
     struct {
         _Atomic uint8_t *first, *last; // oldest and youngest
         uint32_t count;
     } resting[SIZECLASS_COUNT];
-} state_arrays = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-void hz5_run_init(void) {
-    hz_lock_init(&state_arrays.lock);
-}
+} state_arrays;
 
 void hz5_run_fork_prepare(void) {
     hz_lock(&state_arrays.lock);
@@ -701,6 +697,7 @@ static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
         if (dead == NULL || !hz5_heap_claim_dead(dead))
             continue;
         hz5_collect_pending(dead);
+        hz5_quarantine_flush(dead); // a thread that a fork left behind had one; it names blocks of these runs
         adopted = hz5_adopt_runs(heap, dead, size_class);
         hz5_heap_unclaim(dead);
     }

@@ -158,6 +158,7 @@ static int verify(void) {
 void core_purge(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap != NULL) {
+        hz_heap_enter(&heap->is_busy);
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
         hz5_collect_pending(heap);
@@ -165,12 +166,15 @@ void core_purge(void) {
         hz5_large_flush(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
+        hz_heap_leave(&heap->is_busy);
     }
     uint32_t count = hz5_dead_heap_count() > 0 ? hz5_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz5_heap *dead = hz5_heap_by_id(id);
         if (dead != NULL && hz5_heap_claim_dead(dead)) {
             hz5_collect_pending(dead);
+            hz5_quarantine_flush(dead); // like the large runs: of a thread that a fork left behind
+            hz5_large_flush(dead);
             hz5_release_empty_runs(dead);
             hz5_trim(dead);
             hz5_heap_unclaim(dead);

@@ -398,6 +398,14 @@ static void memalign_impossible(void) {
     EXPECT(errno == EINVAL || errno == ENOMEM);
     errno = 0;
     expect_no_memory(memalign(64, opaque(SIZE_MAX - 32)));
+    // The largest power of two is no bad argument; there is no such memory.
+    size_t alignment = opaque(SIZE_MAX / 2 + 1);
+    void *block = NULL;
+    errno = 0;
+    expect_no_memory(memalign(alignment, 100));
+    errno = 0;
+    expect_no_memory(aligned_alloc(alignment, 100));
+    EXPECT(posix_memalign(&block, alignment, 100) == ENOMEM && block == NULL);
 }
 
 static void memalign_gigabyte(void) {

@@ -30,12 +30,4 @@ int pthread_once(pthread_once_t *once, void (*body)(void));
 int pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
 int pthread_setspecific(pthread_key_t key, const void *value);
 
-// Nothing forks here.
-static inline int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
-    (void)prepare;
-    (void)parent;
-    (void)child;
-    return 0;
-}
-
 #endif
