@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define SECONDS 240
+#define SECONDS 600
 #define NO_KEYS "no keys before the library"
 #define OPENED_LATE "HZ_TEST_OPENED_LATE"
 
@@ -169,6 +169,7 @@ static void *work(void *argument) {
         EXPECT(anchors[worker][i].block != NULL);
         memset(anchors[worker][i].block, (int)(worker + i), anchors[worker][i].bytes);
     }
+    // ORDER: release: the anchors; partner: the acquire load in in_the_middle().
     atomic_fetch_add_explicit(&are_anchored, 1, memory_order_release);
     void *mine[512] = {0};
     while (atomic_load_explicit(&is_over, memory_order_relaxed) == 0) {
@@ -176,6 +177,7 @@ static void *work(void *argument) {
         void **slot = &mine[random >> 8 & 511];
         free(*slot);
         *slot = malloc(1 + (random >> 20) % (random % 50 == 0 ? 300000 : 700));
+        // ORDER: acq_rel: the block was written by the thread that gave it; partner: this exchange in another thread.
         if (random % 4 == 0)
             *slot = atomic_exchange_explicit(&handed_over[random >> 16 & 63], *slot, memory_order_acq_rel);
     }
@@ -216,6 +218,7 @@ static void in_the_middle(void) {
     pthread_t threads[WORKERS];
     for (uintptr_t i = 0; i < WORKERS; i++)
         start(&threads[i], work, i);
+    // ORDER: acquire: as in work().
     while (atomic_load_explicit(&are_anchored, memory_order_acquire) != WORKERS)
         usleep(1000);
     for (int i = 0; i < FORKS; i++) {
