@@ -36,9 +36,10 @@ ALLOCATORS = (
     Allocator("mimalloc", PEER, "#0072B2", "^"),
     Allocator("jemalloc", PEER, "#009E73", "v"),
     Allocator("tcmalloc", PEER, "#56B4E9", "s"),
+    Allocator("tbbmalloc", KNOWN, "#882255", "<"),
     Allocator("system", LIBC, "#4D4D4D", "X"),
 )
-OTHERS = (("#882255", "<"), ("#999933", ">"), ("#44AA99", "p"), ("#AA4499", "h"), ("#6699CC", "*"), ("#661100", "d"))
+OTHERS = (("#999933", ">"), ("#44AA99", "p"), ("#AA4499", "h"), ("#6699CC", "*"), ("#661100", "d"))
 
 BY_NAME = {a.name: a for a in ALLOCATORS}
 SYSTEM = "system"  # the C library's, the baseline when it is there

@@ -22,6 +22,8 @@ const struct contract_deviation contract_deviations[] = {
 
     {"tcmalloc", "calloc.overflow-errno", "gperftools 2.10", 0, "calloc leaves errno alone when the product wraps"},
 
+    {"tbbmalloc", "aligned.block-of-0", "unknown", 0, "memalign(n, 0) returns NULL"},
+
     {"system", "impossible.calloc-errno", "7.0.2600.2180", 0, "wine's msvcrt: calloc leaves errno alone when it fails"},
     {"system", "impossible.realloc-errno", "7.0.2600.2180", 0,
      "wine's msvcrt: realloc leaves errno alone when it fails"},
