@@ -37,9 +37,10 @@ ALLOCATORS = (
     Allocator("jemalloc", PEER, "#009E73", "v"),
     Allocator("tcmalloc", PEER, "#56B4E9", "s"),
     Allocator("tbbmalloc", KNOWN, "#882255", "<"),
+    Allocator("scudo", KNOWN, "#999933", ">"),
     Allocator("system", LIBC, "#4D4D4D", "X"),
 )
-OTHERS = (("#999933", ">"), ("#44AA99", "p"), ("#AA4499", "h"), ("#6699CC", "*"), ("#661100", "d"))
+OTHERS = (("#44AA99", "p"), ("#AA4499", "h"), ("#6699CC", "*"), ("#661100", "d"))
 
 BY_NAME = {a.name: a for a in ALLOCATORS}
 SYSTEM = "system"  # the C library's, the baseline when it is there

@@ -24,6 +24,8 @@ const struct contract_deviation contract_deviations[] = {
 
     {"tbbmalloc", "aligned.block-of-0", "unknown", 0, "memalign(n, 0) returns NULL"},
 
+    {"scudo", "impossible.aligned-errno", "unknown", 0, "memalign leaves errno alone when the size is impossible"},
+
     {"system", "impossible.calloc-errno", "7.0.2600.2180", 0, "wine's msvcrt: calloc leaves errno alone when it fails"},
     {"system", "impossible.realloc-errno", "7.0.2600.2180", 0,
      "wine's msvcrt: realloc leaves errno alone when it fails"},
