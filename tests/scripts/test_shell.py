@@ -200,7 +200,7 @@ def test_small_suites_need_little():
 
 def test_packages_of_what_is_asked_for(script):
     def packages(*arguments):
-        return script("python", "-m", "hzbench.testlog", "--packages", BUILD, *arguments)
+        return script("command", "test-log", "--packages", BUILD, *arguments)
 
     assert packages("--suite", "contract").stdout == "\n"
     assert packages("--suite", "budget").stdout == "valgrind\n"
