@@ -96,9 +96,9 @@ static void report_floor(const struct lab *lab, uint32_t cell) {
     char name[64];
     uint32_t used = 0;
     for (uint32_t round = 0; round < lab->rounds; round++) {
-        const struct lab_row *one = lab_row_of(lab, round, cell), *other = lab_row_of(lab, round, cell + 1);
-        if (one->throughput_ops_s > 0 && other->throughput_ops_s > 0)
-            differences[used++] = log(one->throughput_ops_s / other->throughput_ops_s);
+        const struct record *one = lab_row_of(lab, round, cell), *other = lab_row_of(lab, round, cell + 1);
+        if (record_throughput(one) > 0 && record_throughput(other) > 0)
+            differences[used++] = log(record_throughput(one) / record_throughput(other));
     }
     snprintf(name, sizeof name, "A/A %.40s", lab->plan.cells[cell].workload->name);
     if (!sequential_interval(differences, used, 0.05, &low, &high)) {

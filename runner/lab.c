@@ -23,8 +23,8 @@ static int run_one(struct lab *lab, const struct sample_allocator *allocators, c
     const uint32_t index = plan->visits[number];
     const struct plan_cell *cell = &plan->cells[index];
     const struct sample_allocator *allocator = &allocators[cell->allocator];
-    struct sample sample = {.process = {.cell_fd = -1, .output_fd = -1, .pid_fd = -1}};
-    int32_t cpus[CELL_MAX_THREADS];
+    struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
+    int32_t cpus[WORKLOAD_MAX_THREADS];
     struct sample_request request = {.plan = plan,
                                      .cell = cell,
                                      .allocator = allocator,
@@ -51,17 +51,7 @@ static int run_one(struct lab *lab, const struct sample_allocator *allocators, c
     } else if (end == SAMPLE_INTERRUPTED) {
         code = EXIT_CODE_INTERRUPTED;
     } else {
-        const struct csv_row *row = &sample.row;
-        struct lab_row *out = &lab->rows[request.round * plan->cell_count + index];
-        *out = (struct lab_row){.cpu_ns = row->user_ns + row->system_ns,
-                                .ops = row->ops,
-                                .remote_frees = row->remote_frees,
-                                .rss_work = row->rss_work,
-                                .live_work = row->live_work,
-                                .throughput_ops_s = row->throughput_ops_s,
-                                .malloc = row->latency[CELL_CALL_MALLOC]};
-        snprintf(out->status, sizeof out->status, "%s", row->status);
-        snprintf(out->message, sizeof out->message, "%.255s", row->message);
+        lab->rows[request.round * plan->cell_count + index] = sample.record;
     }
     sample_release(&sample);
     return code;
@@ -104,7 +94,7 @@ int lab_run(struct lab *lab, const char *const *arguments, const struct topology
     }
     for (size_t i = 0; code == EXIT_CODE_OK && i < lab->options.allocator_count; i++) {
         allocators[i].spec = &lab->options.allocators[i];
-        if (sample_probe(&allocators[i], &lab->options, worker) != SAMPLE_DONE)
+        if (sample_check_load(&allocators[i], &lab->options, worker) != SAMPLE_DONE)
             code = EXIT_CODE_INTERRUPTED;
     }
     if (code == EXIT_CODE_OK)

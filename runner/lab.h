@@ -5,19 +5,13 @@
 #define HZBENCH_LAB_H
 
 #include "plan/plan.h"
+#include "sample/record.h"
 #include "system/topology.h"
-
-struct lab_row {
-    char status[16], message[256];
-    uint64_t cpu_ns, ops, remote_frees, rss_work, live_work;
-    double throughput_ops_s;
-    struct cell_latency malloc;
-};
 
 struct lab {
     struct options options;
     struct plan plan;
-    struct lab_row *rows; // [round * plan.cell_count + cell], cells in the order of --alloc
+    struct record *rows; // [round * plan.cell_count + cell], cells in the order of --alloc
     uint32_t rounds;
     char why[1024];
 };
@@ -28,7 +22,7 @@ int lab_run(struct lab *lab, const char *const *arguments, const struct topology
             uint64_t limit_ns);
 void lab_free(struct lab *lab);
 
-static inline const struct lab_row *lab_row_of(const struct lab *lab, uint32_t round, uint32_t cell) {
+static inline const struct record *lab_row_of(const struct lab *lab, uint32_t round, uint32_t cell) {
     return &lab->rows[round * lab->plan.cell_count + cell];
 }
 

@@ -80,6 +80,14 @@ static int list_workloads(const struct topology *topology) {
     return EXIT_CODE_OK;
 }
 
+static int print_schema(void) {
+    size_t bytes;
+    char *text = csv_schema_json(&bytes);
+    fputs(text ? text : "", stdout);
+    free(text);
+    return text ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
+}
+
 static int print_plan(const struct run *run) {
     const struct plan *plan = &run->plan;
     char text[512], time_text[32];
@@ -102,7 +110,7 @@ static int no_process(struct run *run) {
 }
 
 // Every allocator is resolved and loaded once before anything is measured: better to fail now than in an hour.
-static int probe_allocators(struct run *run) {
+static int check_allocators(struct run *run) {
     int code = EXIT_CODE_OK;
     run->allocators = calloc(run->options.allocator_count, sizeof *run->allocators);
     if (!run->allocators) {
@@ -112,7 +120,7 @@ static int probe_allocators(struct run *run) {
     for (size_t i = 0; i < run->options.allocator_count; i++) {
         struct sample_allocator *allocator = &run->allocators[i];
         allocator->spec = &run->options.allocators[i];
-        enum sample_end end = sample_probe(allocator, &run->options, run->worker);
+        enum sample_end end = sample_check_load(allocator, &run->options, run->worker);
         if (end == SAMPLE_INTERRUPTED)
             return EXIT_CODE_INTERRUPTED;
         if (end == SAMPLE_IMPOSSIBLE)
@@ -139,18 +147,19 @@ static void measure_harness(struct run *run) {
 static void check_stream(const struct run *run, struct sample *sample, uint32_t number, uint32_t group) {
     const struct plan *plan = &run->plan;
     uint32_t first = number - number % plan->cell_count;
-    if (strcmp(sample->row.status, "ok") != 0 || sample->row.stream_hash == CSV_NOT_MEASURED)
+    struct record *ours = &sample->record;
+    if (!record_is_ok(ours) || ours->measured.stream_hash == NOT_MEASURED)
         return;
     for (uint32_t other = first; other < first + plan->cell_count; other++) {
-        const struct csv_summary *row = &run->output.summaries[other];
+        const struct record *row = &run->output.records[other];
         if (!run->output.is_present[other] || plan->cells[plan->visits[other]].group != group ||
-            strcmp(row->status, "ok") != 0 || row->stream_hash == sample->row.stream_hash)
+            !record_is_ok(row) || row->measured.stream_hash == ours->measured.stream_hash)
             continue;
-        snprintf(sample->message, sizeof sample->message,
+        snprintf(ours->message, sizeof ours->message,
                  "its event stream %016" PRIx64 " differs from %016" PRIx64 " of sample %" PRIu32
                  ", which did other work - a bug of the harness, do not use this round",
-                 sample->row.stream_hash, row->stream_hash, other);
-        sample->row.status = "error";
+                 ours->measured.stream_hash, row->measured.stream_hash, other);
+        ours->status = STATUS_ERROR;
         return;
     }
 }
@@ -164,22 +173,23 @@ static uint64_t time_left(const struct run *run, uint32_t from) {
 }
 
 // One line a sample that has failed; what a program lacks is told once, not for each allocator and round.
-static void tell_failure(struct run *run, const struct sample *sample, uint32_t number, const char *cell_text) {
-    const struct csv_row *row = &sample->row;
-    const int is_missing = strcmp(row->status, "unavailable") == 0;
-    if (strcmp(row->status, "ok") == 0 || (is_missing && strncmp(row->message, run->missing, sizeof run->missing - 1) == 0))
+static void tell_failure(struct run *run, const struct record *record, const char *cell_text) {
+    const int is_missing = record->status == STATUS_UNAVAILABLE;
+    if (record_is_ok(record) ||
+        (is_missing && strncmp(record->message, run->missing, sizeof run->missing - 1) == 0))
         return;
     if (is_missing)
-        snprintf(run->missing, sizeof run->missing, "%s", row->message);
-    progress_error("sample %" PRIu32 " (%s): %s: %s", number, cell_text, row->status, row->message);
+        snprintf(run->missing, sizeof run->missing, "%.511s", record->message);
+    progress_error("sample %" PRIu64 " (%s): %s: %s", record->sample, cell_text, record_status_names[record->status],
+                   record->message);
 }
 
 static int run_sample(struct run *run, uint32_t number) {
     const struct plan *plan = &run->plan;
     const struct plan_cell *cell = &plan->cells[plan->visits[number]];
     struct sample_allocator *allocator = &run->allocators[cell->allocator];
-    struct sample sample = {.process = {.cell_fd = -1, .output_fd = -1, .pid_fd = -1}};
-    int32_t cpus[CELL_MAX_THREADS];
+    struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
+    int32_t cpus[WORKLOAD_MAX_THREADS];
     char text[512];
     int code = EXIT_CODE_OK;
     struct sample_request request = {.plan = plan,
@@ -204,11 +214,11 @@ static int run_sample(struct run *run, uint32_t number) {
         sample_unavailable(&sample, &request);
     if (end == SAMPLE_DONE) {
         check_stream(run, &sample, number, cell->group);
-        code = output_append(&run->output, &sample.row, sample.process.cell, run->why, sizeof run->why);
+        code = output_append(&run->output, &sample.record, sample.process.shared, run->why, sizeof run->why);
         if (code != EXIT_CODE_OK)
             fail(run, code);
         else if (allocator->is_available)
-            tell_failure(run, &sample, number, text);
+            tell_failure(run, &sample.record, text);
     } else if (end == SAMPLE_IMPOSSIBLE) {
         code = no_process(run);
     } else {
@@ -245,7 +255,7 @@ static void tell_resumed(const struct run *run) {
 }
 
 static int measure(struct run *run) {
-    int32_t cpus[CELL_MAX_THREADS];
+    int32_t cpus[WORKLOAD_MAX_THREADS];
     if (run->options.load == ALLOCATOR_LOAD_PRELOAD && !process_can_preload) {
         snprintf(run->why, sizeof run->why,
                  "--load=preload: this system cannot put a library in the place of malloc - leave it out");
@@ -253,7 +263,7 @@ static int measure(struct run *run) {
     }
     if (!topology_pin(&run->topology, run->options.pin, 1, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);
-    int code = probe_allocators(run);
+    int code = check_allocators(run);
     if (code != EXIT_CODE_OK)
         return code;
     measure_harness(run);
@@ -316,11 +326,13 @@ static int perform(struct run *run) {
     int code;
     switch (run->options.action) {
     case OPTIONS_HELP:
-        fputs(options_help, stdout);
+        options_print_help(stdout);
         return EXIT_CODE_OK;
     case OPTIONS_VERSION:
         printf("%s\n", provenance_version_text);
         return EXIT_CODE_OK;
+    case OPTIONS_SCHEMA:
+        return print_schema();
     case OPTIONS_LIST_ALLOCATORS:
         return list_allocators();
     case OPTIONS_LIST_WORKLOADS:

@@ -25,9 +25,9 @@ static uint32_t base_of(const struct plan *plan, uint32_t cell) {
 static double throughput(const struct rounds *rounds, uint32_t round, uint32_t cell) {
     const struct plan *plan = rounds->plan;
     for (uint32_t sample = round * plan->cell_count; sample < (round + 1) * plan->cell_count; sample++) {
-        const struct csv_summary *row = &rounds->output->summaries[sample];
-        if (plan->visits[sample] == cell && rounds->output->is_present[sample] && strcmp(row->status, "ok") == 0)
-            return row->throughput_ops_s;
+        const struct record *row = &rounds->output->records[sample];
+        if (plan->visits[sample] == cell && rounds->output->is_present[sample] && record_is_ok(row))
+            return record_throughput(row);
     }
     return -1;
 }
@@ -42,7 +42,7 @@ static int is_decided(const struct rounds *rounds, uint32_t cell, uint32_t base,
         differences[round] = log(ours / theirs);
     }
     return sequential_interval(differences, finished, alpha, &low, &high) &&
-           sequential_decide(low, high, log1p(rounds->plan->options->rounds_until)) != SEQUENTIAL_OPEN;
+           sequential_decide(low, high, log1p(rounds->plan->options->rounds_until_ppm / 1e6)) != SEQUENTIAL_OPEN;
 }
 
 static void look(struct rounds *rounds, uint32_t finished, unsigned number) {
@@ -57,7 +57,7 @@ static void look(struct rounds *rounds, uint32_t finished, unsigned number) {
 
 void rounds_start(struct rounds *rounds, const struct plan *plan, const struct output *output) {
     *rounds = (struct rounds){.plan = plan, .output = output, .begin_ns = os_now_ns()};
-    rounds->is_active = plan->options->rounds_until > 0;
+    rounds->is_active = plan->options->rounds_until_ppm > 0;
     for (uint32_t cell = 0; cell < plan->cell_count; cell++)
         rounds->pairs += base_of(plan, cell) != cell;
 }

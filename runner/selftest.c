@@ -30,7 +30,7 @@ struct check {
     const char *workload;
     const char *more; // one more argument
     // What a row shows in that unit; the difference of two rows is the recovered value.
-    double (*figure)(const struct lab_row *row);
+    double (*figure)(const struct record *row);
 };
 
 struct refusal {
@@ -40,24 +40,28 @@ struct refusal {
     const char *expected[3]; // statuses that are right
 };
 
-static double cpu_ns_per_op(const struct lab_row *row) {
-    return (double)row->cpu_ns / (double)row->ops;
+static double cpu_ns(const struct record *row) {
+    return (double)(row->measured.user_ns + row->measured.system_ns);
 }
 
-static double cpu_ns_per_remote_free(const struct lab_row *row) {
-    return (double)row->cpu_ns / (double)row->remote_frees;
+static double cpu_ns_per_op(const struct record *row) {
+    return cpu_ns(row) / (double)row->measured.ops;
 }
 
-static double rss_percent_of_live(const struct lab_row *row) {
-    return 100 * (double)row->rss_work / (double)row->live_work;
+static double cpu_ns_per_remote_free(const struct record *row) {
+    return cpu_ns(row) / (double)row->measured.remote_frees;
 }
 
-static double rss_per_op(const struct lab_row *row) {
-    return (double)row->rss_work / (double)row->ops;
+static double rss_percent_of_live(const struct record *row) {
+    return 100 * (double)row->measured.rss_work / (double)row->measured.live_work;
 }
 
-static double malloc_p999_us(const struct lab_row *row) {
-    return (double)row->malloc.p999_ns / 1000;
+static double rss_per_op(const struct record *row) {
+    return (double)row->measured.rss_work / (double)row->measured.ops;
+}
+
+static double malloc_p999_us(const struct record *row) {
+    return (double)row->measured.latency[CALL_MALLOC].p999_ns / 1000;
 }
 
 // The injected time is CPU time of a chain calibrated when the library is loaded, by the best of many; clock frequency
@@ -97,11 +101,11 @@ static int recover(const struct check *check, const struct topology *topology, c
     double *differences = calloc(lab.rounds + 1, sizeof *differences);
     uint32_t used = 0;
     for (uint32_t round = 0; differences && code == EXIT_CODE_OK && round < lab.rounds; round++) {
-        const struct lab_row *without = lab_row_of(&lab, round, 0), *with = lab_row_of(&lab, round, 1);
-        if (strcmp(without->status, "ok") == 0 && strcmp(with->status, "ok") == 0)
+        const struct record *without = lab_row_of(&lab, round, 0), *with = lab_row_of(&lab, round, 1);
+        if (record_is_ok(without) && record_is_ok(with))
             differences[used++] = check->figure(with) - check->figure(without);
         else
-            snprintf(lab.why, sizeof lab.why, "%s: %s", with->status, with->message);
+            snprintf(lab.why, sizeof lab.why, "%s: %.900s", record_status_names[with->status], with->message);
     }
     double low, high;
     if (used > 0 && sequential_interval(differences, used, ERROR_OF_RANK_INTERVAL, &low, &high)) {
@@ -131,7 +135,7 @@ static int refuse(const struct refusal *refusal, const struct topology *topology
     struct lab lab;
     int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
     int is_refused = 0;
-    const char *status = code == EXIT_CODE_OK ? lab_row_of(&lab, 0, 0)->status : "not run";
+    const char *status = code == EXIT_CODE_OK ? record_status_names[lab_row_of(&lab, 0, 0)->status] : "not run";
     for (size_t i = 0; refusal->expected[i]; i++)
         is_refused |= strcmp(refusal->expected[i], status) == 0;
     line(refusal->name, "to be refused", status, "-", is_refused);

@@ -1,169 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line. Owns the help text and the units a user may write. Layer: runner.
+// The command line. Owns THE table of options; parser, help, the plan's hash and run.json follow from it and from the
+// table of parameters. Layer: runner, plan.
 #include "options.h"
 
 #include "../../allocators/loader/edit_distance.h"
+#include "../../workloads/parameters.h"
+#include "../text/quantity.h"
 #include "sequential.h"
 
-#include <ctype.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char options_help[] =
-    "usage: runner --alloc=LIST --workload=LIST [options]\n"
-    "\n"
-    "What to measure (lists are separated by commas; each combination is a cell)\n"
-    "  --alloc=LIST           hz5, hz5{profile=rss}, jemalloc, ./libfoo.so; the same name twice is an A/A test\n"
-    "  --workload=LIST        local, 'remote{remote=50%,topology=pairs}'; braces hold parameters of one workload;\n"
-    "                         NAME:INPUT for a workload that reads something, such as a file\n"
-    "  --threads=LIST         1,2,4 or 1-4; default: the fewest the workload can do with\n"
-    "  --runs=N               samples of each cell, each in a fresh process; default 5\n"
-    "  --seed=N               of the order of samples and of the events; default 1\n"
-    "  --list-allocators, --list-workloads    what there is, and why something is unavailable\n"
-    "Parameters (also inside braces, without the dashes); default: each workload's own\n"
-    "  --ops=N                objects each thread allocates, 500000 or 500k or 2M\n"
-    "  --duration=TIME        run for a time instead of a fixed amount of work (no hash, no exact share)\n"
-    "  --working-set=N        live objects of a thread\n"
-    "  --sizes=MIN..MAX       16..2048, 16..64KiB, or one size; --size-distribution=uniform|log-uniform\n"
-    "  --remote=SHARE         of frees done by another thread, 90%\n"
-    "  --topology=LIST        who frees: ring, pairs, all, fan-in, fan-out\n"
-    "  --realloc=SHARE --aligned=SHARE --calloc=SHARE    of the operations\n"
-    "  --touch=none|ends|all  which payload bytes are written and verified\n"
-    "  --rounds=N             generations or phases, where a workload has them\n"
-    "How to measure\n"
-    "  --load=dlopen|preload  how the worker gets the library; default dlopen\n"
-    "  --pin=none|compact|spread|LIST    CPUs of the threads; default spread (packages and cores before siblings)\n"
-    "  --rss-interval=TIME    of the memory series; default 10ms, 0 for none\n"
-    "  --settle=TIME          to watch memory after the threads have ended: 0, 100ms, 1s; default 1s\n"
-    "  --timeout=TIME         of one sample; default 60s and the expected work\n"
-    "  --counters             hardware counters, where the machine has them\n"
-    "  --latency[=N]          times one malloc and free in N (default 64): percentiles in the rows, NAME.latency.csv\n"
-    "  --rounds-until=5%      more rounds until each allocator is known to be faster or slower than the first, or\n"
-    "                         equal within 5%, or until --budget=10min is spent (exit 5); wrong at most 1 in 20 runs\n"
-    "  --keep-going           measure the other allocators when one is unavailable (still exit 3)\n"
-    "Output\n"
-    "  --output=NAME.csv      rows to NAME.csv, NAME.rss.csv, NAME.run.json; the same command again resumes\n"
-    "  --plan                 print cells, samples and expected time; run nothing\n"
-    "  --doctor               what on this machine will hurt, and the remedy\n"
-    "  selftest               measures a backend with known faults; exit 1 when one is not found\n"
-    "  --quiet                results and errors only\n"
-    "  --help, --version\n"
-    "Exit codes: 0 ok, 1 selftest failed, 2 usage, 3 allocator or disk unavailable, 4 a sample failed, 5 undecided,\n"
-    "            130 interrupted\n";
-
-const char *const options_topology_names[TOPOLOGY_COUNT] = {"ring", "pairs", "all", "fan-in", "fan-out"};
-const char *const options_sizes_names[] = {"uniform", "log-uniform", NULL};
-const char *const options_touch_names[] = {"none", "ends", "all", NULL};
-
-// Parameters by the name a user writes. `uses` says which workloads have it; 0: all.
-enum parameter_kind { KIND_COUNT, KIND_SHARE, KIND_TIME, KIND_SIZES, KIND_NAME };
-
-struct parameter {
-    const char *name;
-    enum parameter_kind kind;
-    uint64_t uses;
-    size_t offset;            // in struct workload_params
-    int is_32;                // width of the field
-    uint64_t max;             // of KIND_COUNT
-    const char *const *names; // of KIND_NAME
-    size_t name_count;
-};
-
-#define FIELD(member) offsetof(struct workload_params, member), sizeof(((struct workload_params *)0)->member) == 4
-
-static const struct parameter parameters[] = {
-    {"ops", KIND_COUNT, 0, FIELD(ops), 1000000000000u, NULL, 0},
-    {"duration", KIND_TIME, WORKLOAD_USES_DURATION, FIELD(duration_ns), 0, NULL, 0},
-    {"working-set", KIND_COUNT, WORKLOAD_USES_WORKING_SET, FIELD(working_set), 1000000000u, NULL, 0},
-    {"sizes", KIND_SIZES, WORKLOAD_USES_SIZES, FIELD(min_bytes), 0, NULL, 0},
-    {"size-distribution", KIND_NAME, WORKLOAD_USES_SIZES, FIELD(sizes), 0, options_sizes_names, 2},
-    {"remote", KIND_SHARE, WORKLOAD_USES_REMOTE, FIELD(remote_ppm), 0, NULL, 0},
-    {"topology", KIND_NAME, WORKLOAD_USES_TOPOLOGY, FIELD(topology), 0, options_topology_names, TOPOLOGY_COUNT},
-    {"touch", KIND_NAME, 0, FIELD(touch), 0, options_touch_names, 3},
-    {"realloc", KIND_SHARE, WORKLOAD_USES_REALLOC, FIELD(realloc_ppm), 0, NULL, 0},
-    {"aligned", KIND_SHARE, WORKLOAD_USES_ALIGNED, FIELD(aligned_ppm), 0, NULL, 0},
-    {"calloc", KIND_SHARE, WORKLOAD_USES_CALLOC, FIELD(calloc_ppm), 0, NULL, 0},
-    {"rounds", KIND_COUNT, WORKLOAD_USES_ROUNDS, FIELD(rounds), 1000000u, NULL, 0},
-};
-
-#define PARAMETER_COUNT (sizeof parameters / sizeof parameters[0])
-
-#define DEFAULT_LATENCY "64" // the probe costs tens of nanoseconds: well below one an op
+#define DEFAULT_LATENCY 64 // the timer costs tens of nanoseconds: well below one an op
 #define DEFAULT_BUDGET_NS UINT64_C(600000000000)
-
-enum option_id { // values of getopt_long; parameters take 0 to PARAMETER_COUNT - 1
-    OPT_ALLOC = 256,
-    OPT_WORKLOAD,
-    OPT_THREADS,
-    OPT_RUNS,
-    OPT_SEED,
-    OPT_OUTPUT,
-    OPT_LOAD,
-    OPT_PIN,
-    OPT_RSS_INTERVAL,
-    OPT_SETTLE,
-    OPT_TIMEOUT,
-    OPT_COUNTERS,
-    OPT_LATENCY,
-    OPT_ROUNDS_UNTIL,
-    OPT_BUDGET,
-    OPT_KEEP_GOING,
-    OPT_QUIET,
-    OPT_FAKE_CLOCK, // for golden tests only, so not in the help
-    OPT_LIST_ALLOCATORS,
-    OPT_LIST_WORKLOADS,
-    OPT_PLAN,
-    OPT_DOCTOR,
-    OPT_HELP,
-    OPT_VERSION,
-};
-
-#define PARAMETER_OPTION(index, text)                                                                                  \
-    { text, required_argument, NULL, index }
-
-static const struct option long_options[] = {
-    PARAMETER_OPTION(0, "ops"),
-    PARAMETER_OPTION(1, "duration"),
-    PARAMETER_OPTION(2, "working-set"),
-    PARAMETER_OPTION(3, "sizes"),
-    PARAMETER_OPTION(4, "size-distribution"),
-    PARAMETER_OPTION(5, "remote"),
-    PARAMETER_OPTION(6, "topology"),
-    PARAMETER_OPTION(7, "touch"),
-    PARAMETER_OPTION(8, "realloc"),
-    PARAMETER_OPTION(9, "aligned"),
-    PARAMETER_OPTION(10, "calloc"),
-    PARAMETER_OPTION(11, "rounds"),
-    {"alloc", required_argument, NULL, OPT_ALLOC},
-    {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"threads", required_argument, NULL, OPT_THREADS},
-    {"runs", required_argument, NULL, OPT_RUNS},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"output", required_argument, NULL, OPT_OUTPUT},
-    {"load", required_argument, NULL, OPT_LOAD},
-    {"pin", required_argument, NULL, OPT_PIN},
-    {"rss-interval", required_argument, NULL, OPT_RSS_INTERVAL},
-    {"settle", required_argument, NULL, OPT_SETTLE},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
-    {"counters", no_argument, NULL, OPT_COUNTERS},
-    {"latency", optional_argument, NULL, OPT_LATENCY},
-    {"rounds-until", required_argument, NULL, OPT_ROUNDS_UNTIL},
-    {"budget", required_argument, NULL, OPT_BUDGET},
-    {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
-    {"quiet", no_argument, NULL, OPT_QUIET},
-    {"fake-clock", no_argument, NULL, OPT_FAKE_CLOCK},
-    {"list-allocators", no_argument, NULL, OPT_LIST_ALLOCATORS},
-    {"list-workloads", no_argument, NULL, OPT_LIST_WORKLOADS},
-    {"plan", no_argument, NULL, OPT_PLAN},
-    {"doctor", no_argument, NULL, OPT_DOCTOR},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+#define MAX_RUNS 100000
+#define MAX_LATENCY 1000000
 
 struct context { // where a parse stands, for its one line of error
     struct options *options;
@@ -179,73 +34,6 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct context *context,
     return EXIT_CODE_USAGE;
 }
 
-// Digits and nothing else, without overflow; `*end` is behind them.
-static int read_digits(const char *text, uint64_t *out, const char **end) {
-    uint64_t value = 0;
-    if (!isdigit((unsigned char)*text))
-        return 0;
-    for (; isdigit((unsigned char)*text); text++) {
-        uint64_t digit = (uint64_t)(*text - '0');
-        if (value > (UINT64_MAX - digit) / 10)
-            return 0;
-        value = value * 10 + digit;
-    }
-    *out = value;
-    *end = text;
-    return 1;
-}
-
-struct unit {
-    const char *name;
-    uint64_t factor;
-};
-
-static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"M", 1000000}, {"G", 1000000000}, {NULL, 0}};
-static const struct unit size_units[] = {{"", 1},           {"B", 1},          {"KiB", 1u << 10},
-                                         {"MiB", 1u << 20}, {"GiB", 1u << 30}, {NULL, 0}};
-static const struct unit time_units[] = {{"ns", 1},          {"us", 1000},          {"ms", 1000000},
-                                         {"s", 1000000000u}, {"min", 60000000000u}, {NULL, 0}};
-
-// A whole number with one of `units`; 0 needs no unit.
-static int read_quantity(const char *text, const struct unit *units, uint64_t *out) {
-    const char *end;
-    uint64_t value;
-    if (!read_digits(text, &value, &end))
-        return 0;
-    for (const struct unit *unit = units; unit->name; unit++)
-        if (strcmp(end, unit->name) == 0) {
-            if (value > UINT64_MAX / 2 / unit->factor)
-                return 0;
-            *out = value * unit->factor;
-            return 1;
-        }
-    *out = 0;
-    return value == 0 && *end == '\0';
-}
-
-// "90%" or "12.5%" as millionths. 0: no such text; -1: out of range.
-static int read_share(const char *text, uint32_t *ppm) {
-    char *end;
-    if (!isdigit((unsigned char)*text) && *text != '-')
-        return 0;
-    double percent = strtod(text, &end);
-    if (end == text || strcmp(end, "%") != 0)
-        return 0;
-    if (!(percent >= 0 && percent <= 100))
-        return -1;
-    *ppm = (uint32_t)(percent * 10000 + 0.5);
-    return 1;
-}
-
-static int read_name(const char *text, const char *const *names, size_t count, uint32_t *out) {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *out = (uint32_t)i;
-            return 1;
-        }
-    return 0;
-}
-
 static void join_names(const char *const *names, size_t count, char *out, size_t out_bytes) {
     size_t at = 0;
     out[0] = '\0';
@@ -253,109 +41,61 @@ static void join_names(const char *const *names, size_t count, char *out, size_t
         at += (size_t)snprintf(out + at, out_bytes - at, "%s%s", i ? ", " : "", names[i]);
 }
 
-static int read_sizes(const char *text, uint64_t *min, uint64_t *max) {
-    char first[64];
-    const char *dots = strstr(text, "..");
-    size_t length = dots ? (size_t)(dots - text) : strlen(text);
-    if (length >= sizeof first)
-        return 0;
-    memcpy(first, text, length);
-    first[length] = '\0';
-    return read_quantity(first, size_units, min) && read_quantity(dots ? dots + 2 : first, size_units, max);
-}
-
-static void store(struct workload_params *params, const struct parameter *parameter, uint64_t value) {
-    char *field = (char *)params + parameter->offset;
-    uint32_t narrow = (uint32_t)value;
-    if (parameter->is_32)
-        memcpy(field, &narrow, sizeof narrow);
-    else
-        memcpy(field, &value, sizeof value);
-}
-
-static int is_set(const struct workload_params *params, const struct parameter *parameter) {
-    const char *field = (const char *)params + parameter->offset;
-    uint32_t narrow;
-    uint64_t wide;
-    memcpy(&narrow, field, sizeof narrow);
-    if (parameter->is_32)
-        return narrow != UINT32_MAX;
-    memcpy(&wide, field, sizeof wide);
-    return wide != UINT64_MAX;
-}
+// ---- parameters of workloads ---------------------------------------------------------------------------------------
 
 // `label` is "--ops=5" or "workload 'local{ops=5}'": what the user reads in front of the reason.
 static int set_parameter(struct context *context, struct workload_params *params, const struct parameter *parameter,
                          const char *text, const char *label) {
     char names[128];
-    uint64_t value = 0;
-    uint32_t number = 0;
-    int share;
+    uint64_t value = 0, most = 0;
+    uint32_t ppm = 0;
+    int found = 0;
     switch (parameter->kind) {
-    case KIND_COUNT:
-        if (!read_quantity(text, count_units, &value) || value < 1 || value > parameter->max)
-            return refuse(context, "%s: needs a whole number from 1 to %llu, such as 1000 or 500k", label,
-                          (unsigned long long)parameter->max);
+    case PARAMETER_COUNT:
+        if (!quantity_count(text, &value) || value < parameter->least || value > parameter->most)
+            return refuse(context, "%s: needs a whole number from %" PRIu64 " to %" PRIu64 ", such as 1000 or 500k",
+                          label, parameter->least, parameter->most);
         break;
-    case KIND_TIME:
-        if (!read_quantity(text, time_units, &value))
+    case PARAMETER_TIME:
+        if (!quantity_time(text, &value))
             return refuse(context, "%s: needs a time with its unit, such as 500ms or 2s", label);
         break;
-    case KIND_SHARE:
-        share = read_share(text, &number);
-        if (share < 0)
+    case PARAMETER_SHARE:
+        found = quantity_share(text, &ppm);
+        if (found < 0)
             return refuse(context, "%s: a share lies between 0%% and 100%%", label);
-        if (share == 0)
+        if (found == 0)
             return refuse(context, "%s: needs a share in percent, such as 90%%", label);
-        value = number;
+        value = ppm;
         break;
-    case KIND_SIZES:
-        if (!read_sizes(text, &params->min_bytes, &params->max_bytes))
+    case PARAMETER_BYTES:
+        if (!quantity_sizes(text, &value, &most))
             return refuse(context, "%s: needs one size or MIN..MAX in bytes, KiB or MiB, such as 16..64KiB", label);
-        if (params->min_bytes < 1 || params->min_bytes > params->max_bytes)
+        if (value < 1 || value > most)
             return refuse(context, "%s: the smallest size must be at least 1 and not above the largest", label);
-        return EXIT_CODE_OK;
-    case KIND_NAME:
-        join_names(parameter->names, parameter->name_count, names, sizeof names);
-        if (!read_name(text, parameter->names, parameter->name_count, &number))
+        parameter_set(params, parameter + 1, most);
+        break;
+    case PARAMETER_NAME:
+        found = quantity_name(text, parameter->names, parameter->most + 1);
+        join_names(parameter->names, parameter->most + 1, names, sizeof names);
+        if (found < 0)
             return refuse(context, "%s: must be one of %s", label, names);
-        value = number;
+        value = (uint64_t)found;
         break;
     }
-    store(params, parameter, value);
+    parameter_set(params, parameter, value);
     return EXIT_CODE_OK;
 }
 
-static int has_parameter(const struct workload *workload, const struct parameter *parameter) {
-    return parameter->uses == 0 || (workload->used_params & parameter->uses) != 0;
-}
-
 static void parameter_names(const struct workload *workload, char *out, size_t out_bytes) {
-    const char *names[PARAMETER_COUNT];
-    size_t count = 0;
-    for (size_t i = 0; i < PARAMETER_COUNT; i++)
-        if (has_parameter(workload, &parameters[i]))
-            names[count++] = parameters[i].name;
-    join_names(names, count, out, out_bytes);
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < parameter_count && at < out_bytes; i++)
+        if (parameters[i].source == PARAMETER_OPTION && parameter_is_used(&parameters[i], workload))
+            at += (size_t)snprintf(out + at, out_bytes - at, "%s%s", at ? ", " : "", parameters[i].name);
 }
 
-// Cuts the next item off a list; commas inside braces belong to the item. Returns NULL at the end.
-static char *next_item(char **list) {
-    char *start = *list;
-    int depth = 0;
-    if (!start)
-        return NULL;
-    for (char *at = start;; at++) {
-        depth += *at == '{';
-        depth -= *at == '}';
-        if (*at == '\0' || (*at == ',' && depth <= 0)) {
-            *list = *at ? at + 1 : NULL;
-            *at = '\0';
-            return start;
-        }
-    }
-}
-
+// Work and a time at once: which of them ends the run?
 static int is_contradictory(const struct workload_params *params) {
     return params->ops != UINT64_MAX && params->duration_ns != UINT64_MAX && params->duration_ns != 0;
 }
@@ -363,16 +103,13 @@ static int is_contradictory(const struct workload_params *params) {
 static int parse_braces(struct context *context, struct options_workload *item, char *list) {
     char names[256], label[320];
     char *pair;
-    while ((pair = next_item(&list)) != NULL) {
+    while ((pair = quantity_next_item(&list)) != NULL) {
         char *value = strchr(pair, '=');
-        const struct parameter *found = NULL;
         if (value)
             *value++ = '\0';
-        for (size_t i = 0; i < PARAMETER_COUNT; i++)
-            if (strcmp(parameters[i].name, pair) == 0)
-                found = &parameters[i];
+        const struct parameter *found = parameter_named(pair);
         parameter_names(item->workload, names, sizeof names);
-        if (!found || !has_parameter(item->workload, found))
+        if (!found || !parameter_is_used(found, item->workload))
             return refuse(context, "workload '%s' has no parameter '%s' - it has %s", item->workload->name, pair,
                           names);
         if (!value)
@@ -388,6 +125,8 @@ static int parse_braces(struct context *context, struct options_workload *item, 
                       item->workload->name);
     return EXIT_CODE_OK;
 }
+
+// ---- what to measure -----------------------------------------------------------------------------------------------
 
 static int parse_workload(struct context *context, char *text) {
     struct options *options = context->options;
@@ -450,7 +189,7 @@ static int parse_list(struct context *context, const char *name, const char *tex
     char *copy = strdup(text);
     char *rest = copy, *item;
     int code = copy ? EXIT_CODE_OK : refuse(context, "out of memory");
-    while (code == EXIT_CODE_OK && (item = next_item(&rest)) != NULL) {
+    while (code == EXIT_CODE_OK && (item = quantity_next_item(&rest)) != NULL) {
         if (*item == '\0')
             code = refuse(context, "--%s=%s: an item of the list is empty", name, text);
         else
@@ -465,34 +204,14 @@ static int compare_numbers(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-size_t options_numbers(const char *text, uint32_t *out, size_t capacity) {
-    size_t count = 0;
-    for (;;) {
-        uint64_t first, last;
-        if (!read_digits(text, &first, &text))
-            return 0;
-        last = first;
-        if (*text == '-' && !read_digits(text + 1, &last, &text))
-            return 0;
-        if (last < first || last > UINT32_MAX || last - first >= capacity - count)
-            return 0;
-        for (uint64_t value = first; value <= last; value++)
-            out[count++] = (uint32_t)value;
-        if (*text == '\0')
-            return count;
-        if (*text++ != ',' || count == capacity)
-            return 0;
-    }
-}
-
 static int parse_threads(struct context *context, const char *text) {
     struct options *options = context->options;
-    uint32_t numbers[CELL_MAX_THREADS + 1];
-    size_t count = options_numbers(text, numbers, CELL_MAX_THREADS + 1);
+    uint32_t numbers[WORKLOAD_MAX_THREADS + 1];
+    size_t count = quantity_numbers(text, numbers, WORKLOAD_MAX_THREADS + 1);
     qsort(numbers, count, sizeof numbers[0], compare_numbers);
-    if (count == 0 || numbers[0] < 1 || numbers[count - 1] > CELL_MAX_THREADS ||
+    if (count == 0 || numbers[0] < 1 || numbers[count - 1] > WORKLOAD_MAX_THREADS ||
         strlen(text) >= sizeof options->threads_text)
-        return refuse(context, "--threads=%s: needs counts from 1 to %d, such as 1,2,4 or 1-4", text, CELL_MAX_THREADS);
+        return refuse(context, "--threads=%s: needs counts from 1 to %d, such as 1,2,4 or 1-4", text, WORKLOAD_MAX_THREADS);
     snprintf(options->threads_text, sizeof options->threads_text, "%s", text);
     options->thread_count = 0;
     for (size_t i = 0; i < count; i++)
@@ -505,40 +224,35 @@ static int parse_topologies(struct context *context, const char *text) {
     struct options *options = context->options;
     char copy[128], names[128], *rest = copy, *item;
     snprintf(copy, sizeof copy, "%s", text);
-    join_names(options_topology_names, TOPOLOGY_COUNT, names, sizeof names);
+    const struct parameter *parameter = parameter_named("topology");
+    join_names(parameter->names, TOPOLOGY_COUNT, names, sizeof names);
     options->topology_count = 0;
-    while ((item = next_item(&rest)) != NULL) {
-        uint32_t topology = 0;
+    while ((item = quantity_next_item(&rest)) != NULL) {
+        const int topology = quantity_name(item, parameter->names, TOPOLOGY_COUNT);
         int repeated = 0;
-        if (!read_name(item, options_topology_names, TOPOLOGY_COUNT, &topology))
+        if (topology < 0)
             return refuse(context, "--topology=%s: must be a list of %s", text, names);
         for (size_t i = 0; i < options->topology_count; i++)
-            repeated |= options->topologies[i] == topology;
+            repeated |= options->topologies[i] == (uint32_t)topology;
         if (!repeated)
-            options->topologies[options->topology_count++] = topology;
+            options->topologies[options->topology_count++] = (uint32_t)topology;
     }
     return EXIT_CODE_OK;
 }
 
-static int parse_time(struct context *context, const char *name, const char *text, uint64_t *out) {
-    if (!read_quantity(text, time_units, out))
-        return refuse(context, "--%s=%s: needs a time with its unit, such as 500ms or 2s", name, text);
-    return EXIT_CODE_OK;
+static int parse_alloc(struct context *context, const char *text) {
+    return parse_list(context, "alloc", text, 0);
 }
 
-static int parse_count(struct context *context, const char *name, const char *text, uint64_t min, uint64_t max,
-                       uint64_t *out) {
-    if (!read_quantity(text, count_units, out) || *out < min || *out > max)
-        return refuse(context, "--%s=%s: needs a whole number from %llu to %llu", name, text, (unsigned long long)min,
-                      (unsigned long long)max);
-    return EXIT_CODE_OK;
+static int parse_workloads(struct context *context, const char *text) {
+    return parse_list(context, "workload", text, 1);
 }
 
 static int parse_rounds_until(struct context *context, const char *text) {
     uint32_t ppm = 0;
-    if (read_share(text, &ppm) != 1 || ppm == 0 || ppm > 500000)
+    if (quantity_share(text, &ppm) != 1 || ppm == 0 || ppm > 500000)
         return refuse(context, "--rounds-until=%s: needs a difference from 0.0001%% to 50%%, such as 5%%", text);
-    context->options->rounds_until = ppm / 1e6;
+    context->options->rounds_until_ppm = ppm;
     return EXIT_CODE_OK;
 }
 
@@ -553,125 +267,323 @@ static int parse_output(struct context *context, const char *text) {
 }
 
 static int parse_pin(struct context *context, const char *text) {
-    uint32_t numbers[CELL_MAX_THREADS];
+    uint32_t numbers[WORKLOAD_MAX_THREADS];
     static const char *const words[] = {"none", "compact", "spread"};
-    uint32_t word;
-    if ((!read_name(text, words, 3, &word) && options_numbers(text, numbers, CELL_MAX_THREADS) == 0) ||
+    if ((quantity_name(text, words, 3) < 0 && quantity_numbers(text, numbers, WORKLOAD_MAX_THREADS) == 0) ||
         strlen(text) >= sizeof context->options->pin)
         return refuse(context, "--pin=%s: must be none, compact, spread or a list of CPUs such as 0,2 or 0-3", text);
     snprintf(context->options->pin, sizeof context->options->pin, "%s", text);
     return EXIT_CODE_OK;
 }
 
-static int parse_load(struct context *context, const char *text) {
-    static const char *const words[] = {"dlopen", "preload"};
-    uint32_t word = 0;
-    if (!read_name(text, words, 2, &word))
-        return refuse(context, "--load=%s: must be dlopen or preload", text);
-    context->options->load = word ? ALLOCATOR_LOAD_PRELOAD : ALLOCATOR_LOAD_DLOPEN;
+// ---- the table -----------------------------------------------------------------------------------------------------
+
+const char *const options_load_names[] = {[ALLOCATOR_LOAD_DLOPEN] = "dlopen", [ALLOCATOR_LOAD_PRELOAD] = "preload"};
+
+#define OFFSET(member) .offset = offsetof(struct options, member)
+
+const struct option_entry option_entries[] = {
+    {.group = "What to measure (lists are separated by commas; each combination is a cell)",
+     .name = "alloc",
+     .value = "LIST",
+     .help = "hz5, hz5{profile=rss}, jemalloc, ./libfoo.so; the same name twice is an A/A test",
+     .kind = OPTION_OWN,
+     .parse = parse_alloc},
+    {.name = "workload",
+     .value = "LIST",
+     .help = "local, 'remote{remote=50%,topology=pairs}': braces hold parameters of one workload; NAME:INPUT for a "
+             "workload that reads something, such as a file",
+     .kind = OPTION_OWN,
+     .parse = parse_workloads},
+    {.name = "threads",
+     .value = "LIST",
+     .help = "1,2,4 or 1-4; default: the fewest the workload can do with",
+     .kind = OPTION_OWN,
+     .parse = parse_threads},
+    {.name = "runs",
+     .value = "N",
+     .help = "samples of each cell, each in a fresh process; default 5",
+     .kind = OPTION_COUNT32,
+     OFFSET(runs),
+     .least = 1,
+     .most = MAX_RUNS,
+     .key = "runs"},
+    {.name = "seed",
+     .value = "N",
+     .help = "of the order of samples and of the events; default 1",
+     .kind = OPTION_COUNT64,
+     OFFSET(seed),
+     .most = UINT64_MAX / 2,
+     .key = "seed"},
+    {.name = "list-allocators",
+     .help = "what there is, and why something is unavailable",
+     .kind = OPTION_ACTION,
+     .action = OPTIONS_LIST_ALLOCATORS},
+    {.name = "list-workloads", .help = "likewise", .kind = OPTION_ACTION, .action = OPTIONS_LIST_WORKLOADS},
+    {.group = "How to measure",
+     .name = "load",
+     .value = "dlopen|preload",
+     .help = "how the worker gets the library; default dlopen",
+     .kind = OPTION_NAME,
+     OFFSET(load),
+     .names = options_load_names,
+     .most = 1,
+     .key = "load"},
+    {.name = "pin",
+     .value = "WHERE",
+     .help = "CPUs of the threads: none, compact, spread or a list; default spread (packages and cores before siblings)",
+     .kind = OPTION_TEXT,
+     OFFSET(pin),
+     .parse = parse_pin,
+     .key = "pin"},
+    {.name = "rss-interval",
+     .value = "TIME",
+     .help = "of the memory series; default 10ms, 0 for none",
+     .kind = OPTION_TIME,
+     OFFSET(rss_interval_ns),
+     .key = "rss_interval_ns"},
+    {.name = "settle",
+     .value = "TIME",
+     .help = "to watch memory after the threads have ended: 0, 100ms, 1s; default 1s",
+     .kind = OPTION_TIME,
+     OFFSET(settle_ns),
+     .key = "settle_ns"},
+    {.name = "timeout",
+     .value = "TIME",
+     .help = "of one sample; default 60s and the expected work",
+     .kind = OPTION_TIME,
+     OFFSET(timeout_ns),
+     .least = 1},
+    {.name = "counters",
+     .help = "hardware counters, where the machine has them",
+     .kind = OPTION_FLAG,
+     OFFSET(counters),
+     .key = "counters"},
+    {.name = "latency",
+     .value = "N",
+     .help = "time one malloc and free in N (default 64): percentiles in the rows, NAME.latency.csv",
+     .kind = OPTION_COUNT32,
+     OFFSET(latency_every),
+     .least = 1,
+     .most = MAX_LATENCY,
+     .bare = DEFAULT_LATENCY,
+     .key = "latency_every"},
+    {.name = "rounds-until",
+     .value = "5%",
+     .help = "more rounds until each allocator is known to be faster or slower than the first, or equal within 5%, or "
+             "until --budget is spent (exit 5); wrong at most 1 in 20 runs",
+     .kind = OPTION_COUNT32,
+     OFFSET(rounds_until_ppm),
+     .parse = parse_rounds_until,
+     .key = "rounds_until_ppm"},
+    {.name = "budget",
+     .value = "TIME",
+     .help = "of --rounds-until; default 10min",
+     .kind = OPTION_TIME,
+     OFFSET(budget_ns),
+     .least = 1},
+    {.name = "keep-going",
+     .help = "measure the other allocators when one is unavailable (still exit 3)",
+     .kind = OPTION_FLAG,
+     OFFSET(keep_going)},
+    {.group = "Output",
+     .name = "output",
+     .value = "NAME.csv",
+     .help = "rows to NAME.csv, NAME.rss.csv, NAME.run.json; the same command again resumes",
+     .kind = OPTION_OWN,
+     .parse = parse_output},
+    {.name = "plan",
+     .help = "print cells, samples and expected time; run nothing",
+     .kind = OPTION_ACTION,
+     .action = OPTIONS_PLAN},
+    {.name = "doctor",
+     .help = "what on this machine will hurt, and the remedy",
+     .kind = OPTION_ACTION,
+     .action = OPTIONS_DOCTOR},
+    {.name = "schema",
+     .help = "the columns of NAME.csv as JSON (results/schema.json)",
+     .kind = OPTION_ACTION,
+     .action = OPTIONS_SCHEMA},
+    {.name = "quiet", .help = "results and errors only", .kind = OPTION_FLAG, OFFSET(quiet)},
+    {.name = "help", .help = "this", .kind = OPTION_ACTION, .action = OPTIONS_HELP},
+    {.name = "version", .help = "of the runner and its build", .kind = OPTION_ACTION, .action = OPTIONS_VERSION},
+    // For golden tests only, so not in the help.
+    {.name = "fake-clock", .kind = OPTION_FLAG, OFFSET(fake_clock), .key = "fake_clock"},
+};
+
+const size_t option_entry_count = sizeof option_entries / sizeof option_entries[0];
+
+#define ENTRY_COUNT (sizeof option_entries / sizeof option_entries[0])
+
+static void *field_of(struct options *options, const struct option_entry *entry) {
+    return (char *)options + entry->offset;
+}
+
+static int set_number(struct context *context, const struct option_entry *entry, const char *text) {
+    uint64_t value = entry->bare;
+    if (text && (!quantity_count(text, &value) || value < entry->least || value > entry->most))
+        return refuse(context, "--%s=%s: needs a whole number from %" PRIu64 " to %" PRIu64, entry->name, text,
+                      entry->least, entry->most);
+    if (entry->kind == OPTION_COUNT64)
+        *(uint64_t *)field_of(context->options, entry) = value;
+    else
+        *(uint32_t *)field_of(context->options, entry) = (uint32_t)value;
     return EXIT_CODE_OK;
 }
 
-static int apply(struct context *context, int id, const char *name, const char *text) {
-    struct options *options = context->options;
-    char label[320];
-    uint64_t value = 0;
-    int code = EXIT_CODE_OK;
-    if (id >= 0 && (size_t)id < PARAMETER_COUNT) {
-        if (strcmp(name, "topology") == 0)
-            return parse_topologies(context, text);
-        snprintf(label, sizeof label, "--%s=%s", name, text);
-        return set_parameter(context, &options->params, &parameters[id], text, label);
-    }
-    switch (id) {
-    case OPT_ALLOC:
-        return parse_list(context, name, text, 0);
-    case OPT_WORKLOAD:
-        return parse_list(context, name, text, 1);
-    case OPT_THREADS:
-        return parse_threads(context, text);
-    case OPT_RUNS:
-        code = parse_count(context, name, text, 1, 100000, &value);
-        options->runs = (uint32_t)value;
-        return code;
-    case OPT_SEED:
-        return parse_count(context, name, text, 0, UINT64_MAX / 2, &options->seed);
-    case OPT_OUTPUT:
-        return parse_output(context, text);
-    case OPT_LOAD:
-        return parse_load(context, text);
-    case OPT_PIN:
-        return parse_pin(context, text);
-    case OPT_RSS_INTERVAL:
-        return parse_time(context, name, text, &options->rss_interval_ns);
-    case OPT_SETTLE:
-        return parse_time(context, name, text, &options->settle_ns);
-    case OPT_TIMEOUT:
-        code = parse_time(context, name, text, &options->timeout_ns);
-        if (code == EXIT_CODE_OK && options->timeout_ns == 0)
-            code = refuse(context, "--timeout=%s: must be above 0", text);
-        return code;
-    case OPT_COUNTERS:
-        options->counters = 1;
-        return code;
-    case OPT_LATENCY:
-        code = parse_count(context, name, text ? text : DEFAULT_LATENCY, 1, 1000000, &value);
-        options->latency_every = (uint32_t)value;
-        return code;
-    case OPT_ROUNDS_UNTIL:
-        return parse_rounds_until(context, text);
-    case OPT_BUDGET:
-        code = parse_time(context, name, text, &options->budget_ns);
-        if (code == EXIT_CODE_OK && options->budget_ns == 0)
-            code = refuse(context, "--budget=%s: must be above 0", text);
-        return code;
-    case OPT_KEEP_GOING:
-        options->keep_going = 1;
-        return code;
-    case OPT_QUIET:
-        options->quiet = 1;
-        return code;
-    case OPT_FAKE_CLOCK:
-        options->fake_clock = 1;
-        return code;
-    case OPT_LIST_ALLOCATORS:
-        options->action = OPTIONS_LIST_ALLOCATORS;
-        return code;
-    case OPT_LIST_WORKLOADS:
-        options->action = OPTIONS_LIST_WORKLOADS;
-        return code;
-    case OPT_PLAN:
-        options->action = OPTIONS_PLAN;
-        return code;
-    case OPT_DOCTOR:
-        options->action = OPTIONS_DOCTOR;
-        return code;
-    case OPT_HELP:
-        options->action = OPTIONS_HELP;
-        return code;
-    case OPT_VERSION:
-        options->action = OPTIONS_VERSION;
-        return code;
-    }
-    return code;
+static int set_time(struct context *context, const struct option_entry *entry, const char *text) {
+    uint64_t *field = field_of(context->options, entry);
+    if (!quantity_time(text, field))
+        return refuse(context, "--%s=%s: needs a time with its unit, such as 500ms or 2s", entry->name, text);
+    if (*field < entry->least)
+        return refuse(context, "--%s=%s: must be above 0", entry->name, text);
+    return EXIT_CODE_OK;
 }
 
-static int refuse_option(struct context *context, const char *argument) {
+static int set_name(struct context *context, const struct option_entry *entry, const char *text) {
+    const int found = quantity_name(text, entry->names, entry->most + 1);
+    char names[128];
+    join_names(entry->names, entry->most + 1, names, sizeof names);
+    if (found < 0)
+        return refuse(context, "--%s=%s: must be one of %s", entry->name, text, names);
+    *(uint32_t *)field_of(context->options, entry) = (uint32_t)found;
+    return EXIT_CODE_OK;
+}
+
+static int apply(struct context *context, const struct option_entry *entry, const char *text) {
+    if (entry->parse)
+        return entry->parse(context, text);
+    switch (entry->kind) {
+    case OPTION_FLAG:
+        *(uint32_t *)field_of(context->options, entry) = 1;
+        break;
+    case OPTION_ACTION:
+        context->options->action = entry->action;
+        break;
+    case OPTION_COUNT32:
+    case OPTION_COUNT64:
+        return set_number(context, entry, text);
+    case OPTION_TIME:
+        return set_time(context, entry, text);
+    case OPTION_NAME:
+        return set_name(context, entry, text);
+    case OPTION_TEXT:
+    case OPTION_OWN:
+        break; // they parse themselves
+    }
+    return EXIT_CODE_OK;
+}
+
+// --NAME of a parameter, for all workloads of the run that have it.
+static int apply_parameter(struct context *context, const struct parameter *parameter, const char *text) {
+    char label[320];
+    snprintf(label, sizeof label, "--%s=%s", parameter->name, text);
+    return strcmp(parameter->name, "topology") == 0
+               ? parse_topologies(context, text)
+               : set_parameter(context, &context->options->params, parameter, text, label);
+}
+
+uint64_t option_entry_number(const struct options *options, const struct option_entry *entry) {
+    const char *field = (const char *)options + entry->offset;
+    uint32_t narrow;
+    uint64_t wide;
+    memcpy(&narrow, field, sizeof narrow);
+    if (entry->kind != OPTION_COUNT64 && entry->kind != OPTION_TIME)
+        return narrow;
+    memcpy(&wide, field, sizeof wide);
+    return wide;
+}
+
+const char *option_entry_text(const struct options *options, const struct option_entry *entry) {
+    return entry->kind == OPTION_TEXT   ? (const char *)options + entry->offset
+           : entry->kind == OPTION_NAME ? entry->names[option_entry_number(options, entry)]
+                                        : NULL;
+}
+
+// ---- the help ------------------------------------------------------------------------------------------------------
+
+#define HELP_COLUMN 24
+#define HELP_WIDTH 80
+
+// Words of `text` from the help's column on; the cursor stands at `at`.
+static void print_wrapped(FILE *out, int at, const char *text) {
+    int column = at;
+    if (column >= HELP_COLUMN) {
+        fputc('\n', out);
+        column = 0;
+    }
+    fprintf(out, "%*s", HELP_COLUMN - column, "");
+    column = HELP_COLUMN;
+    for (const char *word = text; *word;) {
+        const int length = (int)strcspn(word, " ");
+        if (column > HELP_COLUMN && column + 1 + length > HELP_WIDTH) {
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        } else if (column > HELP_COLUMN) {
+            fputc(' ', out);
+            column++;
+        }
+        fprintf(out, "%.*s", length, word);
+        column += length;
+        word += length + (word[length] == ' ');
+    }
+    fputc('\n', out);
+}
+
+static void print_option(FILE *out, const char *name, const char *value, int is_bare, const char *help) {
+    const int at = value == NULL ? fprintf(out, "  --%s", name)
+                   : is_bare     ? fprintf(out, "  --%s[=%s]", name, value)
+                                 : fprintf(out, "  --%s=%s", name, value);
+    print_wrapped(out, at, help);
+}
+
+static void print_parameters(FILE *out) {
+    fputs("Parameters (also inside braces, without dashes); default: the workload's own\n", out);
+    for (size_t i = 0; i < parameter_count; i++)
+        if (parameters[i].source == PARAMETER_OPTION)
+            print_option(out, parameters[i].name, parameters[i].value, 0, parameters[i].help);
+}
+
+void options_print_help(FILE *out) {
+    fputs("usage: runner --alloc=LIST --workload=LIST [options]\n\n", out);
+    for (size_t i = 0; i < option_entry_count; i++) {
+        const struct option_entry *entry = &option_entries[i];
+        if (entry->group && i > 0 && strcmp(entry->group, "How to measure") == 0)
+            print_parameters(out);
+        if (entry->group)
+            fprintf(out, "%s\n", entry->group);
+        if (entry->help)
+            print_option(out, entry->name, entry->value, entry->bare != 0, entry->help);
+    }
+    print_wrapped(out, fprintf(out, "  selftest"), "measures a backend with known faults; exit 1 when one is not found");
+    fputs("Exit codes: 0 ok, 1 selftest failed, 2 usage or unusable input, 3 allocator or\n"
+          "disk unavailable, 4 a sample failed, 5 undecided, 130 interrupted\n",
+          out);
+}
+
+// ---- the whole -----------------------------------------------------------------------------------------------------
+
+static int refuse_option(struct context *context, const char *argument, const struct option *known) {
     char name[64];
     const char *close = NULL;
     unsigned best = EDIT_DISTANCE_SLIP + 1;
     const char *start = argument + strspn(argument, "-");
     snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
-    for (const struct option *option = long_options; option->name; option++) {
-        unsigned found = edit_distance(name, option->name);
-        if (option->val == OPT_FAKE_CLOCK || found >= best)
+    for (; known->name; known++) {
+        unsigned found = edit_distance(name, known->name);
+        if (strcmp(known->name, "fake-clock") == 0 || found >= best)
             continue;
         best = found;
-        close = option->name;
+        close = known->name;
     }
     if (close)
         return refuse(context, "unknown option '--%s' - did you mean '--%s'? (--help)", name, close);
     return refuse(context, "unknown option '%.*s' (--help)", (int)strcspn(argument, "="), argument);
+}
+
+static int is_given(const struct options *options, const struct parameter *parameter) {
+    return parameter->uses == WORKLOAD_USES_TOPOLOGY ? options->topology_count > 0
+                                                     : parameter_get(&options->params, parameter) != PARAMETER_UNSET;
 }
 
 // What cannot be known before all options are read.
@@ -685,17 +597,15 @@ static int check_whole(struct context *context) {
         return refuse(context, "--workload is missing, as in runner --alloc=hz5 --workload=remote (--help)");
     if (is_contradictory(&options->params))
         return refuse(context, "--ops is a fixed amount of work, --duration ends it by the clock - give one of them");
-    if (options->rounds_until > 0 && options->allocator_count < 2)
+    if (options->rounds_until_ppm > 0 && options->allocator_count < 2)
         return refuse(context, "--rounds-until compares with the first of --alloc: name at least two allocators");
-    if (options->rounds_until > 0)
+    if (options->rounds_until_ppm > 0)
         options->runs = SEQUENTIAL_MAX;
-    for (size_t i = 0; i < PARAMETER_COUNT; i++) {
-        int used = 0;
-        int given = parameters[i].uses == WORKLOAD_USES_TOPOLOGY ? options->topology_count > 0
-                                                                 : is_set(&options->params, &parameters[i]);
-        for (size_t j = 0; given && j < options->workload_count; j++)
-            used |= has_parameter(options->workloads[j].workload, &parameters[i]);
-        if (given && !used)
+    for (size_t i = 0; i < parameter_count; i++) {
+        int used = !is_given(options, &parameters[i]);
+        for (size_t j = 0; j < options->workload_count; j++)
+            used |= parameter_is_used(&parameters[i], options->workloads[j].workload);
+        if (!used)
             return refuse(context, "--%s: no workload of this run has that parameter (--list-workloads)",
                           parameters[i].name);
     }
@@ -714,6 +624,48 @@ static void keep_command(struct options *options, int argc, char **argv) {
     }
 }
 
+// getopt's table: an option's number is that of its entry; parameters follow behind.
+static const struct option *known_options(void) {
+    static struct option known[ENTRY_COUNT + 64];
+    size_t count = 0;
+    for (size_t i = 0; i < option_entry_count; i++) {
+        const struct option_entry *entry = &option_entries[i];
+        const int argument = entry->value == NULL ? no_argument : entry->bare ? optional_argument : required_argument;
+        known[count++] = (struct option){entry->name, argument, NULL, (int)i};
+    }
+    for (size_t i = 0; i < parameter_count && count + 1 < sizeof known / sizeof known[0]; i++)
+        if (parameters[i].source == PARAMETER_OPTION)
+            known[count++] = (struct option){parameters[i].name, required_argument, NULL, (int)(option_entry_count + i)};
+    known[count] = (struct option){NULL, 0, NULL, 0};
+    return known;
+}
+
+static int parse_arguments(struct context *context, int argc, char **argv) {
+    const struct option *known = known_options();
+    opterr = 0;
+    for (;;) {
+        int before = optind;
+        // The leading colon tells a missing value (':') from an unknown option ('?').
+        int id = getopt_long(argc, argv, ":h", known, NULL);
+        if (id == -1)
+            return EXIT_CODE_OK;
+        const char *argument = argv[before];
+        if (id == ':')
+            return refuse(context, "option '%s' needs a value (--help)", argument);
+        if (id == '?')
+            return refuse_option(context, argument, known);
+        int code = EXIT_CODE_OK;
+        if (id == 'h')
+            context->options->action = OPTIONS_HELP;
+        else if ((size_t)id < option_entry_count)
+            code = apply(context, &option_entries[id], optarg);
+        else
+            code = apply_parameter(context, &parameters[(size_t)id - option_entry_count], optarg);
+        if (code != EXIT_CODE_OK)
+            return code;
+    }
+}
+
 int options_parse(struct options *options, int argc, char **argv, char *why, size_t why_bytes) {
     struct context context = {options, why, why_bytes};
     *options = (struct options){.runs = 5,
@@ -725,24 +677,9 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .budget_ns = DEFAULT_BUDGET_NS};
     workload_params_unset(&options->params);
     keep_command(options, argc, argv);
-    opterr = 0;
-    for (;;) {
-        int index = 0;
-        int before = optind;
-        // The leading colon tells a missing value (':') from an unknown option ('?').
-        int id = getopt_long(argc, argv, ":h", long_options, &index);
-        if (id == -1)
-            break;
-        const char *argument = argv[before];
-        if (id == ':')
-            return refuse(&context, "option '%s' needs a value (--help)", argument);
-        if (id == '?')
-            return refuse_option(&context, argument);
-        int code =
-            id == 'h' ? apply(&context, OPT_HELP, "help", NULL) : apply(&context, id, long_options[index].name, optarg);
-        if (code != EXIT_CODE_OK)
-            return code;
-    }
+    const int code = parse_arguments(&context, argc, argv);
+    if (code != EXIT_CODE_OK)
+        return code;
     if (optind + 1 == argc && strcmp(argv[optind], "selftest") == 0) {
         options->action = OPTIONS_SELFTEST;
         optind++;

@@ -5,7 +5,7 @@
 
 #include "../../allocators/loader/loader.h"
 #include "../../workloads/workload.h"
-#include "../sample/cell.h"
+#include <stdio.h>
 
 enum exit_code { // of the runner; docs/reproducibility.md
     EXIT_CODE_OK = 0,
@@ -23,6 +23,7 @@ enum options_action {
     OPTIONS_SELFTEST,
     OPTIONS_LIST_ALLOCATORS,
     OPTIONS_LIST_WORKLOADS,
+    OPTIONS_SCHEMA,
     OPTIONS_HELP,
     OPTIONS_VERSION,
 };
@@ -43,37 +44,64 @@ struct options {
     struct workload_params params; // for all workloads that have the parameter; the rest unset
     uint32_t topologies[TOPOLOGY_COUNT];
     size_t topology_count;              // 0: each workload's own
-    uint32_t threads[CELL_MAX_THREADS]; // ascending
+    uint32_t threads[WORKLOAD_MAX_THREADS]; // ascending
     size_t thread_count;                // 0: the fewest the workload can do with
     char threads_text[128];
     uint32_t runs;
     uint64_t seed;
     const char *output; // NULL: no files
-    enum allocator_load_mode load;
+    uint32_t load; // enum allocator_load_mode
     char pin[256];
     uint64_t rss_interval_ns;
     uint64_t settle_ns;
     uint64_t timeout_ns; // 0: one minute and the expected work
-    int counters;
-    uint32_t latency_every; // 0: no probe
-    double rounds_until;    // relative difference that matters; 0: --runs rounds and no more
-    uint64_t budget_ns;     // for --rounds-until
-    int keep_going;
-    int quiet;
-    int fake_clock;
+    uint32_t counters;         // flags are 0 or 1
+    uint32_t latency_every;    // 0: no timer
+    uint32_t rounds_until_ppm; // relative difference that matters; 0: --runs rounds and no more
+    uint64_t budget_ns;        // for --rounds-until
+    uint32_t keep_going, quiet, fake_clock;
     char command[2048]; // as typed, quoted for a shell
 };
 
-extern const char options_help[];
-extern const char *const options_topology_names[TOPOLOGY_COUNT];
-extern const char *const options_sizes_names[];
-extern const char *const options_touch_names[];
+struct context;
+
+enum option_kind {
+    OPTION_FLAG,    // uint32_t, 1 when given
+    OPTION_ACTION,  // sets `action`
+    OPTION_COUNT32, // uint32_t, from `least` to `most`
+    OPTION_COUNT64,
+    OPTION_TIME, // uint64_t, nanoseconds, from `least`
+    OPTION_NAME, // uint32_t, number of one of `names`
+    OPTION_TEXT, // char array, by `parse`
+    OPTION_OWN,  // by `parse` alone
+};
+
+// One entry of THE table of options; those of workloads' parameters are in workloads/parameters.h.
+struct option_entry {
+    const char *group; // title of those that follow; NULL: as before
+    const char *name, *value, *help;
+    enum option_kind kind;
+    enum options_action action;
+    size_t offset;        // in struct options
+    uint64_t least, most; // `most` and one names
+    uint64_t bare;        // the value when none is given; 0: it needs one
+    const char *const *names;
+    int (*parse)(struct context *context, const char *text); // instead of the kind's own way
+    // What the plan's hash and run.json call it: a run with another value is another plan. NULL: it changes no row.
+    const char *key;
+};
+
+extern const struct option_entry option_entries[];
+extern const size_t option_entry_count;
+extern const char *const options_load_names[];
+
+uint64_t option_entry_number(const struct options *options, const struct option_entry *entry);
+const char *option_entry_text(const struct options *options, const struct option_entry *entry); // NULL: it is a number
+
+void options_print_help(FILE *out);
 
 // Returns EXIT_CODE_OK or the exit code of the one line it wrote into `why`.
 int options_parse(struct options *options, int argc, char **argv, char *why, size_t why_bytes);
 void options_free(struct options *options);
-
-// A list of CPUs or counts such as "1,2,4" or "0-3,8". Returns how many, 0 when the text is no such list.
-size_t options_numbers(const char *text, uint32_t *out, size_t capacity);
 
 #endif

@@ -5,6 +5,7 @@
 #include "../text/buffer.h"
 
 #include "../../allocators/loader/digest.h"
+#include "../../workloads/parameters.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -53,37 +54,24 @@ static void shuffle(uint32_t *visits, uint32_t count, uint64_t run_seed, uint32_
     }
 }
 
+static int is_set(const struct workload_params *params, const char *name) {
+    return parameter_get(params, parameter_named(name)) != PARAMETER_UNSET;
+}
+
 // Parameters in the braces go before those of the command line, which go before the workload's own.
-static void inherit32(uint32_t *field, uint32_t value, int used) {
-    if (*field == UINT32_MAX && used)
-        *field = value;
-}
-
-static void inherit64(uint64_t *field, uint64_t value, int used) {
-    if (*field == UINT64_MAX && used)
-        *field = value;
-}
-
 static struct workload_params inherited(const struct options_workload *item, const struct workload_params *global) {
     struct workload_params params = item->params;
-    uint64_t uses = item->workload->used_params;
-    // What the braces say goes before the command line: work there, a time here, and the other way round.
-    const int own_duration = params.duration_ns != UINT64_MAX && params.duration_ns != 0;
-    const int own_ops = params.ops != UINT64_MAX;
-    inherit64(&params.ops, global->ops, !own_duration);
-    inherit32(&params.touch, global->touch, 1);
-    inherit64(&params.duration_ns, global->duration_ns, (uses & WORKLOAD_USES_DURATION) != 0 && !own_ops);
-    inherit64(&params.working_set, global->working_set, (uses & WORKLOAD_USES_WORKING_SET) != 0);
-    if (params.min_bytes == UINT64_MAX && params.max_bytes == UINT64_MAX) {
-        inherit64(&params.min_bytes, global->min_bytes, (uses & WORKLOAD_USES_SIZES) != 0);
-        inherit64(&params.max_bytes, global->max_bytes, (uses & WORKLOAD_USES_SIZES) != 0);
+    const int own_duration = item->params.duration_ns != 0 && is_set(&item->params, "duration");
+    const int own_ops = is_set(&item->params, "ops");
+    for (size_t i = 0; i < parameter_count; i++) {
+        const struct parameter *parameter = &parameters[i];
+        // Work there is no time here, and the other way round.
+        const int is_other_way = (own_duration && strcmp(parameter->name, "ops") == 0) ||
+                                 (own_ops && strcmp(parameter->name, "duration") == 0);
+        if (parameter->source != PARAMETER_PLAN && !is_other_way && parameter_is_used(parameter, item->workload) &&
+            parameter_get(&params, parameter) == PARAMETER_UNSET)
+            parameter_set(&params, parameter, parameter_get(global, parameter));
     }
-    inherit32(&params.sizes, global->sizes, (uses & WORKLOAD_USES_SIZES) != 0);
-    inherit32(&params.remote_ppm, global->remote_ppm, (uses & WORKLOAD_USES_REMOTE) != 0);
-    inherit32(&params.realloc_ppm, global->realloc_ppm, (uses & WORKLOAD_USES_REALLOC) != 0);
-    inherit32(&params.aligned_ppm, global->aligned_ppm, (uses & WORKLOAD_USES_ALIGNED) != 0);
-    inherit32(&params.calloc_ppm, global->calloc_ppm, (uses & WORKLOAD_USES_CALLOC) != 0);
-    inherit32(&params.rounds, global->rounds, (uses & WORKLOAD_USES_ROUNDS) != 0);
     return params;
 }
 
@@ -130,7 +118,7 @@ static int add_default_threads(struct plan *plan, const struct workload *workloa
 static int add_threads(struct plan *plan, const struct workload *workload, const struct workload_params *params,
                        void (*notice)(const char *line), char *why, size_t why_bytes) {
     const struct options *options = plan->options;
-    char skipped[CELL_MAX_THREADS][512 + 16];
+    char skipped[WORKLOAD_MAX_THREADS][512 + 16];
     size_t skipped_count = 0, added = 0;
     if (options->thread_count == 0)
         return add_default_threads(plan, workload, *params, why, why_bytes);
@@ -167,24 +155,25 @@ static int add_workload(struct plan *plan, const struct options_workload *item, 
     return 1;
 }
 
+// A field in struct options or struct workload_params that is in its table is in here: none can be forgotten.
 char *plan_canonical_text(const struct plan *plan) {
     const struct options *options = plan->options;
     struct buffer text = {0}, *out = &text;
     size_t bytes;
-    buffer_print(out,
-                 "runs=%" PRIu32 " seed=%" PRIu64 " load=%d pin=%s rss_interval_ns=%" PRIu64 " settle_ns=%" PRIu64
-                 " counters=%d fake_clock=%d latency_every=%" PRIu32 " rounds_until=%g\n",
-                 options->runs, options->seed, (int)options->load, options->pin, options->rss_interval_ns,
-                 options->settle_ns, options->counters, options->fake_clock, options->latency_every,
-                 options->rounds_until);
+    for (size_t i = 0; i < option_entry_count; i++) {
+        const struct option_entry *entry = &option_entries[i];
+        const char *value = entry->key ? option_entry_text(options, entry) : NULL;
+        if (value)
+            buffer_print(out, "%s=%s ", entry->key, value);
+        else if (entry->key)
+            buffer_print(out, "%s=%" PRIu64 " ", entry->key, option_entry_number(options, entry));
+    }
     for (uint32_t i = 0; i < plan->cell_count; i++) {
         const struct plan_cell *cell = &plan->cells[i];
-        const struct workload_params *p = &cell->params;
-        buffer_print(
-            out, "%s %s %u %u %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u %u %u %u%s%s\n",
-            options->allocators[cell->allocator].text, cell->workload->name, p->threads, p->topology, p->sizes,
-            p->touch, p->ops, p->duration_ns, p->working_set, p->min_bytes, p->max_bytes, p->remote_ppm, p->realloc_ppm,
-            p->aligned_ppm, p->calloc_ppm, p->rounds, p->input[0] ? " input=" : "", p->input);
+        buffer_print(out, "\n%s %s:%s", options->allocators[cell->allocator].text, cell->workload->name,
+                     cell->params.input);
+        for (size_t k = 0; k < parameter_count; k++)
+            buffer_print(out, " %s=%" PRIu64, parameters[k].column, parameter_get(&cell->params, &parameters[k]));
     }
     return buffer_take(out, &bytes);
 }
@@ -287,39 +276,47 @@ static void add_size(struct text *text, uint64_t bytes) {
     add(text, "%" PRIu64 "%s", bytes, units[unit]);
 }
 
-static void add_share(struct text *text, const char *name, uint32_t ppm, int used) {
-    if (used)
-        add(text, " %s=%g%%", name, ppm / 1e4);
+static void add_parameter(struct text *text, const struct workload_params *params, const struct parameter *parameter) {
+    const uint64_t value = parameter_get(params, parameter);
+    switch (parameter->kind) {
+    case PARAMETER_COUNT:
+        add(text, " %s=%" PRIu64, parameter->name, value);
+        break;
+    case PARAMETER_TIME:
+        add(text, " %s=%gs", parameter->name, (double)value / 1e9);
+        break;
+    case PARAMETER_SHARE:
+        add(text, " %s=%g%%", parameter->name, (double)value / 1e4);
+        break;
+    case PARAMETER_BYTES:
+        add(text, " %s=", parameter->name);
+        add_size(text, value);
+        add(text, "..");
+        add_size(text, parameter_get(params, parameter + 1));
+        break;
+    case PARAMETER_NAME:
+        add(text, " %s=%s", parameter->name, parameter_name_of(parameter, value));
+        break;
+    }
 }
 
 void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int with_allocator, char *out,
                     size_t out_bytes) {
     struct text text = {out, out_bytes, 0};
     const struct workload_params *params = &cell->params;
-    uint64_t uses = cell->workload->used_params;
     out[0] = '\0';
     if (with_allocator)
         add(&text, "%s ", plan->options->allocators[cell->allocator].text);
     add(&text, "%s%s%s threads=%" PRIu32, cell->workload->name, params->input[0] ? ":" : "", params->input,
         params->threads);
-    if (params->duration_ns != 0)
-        add(&text, " duration=%gs", (double)params->duration_ns / 1e9);
-    else
-        add(&text, " ops=%" PRIu64, params->ops);
-    add_share(&text, "remote", params->remote_ppm, (uses & WORKLOAD_USES_REMOTE) != 0);
-    if ((uses & WORKLOAD_USES_TOPOLOGY) && params->topology < TOPOLOGY_COUNT)
-        add(&text, " topology=%s", options_topology_names[params->topology]);
-    if (uses & WORKLOAD_USES_SIZES) {
-        add(&text, " sizes=");
-        add_size(&text, params->min_bytes);
-        add(&text, "..");
-        add_size(&text, params->max_bytes);
+    for (size_t i = 0; i < parameter_count; i++) {
+        const struct parameter *parameter = &parameters[i];
+        const uint64_t value = parameter_get(params, parameter);
+        const int is_left_out =
+            (parameter->tell == PARAMETER_TELL_ABOVE_ZERO && value == 0) ||
+            (parameter->tell == PARAMETER_TELL_CHANGED && value == parameter_get(&cell->workload->defaults, parameter)) ||
+            (params->duration_ns != 0 && strcmp(parameter->name, "ops") == 0); // the clock ends it
+        if (parameter->source == PARAMETER_OPTION && parameter_is_used(parameter, cell->workload) && !is_left_out)
+            add_parameter(&text, params, parameter);
     }
-    if (uses & WORKLOAD_USES_WORKING_SET)
-        add(&text, " working-set=%" PRIu64, params->working_set);
-    add_share(&text, "realloc", params->realloc_ppm, params->realloc_ppm > 0);
-    add_share(&text, "aligned", params->aligned_ppm, params->aligned_ppm > 0);
-    add_share(&text, "calloc", params->calloc_ppm, params->calloc_ppm > 0);
-    if (uses & WORKLOAD_USES_ROUNDS)
-        add(&text, " rounds=%" PRIu32, params->rounds);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Columns and quoting. Layer: runner.
+// Quoting, and a record to text and back, a column at a time. Layer: runner, results.
 #include "csv.h"
 
 #include "../text/buffer.h"
@@ -10,132 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { KIND_SCHEMA, KIND_TEXT, KIND_NUMBER, KIND_HEX, KIND_RATE, KIND_SHARE };
-
-struct column {
-    const char *name;
-    enum kind kind;
-    size_t offset; // in struct csv_row
-};
-
-#define TEXT(name)                                                                                                     \
-    { #name, KIND_TEXT, offsetof(struct csv_row, name) }
-#define NUMBER(name)                                                                                                   \
-    { #name, KIND_NUMBER, offsetof(struct csv_row, name) }
-
-#define NOISE(name)                                                                                                    \
-    { #name, KIND_NUMBER, offsetof(struct csv_row, noise.name) }
-#define LATENCY_FIELD(call, index, field)                                                                              \
-    { "latency_" #call "_" #field, KIND_NUMBER, offsetof(struct csv_row, latency[index].field) }
-#define LATENCY(call, index)                                                                                           \
-    LATENCY_FIELD(call, index, count), LATENCY_FIELD(call, index, p50_ns), LATENCY_FIELD(call, index, p90_ns),         \
-        LATENCY_FIELD(call, index, p99_ns), LATENCY_FIELD(call, index, p999_ns), LATENCY_FIELD(call, index, max_ns)
-
-// The order of results/SCHEMA.md.
-static const struct column columns[] = {
-    {"schema", KIND_SCHEMA, 0},
-    TEXT(run_id),
-    NUMBER(sample),
-    NUMBER(round),
-    NUMBER(order),
-    TEXT(platform),
-    TEXT(allocator),
-    TEXT(load),
-    TEXT(workload),
-    NUMBER(threads),
-    NUMBER(seed),
-    NUMBER(ops_per_thread),
-    NUMBER(duration_ns),
-    NUMBER(working_set),
-    NUMBER(min_bytes),
-    NUMBER(max_bytes),
-    TEXT(sizes),
-    TEXT(topology),
-    NUMBER(remote_ppm),
-    NUMBER(realloc_ppm),
-    NUMBER(aligned_ppm),
-    NUMBER(calloc_ppm),
-    NUMBER(rounds),
-    TEXT(touch),
-    TEXT(pin),
-    TEXT(status),
-    TEXT(message),
-    TEXT(library_path),
-    TEXT(library_version),
-    TEXT(library_build_id),
-    TEXT(library_sha256),
-    TEXT(contract),
-    {"stream_hash", KIND_HEX, offsetof(struct csv_row, stream_hash)},
-    NUMBER(elapsed_ns),
-    NUMBER(ops),
-    {"throughput_ops_s", KIND_RATE, offsetof(struct csv_row, throughput_ops_s)},
-    NUMBER(remote_frees),
-    NUMBER(local_frees),
-    {"remote_share", KIND_SHARE, offsetof(struct csv_row, remote_share)},
-    NUMBER(waits),
-    NUMBER(corruptions),
-    NUMBER(failures),
-    NUMBER(user_ns),
-    NUMBER(system_ns),
-    NUMBER(run_delay_ns),
-    NUMBER(voluntary_switches),
-    NUMBER(involuntary_switches),
-    NUMBER(minor_faults),
-    NUMBER(major_faults),
-    NUMBER(rss_baseline),
-    NUMBER(rss_mean),
-    NUMBER(rss_p95),
-    NUMBER(rss_peak),
-    NUMBER(rss_work),
-    NUMBER(live_work),
-    NUMBER(rss_freed),
-    NUMBER(rss_joined),
-    NUMBER(rss_100ms),
-    NUMBER(rss_1s),
-    NUMBER(rss_purged),
-    NUMBER(live_peak),
-    NUMBER(reserved_bytes),
-    NUMBER(committed_bytes),
-    NUMBER(metadata_bytes),
-    TEXT(rejects),
-    NUMBER(cycles),
-    NUMBER(instructions),
-    NUMBER(cache_misses),
-    NUMBER(dtlb_misses),
-    TEXT(started_at),
-    TEXT(input),
-    NUMBER(latency_every),
-    NUMBER(latency_probe_ns),
-    LATENCY(malloc, CELL_CALL_MALLOC),
-    LATENCY(free_local, CELL_CALL_FREE_LOCAL),
-    LATENCY(free_remote, CELL_CALL_FREE_REMOTE),
-    NOISE(canary_reference_ns),
-    NOISE(canary_before_ns),
-    NOISE(canary_after_ns),
-    NOISE(pressure_cpu_ns),
-    NOISE(pressure_memory_ns),
-    NOISE(pressure_io_ns),
-    NOISE(steal_ns),
-    NUMBER(contaminated),
-    TEXT(contamination),
-    NUMBER(windows_working_set_bytes),
-    NUMBER(windows_peak_working_set_bytes),
-    NUMBER(windows_private_usage_bytes),
-    NUMBER(cell_index),
-};
-
-#define COLUMN_COUNT (sizeof columns / sizeof columns[0])
+#define MOST_COLUMNS 256
 
 static const char *const phase_names[] = {
-    [CELL_PHASE_START] = "start",       [CELL_PHASE_LOADED] = "loaded",       [CELL_PHASE_WARM_UP] = "warm-up",
-    [CELL_PHASE_MEASURED] = "measured", [CELL_PHASE_TEAR_DOWN] = "tear-down", [CELL_PHASE_JOINED] = "joined",
-    [CELL_PHASE_SETTLE] = "settle",     [CELL_PHASE_PURGED] = "purged",       [CELL_PHASE_DONE] = "done",
+    [PHASE_START] = "start",       [PHASE_LOADED] = "loaded",       [PHASE_WARM_UP] = "warm-up",
+    [PHASE_MEASURED] = "measured", [PHASE_TEAR_DOWN] = "tear-down", [PHASE_JOINED] = "joined",
+    [PHASE_SETTLE] = "settle",     [PHASE_PURGED] = "purged",       [PHASE_DONE] = "done",
 };
 
 const char *csv_header(void) {
-    static char header[4096];
-    size_t at = 0;
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
+    static char header[8192];
+    size_t count, at = 0;
+    const struct record_column *columns = record_columns(&count);
+    for (size_t i = 0; i < count; i++)
         at += (size_t)snprintf(header + at, sizeof header - at, "%s%s", i ? "," : "", columns[i].name);
     snprintf(header + at, sizeof header - at, "\n");
     return header;
@@ -165,72 +52,102 @@ static void put_text(struct buffer *out, const char *text) {
         buffer_put(out, '"');
 }
 
-static void put_column(struct buffer *out, const struct csv_row *row, const struct column *column) {
-    const char *field = (const char *)row + column->offset;
+static void put_number(struct buffer *out, const char *format, uint64_t number) {
+    if (number != NOT_MEASURED)
+        buffer_print(out, format, number);
+}
+
+static uint64_t number_at(const struct record *record, const struct record_column *column) {
     uint64_t number;
-    const char *text;
+    memcpy(&number, (const char *)record + column->offset, sizeof number);
+    return number;
+}
+
+static uint32_t index_at(const struct record *record, const struct record_column *column) {
+    uint32_t number;
+    memcpy(&number, (const char *)record + column->offset, sizeof number);
+    return number;
+}
+
+static void put_parameter(struct buffer *out, const struct record *record, const struct parameter *parameter) {
+    const uint64_t value = parameter_get(&record->params, parameter);
+    if (parameter->kind == PARAMETER_NAME)
+        put_text(out, parameter_name_of(parameter, value));
+    else
+        put_number(out, "%" PRIu64, value);
+}
+
+static void put_column(struct buffer *out, const struct record *record, const struct record_column *column) {
+    const char *text = (const char *)record + column->offset;
     double real;
     switch (column->kind) {
-    case KIND_SCHEMA:
-        buffer_print(out, "%d", CSV_SCHEMA);
+    case RECORD_VERSION:
+        buffer_print(out, "%d", RECORD_SCHEMA);
         break;
-    case KIND_TEXT:
-        memcpy(&text, field, sizeof text);
+    case RECORD_TEXT:
         put_text(out, text);
         break;
-    case KIND_NUMBER:
-    case KIND_HEX:
-        memcpy(&number, field, sizeof number);
-        if (number != CSV_NOT_MEASURED)
-            buffer_print(out, column->kind == KIND_HEX ? "%016" PRIx64 : "%" PRIu64, number);
+    case RECORD_NUMBER:
+        put_number(out, "%" PRIu64, number_at(record, column));
         break;
-    case KIND_RATE:
-    case KIND_SHARE:
-        memcpy(&real, field, sizeof real);
+    case RECORD_HEX:
+        put_number(out, "%016" PRIx64, number_at(record, column));
+        break;
+    case RECORD_NAME:
+        put_text(out, column->names[index_at(record, column)]);
+        break;
+    case RECORD_PARAMETER:
+        put_parameter(out, record, column->parameter);
+        break;
+    case RECORD_RATE:
+    case RECORD_SHARE:
+        real = column->compute(record);
         if (real >= 0)
-            buffer_print(out, column->kind == KIND_RATE ? "%.1f" : "%.6f", real);
+            buffer_print(out, column->kind == RECORD_RATE ? "%.1f" : "%.6f", real);
         break;
     }
 }
 
-char *csv_format(const struct csv_row *row, size_t *bytes) {
+char *csv_format(const struct record *record, size_t *bytes) {
     struct buffer text = {0}, *out = &text;
-    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+    size_t count;
+    const struct record_column *columns = record_columns(&count);
+    for (size_t i = 0; i < count; i++) {
         if (i)
             buffer_put(out, ',');
-        put_column(out, row, &columns[i]);
+        put_column(out, record, &columns[i]);
     }
     buffer_put(out, '\n');
     return buffer_take(out, bytes);
 }
 
-char *csv_format_rss(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes) {
+char *csv_format_rss(const struct sample_shared *shared, const char *run_id, uint64_t sample, size_t *bytes) {
     struct buffer text = {0}, *out = &text;
     // ORDER: acquire pairs with the release store of the worker's rss_append, which publishes the points before it.
-    uint32_t count = atomic_load_explicit(&cell->rss_points, memory_order_acquire);
+    uint32_t count = atomic_load_explicit(&shared->rss_points, memory_order_acquire);
     // The memory is the worker's, and the worker may have gone mad.
-    if (count > CELL_MAX_RSS_POINTS)
-        count = CELL_MAX_RSS_POINTS;
+    if (count > SHARED_MAX_RSS_POINTS)
+        count = SHARED_MAX_RSS_POINTS;
     for (uint32_t i = 0; i < count; i++) {
-        const struct cell_rss_point *point = &cell->rss[i];
-        const char *phase = point->phase <= CELL_PHASE_DONE ? phase_names[point->phase] : "";
-        buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", CSV_SCHEMA, run_id, sample, point->t_ns,
+        const struct rss_point *point = &shared->rss[i];
+        const char *phase = point->phase <= PHASE_DONE ? phase_names[point->phase] : "";
+        buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", RECORD_SCHEMA, run_id, sample, point->t_ns,
                      point->rss_bytes);
-        if (point->live_bytes != CELL_LIVE_UNKNOWN)
+        if (point->live_bytes != SHARED_LIVE_UNKNOWN)
             buffer_print(out, "%" PRId64, point->live_bytes);
         buffer_print(out, ",%s\n", phase);
     }
     return buffer_take(out, bytes);
 }
 
-char *csv_format_latency(const struct cell *cell, const char *run_id, uint64_t sample, size_t *bytes) {
-    static const char *const calls[CELL_CALL_COUNT] = {"malloc", "free-local", "free-remote"};
+char *csv_format_latency(const struct sample_shared *shared, const char *run_id, uint64_t sample, size_t *bytes) {
+    static const char *const calls[CALL_COUNT] = {"malloc", "free-local", "free-remote"};
     struct buffer out = {0};
-    for (int call = 0; call < CELL_CALL_COUNT; call++) {
+    for (int call = 0; call < CALL_COUNT; call++) {
         for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-            uint64_t count = cell->latency[call].buckets[i];
+            uint64_t count = shared->latency[call].buckets[i];
             if (count != 0)
-                buffer_print(&out, "%d,%s,%" PRIu64 ",%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", CSV_SCHEMA, run_id,
+                buffer_print(&out, "%d,%s,%" PRIu64 ",%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", RECORD_SCHEMA, run_id,
                              sample, calls[call], histogram_low(i), histogram_high(i), count);
         }
     }
@@ -265,56 +182,154 @@ static size_t split(char *line, char **fields, size_t capacity) {
     return 0;
 }
 
-static size_t column_index(const char *name) {
-    size_t i = 0;
-    while (i + 1 < COLUMN_COUNT && strcmp(columns[i].name, name) != 0)
-        i++;
-    return i;
-}
-
 // An empty field is "not measured"; anything but a number makes the row invalid.
-static int number_of(char *const *fields, const char *name, int base, uint64_t *out) {
-    const char *text = fields[column_index(name)];
+static int take_number(const char *text, int base, uint64_t *out) {
     char *end;
-    *out = CSV_NOT_MEASURED;
+    *out = NOT_MEASURED;
     if (*text == '\0')
         return 1;
     *out = strtoull(text, &end, base);
     return *end == '\0' && *text != '-' && *text != '+';
 }
 
-int csv_parse(const char *line, size_t bytes, const char *run_id, struct csv_summary *out) {
-    char *fields[COLUMN_COUNT + 1];
+static int take_name(const char *text, const char *const *names, size_t count, uint64_t *out) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *out = i;
+            return 1;
+        }
+    *out = NOT_MEASURED;
+    return *text == '\0';
+}
+
+static int take_parameter(struct record *record, const struct parameter *parameter, const char *text) {
+    uint64_t value = 0;
+    const int ok = parameter->kind == PARAMETER_NAME
+                       ? take_name(text, parameter->names, parameter->most + 1, &value)
+                       : take_number(text, 10, &value);
+    parameter_set(&record->params, parameter, value);
+    return ok;
+}
+
+static int take_column(struct record *record, const struct record_column *column, const char *text) {
+    char *field = (char *)record + column->offset;
+    char version[16];
+    uint64_t number = 0;
+    int ok = 1;
+    if (column->is_required && *text == '\0')
+        return 0;
+    switch (column->kind) {
+    case RECORD_VERSION:
+        snprintf(version, sizeof version, "%d", RECORD_SCHEMA);
+        return strcmp(text, version) == 0;
+    case RECORD_TEXT:
+        snprintf(field, column->bytes, "%s", text);
+        break;
+    case RECORD_NUMBER:
+    case RECORD_HEX:
+        ok = take_number(text, column->kind == RECORD_HEX ? 16 : 10, &number);
+        memcpy(field, &number, sizeof number);
+        break;
+    case RECORD_NAME:
+        ok = take_name(text, column->names, column->name_count, &number);
+        memcpy(field, &(uint32_t){(uint32_t)number}, sizeof(uint32_t));
+        break;
+    case RECORD_PARAMETER:
+        return take_parameter(record, column->parameter, text);
+    case RECORD_RATE:
+    case RECORD_SHARE:
+        break; // follows from others
+    }
+    return ok;
+}
+
+int csv_parse(const char *line, size_t bytes, const char *run_id, struct record *out) {
+    char *fields[MOST_COLUMNS + 1];
+    size_t count;
+    const struct record_column *columns = record_columns(&count);
     char *copy = malloc(bytes + 1);
-    int ok = 0;
     if (!copy)
         return 0;
     memcpy(copy, line, bytes);
     copy[bytes] = '\0';
-    char schema[16];
-    snprintf(schema, sizeof schema, "%d", CSV_SCHEMA);
-    if (memchr(line, '\0', bytes) == NULL && split(copy, fields, COLUMN_COUNT + 1) == COLUMN_COUNT &&
-        strcmp(fields[0], schema) == 0 && strcmp(fields[1], run_id) == 0) {
-        const char *rate = fields[column_index("throughput_ops_s")];
-        char *end = NULL;
-        out->throughput_ops_s = *rate ? strtod(rate, &end) : -1;
-        ok = (*rate == '\0' || *end == '\0') && number_of(fields, "sample", 10, &out->sample) &&
-             out->sample != CSV_NOT_MEASURED && number_of(fields, "rss_peak", 10, &out->rss_peak) &&
-             number_of(fields, "rss_1s", 10, &out->rss_1s) && number_of(fields, "elapsed_ns", 10, &out->elapsed_ns) &&
-             number_of(fields, "stream_hash", 16, &out->stream_hash);
-        snprintf(out->status, sizeof out->status, "%s", fields[column_index("status")]);
-        snprintf(out->message, sizeof out->message, "%s", fields[column_index("message")]);
-    }
+    record_clear(out);
+    int ok = memchr(line, '\0', bytes) == NULL && count <= MOST_COLUMNS && split(copy, fields, count + 1) == count;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = take_column(out, &columns[i], fields[i]);
     free(copy);
-    return ok;
+    return ok && strcmp(out->run_id, run_id) == 0;
 }
 
 uint64_t csv_parse_rss_sample(const char *line, size_t bytes, const char *run_id) {
     char expected[64];
-    int length = snprintf(expected, sizeof expected, "%d,%s,", CSV_SCHEMA, run_id);
+    int length = snprintf(expected, sizeof expected, "%d,%s,", RECORD_SCHEMA, run_id);
     if (length < 0 || bytes <= (size_t)length || memcmp(line, expected, (size_t)length) != 0)
         return UINT64_MAX;
     char *end;
     uint64_t sample = strtoull(line + length, &end, 10);
     return *end == ',' && end < line + bytes && end > line + length ? sample : UINT64_MAX;
+}
+
+// ---- the description -----------------------------------------------------------------------------------------------
+
+static void put_json_text(struct buffer *out, const char *key, const char *text) {
+    buffer_print(out, ", \"%s\": \"", key);
+    for (; *text; text++)
+        buffer_print(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+    buffer_put(out, '"');
+}
+
+static void put_json_names(struct buffer *out, const char *const *names, size_t count) {
+    buffer_print(out, ", \"values\": [");
+    for (size_t i = 0; i < count; i++)
+        buffer_print(out, "%s\"%s\"", i ? ", " : "", names[i]);
+    buffer_print(out, "]");
+}
+
+static const char *type_of(const struct record_column *column) {
+    switch (column->kind) {
+    case RECORD_VERSION:
+    case RECORD_NUMBER:
+        return "integer";
+    case RECORD_RATE:
+    case RECORD_SHARE:
+        return "number";
+    case RECORD_PARAMETER:
+        return column->parameter->kind == PARAMETER_NAME ? "text" : "integer";
+    case RECORD_TEXT:
+    case RECORD_HEX:
+    case RECORD_NAME:
+        break;
+    }
+    return "text";
+}
+
+char *csv_schema_json(size_t *bytes) {
+    static const char *const kinds[] = {[PARAMETER_COUNT] = "count", [PARAMETER_TIME] = "time",
+                                        [PARAMETER_SHARE] = "share", [PARAMETER_BYTES] = "bytes",
+                                        [PARAMETER_NAME] = "name"};
+    struct buffer text = {0}, *out = &text;
+    size_t count;
+    const struct record_column *columns = record_columns(&count);
+    buffer_print(out, "{\"schema\": %d, \"columns\": [", RECORD_SCHEMA);
+    for (size_t i = 0; i < count; i++) {
+        const struct record_column *column = &columns[i];
+        const struct parameter *parameter = column->parameter;
+        buffer_print(out, "%s\n  {\"name\": \"%s\"", i ? "," : "", column->name);
+        put_json_text(out, "type", type_of(column));
+        buffer_print(out, ", \"required\": %s", column->is_required ? "true" : "false");
+        if (parameter) {
+            put_json_text(out, "parameter", parameter->name);
+            put_json_text(out, "kind", kinds[parameter->kind]);
+        }
+        if (column->kind == RECORD_NAME)
+            put_json_names(out, column->names, column->name_count);
+        else if (parameter && parameter->names)
+            put_json_names(out, parameter->names, parameter->most + 1);
+        if (column->meaning)
+            put_json_text(out, "meaning", column->meaning);
+        buffer_print(out, "}");
+    }
+    buffer_print(out, "\n]}\n");
+    return buffer_take(out, bytes);
 }

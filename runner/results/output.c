@@ -36,7 +36,7 @@ static int refuse_match(enum provenance_match match, const char *csv_path, const
     case PROVENANCE_OTHER_SCHEMA:
         return refuse(EXIT_CODE_USAGE, why, why_bytes,
                       "%s: holds rows of schema %s, this runner writes schema %d - choose another --output", csv_path,
-                      detail, CSV_SCHEMA);
+                      detail, RECORD_SCHEMA);
     case PROVENANCE_OTHER_PLAN:
         return refuse(EXIT_CODE_USAGE, why, why_bytes,
                       "%s: belongs to another plan (%s) - repeat that command or choose another --output", csv_path,
@@ -51,11 +51,11 @@ static int refuse_match(enum provenance_match match, const char *csv_path, const
     return EXIT_CODE_OK;
 }
 
-static int take_summary(struct output *output, const struct csv_summary *summary, uint32_t sample_count) {
-    if (summary->sample >= sample_count || output->is_present[summary->sample])
+static int take_record(struct output *output, const struct record *record, uint32_t sample_count) {
+    if (record->sample >= sample_count || output->is_present[record->sample])
         return 0;
-    output->summaries[summary->sample] = *summary;
-    output->is_present[summary->sample] = 1;
+    output->records[record->sample] = *record;
+    output->is_present[record->sample] = 1;
     output->present_count++;
     return 1;
 }
@@ -66,12 +66,12 @@ static int read_rows(struct output *output, const struct provenance *provenance,
     size_t at = strlen(csv_header());
     for (size_t line = 2; at < bytes; line++) {
         const char *newline = memchr(text + at, '\n', bytes - at);
-        struct csv_summary summary;
+        struct record record;
         if (!newline)
             break;
         size_t length = (size_t)(newline - (text + at));
-        if (!csv_parse(text + at, length, provenance->run_id, &summary) ||
-            !take_summary(output, &summary, provenance->plan->sample_count))
+        if (!csv_parse(text + at, length, provenance->run_id, &record) ||
+            !take_record(output, &record, provenance->plan->sample_count))
             return refuse(EXIT_CODE_USAGE, why, why_bytes,
                           "%s: line %zu is no row of this run - restore the file or choose another --output",
                           output->rows.path, line);
@@ -95,7 +95,7 @@ static int load_rows(struct output *output, struct provenance *provenance, char 
     if (strncmp(text, header, compared) != 0 && match != PROVENANCE_OTHER_SCHEMA)
         code = refuse(EXIT_CODE_USAGE, why, why_bytes,
                       "%s: not a result file of schema %d, its header differs - choose another --output",
-                      output->rows.path, CSV_SCHEMA);
+                      output->rows.path, RECORD_SCHEMA);
     else if (bytes > 0 || match != PROVENANCE_ABSENT)
         code = refuse_match(match, output->rows.path, output->json_path, detail, why, why_bytes);
     if (code == EXIT_CODE_OK && compared == strlen(header))
@@ -196,30 +196,22 @@ static int open_files(struct output *output, struct provenance *provenance, char
 int output_open(struct output *output, struct provenance *provenance, char *why, size_t why_bytes) {
     uint32_t count = provenance->plan->sample_count;
     *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}, .latency = {.fd = -1}};
-    output->summaries = calloc(count, sizeof *output->summaries);
+    output->records = calloc(count, sizeof *output->records);
     output->is_present = calloc(count, sizeof *output->is_present);
-    if (!output->summaries || !output->is_present)
+    if (!output->records || !output->is_present)
         return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "out of memory");
     return provenance->plan->options->output ? open_files(output, provenance, why, why_bytes) : EXIT_CODE_OK;
 }
 
-int output_append(struct output *output, const struct csv_row *row, const struct cell *cell, char *why,
+int output_append(struct output *output, const struct record *record, const struct sample_shared *shared, char *why,
                   size_t why_bytes) {
-    struct csv_summary *summary = &output->summaries[row->sample];
-    *summary = (struct csv_summary){.sample = row->sample,
-                                    .throughput_ops_s = row->throughput_ops_s,
-                                    .rss_peak = row->rss_peak,
-                                    .rss_1s = row->rss_1s,
-                                    .stream_hash = row->stream_hash,
-                                    .elapsed_ns = row->elapsed_ns};
-    snprintf(summary->status, sizeof summary->status, "%s", row->status);
-    snprintf(summary->message, sizeof summary->message, "%s", row->message);
+    output->records[record->sample] = *record;
     if (output->is_open) {
         size_t bytes = 0, rss_bytes = 0, latency_bytes = 0;
-        char *text = csv_format(row, &bytes);
-        char *series = cell ? csv_format_rss(cell, row->run_id, row->sample, &rss_bytes) : NULL;
+        char *text = csv_format(record, &bytes);
+        char *series = shared ? csv_format_rss(shared, record->run_id, record->sample, &rss_bytes) : NULL;
         char *latency =
-            cell && output->latency.fd >= 0 ? csv_format_latency(cell, row->run_id, row->sample, &latency_bytes) : NULL;
+            shared && output->latency.fd >= 0 ? csv_format_latency(shared, record->run_id, record->sample, &latency_bytes) : NULL;
         uint64_t rss_before = output->rss.bytes, latency_before = output->latency.bytes;
         struct file *failed = NULL;
         errno = ENOMEM;
@@ -241,7 +233,7 @@ int output_append(struct output *output, const struct csv_row *row, const struct
             return refuse_write(failed->path, why, why_bytes);
         }
     }
-    output->is_present[row->sample] = 1;
+    output->is_present[record->sample] = 1;
     output->present_count++;
     return EXIT_CODE_OK;
 }
@@ -265,7 +257,7 @@ int output_close(struct output *output, char *why, size_t why_bytes) {
 }
 
 void output_free(struct output *output) {
-    free(output->summaries);
+    free(output->records);
     free(output->is_present);
     *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}, .latency = {.fd = -1}};
 }

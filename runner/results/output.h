@@ -11,23 +11,23 @@
 struct output {
     struct file rows, rss, latency; // latency: only with --latency
     char json_path[512], rss_path[512], latency_path[512];
-    struct csv_summary *summaries; // one a sample of the plan
-    uint8_t *is_present;           // likewise
+    struct record *records; // one a sample of the plan
+    uint8_t *is_present;    // likewise
     uint32_t present_count;
     uint64_t repaired_bytes; // of a cut row, removed
-    int is_open;             // 0: no --output; summaries are kept all the same
+    int is_open;             // 0: no --output; records are kept all the same
 };
 
 // Opens the files of options->output, or none when that is NULL. `provenance` gets the run id of a resumed run.
 // Returns EXIT_CODE_OK or the exit code of the line in `why`; then nothing was changed.
 int output_open(struct output *output, struct provenance *provenance, char *why, size_t why_bytes);
 
-// Appends the series, then the row, and remembers the row's summary.
-int output_append(struct output *output, const struct csv_row *row, const struct cell *cell, char *why,
+// Appends the series, then the row, and keeps the record.
+int output_append(struct output *output, const struct record *record, const struct sample_shared *shared, char *why,
                   size_t why_bytes);
 
 // Makes all rows durable and closes the files. Returns EXIT_CODE_OK or that of the line in `why`.
 int output_close(struct output *output, char *why, size_t why_bytes);
-void output_free(struct output *output); // the summaries, needed until the table is printed
+void output_free(struct output *output); // the records, needed until the table is printed
 
 #endif

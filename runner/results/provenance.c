@@ -8,6 +8,7 @@
 #include "../system/machine.h"
 
 #include "../../allocators/loader/digest.h"
+#include "../../workloads/parameters.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -69,23 +70,24 @@ static json_t *text_or_null(const char *text) {
     return text[0] ? text_of(text) : json_null();
 }
 
-// A parameter that a workload leaves unset is null.
-static json_t *number64(uint64_t value) {
-    return value == UINT64_MAX ? json_null() : json_integer((json_int_t)value);
+// A number of a parameter or its name; null where the workload has no such parameter and no default for it.
+static json_t *parameter_json(const struct plan_cell *cell, const struct parameter *parameter) {
+    const uint64_t value = parameter_get(&cell->params, parameter);
+    const char *name = parameter_name_of(parameter, value);
+    if (value == PARAMETER_UNSET || (parameter->kind == PARAMETER_NAME && !parameter_is_used(parameter, cell->workload) &&
+                                     parameter->uses == WORKLOAD_USES_TOPOLOGY))
+        return json_null();
+    return name ? json_string(name) : json_integer((json_int_t)value);
 }
 
 static json_t *cell_json(const struct plan *plan, const struct plan_cell *cell) {
-    const struct workload_params *p = &cell->params;
-    const char *topology =
-        cell->workload->used_params & WORKLOAD_USES_TOPOLOGY ? options_topology_names[p->topology] : "";
-    return json_pack(
-        "{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:s, s:o}", "allocator",
-        text_of(plan->options->allocators[cell->allocator].text), "workload", cell->workload->name, "threads",
-        (int)p->threads, "ops_per_thread", number64(p->ops), "duration_ns", number64(p->duration_ns), "working_set",
-        number64(p->working_set), "min_bytes", number64(p->min_bytes), "max_bytes", number64(p->max_bytes), "sizes",
-        options_sizes_names[p->sizes], "topology", text_or_null(topology), "remote_ppm", (int)p->remote_ppm,
-        "realloc_ppm", (int)p->realloc_ppm, "aligned_ppm", (int)p->aligned_ppm, "calloc_ppm", (int)p->calloc_ppm,
-        "rounds", (int)p->rounds, "touch", options_touch_names[p->touch], "input", text_or_null(p->input));
+    json_t *object = json_pack("{s:o, s:s}", "allocator", text_of(plan->options->allocators[cell->allocator].text),
+                               "workload", cell->workload->name);
+    for (size_t i = 0; i < parameter_count; i++)
+        if (strcmp(parameters[i].name, "seed") != 0) // another in each round
+            json_object_set_new(object, parameters[i].column, parameter_json(cell, &parameters[i]));
+    json_object_set_new(object, "input", text_or_null(cell->params.input));
+    return object;
 }
 
 static json_t *plan_json(const struct plan *plan) {
@@ -93,12 +95,19 @@ static json_t *plan_json(const struct plan *plan) {
     json_t *cells = json_array();
     for (uint32_t i = 0; i < plan->cell_count; i++)
         json_array_append_new(cells, cell_json(plan, &plan->cells[i]));
-    return json_pack("{s:s, s:i, s:i, s:s, s:s, s:I, s:I, s:b, s:b, s:o}", "hash", plan->hash, "runs",
-                     (int)options->runs, "samples", (int)plan->sample_count, "load",
-                     options->load == ALLOCATOR_LOAD_PRELOAD ? "preload" : "dlopen", "pin", options->pin,
-                     "rss_interval_ns", (json_int_t)options->rss_interval_ns, "settle_ns",
-                     (json_int_t)options->settle_ns, "counters", options->counters, "fake_clock", options->fake_clock,
-                     "cells", cells);
+    json_t *object = json_pack("{s:s, s:i}", "hash", plan->hash, "samples", (int)plan->sample_count);
+    for (size_t i = 0; i < option_entry_count; i++) {
+        const struct option_entry *entry = &option_entries[i];
+        const char *text = entry->key ? option_entry_text(options, entry) : NULL;
+        const uint64_t number = entry->key ? option_entry_number(options, entry) : 0;
+        if (entry->key)
+            json_object_set_new(object, entry->key,
+                                text                          ? json_string(text)
+                                : entry->kind == OPTION_FLAG ? json_boolean(number != 0)
+                                                             : json_integer((json_int_t)number));
+    }
+    json_object_set_new(object, "cells", cells);
+    return object;
 }
 
 static json_t *machine_json(const struct provenance *provenance) {
@@ -199,7 +208,7 @@ int provenance_write(const struct provenance *provenance, const char *path) {
     snprintf(commit, sizeof commit, "%.*s", dirty ? (int)(dirty - BUILD_COMMIT) : (int)strlen(BUILD_COMMIT),
              BUILD_COMMIT);
     json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:I, s:{s:s, s:s, s:b, s:s, s:s}, s:o, s:o, s:o, s:[o]}",
-                                 "schema", CSV_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id, "command",
+                                 "schema", RECORD_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id, "command",
                                  text_of(options->command), "plan", plan_json(provenance->plan), "seed",
                                  (json_int_t)options->seed, "build", "version", BUILD_VERSION, "commit", commit,
                                  "dirty", dirty != NULL, "compiler", BUILD_COMPILER, "flags", BUILD_FLAGS, "machine",
@@ -236,7 +245,7 @@ static enum provenance_match compare(struct provenance *provenance, const json_t
         strlen(text_at(document, "run_id")) != PROVENANCE_RUN_ID_BYTES - 1)
         return PROVENANCE_UNREADABLE;
     snprintf(detail, detail_bytes, "%" JSON_INTEGER_FORMAT, json_integer_value(schema));
-    if (json_integer_value(schema) != CSV_SCHEMA)
+    if (json_integer_value(schema) != RECORD_SCHEMA)
         return PROVENANCE_OTHER_SCHEMA;
     snprintf(detail, detail_bytes, "%s", text_at(document, "command"));
     if (strcmp(text_at(json_object_get(document, "plan"), "hash"), provenance->plan->hash) != 0)

@@ -25,19 +25,19 @@ struct cell_figures {
 static void collect(const struct plan *plan, const struct output *output, uint32_t cell, struct cell_figures *figures) {
     figures->rate_count = figures->peak_count = figures->settled_count = figures->ok_count = figures->row_count = 0;
     for (uint32_t sample = 0; sample < plan->sample_count; sample++) {
-        const struct csv_summary *row = &output->summaries[sample];
+        const struct record *row = &output->records[sample];
         if (plan->visits[sample] != cell || !output->is_present[sample])
             continue;
         figures->row_count++;
-        if (strcmp(row->status, "ok") != 0)
+        if (!record_is_ok(row))
             continue;
         figures->ok_count++;
-        if (row->throughput_ops_s >= 0)
-            figures->rates[figures->rate_count++] = row->throughput_ops_s / 1e6;
-        if (row->rss_peak != CSV_NOT_MEASURED)
-            figures->peaks[figures->peak_count++] = (double)row->rss_peak / (1 << 20);
-        if (row->rss_1s != CSV_NOT_MEASURED)
-            figures->settled[figures->settled_count++] = (double)row->rss_1s / (1 << 20);
+        if (record_throughput(row) >= 0)
+            figures->rates[figures->rate_count++] = record_throughput(row) / 1e6;
+        if (row->measured.rss_peak != NOT_MEASURED)
+            figures->peaks[figures->peak_count++] = (double)row->measured.rss_peak / (1 << 20);
+        if (row->measured.rss_1s != NOT_MEASURED)
+            figures->settled[figures->settled_count++] = (double)row->measured.rss_1s / (1 << 20);
     }
     qsort(figures->rates, figures->rate_count, sizeof(double), compare_doubles);
     qsort(figures->peaks, figures->peak_count, sizeof(double), compare_doubles);
@@ -110,10 +110,10 @@ void summary_print(const struct plan *plan, const struct output *output, const s
 int summary_exit_code(const struct plan *plan, const struct output *output) {
     int code = EXIT_CODE_OK;
     for (uint32_t sample = 0; sample < plan->sample_count; sample++) {
-        const char *status = output->summaries[sample].status;
-        if (!output->is_present[sample] || strcmp(status, "ok") == 0)
+        const struct record *row = &output->records[sample];
+        if (!output->is_present[sample] || record_is_ok(row))
             continue;
-        if (strcmp(status, "unavailable") != 0)
+        if (row->status != STATUS_UNAVAILABLE)
             return EXIT_CODE_FAILED;
         code = EXIT_CODE_UNAVAILABLE;
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // hzbench-app: the child process of one sample of `app:NAME`. In the worker's place it runs a program under the
 // allocator, by the functions of workloads/apps/NAME.app, watches the memory of all its processes, and writes into the
-// runner's cell what it saw. The program's own report (libhzrun.so) proves that malloc was the allocator's. Layer:
+// runner's memory what it saw. The program's own report (libhzrun.so) proves that malloc was the allocator's. Layer:
 // runner.
 //
 // Two processes: the runner's child only waits; the keeper, outside of its group, does the work. When the runner kills
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
 #include "app_tree.h"
-#include "cell.h"
+#include "shared.h"
 #include "../tools/hzrun_report.h"
 #include "../system/os.h"
 #include "rss.h"
@@ -57,7 +57,7 @@ struct step { // one function of the app, running or ended
     const char *name;
 };
 
-static struct cell *cell;
+static struct sample_shared *shared;
 static const struct app *app;
 static struct allocator_spec spec;
 static char library[TEXT_BYTES], companion[TEXT_BYTES], scripts[TEXT_BYTES], directory[TEXT_BYTES];
@@ -77,11 +77,11 @@ static uint64_t watch(pid_t except) {
     const uint64_t before_ns = os_now_ns();
     const uint64_t bytes = app_tree_pss((int)except);
     const uint64_t after_ns = os_now_ns();
-    const struct cell_rss_point point = {.t_ns = before_ns - started_ns,
+    const struct rss_point point = {.t_ns = before_ns - started_ns,
                                          .rss_bytes = bytes,
-                                         .live_bytes = CELL_LIVE_UNKNOWN,
-                                         .phase = atomic_load_explicit(&cell->phase, memory_order_relaxed)};
-    if (watch_interval_ns != 0 && rss_append(cell, &point))
+                                         .live_bytes = SHARED_LIVE_UNKNOWN,
+                                         .phase = atomic_load_explicit(&shared->phase, memory_order_relaxed)};
+    if (watch_interval_ns != 0 && rss_append(shared, &point))
         watch_interval_ns *= 2;
     peak_bytes = bytes > peak_bytes ? bytes : peak_bytes;
     const uint64_t least_ns = (after_ns - before_ns) * WATCH_MOST;
@@ -125,7 +125,7 @@ static void set_number(const char *name, uint64_t value) {
 }
 
 static void set_environment(int under_test) {
-    const struct workload_params *params = &cell->request.params;
+    const struct workload_params *params = &shared->request.params;
     char preload[2 * TEXT_BYTES + 2];
     setenv("DIR", directory, 1);
     setenv("TMPDIR", directory, 1);
@@ -186,7 +186,7 @@ static int start(struct step *step, const char *name, int under_test) {
     if (step->pid == 0)
         become_step(step, under_test, keeper);
     step->is_running = step->pid > 0;
-    return step->is_running || cell_conclude(cell, CELL_ERROR, "cannot start a process: %s", strerror(errno));
+    return step->is_running || shared_conclude(shared, STATUS_ERROR, "cannot start a process: %s", strerror(errno));
 }
 
 // The last line that says something of what the step has printed.
@@ -210,16 +210,16 @@ static int succeeded(const struct step *step) {
     return !step->is_running && WIFEXITED(step->status) && WEXITSTATUS(step->status) == 0;
 }
 
-static int tell_failure(const struct step *step, enum cell_status status) {
+static int tell_failure(const struct step *step, enum sample_status status) {
     const char *line = last_line(step);
     const char *colon = line[0] ? ": " : "";
     if (step->is_running)
-        return cell_conclude(cell, CELL_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon,
+        return shared_conclude(shared, STATUS_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon,
                              line);
     if (WIFSIGNALED(step->status))
-        return cell_conclude(cell, status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
+        return shared_conclude(shared, status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
                              sigabbrev_np(WTERMSIG(step->status)), colon, line);
-    return cell_conclude(cell, status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name,
+    return shared_conclude(shared, status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name,
                          WEXITSTATUS(step->status), colon, line);
 }
 
@@ -232,10 +232,10 @@ static int run_outside(const char *name) {
     if (is_told_to_end)
         return 0;
     if (!step.is_running && WIFEXITED(step.status) && WEXITSTATUS(step.status) == EXIT_MISSING)
-        return cell_conclude(cell, CELL_UNAVAILABLE,
+        return shared_conclude(shared, STATUS_UNAVAILABLE,
                              "app:%s needs %s, which is not installed. Debian: apt-get install %s", app->name,
                              last_line(&step), app->packages);
-    return succeeded(&step) || tell_failure(&step, CELL_ERROR);
+    return succeeded(&step) || tell_failure(&step, STATUS_ERROR);
 }
 
 // ---- proof ---------------------------------------------------------------------------------------------------------
@@ -266,24 +266,24 @@ static struct proof read_proof(void) {
 
 static void judge(void) {
     const struct proof proof = read_proof();
-    memcpy(cell->result.rejects, proof.rejects, sizeof proof.rejects);
+    memcpy(shared->result.measured.rejects, proof.rejects, sizeof proof.rejects);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         if (proof.rejects[i] != 0)
-            cell_conclude(cell, CELL_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name,
+            shared_conclude(shared, STATUS_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name,
                           proof.rejects[i], allocator_reject_names[i]);
     if (proof.other[0])
-        cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it",
+        shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it",
                       app->name, app->proof, proof.other, library);
     if (proof.took == 0)
-        cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it",
+        shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it",
                       app->name, app->proof, library);
-    cell_conclude(cell, CELL_OK, "%s", "");
+    shared_conclude(shared, STATUS_OK, "%s", "");
 }
 
 // ---- the sample ----------------------------------------------------------------------------------------------------
 
 static void take_usage(const struct rusage *usage) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     result->user_ns = (uint64_t)usage->ru_utime.tv_sec * 1000000000u + (uint64_t)usage->ru_utime.tv_usec * 1000u;
     result->system_ns = (uint64_t)usage->ru_stime.tv_sec * 1000000000u + (uint64_t)usage->ru_stime.tv_usec * 1000u;
     result->voluntary_switches = (uint64_t)usage->ru_nvcsw;
@@ -293,13 +293,13 @@ static void take_usage(const struct rusage *usage) {
 }
 
 static void take_work(uint64_t begin_ns, uint64_t end_ns) {
-    cell->result.elapsed_ns = end_ns - begin_ns;
-    cell->result.ops = cell->request.params.ops * cell->request.params.threads;
+    shared->result.measured.elapsed_ns = end_ns - begin_ns;
+    shared->result.measured.ops = shared->request.params.ops * shared->request.params.threads;
 }
 
 static int run_batch(void) {
     struct step work;
-    cell_enter(cell, CELL_PHASE_MEASURED);
+    shared_enter(shared, PHASE_MEASURED);
     const uint64_t begin_ns = os_now_ns();
     if (!start(&work, "work", 1))
         return 0;
@@ -307,7 +307,7 @@ static int run_batch(void) {
     if (is_told_to_end)
         return 0;
     if (!succeeded(&work))
-        return tell_failure(&work, CELL_CRASHED);
+        return tell_failure(&work, STATUS_CRASHED);
     take_work(begin_ns, os_now_ns());
     take_usage(&work.usage);
     return 1;
@@ -330,19 +330,19 @@ static int wait_ready(struct step *server) {
             return 0;
         watch_until(&ready, UINT64_MAX, ready.pid);
         if (has_ended(server))
-            return tell_failure(server, CELL_CRASHED);
+            return tell_failure(server, STATUS_CRASHED);
         if (succeeded(&ready))
             return 1;
         watch_until(server, os_now_ns() + READY_PAUSE_NS, 0);
     } while (os_now_ns() < until_ns && !is_told_to_end);
-    return tell_failure(&ready, CELL_ERROR);
+    return tell_failure(&ready, STATUS_ERROR);
 }
 
 static int load_server(struct step *server) {
     struct step load;
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     result->rss_baseline = watch(0);
-    cell_enter(cell, CELL_PHASE_MEASURED);
+    shared_enter(shared, PHASE_MEASURED);
     const uint64_t begin_ns = os_now_ns();
     if (!start(&load, "load", 0))
         return 0;
@@ -351,18 +351,18 @@ static int load_server(struct step *server) {
     if (is_told_to_end)
         return 0;
     if (has_ended(server))
-        return tell_failure(server, CELL_CRASHED);
+        return tell_failure(server, STATUS_CRASHED);
     if (!succeeded(&load))
-        return tell_failure(&load, CELL_ERROR);
+        return tell_failure(&load, STATUS_ERROR);
     take_work(begin_ns, end_ns);
     result->rss_work = watch(0);
     return 1;
 }
 
 static void settle_server(struct step *server) {
-    struct cell_result *result = &cell->result;
-    const uint64_t settle_ns = cell->request.settle_ns;
-    cell_enter(cell, CELL_PHASE_SETTLE);
+    struct measurement *result = &shared->result.measured;
+    const uint64_t settle_ns = shared->request.settle_ns;
+    shared_enter(shared, PHASE_SETTLE);
     if (settle_ns >= SETTLE_SHORT_NS) {
         watch_until(server, os_now_ns() + SETTLE_SHORT_NS, 0);
         result->rss_100ms = watch(0);
@@ -376,22 +376,22 @@ static void settle_server(struct step *server) {
 static int stop_server(struct step *server) {
     const int number = signal_number(app->stop);
     if (has_ended(server))
-        return tell_failure(server, CELL_CRASHED);
-    cell_enter(cell, CELL_PHASE_TEAR_DOWN);
+        return tell_failure(server, STATUS_CRASHED);
+    shared_enter(shared, PHASE_TEAR_DOWN);
     kill(server->pid, number);
     watch_until(server, os_now_ns() + STOP_NS, 0);
     if (server->is_running)
-        return cell_conclude(cell, CELL_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
+        return shared_conclude(shared, STATUS_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
                              (double)STOP_NS / 1e9, app->stop);
     if (WIFSIGNALED(server->status) && WTERMSIG(server->status) != number)
-        return tell_failure(server, CELL_CRASHED);
+        return tell_failure(server, STATUS_CRASHED);
     take_usage(&server->usage);
     return 1;
 }
 
 static int run_server(void) {
     struct step server;
-    cell_enter(cell, CELL_PHASE_WARM_UP);
+    shared_enter(shared, PHASE_WARM_UP);
     if (!start(&server, "serve", 1) || !wait_ready(&server) || !load_server(&server))
         return 0;
     settle_server(&server);
@@ -401,18 +401,18 @@ static int run_server(void) {
 // ---- before and after ----------------------------------------------------------------------------------------------
 
 static int find_library(void) {
-    char why[sizeof cell->result.message], given[TEXT_BYTES];
-    if (allocator_spec_parse(cell->request.allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
+    char why[sizeof shared->result.message], given[TEXT_BYTES];
+    if (allocator_spec_parse(shared->request.allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
         allocator_find(&spec, given, sizeof given, why, sizeof why) != ALLOCATOR_LOADED)
-        return cell_conclude(cell, CELL_UNAVAILABLE, "%s", why);
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s", why);
     if (spec.backend && strcmp(spec.backend->name, "null") == 0)
-        return cell_conclude(cell, CELL_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it",
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it",
                              app->name);
     if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :"))
-        return cell_conclude(cell, CELL_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
-    snprintf(cell->result.library_path, sizeof cell->result.library_path, "%.500s", library);
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
+    snprintf(shared->result.proof.path, sizeof shared->result.proof.path, "%.500s", library);
     if (!os_library_find_own("hzbench-app", "libhzrun.so", companion, sizeof companion))
-        return cell_conclude(cell, CELL_UNAVAILABLE,
+        return shared_conclude(shared, STATUS_UNAVAILABLE,
                              "libhzrun.so is not beside hzbench-app - build everything or install");
     return 1;
 }
@@ -428,7 +428,7 @@ static int find_scripts(void) {
         if (os_library_is_file(step))
             return 1;
     }
-    return cell_conclude(cell, CELL_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
+    return shared_conclude(shared, STATUS_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
 }
 
 // Whether the program's user can do that with the file: only a process of that user knows.
@@ -449,16 +449,16 @@ static int make_directory(void) {
     snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     const struct passwd *user = other_user();
     if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
-        return cell_conclude(cell, CELL_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
+        return shared_conclude(shared, STATUS_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
                              strerror(errno));
     snprintf(report, sizeof report, "%s.report", directory);
     const int fd = open(report, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return cell_conclude(cell, CELL_ERROR, "%s: %s", report, strerror(errno));
+        return shared_conclude(shared, STATUS_ERROR, "%s: %s", report, strerror(errno));
     fchmod(fd, 0622); // the program's user appends to it
     close(fd);
     if (!user_can(directory, X_OK))
-        return cell_conclude(cell, CELL_ERROR,
+        return shared_conclude(shared, STATUS_ERROR,
                              "%s: %s, whom app:%s runs as, cannot enter it - set TMPDIR to a directory "
                              "that every user can enter",
                              directory, app->user, app->name);
@@ -484,7 +484,7 @@ static int copy_for_user(char path[TEXT_BYTES]) {
     char copy[2 * TEXT_BYTES];
     snprintf(copy, sizeof copy, "%s/%s", copies, strrchr(path, '/') + 1);
     if (!copy_file(path, copy) || strlen(copy) >= TEXT_BYTES)
-        return cell_conclude(cell, CELL_ERROR, "cannot copy %s to %s for user %s: %s", path, copies, app->user,
+        return shared_conclude(shared, STATUS_ERROR, "cannot copy %s to %s for user %s: %s", path, copies, app->user,
                              strerror(errno));
     memcpy(path, copy, strlen(copy) + 1);
     return 1;
@@ -515,7 +515,7 @@ static int make_readable(void) {
         return 1;
     snprintf(copies, sizeof copies, "%s.copies", directory);
     if (mkdir(copies, 0755) != 0 || chmod(copies, 0755) != 0)
-        return cell_conclude(cell, CELL_ERROR, "%s: %s", copies, strerror(errno));
+        return shared_conclude(shared, STATUS_ERROR, "%s: %s", copies, strerror(errno));
     snprintf(step, sizeof step, "%s/step", scripts);
     return (user_can(preloaded, R_OK) || copy_for_user(preloaded)) &&
            (user_can(companion, R_OK) || copy_for_user(companion)) && (user_can(step, R_OK) || copy_scripts());
@@ -545,16 +545,16 @@ static void remove_all(void) {
 }
 
 static int run_app(void) {
-    app = app_find(cell->request.params.input);
+    app = app_find(shared->request.params.input);
     if (!app)
-        return cell_conclude(cell, CELL_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
-                             cell->request.params.input);
+        return shared_conclude(shared, STATUS_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
+                             shared->request.params.input);
     if (!find_library() || !find_scripts() || !make_directory() || !make_readable() || !run_outside("programs"))
         return 0;
-    cell_enter(cell, CELL_PHASE_LOADED);
+    shared_enter(shared, PHASE_LOADED);
     if (!run_outside("prepare"))
         return 0;
-    watch_interval_ns = cell->request.rss_interval_ns; // before there was nothing to see
+    watch_interval_ns = shared->request.rss_interval_ns; // before there was nothing to see
     return app->is_server ? run_server() : run_batch();
 }
 
@@ -566,34 +566,34 @@ static void keep(pid_t parent) {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && run_app()) {
-        cell->result.rss_peak = peak_bytes;
+        shared->result.measured.rss_peak = peak_bytes;
         judge();
     }
     app_tree_kill();
     remove_all();
     if (!is_told_to_end)
-        cell_enter(cell, CELL_PHASE_DONE);
+        shared_enter(shared, PHASE_DONE);
 }
 
 int main(void) {
     started_ns = os_now_ns();
-    cell = os_shared_map(CELL_FD, sizeof *cell);
-    if (!cell || cell->request.magic != CELL_MAGIC) {
-        fprintf(stderr, "hzbench-app: file descriptor %d is not a cell - this program is started by runner, run that\n",
-                CELL_FD);
+    shared = os_shared_map(OS_SHARED_FD, sizeof *shared);
+    if (!shared || shared->request.magic != SHARED_MAGIC) {
+        fprintf(stderr, "hzbench-app: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",
+                OS_SHARED_FD);
         return EXIT_USAGE;
     }
-    cell_forget(&cell->result);
-    cell_enter(cell, CELL_PHASE_START);
-    if (cell->request.version != CELL_VERSION) {
-        cell_conclude(cell, CELL_ERROR, "the cell has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
-                      cell->request.version, CELL_VERSION);
+    shared_forget(&shared->result);
+    shared_enter(shared, PHASE_START);
+    if (shared->request.version != SHARED_VERSION) {
+        shared_conclude(shared, STATUS_ERROR, "the sample's memory has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
+                      shared->request.version, SHARED_VERSION);
         return 0;
     }
     const pid_t self = getpid();
     const pid_t keeper = fork();
     if (keeper < 0)
-        cell_conclude(cell, CELL_ERROR, "cannot start a process: %s", strerror(errno));
+        shared_conclude(shared, STATUS_ERROR, "cannot start a process: %s", strerror(errno));
     if (keeper == 0) {
         keep(self);
         _exit(0);

@@ -33,7 +33,7 @@ static int exceeds(uint64_t part, double limit, double whole) {
 }
 
 uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t reason_bytes) {
-    const struct cell_noise *noise = sample->noise;
+    const struct noise *noise = sample->noise;
     const double elapsed_ns = (double)sample->elapsed_ns;
     const double reference_ns = (double)noise->canary_reference_ns;
     const int has_reference = noise->canary_reference_ns != UINT64_MAX;

@@ -5,7 +5,7 @@
 #ifndef HZBENCH_NOISE_H
 #define HZBENCH_NOISE_H
 
-#include "cell.h"
+#include "shared.h"
 
 // Shares from which on a sample counts as contaminated.
 #define NOISE_RUN_DELAY 0.05       // of the threads' time: runnable without a CPU, although there are enough
@@ -20,7 +20,7 @@ uint64_t noise_canary_ns(void);
 uint64_t noise_reference_ns(void);
 
 struct noise_sample {
-    const struct cell_noise *noise;
+    const struct noise *noise;
     uint64_t elapsed_ns, run_delay_ns; // of the measured part
     uint32_t threads, pus;
 };

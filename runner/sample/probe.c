@@ -16,8 +16,8 @@
 
 struct probe_thread {
     _Alignas(128) uint64_t random;  // splitmix64 state; owner: the thread
-    uint32_t left[CELL_CALL_COUNT]; // calls until the next that is timed
-    struct histogram calls[CELL_CALL_COUNT];
+    uint32_t left[CALL_COUNT]; // calls until the next that is timed
+    struct histogram calls[CALL_COUNT];
 };
 
 static struct allocator under_test;
@@ -64,7 +64,7 @@ static uint32_t next_distance(struct probe_thread *probe) {
     return 1 + (uint32_t)((value >> 32) * (2 * (uint64_t)mean_distance - 1) >> 32);
 }
 
-static int is_timed(struct probe_thread *probe, enum cell_call call) {
+static int is_timed(struct probe_thread *probe, enum timed_call call) {
     if (probe == NULL || --probe->left[call] != 0) {
         return 0;
     }
@@ -74,16 +74,16 @@ static int is_timed(struct probe_thread *probe, enum cell_call call) {
 
 static void *probe_alloc(size_t bytes) {
     struct probe_thread *probe = self;
-    if (!is_timed(probe, CELL_CALL_MALLOC)) {
+    if (!is_timed(probe, CALL_MALLOC)) {
         return under_test.alloc(bytes);
     }
     const uint64_t begin = ticks();
     void *block = under_test.alloc(bytes);
-    histogram_record(&probe->calls[CELL_CALL_MALLOC], ns_since(begin));
+    histogram_record(&probe->calls[CALL_MALLOC], ns_since(begin));
     return block;
 }
 
-static void free_as(enum cell_call call, void *block) {
+static void free_as(enum timed_call call, void *block) {
     struct probe_thread *probe = self;
     if (!is_timed(probe, call)) {
         under_test.free(block);
@@ -95,11 +95,11 @@ static void free_as(enum cell_call call, void *block) {
 }
 
 static void probe_free(void *block) {
-    free_as(CELL_CALL_FREE_LOCAL, block);
+    free_as(CALL_FREE_LOCAL, block);
 }
 
 static void probe_free_remote(void *block) {
-    free_as(CELL_CALL_FREE_REMOTE, block);
+    free_as(CALL_FREE_REMOTE, block);
 }
 
 int probe_install(struct workload_run *run, uint32_t every) {
@@ -111,7 +111,7 @@ int probe_install(struct workload_run *run, uint32_t every) {
     calibrate();
     for (uint32_t i = 0; i < run->params.threads; i++) {
         probes[i].random = run->params.seed + i;
-        for (int call = 0; call < CELL_CALL_COUNT; call++) {
+        for (int call = 0; call < CALL_COUNT; call++) {
             probes[i].left[call] = next_distance(&probes[i]);
         }
     }
@@ -146,21 +146,21 @@ static uint64_t empty_probe_ns(void) {
     return passed[EMPTY_PROBES / 2];
 }
 
-void probe_collect(struct cell *cell, uint32_t threads) {
+void probe_collect(struct sample_shared *shared, uint32_t threads) {
     if (probes == NULL) {
         return;
     }
-    cell->result.latency_probe_ns = empty_probe_ns();
-    for (int call = 0; call < CELL_CALL_COUNT; call++) {
-        struct histogram *sum = &cell->latency[call];
+    shared->result.measured.latency_probe_ns = empty_probe_ns();
+    for (int call = 0; call < CALL_COUNT; call++) {
+        struct histogram *sum = &shared->latency[call];
         for (uint32_t i = 0; i < threads; i++) {
             histogram_add(sum, &probes[i].calls[call]);
         }
-        cell->result.latency[call] = (struct cell_latency){.count = sum->count,
+        shared->result.measured.latency[call] = (struct latency){.count = sum->count,
                                                            .p50_ns = histogram_percentile(sum, 500000),
                                                            .p90_ns = histogram_percentile(sum, 900000),
                                                            .p99_ns = histogram_percentile(sum, 990000),
                                                            .p999_ns = histogram_percentile(sum, 999000),
-                                                           .max_ns = sum->count != 0 ? sum->max : OS_NOT_MEASURED};
+                                                           .max_ns = sum->count != 0 ? sum->max : NOT_MEASURED};
     }
 }

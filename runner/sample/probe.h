@@ -5,7 +5,7 @@
 #ifndef HZBENCH_PROBE_H
 #define HZBENCH_PROBE_H
 
-#include "cell.h"
+#include "shared.h"
 
 // Puts the probe in front of run->allocator and run->free_remote. Returns 0 without memory.
 int probe_install(struct workload_run *run, uint32_t every);
@@ -14,7 +14,7 @@ int probe_install(struct workload_run *run, uint32_t every);
 void probe_begin(uint32_t thread);
 void probe_end(void);
 
-// Sums the threads' histograms into the cell.
-void probe_collect(struct cell *cell, uint32_t threads);
+// Sums the threads' histograms into the shared memory.
+void probe_collect(struct sample_shared *shared, uint32_t threads);
 
 #endif

@@ -8,52 +8,52 @@
 
 #define LIVE_SUMS 3 // where another thread gets the CPU within a sum, the next one is right again
 
-static int64_t live_at_least(const struct cell *cell) {
-    const uint32_t threads = cell->request.params.threads;
+static int64_t live_at_least(const struct sample_shared *shared) {
+    const uint32_t threads = shared->request.params.threads;
     uint64_t live = 0;
     for (uint32_t i = 0; i < threads; i++) {
         // ORDER: acquire keeps the loads of the second loop behind those of the first; it pairs with no store.
-        live += atomic_load_explicit(&cell->counters[i].allocated_bytes, memory_order_acquire);
+        live += atomic_load_explicit(&shared->counters[i].allocated_bytes, memory_order_acquire);
     }
     for (uint32_t i = 0; i < threads; i++) {
-        live -= atomic_load_explicit(&cell->counters[i].freed_bytes, memory_order_relaxed) +
-                atomic_load_explicit(&cell->counters[i].drained_bytes, memory_order_relaxed);
+        live -= atomic_load_explicit(&shared->counters[i].freed_bytes, memory_order_relaxed) +
+                atomic_load_explicit(&shared->counters[i].drained_bytes, memory_order_relaxed);
     }
     return (int64_t)live;
 }
 
-int64_t rss_live_bytes(const struct cell *cell) {
-    int64_t most = live_at_least(cell);
+int64_t rss_live_bytes(const struct sample_shared *shared) {
+    int64_t most = live_at_least(shared);
     for (int i = 1; i < LIVE_SUMS; i++) {
-        const int64_t live = live_at_least(cell);
+        const int64_t live = live_at_least(shared);
         most = live > most ? live : most;
     }
     return most;
 }
 
-int rss_append(struct cell *cell, const struct cell_rss_point *point) {
-    uint32_t count = atomic_load_explicit(&cell->rss_points, memory_order_relaxed);
-    const int is_full = count == CELL_MAX_RSS_POINTS;
+int rss_append(struct sample_shared *shared, const struct rss_point *point) {
+    uint32_t count = atomic_load_explicit(&shared->rss_points, memory_order_relaxed);
+    const int is_full = count == SHARED_MAX_RSS_POINTS;
     if (is_full) {
-        count = CELL_MAX_RSS_POINTS / 2;
+        count = SHARED_MAX_RSS_POINTS / 2;
         for (uint32_t i = 1; i < count; i++) {
-            cell->rss[i] = cell->rss[2 * i];
+            shared->rss[i] = shared->rss[2 * i];
         }
     }
-    cell->rss[count] = *point;
+    shared->rss[count] = *point;
     // ORDER: release publishes the points to the runner, which loads the number with acquire.
-    atomic_store_explicit(&cell->rss_points, count + 1, memory_order_release);
+    atomic_store_explicit(&shared->rss_points, count + 1, memory_order_release);
     return is_full;
 }
 
 static void take_point(struct rss_sampler *sampler) {
-    const struct cell_rss_point point = {
+    const struct rss_point point = {
         .t_ns = os_now_ns() - sampler->started_ns,
         .rss_bytes = os_rss_bytes(sampler->rss_fd),
-        .live_bytes = rss_live_bytes(sampler->cell),
-        .phase = atomic_load_explicit(&sampler->cell->phase, memory_order_relaxed),
+        .live_bytes = rss_live_bytes(sampler->shared),
+        .phase = atomic_load_explicit(&sampler->shared->phase, memory_order_relaxed),
     };
-    if (rss_append(sampler->cell, &point)) {
+    if (rss_append(sampler->shared, &point)) {
         sampler->interval_ns *= 2;
     }
 }
@@ -77,12 +77,12 @@ static void *sample(void *argument) {
     return NULL;
 }
 
-int rss_start(struct rss_sampler *sampler, struct cell *cell, int rss_fd, uint64_t started_ns, void *stack,
+int rss_start(struct rss_sampler *sampler, struct sample_shared *shared, int rss_fd, uint64_t started_ns, void *stack,
               uint64_t stack_bytes) {
-    sampler->cell = cell;
+    sampler->shared = shared;
     sampler->rss_fd = rss_fd;
     sampler->started_ns = started_ns;
-    sampler->interval_ns = cell->request.rss_interval_ns;
+    sampler->interval_ns = shared->request.rss_interval_ns;
     sampler->is_stopping = 0;
     pthread_mutex_init(&sampler->mutex, NULL);
     os_condition_init(&sampler->wake);

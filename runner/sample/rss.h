@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The RSS sampler: one thread of the worker that writes {time, resident set, live bytes, phase} to the cell at a steady
+// The RSS sampler: one thread of the worker that writes {time, resident set, live bytes, phase} to the shared memory at a steady
 // interval. When the series is full every second point goes and the interval doubles, so any run fits. Layer: runner.
 #ifndef HZBENCH_RSS_H
 #define HZBENCH_RSS_H
 
-#include "cell.h"
+#include "shared.h"
 
 #include <pthread.h>
 
 struct rss_sampler {
-    struct cell *cell;    // const: series and live bytes
+    struct sample_shared *shared;    // const: series and live bytes
     int rss_fd;           // const
     uint64_t started_ns;  // const: zero of the series' clock
     uint64_t interval_ns; // sampler only after rss_start; doubles
@@ -20,7 +20,7 @@ struct rss_sampler {
 };
 
 // Starts the thread on the given stack. Returns 0 or an errno value.
-int rss_start(struct rss_sampler *sampler, struct cell *cell, int rss_fd, uint64_t started_ns, void *stack,
+int rss_start(struct rss_sampler *sampler, struct sample_shared *shared, int rss_fd, uint64_t started_ns, void *stack,
               uint64_t stack_bytes);
 
 // Takes a last point, ends the thread and waits for it.
@@ -28,9 +28,9 @@ void rss_stop(struct rss_sampler *sampler);
 
 // What was live at an instant during the call, as the threads have published it, or less: no snapshot of all threads can
 // be had, so allocations are added up before frees. Exact while the threads wait.
-int64_t rss_live_bytes(const struct cell *cell);
+int64_t rss_live_bytes(const struct sample_shared *shared);
 
 // Appends a point, halving the series first when it is full. For one writer at a time; returns 1 when it was halved.
-int rss_append(struct cell *cell, const struct cell_rss_point *point);
+int rss_append(struct sample_shared *shared, const struct rss_point *point);
 
 #endif

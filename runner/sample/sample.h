@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One sample: starts one worker process and turns what it left in its cell into a row. Also the probe that loads each
+// One sample: starts one worker process and turns what it left in its cell into a row. Also the check that loads each
 // allocator once before anything is measured. Layer: runner.
 #ifndef HZBENCH_SAMPLE_H
 #define HZBENCH_SAMPLE_H
 
-#include "../results/csv.h"
 #include "../plan/plan.h"
 #include "../system/process.h"
+#include "record.h"
 
 // One item of --alloc on this machine.
 struct sample_allocator {
@@ -29,9 +29,8 @@ struct sample_request {
 };
 
 struct sample {
-    struct csv_row row; // points into what follows
-    struct process_worker process;
-    char message[1280], started_at[24], rejects[512], contamination[128];
+    struct record record;
+    struct process_worker process; // its memory is a struct sample_shared
 };
 
 enum sample_end {
@@ -48,7 +47,7 @@ void sample_release(struct sample *sample);
 void sample_unavailable(struct sample *sample, const struct sample_request *request);
 
 // Resolves and loads one allocator in a worker of its own. Fills `allocator`.
-enum sample_end sample_probe(struct sample_allocator *allocator, const struct options *options, const char *worker);
+enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options, const char *worker);
 
 // What the harness itself costs: nanoseconds an operation of `local` on one thread over the null allocator, negative
 // with the reason when that could not be measured. `with_counters` gets 1 when hardware counters counted.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The child process of one sample: maps the cell the runner made, loads one allocator, runs one workload and writes
-// what it saw back into the cell. The main thread only watches: once the allocator is loaded it allocates nothing
+// The child process of one sample: maps the memory that the runner made, loads one allocator, runs one workload and writes
+// what it saw back into it memory. The main thread only watches: once the allocator is loaded it allocates nothing
 // itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
-#include "cell.h"
+#include "shared.h"
 #include "../system/counters.h"
 #include "noise.h"
 #include "../system/os.h"
@@ -43,17 +43,13 @@ struct account {
     int pin_error;
 };
 
-static struct cell *cell;
+static struct sample_shared *shared;
 static struct loaded_allocator loaded;
 static struct workload_run run;
-static struct account accounts[CELL_MAX_THREADS];
+static struct account accounts[WORKLOAD_MAX_THREADS];
 static pthread_barrier_t barrier;
 static unsigned char *stacks;        // two a thread: its own and its generations', then the sampler's
 static _Atomic int generation_error; // errno of a birth that failed; 0: none
-
-static void copy_text(char *to, size_t to_bytes, const char *from) {
-    snprintf(to, to_bytes, "%s", from);
-}
 
 static unsigned char *stack_of(uint32_t index) {
     return stacks + index * STACK_BYTES;
@@ -64,11 +60,11 @@ static int start_thread(pthread_t *thread, uint32_t stack_index, void *(*body)(v
 }
 
 static uint64_t add_measured(uint64_t sum, uint64_t value) {
-    return sum == OS_NOT_MEASURED || value == OS_NOT_MEASURED ? OS_NOT_MEASURED : sum + value;
+    return sum == NOT_MEASURED || value == NOT_MEASURED ? NOT_MEASURED : sum + value;
 }
 
 static uint64_t measured_since(uint64_t now, uint64_t then) {
-    return now == OS_NOT_MEASURED || then == OS_NOT_MEASURED ? OS_NOT_MEASURED : now - then;
+    return now == NOT_MEASURED || then == NOT_MEASURED ? NOT_MEASURED : now - then;
 }
 
 static void usage_add(struct os_usage *sum, const struct os_usage *part) {
@@ -132,7 +128,7 @@ static void measure(uint32_t index) {
     struct workload_counters *counters = &run.counters[index];
     struct account *account = &accounts[index];
     struct counters hardware;
-    const int with_hardware = cell->request.counters && !cell->request.fake_clock;
+    const int with_hardware = shared->request.counters && !shared->request.fake_clock;
     struct os_usage before;
     struct os_usage after;
 
@@ -167,7 +163,7 @@ static void measure(uint32_t index) {
 
 static void *thread_main(void *argument) {
     const uint32_t index = (uint32_t)(uintptr_t)argument;
-    const int32_t cpu = cell->request.cpus[index];
+    const int32_t cpu = shared->request.cpus[index];
     if (cpu >= 0) {
         accounts[index].pin_error = os_pin_thread(cpu);
     }
@@ -182,36 +178,32 @@ static void *thread_main(void *argument) {
 }
 
 static int load(void) {
-    const struct cell_request *request = &cell->request;
-    struct cell_result *result = &cell->result;
+    const struct shared_request *request = &shared->request;
     struct allocator_spec spec;
-    char why[sizeof(result->message)];
+    char why[sizeof(shared->result.message)];
     if (allocator_spec_parse(request->allocator, &spec, why, sizeof(why)) != ALLOCATOR_LOADED ||
         allocator_load(&spec, (enum allocator_load_mode)request->load_mode, &loaded, why, sizeof(why)) !=
             ALLOCATOR_LOADED) {
-        return cell_conclude(cell, CELL_UNAVAILABLE, "%s", why);
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s", why);
     }
-    copy_text(result->library_path, sizeof(result->library_path), loaded.provenance.path);
-    copy_text(result->library_version, sizeof(result->library_version), loaded.provenance.version);
-    copy_text(result->library_build_id, sizeof(result->library_build_id), loaded.provenance.build_id);
-    copy_text(result->contract, sizeof(result->contract), loaded.provenance.contract);
+    shared->result.proof = loaded.provenance;
     return 1;
 }
 
 static int prepare(void) {
-    const struct cell_request *request = &cell->request;
-    char why[sizeof(cell->result.message)];
+    const struct shared_request *request = &shared->request;
+    char why[sizeof(shared->result.message)];
     run.workload = workload_find(request->workload);
     run.params = request->params;
     if (run.workload == NULL) {
-        return cell_conclude(cell, CELL_ERROR, "unknown workload '%s' - runner and worker are of different builds",
+        return shared_conclude(shared, STATUS_ERROR, "unknown workload '%s' - runner and worker are of different builds",
                              request->workload);
     }
     if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
-        return cell_conclude(cell, CELL_ERROR, "%s", why);
+        return shared_conclude(shared, STATUS_ERROR, "%s", why);
     }
     if (run.params.aligned_ppm != 0 && !(loaded.table.capabilities & ALLOCATOR_ALIGNED)) {
-        return cell_conclude(cell, CELL_UNAVAILABLE,
+        return shared_conclude(shared, STATUS_UNAVAILABLE,
                              "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
                              request->allocator, request->workload);
     }
@@ -219,32 +211,32 @@ static int prepare(void) {
     const uint64_t memory_bytes = workload_memory_bytes(run.workload, &run.params);
     run.allocator = loaded.table;
     if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
-        return cell_conclude(cell, CELL_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
+        return shared_conclude(shared, STATUS_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
     }
     run.host = &host;
-    run.counters = cell->counters;
+    run.counters = shared->counters;
     run.payload_mask = loaded.table.capabilities & ALLOCATOR_STORES ? 0xff : 0;
     run.memory = os_memory_map(memory_bytes);
     stacks = os_stacks_map(2 * threads + 1, STACK_BYTES, STACK_TOUCHED_BYTES);
     if (run.memory == NULL || stacks == NULL) {
-        return cell_conclude(cell, CELL_ERROR,
+        return shared_conclude(shared, STATUS_ERROR,
                              "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s", memory_bytes,
                              threads, strerror(errno));
     }
     for (uint32_t i = 0; i < threads; i++) {
         for (int k = 0; k < COUNTERS_COUNT; k++) {
-            accounts[i].hardware[k] = OS_NOT_MEASURED;
+            accounts[i].hardware[k] = NOT_MEASURED;
         }
     }
     workload_prepare(&run);
     if (run.trouble[0] != '\0') {
-        return cell_conclude(cell, CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
+        return shared_conclude(shared, STATUS_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
     }
     return 1;
 }
 
 static void read_stats(void) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     if (loaded.table.capabilities & ALLOCATOR_STATS) {
         struct allocator_stats stats;
         memset(&stats, 0, sizeof(stats));
@@ -262,7 +254,7 @@ static void read_rejects(void) {
         struct allocator_stats stats;
         memset(&stats, 0, sizeof(stats));
         loaded.table.stats(&stats);
-        memcpy(cell->result.rejects, stats.rejects, sizeof(cell->result.rejects));
+        memcpy(shared->result.measured.rejects, stats.rejects, sizeof(shared->result.measured.rejects));
     }
 }
 
@@ -272,7 +264,7 @@ static uint64_t counter(const _Atomic uint64_t *value) {
 
 // Between the barriers after the measured part: all threads wait, nothing moves.
 static void read_measured(int rss_fd) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     struct os_usage used = {0};
     uint64_t begin_ns = UINT64_MAX;
     uint64_t end_ns = 0;
@@ -284,7 +276,7 @@ static void read_measured(int rss_fd) {
     os_windows_memory_read(&windows);
     result->windows_working_set_bytes = windows.working_set_bytes;
     result->windows_private_usage_bytes = windows.private_usage_bytes;
-    result->live_work = (uint64_t)rss_live_bytes(cell);
+    result->live_work = (uint64_t)rss_live_bytes(shared);
     result->remote_frees = 0;
     result->local_frees = 0;
     result->waits = 0;
@@ -307,7 +299,7 @@ static void read_measured(int rss_fd) {
     result->ops = result->remote_frees + result->local_frees;
     result->elapsed_ns = end_ns - begin_ns;
     // All ones would read as "not measured". By the clock the stream's length depends on speed, so it has no hash.
-    result->stream_hash = run.params.duration_ns != 0 ? OS_NOT_MEASURED : hash - (hash == OS_NOT_MEASURED);
+    result->stream_hash = run.params.duration_ns != 0 ? NOT_MEASURED : hash - (hash == NOT_MEASURED);
     result->user_ns = used.user_ns;
     result->system_ns = used.system_ns;
     result->run_delay_ns = used.run_delay_ns;
@@ -323,7 +315,7 @@ static void read_measured(int rss_fd) {
 }
 
 static void read_noise(const struct os_machine *before) {
-    struct cell_noise *noise = &cell->result.noise;
+    struct noise *noise = &shared->result.measured.noise;
     struct os_machine after;
     os_machine_read(&after);
     noise->pressure_cpu_ns = measured_since(after.pressure_cpu_ns, before->pressure_cpu_ns);
@@ -334,9 +326,9 @@ static void read_noise(const struct os_machine *before) {
 }
 
 static void settle(int rss_fd) {
-    struct cell_result *result = &cell->result;
-    const uint64_t settle_ns = cell->request.fake_clock ? 0 : cell->request.settle_ns;
-    cell_enter(cell, CELL_PHASE_SETTLE);
+    struct measurement *result = &shared->result.measured;
+    const uint64_t settle_ns = shared->request.fake_clock ? 0 : shared->request.settle_ns;
+    shared_enter(shared, PHASE_SETTLE);
     if (settle_ns >= SETTLE_SHORT_NS) {
         os_sleep_ns(SETTLE_SHORT_NS);
         result->rss_100ms = os_rss_bytes(rss_fd);
@@ -345,7 +337,7 @@ static void settle(int rss_fd) {
         os_sleep_ns(SETTLE_LONG_NS - SETTLE_SHORT_NS);
         result->rss_1s = os_rss_bytes(rss_fd);
     }
-    cell_enter(cell, CELL_PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
+    shared_enter(shared, PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
     if (loaded.table.capabilities & ALLOCATOR_PURGE) {
         loaded.table.purge();
         result->rss_purged = os_rss_bytes(rss_fd);
@@ -353,56 +345,56 @@ static void settle(int rss_fd) {
 }
 
 static void judge(void) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     result->corruptions = 0;
     result->failures = 0;
     for (uint32_t i = 0; i < run.params.threads; i++) {
         result->corruptions += counter(&run.counters[i].corruptions);
         result->failures += counter(&run.counters[i].failures);
         if (accounts[i].pin_error != 0) {
-            cell_conclude(cell, CELL_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i,
-                          cell->request.cpus[i], strerror(accounts[i].pin_error));
+            shared_conclude(shared, STATUS_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i,
+                          shared->request.cpus[i], strerror(accounts[i].pin_error));
         }
     }
     const int birth_error = atomic_load_explicit(&generation_error, memory_order_relaxed);
     if (run.trouble[0] != '\0') {
-        cell_conclude(cell, CELL_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
+        shared_conclude(shared, STATUS_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
     }
     if (birth_error != 0) {
-        cell_conclude(cell, CELL_ERROR, "workload '%s' could not start a thread: %s", run.workload->name,
+        shared_conclude(shared, STATUS_ERROR, "workload '%s' could not start a thread: %s", run.workload->name,
                       strerror(birth_error));
     }
     if (result->corruptions != 0) {
-        cell_conclude(cell, CELL_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
+        shared_conclude(shared, STATUS_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
                       result->corruptions, run.workload->name);
     }
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT && (loaded.table.capabilities & ALLOCATOR_FAIL_CLOSED); i++) {
         if (result->rejects[i] != 0 && result->rejects[i] != ALLOCATOR_NOT_TOLD) {
-            cell_conclude(cell, CELL_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
+            shared_conclude(shared, STATUS_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
                           allocator_reject_names[i]);
         }
     }
     if (result->failures != 0) {
-        cell_conclude(cell, CELL_OUT_OF_MEMORY,
+        shared_conclude(shared, STATUS_OUT_OF_MEMORY,
                       "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'", result->live_work,
                       run.workload->name);
     }
     if (run.workload->remote_frees != NULL && run.params.duration_ns == 0) {
         const uint64_t wanted = run.workload->remote_frees(&run.params);
         if (result->remote_frees != wanted) {
-            cell_conclude(cell, CELL_ERROR,
+            shared_conclude(shared, STATUS_ERROR,
                           "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
                           result->remote_frees, wanted);
         }
     }
-    cell_conclude(cell, CELL_OK, "%s", "");
+    shared_conclude(shared, STATUS_OK, "%s", "");
 }
 
 // Makes up every value that depends on time, place or the machine, from those that do not.
 static void fake(void) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     const uint64_t live = result->live_work;
-    const uint64_t settle_ns = cell->request.settle_ns;
+    const uint64_t settle_ns = shared->request.settle_ns;
     result->elapsed_ns = result->ops * FAKE_NS_PER_OP;
     result->user_ns = result->elapsed_ns;
     result->system_ns = 0;
@@ -412,49 +404,49 @@ static void fake(void) {
     result->involuntary_switches = 0;
     result->minor_faults = 0;
     result->major_faults = 0;
-    result->noise = (struct cell_noise){
-        .canary_reference_ns = OS_NOT_MEASURED, .canary_before_ns = FAKE_CANARY_NS, .canary_after_ns = FAKE_CANARY_NS};
+    result->noise = (struct noise){
+        .canary_reference_ns = NOT_MEASURED, .canary_before_ns = FAKE_CANARY_NS, .canary_after_ns = FAKE_CANARY_NS};
     result->rss_baseline = FAKE_BASELINE_BYTES;
     result->rss_work = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES + live;
     result->rss_peak = result->rss_work + FAKE_OVERHEAD_BYTES;
     result->rss_freed = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES;
     result->rss_joined = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES / 2;
-    result->rss_100ms = settle_ns >= SETTLE_SHORT_NS ? result->rss_joined : OS_NOT_MEASURED;
-    result->rss_1s = settle_ns >= SETTLE_LONG_NS ? result->rss_joined : OS_NOT_MEASURED;
+    result->rss_100ms = settle_ns >= SETTLE_SHORT_NS ? result->rss_joined : NOT_MEASURED;
+    result->rss_1s = settle_ns >= SETTLE_LONG_NS ? result->rss_joined : NOT_MEASURED;
     result->rss_purged = FAKE_BASELINE_BYTES;
-    result->windows_working_set_bytes = OS_NOT_MEASURED;
-    result->windows_peak_working_set_bytes = OS_NOT_MEASURED;
-    result->windows_private_usage_bytes = OS_NOT_MEASURED;
+    result->windows_working_set_bytes = NOT_MEASURED;
+    result->windows_peak_working_set_bytes = NOT_MEASURED;
+    result->windows_private_usage_bytes = NOT_MEASURED;
     result->live_peak = live;
-    result->reserved_bytes = OS_NOT_MEASURED;
-    result->committed_bytes = OS_NOT_MEASURED;
-    result->metadata_bytes = OS_NOT_MEASURED;
+    result->reserved_bytes = NOT_MEASURED;
+    result->committed_bytes = NOT_MEASURED;
+    result->metadata_bytes = NOT_MEASURED;
     for (uint32_t i = 0; i < run.params.threads; i++) {
         atomic_store_explicit(&run.counters[i].begin_ns, 0, memory_order_relaxed);
         atomic_store_explicit(&run.counters[i].end_ns, result->elapsed_ns, memory_order_relaxed);
         atomic_store_explicit(&run.counters[i].waits, 0, memory_order_relaxed);
     }
-    const struct cell_rss_point points[] = {
-        {.t_ns = 0, .rss_bytes = result->rss_baseline, .phase = CELL_PHASE_LOADED},
+    const struct rss_point points[] = {
+        {.t_ns = 0, .rss_bytes = result->rss_baseline, .phase = PHASE_LOADED},
         {.t_ns = result->elapsed_ns,
          .rss_bytes = result->rss_work,
          .live_bytes = (int64_t)live,
-         .phase = CELL_PHASE_MEASURED},
-        {.t_ns = 2 * result->elapsed_ns, .rss_bytes = result->rss_purged, .phase = CELL_PHASE_DONE},
+         .phase = PHASE_MEASURED},
+        {.t_ns = 2 * result->elapsed_ns, .rss_bytes = result->rss_purged, .phase = PHASE_DONE},
     };
-    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]) && cell->request.rss_interval_ns != 0; i++) {
-        rss_append(cell, &points[i]);
+    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]) && shared->request.rss_interval_ns != 0; i++) {
+        rss_append(shared, &points[i]);
     }
 }
 
 static uint64_t larger_measured(uint64_t peak, uint64_t value) {
-    return value != OS_NOT_MEASURED && (peak == OS_NOT_MEASURED || value > peak) ? value : peak;
+    return value != NOT_MEASURED && (peak == NOT_MEASURED || value > peak) ? value : peak;
 }
 
 static void find_peaks(void) {
-    struct cell_result *result = &cell->result;
+    struct measurement *result = &shared->result.measured;
     // ORDER: acquire pairs with the release in rss_append; the sampler has been joined besides.
-    const uint32_t points = atomic_load_explicit(&cell->rss_points, memory_order_acquire);
+    const uint32_t points = atomic_load_explicit(&shared->rss_points, memory_order_acquire);
     int64_t live = 0;
     // The kernel keeps VmHWM from per-CPU counters that may lag by dozens of pages a CPU, so that it can stand below
     // what statm has shown. A peak below a value of its own row would be nonsense: the largest reading wins.
@@ -464,8 +456,8 @@ static void find_peaks(void) {
         peak = larger_measured(peak, readings[i]);
     }
     for (uint32_t i = 0; i < points; i++) {
-        live = cell->rss[i].live_bytes > live ? cell->rss[i].live_bytes : live;
-        peak = larger_measured(peak, cell->rss[i].rss_bytes);
+        live = shared->rss[i].live_bytes > live ? shared->rss[i].live_bytes : live;
+        peak = larger_measured(peak, shared->rss[i].rss_bytes);
     }
     result->rss_peak = peak;
     struct os_windows_memory windows;
@@ -484,31 +476,31 @@ static int start_threads(pthread_t *threads) {
         error = start_thread(&threads[i], i, thread_main, (void *)(uintptr_t)i);
     }
     if (error != 0) {
-        cell_conclude(cell, CELL_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
+        shared_conclude(shared, STATUS_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
     }
     return error == 0;
 }
 
 static int run_cell(uint64_t started_ns) {
-    static pthread_t threads[CELL_MAX_THREADS];
-    struct cell_result *result = &cell->result;
-    const struct cell_request *request = &cell->request;
+    static pthread_t threads[WORKLOAD_MAX_THREADS];
+    struct measurement *result = &shared->result.measured;
+    const struct shared_request *request = &shared->request;
     if (!load() || !prepare()) {
         return 0;
     }
     const int rss_fd = os_rss_open();
-    cell_enter(cell, CELL_PHASE_LOADED);
+    shared_enter(shared, PHASE_LOADED);
     result->rss_baseline = os_rss_bytes(rss_fd);
 
     struct rss_sampler sampler;
     const int with_series = request->rss_interval_ns != 0 && !request->fake_clock;
     if (with_series) {
-        const int error = rss_start(&sampler, cell, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
+        const int error = rss_start(&sampler, shared, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
         if (error != 0) {
-            return cell_conclude(cell, CELL_ERROR, "cannot start the RSS sampler: %s", strerror(error));
+            return shared_conclude(shared, STATUS_ERROR, "cannot start the RSS sampler: %s", strerror(error));
         }
     }
-    cell_enter(cell, CELL_PHASE_WARM_UP);
+    shared_enter(shared, PHASE_WARM_UP);
     if (!start_threads(threads)) {
         return 0;
     }
@@ -517,14 +509,14 @@ static int run_cell(uint64_t started_ns) {
     result->noise.canary_before_ns = noise_canary_ns();
     os_machine_read(&machine);
     run.deadline_ns = os_now_ns() + run.params.duration_ns;
-    cell_enter(cell, CELL_PHASE_MEASURED);
+    shared_enter(shared, PHASE_MEASURED);
     pthread_barrier_wait(&barrier);
 
     pthread_barrier_wait(&barrier);
     read_measured(rss_fd);
     read_noise(&machine);
-    probe_collect(cell, run.params.threads);
-    cell_enter(cell, CELL_PHASE_TEAR_DOWN);
+    probe_collect(shared, run.params.threads);
+    shared_enter(shared, PHASE_TEAR_DOWN);
     pthread_barrier_wait(&barrier);
 
     pthread_barrier_wait(&barrier);
@@ -534,7 +526,7 @@ static int run_cell(uint64_t started_ns) {
     for (uint32_t i = 0; i < run.params.threads; i++) {
         pthread_join(threads[i], NULL);
     }
-    cell_enter(cell, CELL_PHASE_JOINED);
+    shared_enter(shared, PHASE_JOINED);
     result->rss_joined = os_rss_bytes(rss_fd);
     settle(rss_fd);
     read_rejects();
@@ -551,25 +543,25 @@ static int run_cell(uint64_t started_ns) {
 
 int main(void) {
     const uint64_t started_ns = os_now_ns();
-    cell = os_shared_map(CELL_FD, sizeof(*cell));
-    if (cell == NULL || cell->request.magic != CELL_MAGIC) {
+    shared = os_shared_map(OS_SHARED_FD, sizeof(*shared));
+    if (shared == NULL || shared->request.magic != SHARED_MAGIC) {
         fprintf(stderr,
-                "hzbench-worker: file descriptor %d is not a cell - this program is started by runner, run that\n",
-                CELL_FD);
+                "hzbench-worker: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",
+                OS_SHARED_FD);
         return EXIT_USAGE;
     }
-    cell_forget(&cell->result);
-    cell_enter(cell, CELL_PHASE_START);
-    if (cell->request.version != CELL_VERSION) {
-        cell_conclude(cell, CELL_ERROR, "the cell has version %" PRIu32 ", this worker knows %u - rebuild both",
-                      cell->request.version, CELL_VERSION);
-    } else if (cell->request.params.threads > CELL_MAX_THREADS) {
-        cell_conclude(cell, CELL_ERROR, "%" PRIu32 " threads are more than %d", cell->request.params.threads,
-                      CELL_MAX_THREADS);
+    shared_forget(&shared->result);
+    shared_enter(shared, PHASE_START);
+    if (shared->request.version != SHARED_VERSION) {
+        shared_conclude(shared, STATUS_ERROR, "the sample's memory has version %" PRIu32 ", this worker knows %u - rebuild both",
+                      shared->request.version, SHARED_VERSION);
+    } else if (shared->request.params.threads > WORKLOAD_MAX_THREADS) {
+        shared_conclude(shared, STATUS_ERROR, "%" PRIu32 " threads are more than %d", shared->request.params.threads,
+                      WORKLOAD_MAX_THREADS);
     } else {
         run_cell(started_ns);
     }
-    cell_enter(cell, CELL_PHASE_DONE);
+    shared_enter(shared, PHASE_DONE);
     // Not exit(): destructors of the allocator under test are no part of the sample, and threads may still wait.
     fflush(NULL);
     _Exit(EXIT_SUCCESS);

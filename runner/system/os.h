@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the runner and the worker need of the operating system: memory that no allocator under test ever sees, clocks,
 // pinning, resident set and accounting. os_<os>.c is the only file that includes OS headers for it. Layer: runner.
-// "Not measured" is UINT64_MAX in every value returned here.
+// What the system does not tell is NOT_MEASURED in every value returned here.
 #ifndef HZBENCH_OS_H
 #define HZBENCH_OS_H
 
+#include "measured.h"
+
 #include <pthread.h>
 #include <stdint.h>
-
-#define OS_NOT_MEASURED UINT64_MAX
 
 // Harness memory: zeroed and resident, in base pages. NULL when the system has none; errno says why.
 void *os_memory_map(uint64_t bytes);
@@ -29,6 +29,7 @@ int os_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, u
 // Shared memory of a file descriptor, resident. NULL when it is not there or smaller than `bytes`. Windows passes no
 // descriptors on: there it is the section that the environment names (OS_SHARED_ENV), whatever `fd` is.
 void *os_shared_map(int fd, uint64_t bytes);
+#define OS_SHARED_FD 3
 #define OS_SHARED_ENV "HZBENCH_CELL"
 
 uint64_t os_now_ns(void); // CLOCK_MONOTONIC

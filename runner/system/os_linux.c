@@ -141,7 +141,7 @@ int os_rss_open(void) {
 uint64_t os_rss_bytes(int rss_fd) {
     char text[128];
     if (read_small(rss_fd, text, sizeof(text)) == 0) {
-        return OS_NOT_MEASURED;
+        return NOT_MEASURED;
     }
     char *end = text;
     strtoull(text, &end, 10); // the first number is the address space
@@ -156,11 +156,11 @@ uint64_t os_rss_peak_bytes(void) {
         close(fd);
     }
     const char *line = length != 0 ? strstr(text, "\nVmHWM:") : NULL;
-    return line == NULL ? OS_NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
+    return line == NULL ? NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
 }
 
 void os_windows_memory_read(struct os_windows_memory *out) {
-    out->working_set_bytes = out->peak_working_set_bytes = out->private_usage_bytes = OS_NOT_MEASURED;
+    out->working_set_bytes = out->peak_working_set_bytes = out->private_usage_bytes = NOT_MEASURED;
 }
 
 static void read_file(const char *path, char *text, size_t text_bytes) {
@@ -176,7 +176,7 @@ static uint64_t pressure_ns(const char *path) {
     char text[256];
     read_file(path, text, sizeof(text));
     const char *total = strstr(text, "total=");
-    return total == NULL ? OS_NOT_MEASURED : strtoull(total + 6, NULL, 10) * 1000;
+    return total == NULL ? NOT_MEASURED : strtoull(total + 6, NULL, 10) * 1000;
 }
 
 void os_machine_read(struct os_machine *out) {
@@ -184,7 +184,7 @@ void os_machine_read(struct os_machine *out) {
     out->pressure_cpu_ns = pressure_ns("/proc/pressure/cpu");
     out->pressure_memory_ns = pressure_ns("/proc/pressure/memory");
     out->pressure_io_ns = pressure_ns("/proc/pressure/io");
-    out->steal_ns = OS_NOT_MEASURED;
+    out->steal_ns = NOT_MEASURED;
     read_file("/proc/stat", text, sizeof(text));
     char *at = text + strcspn(text, " ");
     uint64_t ticks = 0;
@@ -221,7 +221,7 @@ void os_usage_read(int usage_fd, struct os_usage *out) {
     out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
     out->minor_faults = (uint64_t)usage.ru_minflt;
     out->major_faults = (uint64_t)usage.ru_majflt;
-    out->run_delay_ns = OS_NOT_MEASURED;
+    out->run_delay_ns = NOT_MEASURED;
     char text[128];
     if (read_small(usage_fd, text, sizeof(text)) != 0) {
         char *end = text;

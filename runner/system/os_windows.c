@@ -119,8 +119,8 @@ int os_pin_thread(int32_t cpu) {
 
 // Windows tells neither how long tasks waited for a resource nor what a hypervisor took.
 void os_machine_read(struct os_machine *out) {
-    out->pressure_cpu_ns = out->pressure_memory_ns = out->pressure_io_ns = OS_NOT_MEASURED;
-    out->steal_ns = OS_NOT_MEASURED;
+    out->pressure_cpu_ns = out->pressure_memory_ns = out->pressure_io_ns = NOT_MEASURED;
+    out->steal_ns = NOT_MEASURED;
 }
 
 int os_rss_open(void) {
@@ -136,12 +136,12 @@ static int read_memory(PROCESS_MEMORY_COUNTERS_EX *counters) {
 uint64_t os_rss_bytes(int rss_fd) {
     (void)rss_fd;
     PROCESS_MEMORY_COUNTERS_EX counters;
-    return read_memory(&counters) ? counters.WorkingSetSize : OS_NOT_MEASURED;
+    return read_memory(&counters) ? counters.WorkingSetSize : NOT_MEASURED;
 }
 
 uint64_t os_rss_peak_bytes(void) {
     PROCESS_MEMORY_COUNTERS_EX counters;
-    return read_memory(&counters) ? counters.PeakWorkingSetSize : OS_NOT_MEASURED;
+    return read_memory(&counters) ? counters.PeakWorkingSetSize : NOT_MEASURED;
 }
 
 void os_windows_memory_read(struct os_windows_memory *out) {
@@ -151,7 +151,7 @@ void os_windows_memory_read(struct os_windows_memory *out) {
         out->working_set_bytes = counters.WorkingSetSize;
         out->peak_working_set_bytes = counters.PeakWorkingSetSize;
         // No process is charged nothing: wine leaves the field as it was.
-        out->private_usage_bytes = counters.PrivateUsage != 0 ? counters.PrivateUsage : OS_NOT_MEASURED;
+        out->private_usage_bytes = counters.PrivateUsage != 0 ? counters.PrivateUsage : NOT_MEASURED;
     }
 }
 

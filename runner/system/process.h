@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the runner asks of the operating system about processes: a fresh worker with the shared cell on its file
+// What the runner asks of the operating system about processes: a fresh worker with shared memory on its file
 // descriptor 3 (Windows: a section it inherits), waiting for it with a time limit, killing it, interrupts, and where
 // the executable lies. One implementation a system (process_linux.c, process_windows.c). Layer: runner.
 #ifndef HZBENCH_PROCESS_H
 #define HZBENCH_PROCESS_H
 
-#include "../sample/cell.h"
-
 #include <stddef.h>
 #include <stdint.h>
 
 struct process_worker {
-    struct cell *cell; // shared with the worker, zeroed
-    int cell_fd;       // these descriptors are handles on Windows, which fit into 32 bits; -1: none
+    void *shared; // memory of the worker and the runner, zeroed
+    uint64_t shared_bytes;
+    int shared_fd; // these descriptors are handles on Windows, which fit into 32 bits; -1: none
     int output_fd;     // what the worker prints on stdout and stderr
     int pid;           // 0: not running
     int pid_fd;        // -1: the system has none, the wait polls
@@ -30,8 +29,8 @@ enum process_end {
 void process_catch_interrupts(void);
 int process_interrupted(void);
 
-// The cell is there when this returns 1, for the caller to fill in; errno tells why not. Always pair with _release.
-int process_prepare(struct process_worker *worker);
+// The shared memory is there when this returns 1, for the caller to fill in; errno tells why not. Always pair with _release.
+int process_prepare(struct process_worker *worker, uint64_t shared_bytes);
 void process_release(struct process_worker *worker);
 
 // Runs `path` with `environment` in its own process group; dies with the runner. Returns 0 and sets errno on failure.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linux: workers by fork and execve, the cell as a memfd, waiting on a pidfd. Layer: runner.
+// Linux: workers by fork and execve, the shared memory as a memfd, waiting on a pidfd. Layer: runner.
 #include "process.h"
+
+#include "os.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -68,16 +70,16 @@ static int memory_file(const char *name) {
     return high;
 }
 
-int process_prepare(struct process_worker *worker) {
-    *worker = (struct process_worker){.cell_fd = -1, .output_fd = -1, .pid_fd = -1};
-    worker->cell_fd = memory_file("hzbench-cell");
+int process_prepare(struct process_worker *worker, uint64_t shared_bytes) {
+    *worker = (struct process_worker){.shared_bytes = shared_bytes, .shared_fd = -1, .output_fd = -1, .pid_fd = -1};
+    worker->shared_fd = memory_file("hzbench-sample");
     worker->output_fd = memory_file("hzbench-output");
-    if (worker->cell_fd < 0 || worker->output_fd < 0 || ftruncate(worker->cell_fd, (off_t)sizeof(struct cell)) != 0)
+    if (worker->shared_fd < 0 || worker->output_fd < 0 || ftruncate(worker->shared_fd, (off_t)worker->shared_bytes) != 0)
         return 0;
-    void *memory = mmap(NULL, sizeof(struct cell), PROT_READ | PROT_WRITE, MAP_SHARED, worker->cell_fd, 0);
+    void *memory = mmap(NULL, worker->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, worker->shared_fd, 0);
     if (memory == MAP_FAILED)
         return 0;
-    worker->cell = memory;
+    worker->shared = memory;
     return 1;
 }
 
@@ -88,10 +90,10 @@ static void close_fd(int *fd) {
 }
 
 void process_release(struct process_worker *worker) {
-    if (worker->cell)
-        munmap(worker->cell, sizeof(struct cell));
-    worker->cell = NULL;
-    close_fd(&worker->cell_fd);
+    if (worker->shared)
+        munmap(worker->shared, worker->shared_bytes);
+    worker->shared = NULL;
+    close_fd(&worker->shared_fd);
     close_fd(&worker->output_fd);
     close_fd(&worker->pid_fd);
 }
@@ -111,8 +113,8 @@ static void become_worker(const struct process_worker *worker, const char *path,
         dup2(null, 0);
     dup2(worker->output_fd, 1);
     dup2(worker->output_fd, 2);
-    dup2(worker->cell_fd, CELL_FD);
-    if (null > CELL_FD)
+    dup2(worker->shared_fd, OS_SHARED_FD);
+    if (null > OS_SHARED_FD)
         close(null);
     char *const arguments[] = {(char *)(uintptr_t)path, NULL};
     execve(path, arguments, environment);

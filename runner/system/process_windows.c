@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Windows: workers by CreateProcess in a job, the cell as a section they inherit, their output in a temporary file.
+// Windows: workers by CreateProcess in a job, the shared memory as a section they inherit, their output in a temporary file.
 // Layer: runner.
 #include "process.h"
 
@@ -68,15 +68,15 @@ static HANDLE output_file(void) {
                        &inherited, CREATE_ALWAYS, FILE_ATTRIBUTE_TEMPORARY | FILE_FLAG_DELETE_ON_CLOSE, NULL);
 }
 
-int process_prepare(struct process_worker *worker) {
-    *worker = (struct process_worker){.cell_fd = -1, .output_fd = -1, .pid_fd = -1};
-    worker->cell_fd =
-        number_of(CreateFileMappingA(INVALID_HANDLE_VALUE, &inherited, PAGE_READWRITE, 0, sizeof(struct cell), NULL));
+int process_prepare(struct process_worker *worker, uint64_t shared_bytes) {
+    *worker = (struct process_worker){.shared_bytes = shared_bytes, .shared_fd = -1, .output_fd = -1, .pid_fd = -1};
+    worker->shared_fd =
+        number_of(CreateFileMappingA(INVALID_HANDLE_VALUE, &inherited, PAGE_READWRITE, 0, (DWORD)shared_bytes, NULL));
     worker->output_fd = number_of(output_file());
-    if (worker->cell_fd != -1)
-        worker->cell = MapViewOfFile(handle_of(worker->cell_fd), FILE_MAP_ALL_ACCESS, 0, 0, sizeof(struct cell));
+    if (worker->shared_fd != -1)
+        worker->shared = MapViewOfFile(handle_of(worker->shared_fd), FILE_MAP_ALL_ACCESS, 0, 0, (SIZE_T)shared_bytes);
     errno = ENOMEM;
-    return worker->cell != NULL && worker->output_fd != -1;
+    return worker->shared != NULL && worker->output_fd != -1;
 }
 
 static void close_handle(int *number) {
@@ -86,10 +86,10 @@ static void close_handle(int *number) {
 }
 
 void process_release(struct process_worker *worker) {
-    if (worker->cell)
-        UnmapViewOfFile(worker->cell);
-    worker->cell = NULL;
-    close_handle(&worker->cell_fd);
+    if (worker->shared)
+        UnmapViewOfFile(worker->shared);
+    worker->shared = NULL;
+    close_handle(&worker->shared_fd);
     close_handle(&worker->output_fd);
     close_handle(&worker->pid_fd);
 }
@@ -113,7 +113,7 @@ static char *environment_block(char *const environment[], int section) {
 
 int process_start(struct process_worker *worker, const char *path, char *const environment[]) {
     char command[1100];
-    char *block = environment_block(environment, worker->cell_fd);
+    char *block = environment_block(environment, worker->shared_fd);
     HANDLE null =
         CreateFileA("NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited, OPEN_EXISTING, 0, NULL);
     STARTUPINFOA start = {.cb = sizeof start,

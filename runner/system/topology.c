@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order in which CPUs get threads. Layer: runner.
 #include "topology.h"
-#include "../plan/options.h"
+#include "../../workloads/workload.h"
+#include "../text/quantity.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,8 +62,8 @@ static void list_allowed(const struct topology *topology, char *out, size_t out_
 
 static int pin_list(const struct topology *topology, const char *pin, uint32_t threads, int32_t *cpus, char *why,
                     size_t why_bytes) {
-    uint32_t list[CELL_MAX_THREADS];
-    size_t count = options_numbers(pin, list, CELL_MAX_THREADS);
+    uint32_t list[WORKLOAD_MAX_THREADS];
+    size_t count = quantity_numbers(pin, list, WORKLOAD_MAX_THREADS);
     for (size_t i = 0; i < count; i++)
         if (!is_allowed(topology, list[i])) {
             char allowed[512];

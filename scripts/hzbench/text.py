@@ -82,6 +82,11 @@ def cell_title(value, platforms=1):
     return ", ".join(parts)
 
 
+# Parameters that have words of their own below; any other is told by its name.
+_TOLD = {"threads", "seed", "min_bytes", "max_bytes", "sizes", "working_set", "topology", "duration_ns", "ops_per_thread",
+         "rounds", "touch"}  # fmt: skip
+
+
 def cell_details(value):
     """The parameters of a cell in one line; those that are unset or 0 are left out."""
     parts = []
@@ -91,10 +96,9 @@ def cell_details(value):
         parts.append(f"{size(low)}..{size(high)}{kind}")
     if value("working_set"):
         parts.append(f"working set {count(value('working_set'))}")
-    for column, label in (("remote", "remote"), ("realloc", "realloc"), ("aligned", "aligned"), ("calloc", "calloc")):
-        ppm = value(f"{column}_ppm")
-        if ppm:
-            parts.append(f"{ppm / 1e4:g} % {label}")
+    for parameter in load.PARAMETERS:
+        if parameter["kind"] == "share" and value(parameter["name"]):
+            parts.append(f"{value(parameter['name']) / 1e4:g} % {parameter['parameter']}")
     if value("topology") and value("remote_ppm"):
         parts.append(f"topology {value('topology')}")
     if value("duration_ns"):
@@ -105,6 +109,9 @@ def cell_details(value):
         parts.append(plural(int(value("rounds")), "generation"))
     if value("touch"):
         parts.append(f"touch {value('touch')}")
+    for parameter in load.PARAMETERS:
+        if parameter["name"] not in _TOLD and parameter["kind"] != "share" and value(parameter["name"]):
+            parts.append(f"{parameter['parameter']} {value(parameter['name'])}")
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")
     return ", ".join(parts)
@@ -115,12 +122,10 @@ _DISTINCT = {
     "min_bytes": lambda v: f"from {size(v)}",
     "max_bytes": lambda v: f"to {size(v)}",
     "working_set": lambda v: f"ws {count(v)}",
-    "remote_ppm": lambda v: f"{v / 1e4:g} % remote",
-    "realloc_ppm": lambda v: f"{v / 1e4:g} % realloc",
-    "aligned_ppm": lambda v: f"{v / 1e4:g} % aligned",
-    "calloc_ppm": lambda v: f"{v / 1e4:g} % calloc",
     "ops_per_thread": lambda v: f"{count(v)} ops",
     "duration_ns": lambda v: f"{v / 1e9:g} s",
+} | {
+    p["name"]: lambda v, label=p["parameter"]: f"{v / 1e4:g} % {label}" for p in load.PARAMETERS if p["kind"] == "share"
 }
 
 

@@ -61,14 +61,37 @@ def test_two_runs_with_a_fake_clock_are_equal_byte_for_byte(run, tmp_path):
         assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
 
 
+def table_of(columns):
+    """Rows of results/SCHEMA.md: a column without a meaning of its own stands with those before it."""
+    groups = []
+    for column in columns:
+        if "meaning" in column:
+            groups.append(([column["name"]], column["meaning"]))
+        else:
+            groups[-1][0].append(column["name"])
+    return "".join(f"| {', '.join(names)} | {meaning} |\n" for names, meaning in groups)
+
+
+def test_the_documented_schema_is_what_the_runner_says(run):
+    """HZBENCH_UPDATE_GOLDEN=1 writes results/schema.json and the table of SCHEMA.md anew."""
+    result = run("--schema")
+    assert (result.code, result.err) == (0, "")
+    columns = json.loads(result.out)["columns"]
+    text = SCHEMA.read_text()
+    head, rest = text.split("| column | meaning |\n|---|---|\n", 1)
+    tail = rest[rest.index("\n## NAME.rss.csv"):]
+    expected = f"{head}| column | meaning |\n|---|---|\n{table_of(columns)}{tail}"
+    if os.environ.get("HZBENCH_UPDATE_GOLDEN"):
+        SCHEMA.with_name("schema.json").write_text(result.out)
+        SCHEMA.write_text(expected)
+    assert SCHEMA.with_name("schema.json").read_text() == result.out
+    assert SCHEMA.read_text() == expected
+
+
 def test_columns_are_those_of_the_schema(run, tmp_path):
     run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv")
-    documented = []
-    for line in SCHEMA.read_text().split("## NAME.csv")[1].split("## NAME.rss.csv")[0].splitlines():
-        if line.startswith("| ") and not line.startswith("| column"):
-            documented += [name.strip() for name in line.split("|")[1].split(",")]
-    header = (tmp_path / "r.csv").read_text().splitlines()[0].split(",")
-    assert header == documented
+    described = [c["name"] for c in json.loads(run("--schema").out)["columns"]]
+    assert (tmp_path / "r.csv").read_text().splitlines()[0].split(",") == described
     assert (tmp_path / "r.rss.csv").read_text() == "schema,run_id,sample,t_ns,rss_bytes,live_bytes,phase\n"
 
 

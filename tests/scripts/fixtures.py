@@ -106,7 +106,7 @@ def _sample(plan, random, cell, round_, order, sample, shared):
         local_frees=threads * ops_per_thread * (1_000_000 - kind["remote_ppm"]) // 1_000_000,
         remote_share=f"{kind['remote_ppm'] / 1e6:.6f}", waits=0, corruptions=0, failures=0,
         user_ns=elapsed, system_ns=elapsed // 20, run_delay_ns=elapsed if crowded else elapsed // 1000,
-        rss_baseline=baseline, rss_mean=f"{0.97 * peak:.1f}", rss_p95=int(0.99 * peak), rss_peak=peak,
+        rss_baseline=baseline, rss_mean=int(0.97 * peak), rss_p95=int(0.99 * peak), rss_peak=peak,
         rss_work=peak, live_work=live, rss_freed=int(0.6 * peak), rss_joined=int(0.5 * peak),
         rss_100ms=int(0.4 * peak), live_peak=live, started_at="2024-01-01T00:00:00Z", canary_reference_ns=200_000, canary_before_ns=201_000,
         canary_after_ns=202_000, pressure_cpu_ns=0, pressure_memory_ns=0, pressure_io_ns=0, steal_ns=0, contaminated=0,

@@ -149,7 +149,7 @@ BROKEN = {
     "two builds": (lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
                    "is another build"),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),
-    "threads zero": (lambda t: re.sub(r",local,1,", ",local,0,", t, count=1), "threads is 0"),
+    "threads zero": (lambda t: re.sub(r",local,,1,", ",local,,0,", t, count=1), "threads is 0"),
 }  # fmt: skip
 
 

@@ -314,13 +314,13 @@ static void refusals_say_what_and_why(void **state) {
     assert_string_equal(refusal("remote", p),
                         "workload 'remote' with --topology=pairs needs an even number of threads (got --threads=3)");
     assert_string_equal(refusal("local", unset(0)), "workload 'local' needs at least 1 thread (got --threads=0)");
-    assert_string_equal(refusal("local", unset(257)), "at most 256 threads can be run (got --threads=257)");
+    assert_string_equal(refusal("local", unset(257)), "workload 'local': --threads goes from 1 to 256 (got 257)");
     p = unset(1);
     p.min_bytes = 4096;
     assert_string_equal(refusal("local", p),
                         "workload 'local': the smallest size, 4096, is above the largest, 2048 - give both ends");
     p.min_bytes = 0;
-    assert_string_equal(refusal("local", p), "workload 'local': objects have at least 1 byte (got --sizes=0)");
+    assert_string_equal(refusal("local", p), "workload 'local': --sizes goes from 1 to 1073741824 (got 0)");
     p = unset(2);
     p.remote_ppm = 1000001;
     assert_string_equal(refusal("remote", p),
@@ -335,10 +335,10 @@ static void refusals_say_what_and_why(void **state) {
                                              "smaller --working-set or fewer --threads");
     p.working_set = UINT64_MAX - 1;
     assert_string_equal(refusal("local", p),
-                        "workload 'local': a working set has 1 to 4294967296 objects (got 18446744073709551614)");
+                        "workload 'local': --working-set goes from 1 to 4294967296 (got 18446744073709551614)");
     p = unset(1);
     p.ops = 0;
-    assert_string_equal(refusal("local", p), "workload 'local': a thread does 1 to 1099511627776 operations (got 0)");
+    assert_string_equal(refusal("local", p), "workload 'local': --ops goes from 1 to 1099511627776 (got 0)");
 }
 
 static void completion_is_idempotent(void **state) {
