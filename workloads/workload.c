@@ -45,6 +45,7 @@ const struct workload *const workloads[] = {
     &profile_workload,
     &trace_workload,
     &app_workload,
+    &program_workload,
     NULL,
 };
 

@@ -25,6 +25,7 @@ enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
 enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
 
 #define WORKLOAD_INPUT_BYTES 256
+#define WORKLOAD_COMMAND_BYTES 16384 // of `program`
 #define WORKLOAD_MAX_THREADS 256 // counters and hand-over rings are laid out for so many
 
 // Everything a user can set, an entry of parameters.c each. Unset fields (workload_params_unset) take the workload's

@@ -5,7 +5,9 @@
 
 #include "../../allocators/loader/edit_distance.h"
 #include "../../workloads/parameters.h"
+#include "../../allocators/loader/digest.h"
 #include "../text/quantity.h"
+#include "../text/words.h"
 #include "sequential.h"
 
 #include <getopt.h>
@@ -276,6 +278,14 @@ static int parse_pin(struct context *context, const char *text) {
     return EXIT_CODE_OK;
 }
 
+static int parse_prepare(struct context *context, const char *text) {
+    char *out = context->options->prepare;
+    if (snprintf(out, sizeof context->options->prepare, "%s", text) >= (int)sizeof context->options->prepare)
+        return refuse(context, "--prepare: longer than %zu characters - put it into a script",
+                      sizeof context->options->prepare - 1);
+    return EXIT_CODE_OK;
+}
+
 // ---- the table -----------------------------------------------------------------------------------------------------
 
 const char *const options_load_names[] = {[ALLOCATOR_LOAD_DLOPEN] = "dlopen", [ALLOCATOR_LOAD_PRELOAD] = "preload"};
@@ -354,6 +364,13 @@ const struct option_entry option_entries[] = {
      .kind = OPTION_TIME,
      OFFSET(timeout_ns),
      .least = 1},
+    {.name = "prepare",
+     .value = "COMMAND",
+     .help = "runs in a shell before each sample of a program, not measured",
+     .kind = OPTION_TEXT,
+     OFFSET(prepare),
+     .parse = parse_prepare,
+     .key = "prepare"},
     {.name = "counters",
      .help = "hardware counters, where the machine has them",
      .kind = OPTION_FLAG,
@@ -555,6 +572,8 @@ void options_print_help(FILE *out) {
         if (entry->help)
             print_option(out, entry->name, entry->value, entry->bare != 0, entry->help);
     }
+    print_wrapped(out, fprintf(out, "  -- PROGRAM ARG..."),
+                  "instead of a workload: any command, each run of it an op (hzrun bench)");
     print_wrapped(out, fprintf(out, "  selftest"), "measures a backend with known faults; exit 1 when one is not found");
     fputs("Exit codes: 0 ok, 1 selftest failed, 2 usage or unusable input, 3 allocator or\n"
           "disk unavailable, 4 a sample failed, 5 undecided, 130 interrupted\n",
@@ -586,6 +605,42 @@ static int is_given(const struct options *options, const struct parameter *param
                                                      : parameter_get(&options->params, parameter) != PARAMETER_UNSET;
 }
 
+// The words behind `--` are the workload `program`, and its input is what they are: a long command by its beginning and
+// its digest.
+static int add_program(struct context *context) {
+    struct options *options = context->options;
+    char name[] = "program", text[WORKLOAD_COMMAND_BYTES], hex[DIGEST_BYTES];
+    if (options->program[0] == NULL)
+        return refuse(context, "no program behind --, as in runner --alloc=hz5,system -- PROGRAM ARGUMENT... (--help)");
+    if (options->workload_count > 0)
+        return refuse(context, "--workload and a program behind -- are two things to measure - give one of them");
+    if (!words_join(options->program, text, sizeof text))
+        return refuse(context, "the command is longer than %d characters - put it into a script",
+                      WORKLOAD_COMMAND_BYTES - 1);
+    const int code = parse_workload(context, name);
+    if (code != EXIT_CODE_OK)
+        return code;
+    struct workload_params *params = &options->workloads[0].params;
+    digest_of_bytes(text, strlen(text), hex);
+    if (strlen(text) < sizeof params->input)
+        memcpy(params->input, text, strlen(text) + 1);
+    else
+        snprintf(params->input, sizeof params->input, "%.200s... %.16s", text, hex);
+    return EXIT_CODE_OK;
+}
+
+static int check_program(struct context *context) {
+    const struct options *options = context->options;
+    if (options->prepare[0] && !options->program)
+        return refuse(context, "--prepare belongs to a program: runner --alloc=LIST --prepare=COMMAND -- PROGRAM");
+    for (size_t i = 0; i < options->workload_count && !options->program; i++)
+        if (strcmp(options->workloads[i].workload->name, "program") == 0)
+            return refuse(context, "workload 'program' is the command behind --: runner --alloc=LIST -- PROGRAM");
+    if (options->program && options->thread_count > 0)
+        return refuse(context, "--threads: a program has the threads that it starts - leave it out");
+    return options->program ? add_program(context) : EXIT_CODE_OK;
+}
+
 // What cannot be known before all options are read.
 static int check_whole(struct context *context) {
     struct options *options = context->options;
@@ -593,6 +648,9 @@ static int check_whole(struct context *context) {
         return EXIT_CODE_OK;
     if (options->allocator_count == 0)
         return refuse(context, "--alloc is missing, as in runner --alloc=hz5 --workload=remote (--help)");
+    const int code = check_program(context);
+    if (code != EXIT_CODE_OK)
+        return code;
     if (options->workload_count == 0)
         return refuse(context, "--workload is missing, as in runner --alloc=hz5 --workload=remote (--help)");
     if (is_contradictory(&options->params))
@@ -612,17 +670,7 @@ static int check_whole(struct context *context) {
     return EXIT_CODE_OK;
 }
 
-// What a user would have to type again, in single quotes where a shell would touch it.
-static void keep_command(struct options *options, int argc, char **argv) {
-    size_t at = 0;
-    for (int i = 0; i < argc && at + 1 < sizeof options->command; i++) {
-        int plain =
-            argv[i][0] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=.,/:%+@") ==
-                              strlen(argv[i]);
-        at += (size_t)snprintf(options->command + at, sizeof options->command - at, plain ? "%s%s" : "%s'%s'",
-                               i ? " " : "", argv[i]);
-    }
-}
+
 
 // getopt's table: an option's number is that of its entry; parameters follow behind.
 static const struct option *known_options(void) {
@@ -676,7 +724,12 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .settle_ns = 1000000000,
                                 .budget_ns = DEFAULT_BUDGET_NS};
     workload_params_unset(&options->params);
-    keep_command(options, argc, argv);
+    words_join(argv, options->command, sizeof options->command); // what a user would have to type again
+    for (int i = 1; i < argc && !options->program; i++)
+        if (strcmp(argv[i], "--") == 0) {
+            options->program = argv + i + 1;
+            argc = i;
+        }
     const int code = parse_arguments(&context, argc, argv);
     if (code != EXIT_CODE_OK)
         return code;

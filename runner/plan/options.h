@@ -59,6 +59,8 @@ struct options {
     uint32_t latency_every;    // 0: no timer
     uint32_t rounds_until_ppm; // relative difference that matters; 0: --runs rounds and no more
     uint64_t budget_ns;        // for --rounds-until
+    char *const *program;      // behind `--`: its words; NULL: none
+    char prepare[512];         // runs before each sample of the program; empty: nothing
     uint32_t keep_going, quiet, fake_clock;
     char command[2048]; // as typed, quoted for a shell
 };

@@ -163,9 +163,9 @@ char *plan_canonical_text(const struct plan *plan) {
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
         const char *value = entry->key ? option_entry_text(options, entry) : NULL;
-        if (value)
+        if (value && value[0])
             buffer_print(out, "%s=%s ", entry->key, value);
-        else if (entry->key)
+        else if (entry->key && !value)
             buffer_print(out, "%s=%" PRIu64 " ", entry->key, option_entry_number(options, entry));
     }
     for (uint32_t i = 0; i < plan->cell_count; i++) {
@@ -307,6 +307,10 @@ void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int w
     out[0] = '\0';
     if (with_allocator)
         add(&text, "%s ", plan->options->allocators[cell->allocator].text);
+    if (strcmp(cell->workload->name, "program") == 0) { // the command says it all
+        add(&text, "%s", params->input);
+        return;
+    }
     add(&text, "%s%s%s threads=%" PRIu32, cell->workload->name, params->input[0] ? ":" : "", params->input,
         params->threads);
     for (size_t i = 0; i < parameter_count; i++) {

@@ -103,7 +103,8 @@ static void put_column(struct buffer *out, const struct record *record, const st
     case RECORD_SHARE:
         real = column->compute(record);
         if (real >= 0)
-            buffer_print(out, column->kind == RECORD_RATE ? "%.1f" : "%.6f", real);
+            // Seldom whole below a thousand: a program that runs for two seconds does 0.5 a second.
+            buffer_print(out, column->kind == RECORD_RATE && real >= 1000 ? "%.1f" : "%.6f", real);
         break;
     }
 }

@@ -17,13 +17,18 @@ static double median(const double *sorted, size_t count) {
 }
 
 struct cell_figures {
-    double *rates, *peaks, *settled; // of the rows that are ok
-    size_t rate_count, peak_count, settled_count;
+    double *times, *peaks, *others; // of the rows that are ok: Mops/s and MiB; of a program seconds and CPU seconds
+    size_t time_count, peak_count, other_count;
     size_t ok_count, row_count;
 };
 
+// One run of a program is one op, told in seconds.
+static int is_program(const struct plan_cell *cell) {
+    return strcmp(cell->workload->name, "program") == 0;
+}
+
 static void collect(const struct plan *plan, const struct output *output, uint32_t cell, struct cell_figures *figures) {
-    figures->rate_count = figures->peak_count = figures->settled_count = figures->ok_count = figures->row_count = 0;
+    figures->time_count = figures->peak_count = figures->other_count = figures->ok_count = figures->row_count = 0;
     for (uint32_t sample = 0; sample < plan->sample_count; sample++) {
         const struct record *row = &output->records[sample];
         if (plan->visits[sample] != cell || !output->is_present[sample])
@@ -32,16 +37,20 @@ static void collect(const struct plan *plan, const struct output *output, uint32
         if (!record_is_ok(row))
             continue;
         figures->ok_count++;
-        if (record_throughput(row) >= 0)
-            figures->rates[figures->rate_count++] = record_throughput(row) / 1e6;
+        if (is_program(&plan->cells[cell])) {
+            figures->times[figures->time_count++] = (double)row->measured.elapsed_ns / 1e9;
+            figures->others[figures->other_count++] =
+                (double)(row->measured.user_ns + row->measured.system_ns) / 1e9;
+        } else if (record_throughput(row) >= 0)
+            figures->times[figures->time_count++] = record_throughput(row) / 1e6;
         if (row->measured.rss_peak != NOT_MEASURED)
             figures->peaks[figures->peak_count++] = (double)row->measured.rss_peak / (1 << 20);
-        if (row->measured.rss_1s != NOT_MEASURED)
-            figures->settled[figures->settled_count++] = (double)row->measured.rss_1s / (1 << 20);
+        if (row->measured.rss_1s != NOT_MEASURED && !is_program(&plan->cells[cell]))
+            figures->others[figures->other_count++] = (double)row->measured.rss_1s / (1 << 20);
     }
-    qsort(figures->rates, figures->rate_count, sizeof(double), compare_doubles);
+    qsort(figures->times, figures->time_count, sizeof(double), compare_doubles);
     qsort(figures->peaks, figures->peak_count, sizeof(double), compare_doubles);
-    qsort(figures->settled, figures->settled_count, sizeof(double), compare_doubles);
+    qsort(figures->others, figures->other_count, sizeof(double), compare_doubles);
 }
 
 static void print_median(const double *sorted, size_t count, int width, int decimals) {
@@ -53,13 +62,13 @@ static void print_median(const double *sorted, size_t count, int width, int deci
 
 static void print_cell(const char *allocator, int name_width, const struct cell_figures *figures) {
     char range[64] = "-";
-    if (figures->rate_count > 0)
-        snprintf(range, sizeof range, "%.3f..%.3f", figures->rates[0], figures->rates[figures->rate_count - 1]);
+    if (figures->time_count > 0)
+        snprintf(range, sizeof range, "%.3f..%.3f", figures->times[0], figures->times[figures->time_count - 1]);
     printf("  %-*s", name_width, allocator);
-    print_median(figures->rates, figures->rate_count, 10, 3);
+    print_median(figures->times, figures->time_count, 10, 3);
     printf("  %-20s", range);
     print_median(figures->peaks, figures->peak_count, 10, 2);
-    print_median(figures->settled, figures->settled_count, 14, 2);
+    print_median(figures->others, figures->other_count, 14, 2);
     printf("  %zu/%zu\n", figures->ok_count, figures->row_count);
 }
 
@@ -80,8 +89,9 @@ static void print_cells(const struct plan *plan, const struct output *output, st
         const struct plan_cell *cell = &plan->cells[i];
         if (cell->group != group) {
             plan_cell_text(plan, cell, 0, text, sizeof text);
-            printf("%s%s\n  %-*s%10s  %-20s%10s%14s  ok\n", i ? "\n" : "", text, width, "allocator", "Mops/s",
-                   "min..max", "peak MiB", "after 1s MiB");
+            printf("%s%s\n  %-*s%10s  %-20s%10s%14s  ok\n", i ? "\n" : "", text, width, "allocator",
+                   is_program(cell) ? "s a run" : "Mops/s", "min..max", "peak MiB",
+                   is_program(cell) ? "CPU s" : "after 1s MiB");
             group = cell->group;
         }
         collect(plan, output, i, figures);
@@ -89,20 +99,27 @@ static void print_cells(const struct plan *plan, const struct output *output, st
     }
 }
 
-void summary_print(const struct plan *plan, const struct output *output, const struct summary_note *note) {
-    size_t runs = plan->options->runs;
-    double *values = malloc(3 * runs * sizeof *values);
-    if (!values)
-        return;
-    struct cell_figures figures = {.rates = values, .peaks = values + runs, .settled = values + 2 * runs};
-    print_cells(plan, output, &figures);
-    free(values);
+static void print_ops_note(const struct summary_note *note) {
     printf("\nMedians of the samples that are ok; an op is one object's life, its malloc and its free.\n");
     if (note->null_overhead_ns >= 0)
         printf("Harness: %.2f ns an op over the null allocator (local, 1 thread), contained in every figure.\n",
                note->null_overhead_ns);
     else
         printf("Harness: its own cost was not measured: %s\n", note->why);
+}
+
+void summary_print(const struct plan *plan, const struct output *output, const struct summary_note *note) {
+    size_t runs = plan->options->runs;
+    double *values = malloc(3 * runs * sizeof *values);
+    if (!values)
+        return;
+    struct cell_figures figures = {.times = values, .peaks = values + runs, .others = values + 2 * runs};
+    print_cells(plan, output, &figures);
+    free(values);
+    if (is_program(&plan->cells[0]))
+        printf("\nMedians of the runs that are ok; CPU and memory are of all processes of the program.\n");
+    else
+        print_ops_note(note);
     if (output->present_count < plan->sample_count)
         printf("Incomplete: %" PRIu32 " of %" PRIu32 " samples.\n", output->present_count, plan->sample_count);
 }

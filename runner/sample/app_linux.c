@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// hzbench-app: the child process of one sample of `app:NAME`. In the worker's place it runs a program under the
-// allocator, by the functions of workloads/apps/NAME.app, watches the memory of all its processes, and writes into the
-// runner's memory what it saw. The program's own report (libhzrun.so) proves that malloc was the allocator's. Layer:
-// runner.
+// hzbench-app: the child process of one sample of `app:NAME` or `program`. In the worker's place it runs a program
+// under the allocator, by the functions of workloads/apps/NAME.app or by the user's command, watches the memory of all
+// its processes, and writes into the runner's memory what it saw. The program's own report (libhzrun.so) proves that
+// malloc was the allocator's. Layer: runner.
 //
 // Two processes: the runner's child only waits; the keeper, outside of its group, does the work. When the runner kills
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
-#include "app_tree.h"
-#include "shared.h"
-#include "../tools/hzrun_report.h"
 #include "../system/os.h"
+#include "../text/words.h"
+#include "../tools/hzrun_report.h"
+#include "app_tree.h"
 #include "rss.h"
+#include "shared.h"
 
 #include "../../allocators/loader/loader.h"
 #include "../../allocators/loader/os_library.h"
@@ -36,6 +37,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_USAGE 2
@@ -61,7 +63,10 @@ static struct sample_shared *shared;
 static const struct app *app;
 static struct allocator_spec spec;
 static char library[TEXT_BYTES], companion[TEXT_BYTES], scripts[TEXT_BYTES], directory[TEXT_BYTES];
-static char preloaded[TEXT_BYTES]; // the library or its copy
+static char preloaded[TEXT_BYTES];                    // the library or its copy
+static char *command[WORKLOAD_COMMAND_BYTES / 2 + 1]; // of the workload `program`; empty: an app
+static char label[64];                                // what messages call the program
+static pid_t work_pid;                                // of the command
 static char report[TEXT_BYTES + 16], copies[TEXT_BYTES + 16];
 static uint64_t started_ns, next_watch_ns, watch_interval_ns, peak_bytes;
 static volatile sig_atomic_t is_told_to_end;
@@ -73,19 +78,25 @@ static void on_end(int number) {
 
 // ---- watching ------------------------------------------------------------------------------------------------------
 
+// Of this process: on a busy machine a look takes long and costs no more.
+static uint64_t cpu_ns(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 static uint64_t watch(pid_t except) {
-    const uint64_t before_ns = os_now_ns();
+    const uint64_t before_ns = os_now_ns(), used_ns = cpu_ns();
     const uint64_t bytes = app_tree_pss((int)except);
-    const uint64_t after_ns = os_now_ns();
     const struct rss_point point = {.t_ns = before_ns - started_ns,
-                                         .rss_bytes = bytes,
-                                         .live_bytes = SHARED_LIVE_UNKNOWN,
-                                         .phase = atomic_load_explicit(&shared->phase, memory_order_relaxed)};
+                                    .rss_bytes = bytes,
+                                    .live_bytes = SHARED_LIVE_UNKNOWN,
+                                    .phase = atomic_load_explicit(&shared->phase, memory_order_relaxed)};
     if (watch_interval_ns != 0 && rss_append(shared, &point))
         watch_interval_ns *= 2;
     peak_bytes = bytes > peak_bytes ? bytes : peak_bytes;
-    const uint64_t least_ns = (after_ns - before_ns) * WATCH_MOST;
-    next_watch_ns = after_ns + (watch_interval_ns > least_ns ? watch_interval_ns : least_ns);
+    const uint64_t least_ns = (cpu_ns() - used_ns) * WATCH_MOST;
+    next_watch_ns = os_now_ns() + (watch_interval_ns > least_ns ? watch_interval_ns : least_ns);
     return bytes;
 }
 
@@ -124,9 +135,12 @@ static void set_number(const char *name, uint64_t value) {
     setenv(name, text, 1);
 }
 
-static void set_environment(int under_test) {
+static int is_command(void) {
+    return command[0] != NULL;
+}
+
+static void set_app_variables(void) {
     const struct workload_params *params = &shared->request.params;
-    char preload[2 * TEXT_BYTES + 2];
     setenv("DIR", directory, 1);
     setenv("TMPDIR", directory, 1);
     setenv("HOME", directory, 1);
@@ -135,8 +149,27 @@ static void set_environment(int under_test) {
     set_number("OPS", params->ops * params->threads);
     set_number("THREADS", params->threads);
     set_number("SEED", params->seed);
+}
+
+// What the runner has added for libraries that are opened; a preloaded one needs none, and the user's own stay.
+static void restore_tunables(void) {
+    char own[TEXT_BYTES];
+    snprintf(own, sizeof own, "%s", getenv(ALLOCATOR_TUNABLES_ENV) ? getenv(ALLOCATOR_TUNABLES_ENV) : "");
+    char *added = strstr(own, ":" ALLOCATOR_TUNABLES);
+    if (added) {
+        *added = '\0';
+        setenv(ALLOCATOR_TUNABLES_ENV, own, 1);
+    } else {
+        unsetenv(ALLOCATOR_TUNABLES_ENV);
+    }
+}
+
+static void set_environment(int under_test) {
+    char preload[2 * TEXT_BYTES + 2];
+    if (!is_command())
+        set_app_variables();
     unsetenv("LD_PRELOAD");
-    unsetenv(ALLOCATOR_TUNABLES_ENV); // preloading needs none
+    restore_tunables();
     if (!under_test)
         return;
     snprintf(preload, sizeof preload, "%s:%s", preloaded, companion);
@@ -144,6 +177,8 @@ static void set_environment(int under_test) {
     setenv(HZRUN_LIBRARY_ENV, preloaded, 1);
     setenv(HZRUN_REPORT_ENV, report, 1);
     setenv(HZRUN_STATS_ENV, "1", 1);
+    if (is_command())
+        set_number(HZRUN_PID_ENV, (uint64_t)getpid()); // this process does not start on another heap
 }
 
 // The user that the program runs as, NULL when it is ours.
@@ -156,23 +191,36 @@ static int become_user(void) {
     return user == NULL || (setgroups(0, NULL) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0);
 }
 
+// The user's command with the user's directory and environment; `prepare` in a shell.
+_Noreturn static void become_command(int under_test) {
+    if (!under_test) {
+        execl("/bin/sh", "sh", "-c", shared->request.prepare, (char *)NULL);
+        _exit(127);
+    }
+    execvp(command[0], command);
+    fprintf(stderr, "%s: cannot be started: %s\n", command[0], strerror(errno));
+    _exit(127);
+}
+
 _Noreturn static void become_step(const struct step *step, int under_test, pid_t keeper) {
     char path[TEXT_BYTES + 8];
-    const int null = open("/dev/null", O_RDONLY);
+    const int null = open("/dev/null", O_RDWR);
     const int log = open(step->log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(null, 0);
-    dup2(log, 1);
+    dup2(is_command() && under_test ? null : log, 1); // nobody knows how much a command prints
     dup2(log, 2);
     for (int fd = 3; fd < 64; fd++)
         close(fd);
     signal(SIGTERM, SIG_DFL);
     setpgid(0, 0);
     set_environment(under_test);
-    if (!become_user() || chdir(directory) != 0)
+    if (!become_user() || (!is_command() && chdir(directory) != 0))
         _exit(126);
     prctl(PR_SET_PDEATHSIG, SIGKILL); // after the change of user, which would clear it
     if (getppid() != keeper)
         _exit(126);
+    if (is_command())
+        become_command(under_test);
     snprintf(path, sizeof path, "%s/step", scripts);
     execl("/bin/sh", "sh", path, app->name, step->name, (char *)NULL);
     _exit(127);
@@ -212,15 +260,18 @@ static int succeeded(const struct step *step) {
 
 static int tell_failure(const struct step *step, enum sample_status status) {
     const char *line = last_line(step);
+    char what[128];
+    if (is_command())
+        snprintf(what, sizeof what, "%s", step->pid == work_pid ? label : "--prepare");
+    else
+        snprintf(what, sizeof what, "%s: `%s`", label, step->name);
     const char *colon = line[0] ? ": " : "";
     if (step->is_running)
-        return shared_conclude(shared, STATUS_ERROR, "app:%s: `%s` did not end in time%s%s", app->name, step->name, colon,
-                             line);
+        return shared_conclude(shared, STATUS_ERROR, "%s did not end in time%s%s", what, colon, line);
     if (WIFSIGNALED(step->status))
-        return shared_conclude(shared, status, "app:%s: `%s` ended by SIG%s%s%s", app->name, step->name,
-                             sigabbrev_np(WTERMSIG(step->status)), colon, line);
-    return shared_conclude(shared, status, "app:%s: `%s` ended with code %d%s%s", app->name, step->name,
-                         WEXITSTATUS(step->status), colon, line);
+        return shared_conclude(shared, status, "%s ended by SIG%s%s%s", what, sigabbrev_np(WTERMSIG(step->status)),
+                               colon, line);
+    return shared_conclude(shared, status, "%s ended with code %d%s%s", what, WEXITSTATUS(step->status), colon, line);
 }
 
 // A step outside of the allocator, from start to end.
@@ -233,18 +284,40 @@ static int run_outside(const char *name) {
         return 0;
     if (!step.is_running && WIFEXITED(step.status) && WEXITSTATUS(step.status) == EXIT_MISSING)
         return shared_conclude(shared, STATUS_UNAVAILABLE,
-                             "app:%s needs %s, which is not installed. Debian: apt-get install %s", app->name,
-                             last_line(&step), app->packages);
+                               "%s needs %s, which is not installed. Debian: apt-get install %s", label,
+                               last_line(&step), app->packages);
     return succeeded(&step) || tell_failure(&step, STATUS_ERROR);
 }
 
 // ---- proof ---------------------------------------------------------------------------------------------------------
 
 struct proof {
-    unsigned took;
-    char other[sizeof((struct hzrun_report *)0)->other];
+    unsigned took, others;
+    char other[sizeof((struct hzrun_report *)0)->other]; // where the program itself took malloc from instead
+    char last_other[sizeof((struct hzrun_report *)0)->program];
     uint64_t rejects[ALLOCATOR_REJECT_COUNT];
+    uint64_t largest_peak; // of one process, as the kernel knows it
 };
+
+static int is_program(const struct hzrun_report *record) {
+    return is_command() ? record->pid == work_pid : strncmp(record->program, app->proof, strlen(app->proof)) == 0;
+}
+
+static void take_record(struct proof *proof, const struct hzrun_report *record) {
+    if (record->event == HZRUN_TOOK && is_program(record))
+        proof->took++;
+    if (record->event == HZRUN_OTHER && is_program(record))
+        memcpy(proof->other, record->other, sizeof proof->other);
+    if (record->event == HZRUN_OTHER && !is_program(record)) {
+        proof->others++;
+        memcpy(proof->last_other, record->program, sizeof proof->last_other);
+    }
+    if (record->event != HZRUN_ENDED)
+        return;
+    proof->largest_peak = record->peak_bytes > proof->largest_peak ? record->peak_bytes : proof->largest_peak;
+    for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
+        proof->rejects[i] += record->stats.rejects[i] != ALLOCATOR_NOT_TOLD ? record->stats.rejects[i] : 0;
+}
 
 static struct proof read_proof(void) {
     struct proof proof = {0};
@@ -252,16 +325,22 @@ static struct proof read_proof(void) {
     FILE *file = fopen(report, "rb");
     while (file && fread(&record, sizeof record, 1, file) == 1) {
         record.program[sizeof record.program - 1] = record.other[sizeof record.other - 1] = '\0';
-        const int is_program = strncmp(record.program, app->proof, strlen(app->proof)) == 0;
-        proof.took += record.event == HZRUN_TOOK && is_program;
-        if (record.event == HZRUN_OTHER && is_program)
-            memcpy(proof.other, record.other, sizeof proof.other);
-        for (int i = 0; i < ALLOCATOR_REJECT_COUNT && record.event == HZRUN_ENDED; i++)
-            proof.rejects[i] += record.stats.rejects[i] != ALLOCATOR_NOT_TOLD ? record.stats.rejects[i] : 0;
+        take_record(&proof, &record);
     }
     if (file)
         fclose(file);
     return proof;
+}
+
+static void tell_other_heap(const struct proof *proof) {
+    const char *name = strrchr(proof->other, '/') ? strrchr(proof->other, '/') + 1 : proof->other;
+    if (is_command() && strncmp(name, "libc.so", strlen("libc.so")) != 0)
+        shared_conclude(shared, STATUS_UNAVAILABLE,
+                        "%s brings a malloc of its own (%s), which a preloaded one cannot replace - not measuring it",
+                        label, proof->other);
+    else
+        shared_conclude(shared, STATUS_UNAVAILABLE, "%s: %s took malloc from %s, not from %s - not measuring it", label,
+                        app->proof, proof->other, library);
 }
 
 static void judge(void) {
@@ -269,14 +348,19 @@ static void judge(void) {
     memcpy(shared->result.measured.rejects, proof.rejects, sizeof proof.rejects);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         if (proof.rejects[i] != 0)
-            shared_conclude(shared, STATUS_REFUSED_FREE, "app:%s: %" PRIu64 " calls were refused as %s", app->name,
-                          proof.rejects[i], allocator_reject_names[i]);
+            shared_conclude(shared, STATUS_REFUSED_FREE, "%s: %" PRIu64 " calls were refused as %s", label,
+                            proof.rejects[i], allocator_reject_names[i]);
     if (proof.other[0])
-        shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: %s took malloc from %s, not from %s - not measuring it",
-                      app->name, app->proof, proof.other, library);
+        tell_other_heap(&proof);
     if (proof.took == 0)
-        shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: nothing proves that %s took malloc from %s - not measuring it",
-                      app->name, app->proof, library);
+        shared_conclude(shared, STATUS_UNAVAILABLE, "%s: nothing proves that %s took malloc from %s - not measuring it",
+                        label, app->proof, library);
+    // Between two looks a peak can be missed; that of the largest process the kernel has kept.
+    if (is_command() && proof.largest_peak > shared->result.measured.rss_peak)
+        shared->result.measured.rss_peak = proof.largest_peak;
+    if (is_command() && proof.others != 0)
+        fprintf(stderr, "%u of its processes took malloc from elsewhere, the last was %s\n", proof.others,
+                proof.last_other);
     shared_conclude(shared, STATUS_OK, "%s", "");
 }
 
@@ -303,11 +387,16 @@ static int run_batch(void) {
     const uint64_t begin_ns = os_now_ns();
     if (!start(&work, "work", 1))
         return 0;
+    work_pid = work.pid;
     watch_until(&work, UINT64_MAX, 0);
     if (is_told_to_end)
         return 0;
-    if (!succeeded(&work))
+    if (!succeeded(&work)) {
+        const struct proof proof = read_proof();
+        if (is_command() && proof.other[0])
+            tell_other_heap(&proof);
         return tell_failure(&work, STATUS_CRASHED);
+    }
     take_work(begin_ns, os_now_ns());
     take_usage(&work.usage);
     return 1;
@@ -381,8 +470,8 @@ static int stop_server(struct step *server) {
     kill(server->pid, number);
     watch_until(server, os_now_ns() + STOP_NS, 0);
     if (server->is_running)
-        return shared_conclude(shared, STATUS_ERROR, "app:%s: the server did not end within %g s of SIG%s", app->name,
-                             (double)STOP_NS / 1e9, app->stop);
+        return shared_conclude(shared, STATUS_ERROR, "%s: the server did not end within %g s of SIG%s", label,
+                               (double)STOP_NS / 1e9, app->stop);
     if (WIFSIGNALED(server->status) && WTERMSIG(server->status) != number)
         return tell_failure(server, STATUS_CRASHED);
     take_usage(&server->usage);
@@ -406,14 +495,15 @@ static int find_library(void) {
         allocator_find(&spec, given, sizeof given, why, sizeof why) != ALLOCATOR_LOADED)
         return shared_conclude(shared, STATUS_UNAVAILABLE, "%s", why);
     if (spec.backend && strcmp(spec.backend->name, "null") == 0)
-        return shared_conclude(shared, STATUS_UNAVAILABLE, "app:%s: null stores nothing, a program cannot run on it",
-                             app->name);
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: null stores nothing, a program cannot run on it",
+                               label);
     if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :"))
-        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library", given);
+        return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library",
+                               given);
     snprintf(shared->result.proof.path, sizeof shared->result.proof.path, "%.500s", library);
     if (!os_library_find_own("hzbench-app", "libhzrun.so", companion, sizeof companion))
         return shared_conclude(shared, STATUS_UNAVAILABLE,
-                             "libhzrun.so is not beside hzbench-app - build everything or install");
+                               "libhzrun.so is not beside hzbench-app - build everything or install");
     return 1;
 }
 
@@ -428,7 +518,8 @@ static int find_scripts(void) {
         if (os_library_is_file(step))
             return 1;
     }
-    return shared_conclude(shared, STATUS_ERROR, "workloads/apps is not beside hzbench-app - build everything or install");
+    return shared_conclude(shared, STATUS_ERROR,
+                           "workloads/apps is not beside hzbench-app - build everything or install");
 }
 
 // Whether the program's user can do that with the file: only a process of that user knows.
@@ -449,8 +540,8 @@ static int make_directory(void) {
     snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     const struct passwd *user = other_user();
     if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
-        return shared_conclude(shared, STATUS_ERROR, "%s: %s - set TMPDIR to a directory that can be written", directory,
-                             strerror(errno));
+        return shared_conclude(shared, STATUS_ERROR, "%s: %s - set TMPDIR to a directory that can be written",
+                               directory, strerror(errno));
     snprintf(report, sizeof report, "%s.report", directory);
     const int fd = open(report, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
@@ -459,9 +550,9 @@ static int make_directory(void) {
     close(fd);
     if (!user_can(directory, X_OK))
         return shared_conclude(shared, STATUS_ERROR,
-                             "%s: %s, whom app:%s runs as, cannot enter it - set TMPDIR to a directory "
-                             "that every user can enter",
-                             directory, app->user, app->name);
+                               "%s: %s, whom %s runs as, cannot enter it - set TMPDIR to a directory "
+                               "that every user can enter",
+                               directory, app->user, label);
     return 1;
 }
 
@@ -485,7 +576,7 @@ static int copy_for_user(char path[TEXT_BYTES]) {
     snprintf(copy, sizeof copy, "%s/%s", copies, strrchr(path, '/') + 1);
     if (!copy_file(path, copy) || strlen(copy) >= TEXT_BYTES)
         return shared_conclude(shared, STATUS_ERROR, "cannot copy %s to %s for user %s: %s", path, copies, app->user,
-                             strerror(errno));
+                               strerror(errno));
     memcpy(path, copy, strlen(copy) + 1);
     return 1;
 }
@@ -544,11 +635,35 @@ static void remove_all(void) {
     unlink(report);
 }
 
+static int run_command(void) {
+    static char text[WORKLOAD_COMMAND_BYTES];
+    static struct app own = {.name = "program", .user = "", .stop = "TERM"};
+    snprintf(text, sizeof text, "%s", shared->request.command);
+    words_split(text, command, sizeof command / sizeof command[0] - 1);
+    if (!is_command())
+        return shared_conclude(shared, STATUS_ERROR, "no command - runner and hzbench-app are of different builds");
+    const char *name = strrchr(command[0], '/') ? strrchr(command[0], '/') + 1 : command[0];
+    snprintf(label, sizeof label, "%.60s", name);
+    own.proof = label;
+    app = &own;
+    if (!find_library() || !make_directory() || !make_readable())
+        return 0;
+    shared_enter(shared, PHASE_LOADED);
+    if (shared->request.prepare[0] && !run_outside("prepare"))
+        return 0;
+    watch_interval_ns = shared->request.rss_interval_ns;
+    return run_batch();
+}
+
 static int run_app(void) {
+    if (strcmp(shared->request.workload, "program") == 0)
+        return run_command();
     app = app_find(shared->request.params.input);
     if (!app)
-        return shared_conclude(shared, STATUS_ERROR, "unknown program '%s' - runner and hzbench-app are of different builds",
-                             shared->request.params.input);
+        return shared_conclude(shared, STATUS_ERROR,
+                               "unknown program '%s' - runner and hzbench-app are of different builds",
+                               shared->request.params.input);
+    snprintf(label, sizeof label, "app:%s", app->name);
     if (!find_library() || !find_scripts() || !make_directory() || !make_readable() || !run_outside("programs"))
         return 0;
     shared_enter(shared, PHASE_LOADED);
@@ -579,15 +694,18 @@ int main(void) {
     started_ns = os_now_ns();
     shared = os_shared_map(OS_SHARED_FD, sizeof *shared);
     if (!shared || shared->request.magic != SHARED_MAGIC) {
-        fprintf(stderr, "hzbench-app: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",
-                OS_SHARED_FD);
+        fprintf(
+            stderr,
+            "hzbench-app: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",
+            OS_SHARED_FD);
         return EXIT_USAGE;
     }
     shared_forget(&shared->result);
     shared_enter(shared, PHASE_START);
     if (shared->request.version != SHARED_VERSION) {
-        shared_conclude(shared, STATUS_ERROR, "the sample's memory has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
-                      shared->request.version, SHARED_VERSION);
+        shared_conclude(shared, STATUS_ERROR,
+                        "the sample's memory has version %" PRIu32 ", hzbench-app knows %u - rebuild both",
+                        shared->request.version, SHARED_VERSION);
         return 0;
     }
     const pid_t self = getpid();

@@ -65,7 +65,8 @@ static const struct record_column head[] = {
     NAME("load", load, load_names, sizeof load_names / sizeof load_names[0], "dlopen or preload"),
     REQUIRED_TEXT("workload", workload, "its name"),
     TEXT("input", params.input,
-         "what follows the colon in `NAME:INPUT`: a file of a trace or profile, a program; empty for other workloads"),
+         "what follows the colon in `NAME:INPUT`: a file of a trace or profile, a program; of `program` its command, a "
+         "long one by its beginning and digest; empty for other workloads"),
 };
 
 static const struct record_column tail[] = {
@@ -82,7 +83,7 @@ static const struct record_column tail[] = {
      .kind = RECORD_HEX,
      MEMBER(measured.stream_hash),
      .meaning = "of the events; equal for every allocator in the same cell and round"},
-    MEASURED(elapsed_ns, "an op is one object's life: one alloc and its one free"),
+    MEASURED(elapsed_ns, "an op is one object's life: one alloc and its one free; of `program` one run of it"),
     MEASURED(ops, NULL),
     {.name = "throughput_ops_s", .kind = RECORD_RATE, .compute = record_throughput},
     MEASURED(remote_frees, "achieved, of the measured part"),
@@ -100,7 +101,9 @@ static const struct record_column tail[] = {
     MEASURED(minor_faults, NULL),
     MEASURED(major_faults, NULL),
     MEASURED(rss_baseline, "mean and p95 over the series of the measured part; peak is VmHWM (Windows: "
-                           "PeakWorkingSetSize), or a larger reading of the row"),
+                           "PeakWorkingSetSize), or a larger reading of the row. Of programs the series is the proportional set "
+                           "size of all processes; the peak of `program` is the larger of that and the VmHWM of its "
+                           "largest process"),
     NUMBER("rss_mean", rss_mean, NULL),
     NUMBER("rss_p95", rss_p95, NULL),
     MEASURED(rss_peak, NULL),

@@ -2,6 +2,7 @@
 // The worker's environment, its request, and the row that comes of it. Layer: runner.
 #include "sample.h"
 
+#include "../text/words.h"
 #include "noise.h"
 
 #include "../../allocators/loader/os_library.h"
@@ -270,6 +271,9 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     memcpy(order->cpus, request->cpus, params.threads * sizeof order->cpus[0]);
     order->rss_interval_ns = options->rss_interval_ns;
     order->settle_ns = options->settle_ns;
+    if (options->program)
+        words_join(options->program, order->command, sizeof order->command);
+    snprintf(order->prepare, sizeof order->prepare, "%s", options->prepare);
     order->counters = (uint32_t)options->counters;
     order->latency_every = options->fake_clock ? 0 : options->latency_every;
     order->fake_clock = (uint32_t)options->fake_clock;

@@ -11,7 +11,7 @@
 #include "histogram.h"
 
 #define SHARED_MAGIC 0x6c6c65637a68u // "hzcell"
-#define SHARED_VERSION 3u
+#define SHARED_VERSION 4u
 #define SHARED_MAX_RSS_POINTS 65536
 #define SHARED_LIVE_UNKNOWN INT64_MIN // live_bytes of a program: an empty cell
 
@@ -72,6 +72,8 @@ struct shared_request {
     uint64_t settle_ns;             // how long to watch RSS after the join: 0, 100 ms or 1 s and more
     uint32_t counters;              // 1: open hardware counters if the machine has them
     uint32_t latency_every;         // one call in so many is timed; 0: none
+    char command[WORKLOAD_COMMAND_BYTES]; // of the workload `program`: words_join()
+    char prepare[512];              // a shell's command that runs before it, unmeasured; empty: none
     uint32_t fake_clock;            // 1: times are made up and equal in every run (golden tests)
 };
 

@@ -103,8 +103,8 @@ struct image {
 
 static void tell_progress(uint64_t done, uint64_t whole) {
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\rhzrun: packing, %3.0f %% of %.1f MiB \033[K", whole != 0 ? 100.0 * (double)done / (double)whole : 100,
-                (double)whole / (1 << 20));
+        fprintf(stderr, "\rhzrun: packing, %3.0f %% of %.1f MiB \033[K",
+                whole != 0 ? 100.0 * (double)done / (double)whole : 100, (double)whole / (1 << 20));
 }
 
 static void forget_progress(void) {
@@ -183,7 +183,8 @@ static int pack_all(const char *only, const glob_t *found, struct image *images,
     for (size_t i = 0; i < found->gl_pathc; i++) {
         struct image *image = &images[count];
         const char *recording = found->gl_pathv[i];
-        snprintf(image->name, sizeof image->name, "%.*s", (int)(strlen(recording) - strlen(RECORDING_SUFFIX)), recording);
+        snprintf(image->name, sizeof image->name, "%.*s", (int)(strlen(recording) - strlen(RECORDING_SUFFIX)),
+                 recording);
         const int is_packed = pack_recording(recording, image->name, 1, tell_progress, &image->result, why, why_bytes);
         forget_progress();
         if (!is_packed)

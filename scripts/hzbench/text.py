@@ -40,7 +40,7 @@ EACH = Rate("ops/s", 1)
 
 def rate_of(cells):
     """Objects come in millions a second; an op of a program (app:gcc: one file compiled) takes milliseconds."""
-    programs = all(cell[schema.CELL.index("workload")] == "app" for cell in cells)
+    programs = all(cell[schema.CELL.index("workload")] in ("app", "program") for cell in cells)
     return EACH if programs else MILLIONS
 
 

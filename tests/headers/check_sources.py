@@ -35,7 +35,7 @@ LAYERS = {
     "runner/text": [],
     "runner/system": ["allocators/loader", "workloads", "runner/text"],
     "runner/plan": ["allocators/loader", "workloads", "runner/text"],
-    "runner/sample": ["allocators/loader", "workloads", "runner/plan", "runner/system", "runner/tools"],
+    "runner/sample": ["allocators/loader", "workloads", "runner/plan", "runner/system", "runner/text", "runner/tools"],
     "runner/results": ["allocators/loader", "workloads", "runner/plan", "runner/sample", "runner/system", "runner/text"],
     "runner/results/windows": [],
     "runner/tools": ["allocators", "allocators/loader", "workloads/trace", "workloads/recorder"],

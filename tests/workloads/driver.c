@@ -79,7 +79,7 @@ struct workload_params driver_unset(uint32_t threads) {
 }
 
 const char *driver_input(const struct workload *workload) {
-    static const char *const inputs[][2] = {{"fleet", "mix"}, {"app", "redis"}};
+    static const char *const inputs[][2] = {{"fleet", "mix"}, {"app", "redis"}, {"program", "true"}};
     for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
         if (strcmp(inputs[i][0], workload->name) == 0) {
             return inputs[i][1];

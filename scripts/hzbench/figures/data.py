@@ -58,7 +58,7 @@ def live_is_resident(cell):
 
 def is_program(cell):
     """Whether a program ran, whose objects the harness neither makes nor counts."""
-    return cell[CELL.index("workload")] == "app"
+    return cell[CELL.index("workload")] in ("app", "program")
 
 
 # Which parameters tell two panels of one workload apart, as a short addition to the title.
