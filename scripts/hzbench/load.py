@@ -17,67 +17,6 @@ from .files import read_text, rows_of, sibling
 from .schema import (CELL, COLUMNS, PHASES, RSS_COLUMNS, SCHEMAS, SIGNED, UNSIGNED, cell_order, check_row,
                      value_of)  # fmt: skip
 
-<<<<<<< HEAD
-=======
-# What the runner says of its columns (runner --schema); a test holds the file against the runner.
-_DESCRIBED = json.loads((Path(__file__).resolve().parents[2] / "results" / "schema.json").read_text(encoding="utf-8"))
-SCHEMA = str(_DESCRIBED["schema"])  # written today; rows of an older one get the columns it lacks, all of them empty
-
-# Parameters of workloads: {name, parameter (its option), kind (count, time, share, bytes, name), ...}.
-PARAMETERS = tuple(c for c in _DESCRIBED["columns"] if "parameter" in c)
-
-_KINDS = {"integer": "u", "number": "f", "text": "t"}
-_KIND_OF = {"seed": "t"}  # compared and never computed with
-
-
-def _kind(column):
-    kind = _KIND_OF.get(column["name"], _KINDS[column["type"]])
-    return kind.upper() if column["required"] else kind
-
-
-# Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
-COLUMNS = {c["name"]: _kind(c) for c in _DESCRIBED["columns"]}
-
-CALLS = ("malloc", "free_local", "free_remote")  # what the latency timer times
-LATENCIES = ("p50", "p90", "p99", "p999", "max")
-
-# Columns of each schema that can be read, in the order the runner wrote them. Those of old ones never change.
-SCHEMA_1 = tuple("""
-    schema run_id sample round order platform allocator load workload threads seed ops_per_thread duration_ns
-    working_set min_bytes max_bytes sizes topology remote_ppm realloc_ppm aligned_ppm calloc_ppm rounds touch pin
-    status message library_path library_version library_build_id library_sha256 contract stream_hash elapsed_ns ops
-    throughput_ops_s remote_frees local_frees remote_share waits corruptions failures user_ns system_ns run_delay_ns
-    voluntary_switches involuntary_switches minor_faults major_faults rss_baseline rss_mean rss_p95 rss_peak rss_work
-    live_work rss_freed rss_joined rss_100ms rss_1s rss_purged live_peak reserved_bytes committed_bytes
-    metadata_bytes rejects cycles instructions cache_misses dtlb_misses started_at""".split())
-SCHEMA_2 = SCHEMA_1 + ("input", "latency_every", "latency_probe_ns")
-for _call in CALLS:
-    SCHEMA_2 += (f"latency_{_call}_count", *(f"latency_{_call}_{p}_ns" for p in LATENCIES))
-SCHEMA_2 += ("canary_reference_ns", "canary_before_ns", "canary_after_ns", "pressure_cpu_ns", "pressure_memory_ns",
-             "pressure_io_ns", "steal_ns", "contaminated", "contamination")  # fmt: skip
-SCHEMA_3 = SCHEMA_2 + tuple(f"windows_{w}_bytes" for w in ("working_set", "peak_working_set", "private_usage"))
-SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
-
-STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
-PLATFORMS = ("linux", "windows", "wine")
-LOADS = ("dlopen", "preload")
-
-# What makes two rows samples of the same cell, apart from the allocator: in the order of schema 1, which orders tables,
-# then what came later. `rounds` is the workload's parameter.
-_OF_A_CELL = {"platform", "load", "workload", "pin", "input"} | {c["name"] for c in PARAMETERS} - {"seed"}
-CELL = tuple(c for c in dict.fromkeys((*SCHEMA_1, *COLUMNS)) if c in _OF_A_CELL)
-
-RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
-PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")
-
-NULL = "null"  # the backend that costs nothing: it measures the harness and is no competitor
-
-_UNSIGNED = re.compile(r"[0-9]{1,20}")
-_SIGNED = re.compile(r"-?[0-9]{1,19}")
-_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
-_RUN_ID = re.compile(r"[0-9a-f]{16}")
-_MAX_FIELD = 8192
->>>>>>> 3cc1499 (One table of parameters, one record of a sample)
 
 
 @dataclass(frozen=True)
@@ -129,12 +68,8 @@ def _read_csv(path):
         for name in names:
             cell = fields.get(name, "")
             try:
-<<<<<<< HEAD
-                values[name] = value_of(COLUMNS[name], cell)
-=======
                 # An older schema lacks what came later.
-                values[name] = _value(COLUMNS[name] if name in fields else COLUMNS[name].lower(), cell)
->>>>>>> 3cc1499 (One table of parameters, one record of a sample)
+                values[name] = value_of(COLUMNS[name] if name in fields else COLUMNS[name].lower(), cell)
             except ValueError as error:
                 raise InputError(f"{path}:{line}: {name} '{printable(cell, 40)}' {error}") from error
         try:

@@ -1,58 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """The columns of result files of schemas 1 to 4 (results/SCHEMA.md): their kinds, and which values a row may hold."""
 
+import json
 import math
 import re
+from pathlib import Path
 
 from .errors import printable
 
-SCHEMA = "4"  # written today; rows of an older one get the columns it lacks, all of them empty
+# What the runner says of its columns (runner --schema); a test holds the file against the runner.
+_DESCRIBED = json.loads((Path(__file__).resolve().parents[2] / "results" / "schema.json").read_text(encoding="utf-8"))
+SCHEMA = str(_DESCRIBED["schema"])  # written today; rows of an older one get the columns it lacks, all of them empty
+
+# Parameters of workloads: {name, parameter (its option), kind (count, time, share, bytes, name), ...}.
+PARAMETERS = tuple(c for c in _DESCRIBED["columns"] if "parameter" in c)
+
+_KINDS = {"integer": "u", "number": "f", "text": "t"}
+_KIND_OF = {"seed": "t"}  # compared and never computed with
+
+
+def _kind(column):
+    kind = _KIND_OF.get(column["name"], _KINDS[column["type"]])
+    return kind.upper() if column["required"] else kind
+
 
 # Column -> kind. u: unsigned integer; f: finite number >= 0; t: text. Upper case: must not be empty.
-COLUMNS = {
-    "schema": "U", "run_id": "T", "sample": "U", "round": "U", "order": "U", "platform": "T", "allocator": "T",
-    "load": "T", "workload": "T", "threads": "U", "seed": "T", "ops_per_thread": "u", "duration_ns": "u",
-    "working_set": "u", "min_bytes": "u", "max_bytes": "u", "sizes": "t", "topology": "t", "remote_ppm": "u",
-    "realloc_ppm": "u", "aligned_ppm": "u", "calloc_ppm": "u", "rounds": "u", "touch": "t", "pin": "t",
-    "status": "T", "message": "t", "library_path": "t", "library_version": "t", "library_build_id": "t",
-    "library_sha256": "t", "contract": "t", "stream_hash": "t", "elapsed_ns": "u", "ops": "u",
-    "throughput_ops_s": "f", "remote_frees": "u", "local_frees": "u", "remote_share": "f", "waits": "u",
-    "corruptions": "u", "failures": "u", "user_ns": "u", "system_ns": "u", "run_delay_ns": "u",
-    "voluntary_switches": "u", "involuntary_switches": "u", "minor_faults": "u", "major_faults": "u",
-    "rss_baseline": "u", "rss_mean": "f", "rss_p95": "f", "rss_peak": "u", "rss_work": "u", "live_work": "u",
-    "rss_freed": "u", "rss_joined": "u", "rss_100ms": "u", "rss_1s": "u", "rss_purged": "u", "live_peak": "u",
-    "reserved_bytes": "u", "committed_bytes": "u", "metadata_bytes": "u", "rejects": "t", "cycles": "u",
-    "instructions": "u", "cache_misses": "u", "dtlb_misses": "u", "started_at": "t",
-}  # fmt: skip
-SCHEMA_1 = tuple(COLUMNS)
+COLUMNS = {c["name"]: _kind(c) for c in _DESCRIBED["columns"]}
 
-CALLS = ("malloc", "free_local", "free_remote")  # what the latency probe times
+CALLS = ("malloc", "free_local", "free_remote")  # what the latency timer times
 LATENCIES = ("p50", "p90", "p99", "p999", "max")
-COLUMNS |= {"input": "t", "latency_every": "u", "latency_probe_ns": "u"}
+
+# Columns of each schema that can be read, in the order the runner wrote them. Those of old ones never change.
+SCHEMA_1 = tuple("""
+    schema run_id sample round order platform allocator load workload threads seed ops_per_thread duration_ns
+    working_set min_bytes max_bytes sizes topology remote_ppm realloc_ppm aligned_ppm calloc_ppm rounds touch pin
+    status message library_path library_version library_build_id library_sha256 contract stream_hash elapsed_ns ops
+    throughput_ops_s remote_frees local_frees remote_share waits corruptions failures user_ns system_ns run_delay_ns
+    voluntary_switches involuntary_switches minor_faults major_faults rss_baseline rss_mean rss_p95 rss_peak rss_work
+    live_work rss_freed rss_joined rss_100ms rss_1s rss_purged live_peak reserved_bytes committed_bytes
+    metadata_bytes rejects cycles instructions cache_misses dtlb_misses started_at""".split())
+SCHEMA_2 = SCHEMA_1 + ("input", "latency_every", "latency_probe_ns")
 for _call in CALLS:
-    COLUMNS |= {f"latency_{_call}_count": "u"} | {f"latency_{_call}_{p}_ns": "u" for p in LATENCIES}
-COLUMNS |= {
-    "canary_reference_ns": "u", "canary_before_ns": "u", "canary_after_ns": "u", "pressure_cpu_ns": "u",
-    "pressure_memory_ns": "u", "pressure_io_ns": "u", "steal_ns": "u", "contaminated": "u", "contamination": "t",
-}  # fmt: skip
-SCHEMA_2 = tuple(COLUMNS)
-
-COLUMNS |= {f"windows_{_what}_bytes": "u" for _what in ("working_set", "peak_working_set", "private_usage")}
-SCHEMA_3 = tuple(COLUMNS)
-
-COLUMNS |= {"cell_index": "u"}
-
-# Columns of each schema that can be read, in the order the runner writes them.
+    SCHEMA_2 += (f"latency_{_call}_count", *(f"latency_{_call}_{p}_ns" for p in LATENCIES))
+SCHEMA_2 += ("canary_reference_ns", "canary_before_ns", "canary_after_ns", "pressure_cpu_ns", "pressure_memory_ns",
+             "pressure_io_ns", "steal_ns", "contaminated", "contamination")  # fmt: skip
+SCHEMA_3 = SCHEMA_2 + tuple(f"windows_{w}_bytes" for w in ("working_set", "peak_working_set", "private_usage"))
 SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
 
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
 LOADS = ("dlopen", "preload")
 
-# What makes two rows samples of the same cell, apart from the allocator. `rounds` is the workload's parameter.
-CELL = ("platform", "load", "workload", "threads", "ops_per_thread", "duration_ns", "working_set", "min_bytes",
-        "max_bytes", "sizes", "topology", "remote_ppm", "realloc_ppm", "aligned_ppm", "calloc_ppm", "rounds", "touch",
-        "pin", "input")  # fmt: skip
+# What makes two rows samples of the same cell, apart from the allocator: in the order of schema 1, which orders tables,
+# then what came later. `rounds` is the workload's parameter.
+_OF_A_CELL = {"platform", "load", "workload", "pin", "input"} | {c["name"] for c in PARAMETERS} - {"seed"}
+CELL = tuple(c for c in dict.fromkeys((*SCHEMA_1, *COLUMNS)) if c in _OF_A_CELL)
 
 RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
 PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")

@@ -96,7 +96,7 @@ def cell_details(value):
         parts.append(f"{size(low)}..{size(high)}{kind}")
     if value("working_set"):
         parts.append(f"working set {count(value('working_set'))}")
-    for parameter in load.PARAMETERS:
+    for parameter in schema.PARAMETERS:
         if parameter["kind"] == "share" and value(parameter["name"]):
             parts.append(f"{value(parameter['name']) / 1e4:g} % {parameter['parameter']}")
     if value("topology") and value("remote_ppm"):
@@ -109,7 +109,7 @@ def cell_details(value):
         parts.append(plural(int(value("rounds")), "generation"))
     if value("touch"):
         parts.append(f"touch {value('touch')}")
-    for parameter in load.PARAMETERS:
+    for parameter in schema.PARAMETERS:
         if parameter["name"] not in _TOLD and parameter["kind"] != "share" and value(parameter["name"]):
             parts.append(f"{parameter['parameter']} {value(parameter['name'])}")
     if value("pin") and value("pin") != "none":
@@ -125,7 +125,7 @@ _DISTINCT = {
     "ops_per_thread": lambda v: f"{count(v)} ops",
     "duration_ns": lambda v: f"{v / 1e9:g} s",
 } | {
-    p["name"]: lambda v, label=p["parameter"]: f"{v / 1e4:g} % {label}" for p in load.PARAMETERS if p["kind"] == "share"
+    p["name"]: lambda v, label=p["parameter"]: f"{v / 1e4:g} % {label}" for p in schema.PARAMETERS if p["kind"] == "share"
 }
 
 

@@ -90,10 +90,10 @@ def test_schema_and_scripts_know_it(scratch, tmp_path):
     assert [c["parameter"] for c in json.loads(described)["columns"] if c["name"] == "zeal_ppm"] == ["zeal"]
     (scratch / "results" / "schema.json").write_text(described)
     assert run(scratch, tmp_path, "--workload=local{zeal=5%},local", *QUICK, "--output=r.csv").returncode == 0
-    script = ("import sys; sys.path.insert(0, sys.argv[1]); from hzbench import load, text\n"
+    script = ("import sys; sys.path.insert(0, sys.argv[1]); from hzbench import load, schema, text\n"
               "cells = load.load([sys.argv[2]]).cells\n"
-              "print(len(cells), sorted(c[load.CELL.index('zeal_ppm')] for c in cells))\n"
-              "print(text.cell_details(lambda name: cells[-1][load.CELL.index(name)]))\n")
+              "print(len(cells), sorted(c[schema.CELL.index('zeal_ppm')] for c in cells))\n"
+              "print(text.cell_details(lambda name: cells[-1][schema.CELL.index(name)]))\n")
     done = subprocess.run([sys.executable, "-c", script, scratch / "scripts", tmp_path / "r.csv"], env=clean_environment(),
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
