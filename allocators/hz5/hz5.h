@@ -13,27 +13,9 @@
 #include "../common/fork.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
+#include "hz5_states.h"
 
 #include <stdatomic.h>
-
-// A block's life. Owner means the heap that owns the run.
-//
-//   FREE -> CACHED    owner: refill takes it into a magazine
-//   CACHED -> LIVE    owner: malloc
-//   LIVE -> CACHED    owner: free, plain load and plain store
-//   LIVE -> REMOTE    any other thread: free, one compare-and-swap; the winner has freed the block
-//   LIVE -> MOVING    any other thread: realloc, before it copies
-//   MOVING -> REMOTE  the same thread: realloc, when it has copied
-//   REMOTE -> FREE    owner: collect
-//   CACHED -> FREE    owner: a magazine spills
-enum hz5_state {
-    HZ5_FREE = 0, // fresh metadata is all free
-    HZ5_LIVE = 1,
-    HZ5_CACHED = 2,
-    HZ5_REMOTE = 3,
-    HZ5_MOVING = 4,
-    HZ5_NO_BLOCK = 0x7f, // behind the last block of a run
-};
 
 enum hz5_kind {
     HZ5_KIND_NONE = 0, // never used
@@ -56,13 +38,13 @@ enum hz5_kind {
 // Reserved and type-stable: never unmapped, never user memory.
 struct hz5_desc {
     // Read by every thread that frees. any: written only while no block of the run is live, except `pending`.
-    _Alignas(64) _Atomic uint64_t ident; // generation << 32 | owner; a new generation at every carve and release
+    _Alignas(64) struct hz5_ident ident; // generation << 32 | owner; a new generation at every carve and release
     _Atomic uintptr_t base;              // first block
-    _Atomic uint64_t magic;         // floor((2^64 - 1) / block_bytes) + 1; 0 when no small block starts in the unit
+    struct hz5_magic magic;         // floor((2^64 - 1) / block_bytes) + 1; 0 when no small block starts in the unit
     _Atomic uint64_t magic_bound;   // = magic; owner: from a field it has loaded already the compiler would make a copy
-    _Atomic uintptr_t states;       // _Atomic uint8_t[]: one byte a block, one more for the tail
+    struct hz5_array states;        // struct hz5_block[]: one byte a block, one more for the tail
     _Atomic(struct hz5_desc *) run; // descriptor of the run's first unit
-    _Atomic uint64_t pending;       // any: bit a region of states with REMOTE blocks the owner does not know of yet
+    struct hz5_bits pending;        // any: bit a region of states with REMOTE blocks the owner does not know of yet
     _Atomic uint32_t block_bytes;
     _Atomic uint8_t kind;       // enum hz5_kind
     _Atomic uint8_t size_class; // SIZECLASS_COUNT for large
@@ -79,8 +61,8 @@ struct hz5_desc {
     uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
     uint8_t is_kept;                   // empty, and its pages are in kept_bytes
     uint8_t is_guarded;                // the last unit of a large run is inaccessible
-    _Atomic uint8_t is_queued;         // any: 1 while in some heap's pending queue, or in its owner's list of such
-    _Atomic uint8_t large_state;       // the state byte of a large run
+    struct hz5_queued is_queued;       // any: 1 while in some heap's pending queue, or in its owner's list of such
+    struct hz5_block large_state;      // the state byte of a large run
     _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1; owner: in heap->collecting
     uint64_t large_bytes;              // usable bytes of a large run
 };
@@ -90,7 +72,7 @@ _Static_assert(sizeof(struct hz5_desc) == 128, "the side table's stride");
 // A cached block. The state's address is kept because finding it again costs eight instructions in malloc.
 struct hz5_entry {
     void *block;
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
 };
 
 // Large runs a thread has freed and may use again without the arena's lock; their state is CACHED.
@@ -106,8 +88,6 @@ struct hz5_regions {
     hz_tally blocks; // states in these regions
     hz_tally bytes;  // of all these blocks
 };
-
-enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, HZ5_HEAP_ORPHAN };
 
 // What a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
 struct hz5_heap {
@@ -133,8 +113,8 @@ struct hz5_heap {
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     // any
-    _Alignas(128) _Atomic uint32_t status;     // enum hz5_heap_status
-    _Atomic uint32_t pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
+    _Alignas(128) struct hz5_status status;    // enum hz5_heap_status
+    struct hz5_queue pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
                                                // run is collected when its class needs blocks, not at every refill
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
     _Alignas(128) struct hz5_entry magazines[];
@@ -174,8 +154,8 @@ HZ_INLINE size_t hz5_unit_of_pointer(const void *pointer) {
     return ((uintptr_t)pointer >> ARENA_UNIT_SHIFT) - arena.base_unit;
 }
 
-HZ_INLINE _Atomic uint8_t *hz5_states_of(const struct hz5_desc *desc) {
-    return (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_relaxed);
+HZ_INLINE struct hz5_block *hz5_states_of(const struct hz5_desc *desc) {
+    return (struct hz5_block *)hz5_array_read_own(&desc->states);
 }
 
 HZ_INLINE uint32_t hz5_owner_of(uint64_t ident) {
@@ -189,22 +169,6 @@ HZ_INLINE uint32_t hz5_generation_of(uint64_t ident) {
 // A field of an own run, read by the owner: only it writes there, so the read may be a plain one, which the compiler
 // can fold into the instruction that uses it (atomic loads it never folds; four instructions of free).
 #define HZ5_OWN(desc, type, field) (*(const type *)(const void *)&(desc)->field)
-
-// Whether a state is LIVE: a relaxed load and a comparison. The compiler folds no atomic load into the comparison,
-// which costs free an instruction; the machine's own byte comparison is such a load. Sanitizers must see the load
-// itself.
-#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__SANITIZE_THREAD__) &&                       \
-    !defined(__SANITIZE_ADDRESS__)
-HZ_INLINE int hz5_is_live(const _Atomic uint8_t *state) {
-    int is_live;
-    __asm__ volatile("cmpb %2, %1" : "=@cce"(is_live) : "m"(*state), "i"(HZ5_LIVE));
-    return is_live;
-}
-#else
-HZ_INLINE int hz5_is_live(const _Atomic uint8_t *state) {
-    return atomic_load_explicit(state, memory_order_relaxed) == HZ5_LIVE;
-}
-#endif
 
 // A free of another heap's block, whose region has its bit in `pending`.
 HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
@@ -242,7 +206,7 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class'
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_collect_pending(struct hz5_heap *heap); // of all classes
 int hz5_has_pending(struct hz5_heap *heap);
-void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state); // CACHED -> FREE
+void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
 void hz5_publish(struct hz5_desc *run, uint64_t index); // and counts the free
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
@@ -253,7 +217,7 @@ void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class); // runs that changed hands
 
 // hz5_quarantine.c
-void hz5_quarantine(struct hz5_heap *heap, void *block, _Atomic uint8_t *state, unsigned size_class);
+void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);
 void hz5_quarantine_flush(struct hz5_heap *heap);
 
 // hz5_heap.c: heaps and threads
@@ -291,11 +255,11 @@ void hz5_reject_add(enum allocator_reject reason, uint64_t count);
 
 // 1 when a block starts at `pointer` in the unit of `desc`: one of a run of small blocks, or the one of a large run
 // (both in hz5_malloc.c). *state is its state byte.
-int hz5_find_small(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state);
-int hz5_find_large(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state);
+int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state);
+int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state);
 
 // Descriptor of the live block that starts at `pointer`, or NULL. *state is its state byte.
-struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state);
+struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state);
 
 // hz5_profile.c
 enum hz5_policy { HZ5_POLICY_ABORT, HZ5_POLICY_REPORT, HZ5_POLICY_COUNT };

@@ -78,7 +78,7 @@ int hz5_init(void) {
 // ----------------------------------------------------------------------------------------------------------------
 
 static uint32_t status_of(const struct hz5_heap *heap) {
-    return heap != NULL ? atomic_load_explicit(&heap->status, memory_order_relaxed) : HZ5_HEAP_UNUSED;
+    return heap != NULL ? hz5_status_peek(&heap->status) : HZ5_HEAP_UNUSED;
 }
 
 static int is_busy(const struct hz5_heap *heap) {
@@ -124,7 +124,10 @@ void core_fork_child(void) {
         uint32_t status = status_of(heap);
         if (heap != hz5_thread.heap && (status == HZ5_HEAP_ALIVE || status == HZ5_HEAP_CLAIMED)) {
             status = status == HZ5_HEAP_ALIVE && !is_busy(heap) ? HZ5_HEAP_DEAD : HZ5_HEAP_ORPHAN;
-            atomic_store_explicit(&heap->status, status, memory_order_relaxed);
+            if (status == HZ5_HEAP_DEAD)
+                hz5_status_survive(&heap->status);
+            else
+                hz5_status_orphan(&heap->status);
         }
         dead += status == HZ5_HEAP_DEAD;
     }
@@ -152,16 +155,8 @@ uint32_t hz5_dead_heap_count(void) {
     return atomic_load_explicit(&heaps.dead, memory_order_relaxed);
 }
 
-static int change_status(struct hz5_heap *heap, uint32_t from, uint32_t to) {
-    // ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds
-    // it.
-    return atomic_compare_exchange_strong_explicit(&heap->status, &from, to, memory_order_acq_rel,
-                                                   memory_order_relaxed);
-}
-
 int hz5_heap_claim_dead(struct hz5_heap *heap) {
-    if (atomic_load_explicit(&heap->status, memory_order_relaxed) != HZ5_HEAP_DEAD ||
-        !change_status(heap, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED))
+    if (!hz5_status_peek_dead(&heap->status) || !hz5_status_claim(&heap->status))
         return 0;
     atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
     return 1;
@@ -172,9 +167,7 @@ int hz5_heap_claim_dead(struct hz5_heap *heap) {
 void hz5_heap_unclaim(struct hz5_heap *heap) {
     do {
         atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
-        // ORDER: seq_cst: before the look at the queue; partner: push() in hz5_run.c, which looks at the status after
-        // it has queued.
-        atomic_store_explicit(&heap->status, HZ5_HEAP_DEAD, memory_order_seq_cst);
+        hz5_status_set_down(&heap->status);
         if (!hz5_has_pending(heap) || !hz5_heap_claim_dead(heap))
             return;
         hz5_collect_pending(heap);
@@ -186,7 +179,7 @@ static struct hz5_heap *revive_heap(void) {
     for (uint32_t id = 1; id <= count; id++) {
         struct hz5_heap *heap = hz5_heap_by_id(id);
         if (heap != NULL && hz5_heap_claim_dead(heap)) {
-            atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
+            hz5_status_revive(&heap->status);
             return heap;
         }
     }
@@ -221,7 +214,7 @@ static struct hz5_heap *new_heap(void) {
     }
     if (heap == NULL)
         return NULL;
-    atomic_store_explicit(&heap->status, HZ5_HEAP_ALIVE, memory_order_relaxed);
+    hz5_status_begin(&heap->status);
     return register_heap(heap) ? heap : NULL;
 }
 

@@ -15,9 +15,8 @@ static _Atomic uint64_t unguarded;
 static _Atomic uint64_t guards_most; // const once it is not 0
 
 static void set_ident(struct hz5_desc *desc, uint32_t owner) {
-    uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + 1;
-    // ORDER: release: publishes the fields written before; partner: the acquire load in free_remote and hz5_find_live.
-    atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
+    uint32_t generation = hz5_generation_of(hz5_ident_read_again(&desc->ident)) + 1;
+    hz5_ident_write(&desc->ident, (uint64_t)generation << 32 | owner);
 }
 
 static size_t units_of(size_t bytes) {
@@ -80,7 +79,7 @@ static void *take_cached(size_t units) {
         struct hz5_desc *desc = heap->large.runs[units][--heap->large.count[units]];
         hz_tally_add(&heap->large.bytes, 0 - ((uint64_t)units << ARENA_UNIT_SHIFT));
         hz_heap_leave(&heap->is_busy);
-        atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
+        hz5_block_hand_out(&desc->large_state);
         base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     }
     hz5_heap_leave();
@@ -136,7 +135,7 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     desc->large_bytes = (uint64_t)(units - hz5_profile.guard_large) << ARENA_UNIT_SHIFT;
     guard(desc);
     count(&large_bytes, desc->large_bytes);
-    atomic_store_explicit(&desc->large_state, HZ5_LIVE, memory_order_relaxed);
+    hz5_block_hand_out(&desc->large_state);
     set_ident(desc, HZ5_OWNER_LARGE);
     return base;
 }

@@ -36,7 +36,7 @@ HZ_INLINE void *alloc(size_t bytes) {
     void *block = top->block;
     if (HZ_UNLIKELY(block == NULL))
         return alloc_slow(bytes);
-    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+    hz5_block_hand_out(top->state);
     hz5_thread.top[size_class] = top - 1;
     return block;
 }
@@ -52,7 +52,7 @@ static void *alloc_from_class(unsigned size_class) {
     }
     if (HZ_LIKELY(is_filled)) {
         struct hz5_entry *top = hz5_thread.top[size_class];
-        atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+        hz5_block_hand_out(top->state);
         hz5_thread.top[size_class] = top - 1;
         block = top->block;
     }
@@ -106,7 +106,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
     struct hz5_entry *top = hz5_thread.top[size_class];
     if (top->block == NULL)
         return alloc_from_class(size_class);
-    atomic_store_explicit(top->state, HZ5_LIVE, memory_order_relaxed);
+    hz5_block_hand_out(top->state);
     hz5_thread.top[size_class] = top - 1;
     return top->block;
 }
@@ -120,9 +120,9 @@ static HZ_COLD void free_refused(void *block) {
 }
 
 // The magazine is full: half of it goes back to the runs. With a quarantine every free comes here.
-static HZ_COLD void free_spill(void *block, _Atomic uint8_t *state, size_t size_class) {
+static HZ_COLD void free_spill(void *block, struct hz5_block *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
-    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    hz5_block_free_own(state);
     hz_heap_enter(&heap->is_busy);
     if (hz5_profile.quarantine_bytes != 0)
         hz5_quarantine(heap, block, state, (unsigned)size_class);
@@ -137,12 +137,8 @@ static HZ_COLD void free_spill(void *block, _Atomic uint8_t *state, size_t size_
     hz5_thread.top[size_class] = top;
 }
 
-static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
-    uint8_t expected = HZ5_LIVE;
-    // ORDER: acq_rel: the winner's earlier uses of the block happen before its memory is given away, and no second free
-    // can win (partner: every other free of the block, here).
-    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acq_rel,
-                                                 memory_order_relaxed)) {
+static HZ_COLD void free_large(void *block, struct hz5_desc *desc, struct hz5_block *state) {
+    if (!hz5_block_free_large(state)) {
         free_refused(block);
         return;
     }
@@ -151,8 +147,7 @@ static HZ_COLD void free_large(void *block, struct hz5_desc *desc, _Atomic uint8
 
 // The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
 HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
-    // ORDER: seq_cst: see free_remote(). A set bit means that a collection which will see our state is still to come.
-    uint64_t pending = atomic_load_explicit(&run->pending, memory_order_seq_cst);
+    uint64_t pending = hz5_bits_look(&run->pending);
     if (HZ_UNLIKELY((pending >> hz5_region_of(index) & 1) == 0)) {
         hz5_publish(run, index);
         return;
@@ -162,7 +157,7 @@ HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
 
 // No small block starts there: the block of a large run, or nothing.
 static HZ_COLD void free_large_or_refuse(void *block, struct hz5_desc *desc) {
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     if (hz5_find_large(block, desc, &state))
         free_large(block, desc, state);
     else
@@ -177,30 +172,23 @@ static HZ_COLD void free_again(void *block) {
 
 // Any block whose run this thread does not own.
 HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t ident) {
-    // ORDER: acquire: pairs with the release stores in carve() and release(). magic is 0 from before the end of a run's
-    // life until all of the next, ident too, is written; ident is read before it and again behind the rest. So what is
-    // read is all of one life, or magic is 0, or the second look shows the change.
-    uint64_t magic = atomic_load_explicit(&desc->magic, memory_order_acquire);
+    // ORDER: acquire: with ident before and after it, a consistent look at the fields of one life: hz5_steps.h.
+    uint64_t magic = hz5_magic_read(&desc->magic);
     uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
     struct hz5_place place = hz5_place_of(offset, magic);
     if (HZ_UNLIKELY(place.low >= magic)) {
         free_large_or_refuse(block, desc);
         return;
     }
-    _Atomic uint8_t *state = (_Atomic uint8_t *)atomic_load_explicit(&desc->states, memory_order_acquire) + place.high;
+    struct hz5_block *state = (struct hz5_block *)hz5_array_read(&desc->states) + place.high;
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_acquire);
-    if (HZ_UNLIKELY(atomic_load_explicit(&desc->ident, memory_order_relaxed) != ident)) {
+    if (HZ_UNLIKELY(hz5_ident_read_again(&desc->ident) != ident)) {
         free_again(block);
         return;
     }
-    uint8_t expected = HZ5_LIVE;
-    // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that collects it; (2) comes before the
-    // load of `pending` in the one total order in which the owner exchanges `pending` before it reads the states, so
-    // either the collector sees REMOTE or we see the cleared bit. From here on the block may be collected, its run
-    // released and carved anew at any moment: nothing of the descriptor can tell any more whether the free was good. A
-    // run released before the exchange has left its states at rest.
-    if (HZ_UNLIKELY(!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
-                                                             memory_order_relaxed))) {
+    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the descriptor
+    // can tell any more whether the free was good. A run released before has left its states at rest.
+    if (HZ_UNLIKELY(!hz5_block_free_remote(state))) {
         free_refused(block);
         return;
     }
@@ -214,8 +202,7 @@ HZ_INLINE void free_block(void *block) {
         return;
     }
     struct hz5_desc *desc = hz5_desc_at(unit);
-    // ORDER: acquire: for free_remote(), see there.
-    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    uint64_t ident = hz5_ident_read(&desc->ident);
     if (HZ_UNLIKELY(hz5_owner_of(ident) != hz5_thread.owner)) {
         free_remote(block, desc, ident);
         return;
@@ -227,7 +214,7 @@ HZ_INLINE void free_block(void *block) {
         free_refused(block);
         return;
     }
-    _Atomic uint8_t *state = (_Atomic uint8_t *)(place.high + HZ5_OWN(desc, uintptr_t, states));
+    struct hz5_block *state = (struct hz5_block *)(place.high + HZ5_OWN(desc, uintptr_t, states));
     if (HZ_UNLIKELY(!hz5_is_live(state))) {
         free_refused(block);
         return;
@@ -238,7 +225,7 @@ HZ_INLINE void free_block(void *block) {
         free_spill(block, state, size_class);
         return;
     }
-    atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+    hz5_block_free_own(state);
     top->block = block;
     top->state = state;
     hz5_thread.top[size_class] = top;
@@ -255,9 +242,8 @@ void core_free(void *block) {
 // ---- lookups with verification
 // ---------------------------------------------------------------------------------------
 
-int hz5_find_small(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state) {
-    // ORDER: acquire: pairs with the release store of magic, the last field, in carve().
-    uint64_t magic = atomic_load_explicit(&desc->magic, memory_order_acquire);
+int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
+    uint64_t magic = hz5_magic_read(&desc->magic);
     uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
     struct hz5_place place = hz5_place_of(offset, magic);
     if (place.low >= magic)
@@ -266,23 +252,22 @@ int hz5_find_small(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t *
     return 1;
 }
 
-int hz5_find_large(const void *pointer, struct hz5_desc *desc, _Atomic uint8_t **state) {
-    // ORDER: acquire: pairs with the release store in hz5_large_alloc().
-    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
+    uint64_t ident = hz5_ident_read(&desc->ident);
     if (hz5_owner_of(ident) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
         return 0;
     *state = &desc->large_state;
     return 1;
 }
 
-struct hz5_desc *hz5_find_live(const void *pointer, _Atomic uint8_t **state) {
+struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state) {
     size_t unit = hz5_unit_of_pointer(pointer);
     if (!arena_has(unit))
         return NULL;
     struct hz5_desc *desc = hz5_desc_at(unit);
     if (!hz5_find_small(pointer, desc, state) && !hz5_find_large(pointer, desc, state))
         return NULL;
-    if (atomic_load_explicit(*state, memory_order_relaxed) != HZ5_LIVE)
+    if (!hz5_block_is_live(*state))
         return NULL;
     return desc;
 }
@@ -296,7 +281,7 @@ static size_t usable_bytes(const struct hz5_desc *desc) {
 size_t core_usable_size(void *block) {
     if (block == NULL)
         return 0;
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
         hz5_reject(block, HZ5_OP_USABLE_SIZE, hz5_classify(block));
@@ -306,7 +291,7 @@ size_t core_usable_size(void *block) {
 }
 
 void core_free_sized(void *block, size_t bytes) {
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     struct hz5_desc *desc = block != NULL ? hz5_find_live(block, &state) : NULL;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     if (desc != NULL && bytes > usable_bytes(desc)) {
@@ -317,44 +302,35 @@ void core_free_sized(void *block, size_t bytes) {
 }
 
 // While a large block changes its size nobody may free it, so it leaves LIVE; a concurrent free is refused.
-static int resize_large(void *block, struct hz5_desc *desc, _Atomic uint8_t *state, size_t bytes, int *refused) {
-    uint8_t expected = HZ5_LIVE;
-    // ORDER: acquire: the descriptor is read after the block is ours; partner: the release store below and in
-    // free_large.
-    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_CACHED, memory_order_acquire,
-                                                 memory_order_relaxed)) {
+static int resize_large(void *block, struct hz5_desc *desc, struct hz5_block *state, size_t bytes, int *refused) {
+    if (!hz5_block_resize(state)) {
         hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
         *refused = 1;
         return 0;
     }
     int done = hz5_large_resize(desc, bytes);
-    // ORDER: release: the new size is visible to whoever finds the block live again (free_large, hz5_find_live).
-    atomic_store_explicit(state, HZ5_LIVE, memory_order_release);
+    hz5_block_resized(state);
     return done;
 }
 
 static int is_own(const struct hz5_desc *desc) {
-    return hz5_owner_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) == hz5_thread.owner;
+    return hz5_owner_of(hz5_ident_read_again(&desc->ident)) == hz5_thread.owner;
 }
 
 // Takes a live block out of LIVE before its contents are copied: nobody can free it, and so get it handed out again,
 // while they are read. 1 on success.
-static int take_for_move(struct hz5_desc *desc, _Atomic uint8_t *state) {
+static int take_for_move(struct hz5_desc *desc, struct hz5_block *state) {
     if (is_own(desc)) {
-        if (atomic_load_explicit(state, memory_order_relaxed) != HZ5_LIVE)
+        if (!hz5_block_is_live(state))
             return 0;
-        atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed);
+        hz5_block_free_own(state);
         return 1;
     }
-    // A state of its own: give_moved() must see when the owner's free, with its plain load and store, has covered it.
-    uint8_t expected = HZ5_LIVE;
-    // ORDER: acquire: the copy comes after; partner: the release part of every exchange that gives the block away.
-    return atomic_compare_exchange_strong_explicit(state, &expected, HZ5_MOVING, memory_order_acquire,
-                                                   memory_order_relaxed);
+    return hz5_block_take_to_move(state);
 }
 
 // Frees a block that take_for_move() has taken. 0 when its owner has freed it meanwhile.
-static int give_moved(void *block, struct hz5_desc *desc, _Atomic uint8_t *state) {
+static int give_moved(void *block, struct hz5_desc *desc, struct hz5_block *state) {
     if (is_own(desc)) {
         size_t size_class = atomic_load_explicit(&desc->size_class, memory_order_relaxed);
         struct hz5_entry *top = hz5_thread.top[size_class] + 1;
@@ -367,24 +343,21 @@ static int give_moved(void *block, struct hz5_desc *desc, _Atomic uint8_t *state
         hz5_thread.top[size_class] = top;
         return 1;
     }
-    uint8_t expected = HZ5_MOVING;
     if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
-        atomic_store_explicit(state, HZ5_CACHED, memory_order_relaxed); // nobody else changes MOVING there
+        hz5_block_free_moved_large(state);
         hz5_large_release(desc);
         return 1;
     }
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
     uint64_t index = (uint64_t)(state - hz5_states_of(run));
-    // ORDER: seq_cst: as the exchange in free_remote().
-    if (!atomic_compare_exchange_strong_explicit(state, &expected, HZ5_REMOTE, memory_order_seq_cst,
-                                                 memory_order_relaxed))
+    if (!hz5_block_give_moved(state))
         return 0;
     remote_freed(run, index);
     return 1;
 }
 
 void *core_realloc(void *block, size_t bytes, int *refused) {
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
         hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));

@@ -13,7 +13,7 @@ static void release_oldest(struct hz5_heap *heap) {
     hz5_block_to_run(heap, oldest.block, oldest.state);
 }
 
-void hz5_quarantine(struct hz5_heap *heap, void *block, _Atomic uint8_t *state, unsigned size_class) {
+void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class) {
     struct hz5_quarantine *quarantine = heap->quarantine;
     while (quarantine->count > 0 && (quarantine->count == HZ5_QUARANTINE_ENTRIES ||
                                      quarantine->bytes + sizeclass_bytes[size_class] > hz5_profile.quarantine_bytes))

@@ -26,8 +26,7 @@ enum allocator_reject hz5_classify(const void *pointer) {
     if (!arena_has(unit))
         return ALLOCATOR_REJECT_FOREIGN;
     struct hz5_desc *desc = hz5_desc_at(unit);
-    // ORDER: acquire: as in free_remote().
-    uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+    uint64_t ident = hz5_ident_read(&desc->ident);
     if (hz5_owner_of(ident) == HZ5_OWNER_NONE) {
         if (is_inside_run(unit))
             return ALLOCATOR_REJECT_INTERIOR;
@@ -36,10 +35,10 @@ enum allocator_reject hz5_classify(const void *pointer) {
     }
     if ((uintptr_t)pointer % SIZECLASS_GRANULE != 0)
         return ALLOCATOR_REJECT_MISALIGNED;
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     if (!hz5_find_small(pointer, desc, &state) && !hz5_find_large(pointer, desc, &state))
         return ALLOCATOR_REJECT_INTERIOR;
-    switch (atomic_load_explicit(state, memory_order_relaxed)) {
+    switch (hz5_block_peek(state)) {
     case HZ5_FREE:
     case HZ5_CACHED:
     case HZ5_MOVING:

@@ -29,7 +29,7 @@ static unsigned run_units(unsigned size_class) {
 static struct {
     hz_mutex lock;
     struct {
-        _Atomic uint8_t *first, *last; // oldest and youngest
+        struct hz5_block *first, *last; // oldest and youngest
         uint32_t count;
     } resting[SIZECLASS_COUNT];
 } state_arrays;
@@ -46,24 +46,20 @@ void hz5_run_fork_done(void) {
     hz_unlock(&state_arrays.lock);
 }
 
-static void set_state(_Atomic uint8_t *state, uint8_t value) {
-    atomic_store_explicit(state, value, memory_order_relaxed);
-}
-
-static void link_write(_Atomic uint8_t *array, _Atomic uint8_t *next) {
+static void link_write(struct hz5_block *array, struct hz5_block *next) {
     for (int i = 0; i < 8; i++)
-        set_state(array + i, (uint8_t)(0x80 | ((uintptr_t)next >> (7 * i) & 0x7f)));
+        hz5_block_rest(array + i, (uint8_t)(0x80 | ((uintptr_t)next >> (7 * i) & 0x7f)));
 }
 
-static _Atomic uint8_t *link_read(_Atomic uint8_t *array) {
+static struct hz5_block *link_read(struct hz5_block *array) {
     uintptr_t next = 0;
     for (int i = 0; i < 8; i++)
-        next |= (uintptr_t)(atomic_load_explicit(array + i, memory_order_relaxed) & 0x7f) << (7 * i);
-    return (_Atomic uint8_t *)next;
+        next |= (uintptr_t)(hz5_block_peek(array + i) & 0x7f) << (7 * i);
+    return (struct hz5_block *)next;
 }
 
-static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_count) {
-    _Atomic uint8_t *array = NULL;
+static struct hz5_block *state_array_take(unsigned size_class, uint32_t block_count) {
+    struct hz5_block *array = NULL;
     hz_lock(&state_arrays.lock);
     if (state_arrays.resting[size_class].count > STATE_ARRAYS_RESTING) {
         array = state_arrays.resting[size_class].first;
@@ -77,13 +73,13 @@ static _Atomic uint8_t *state_array_take(unsigned size_class, uint32_t block_cou
         array = arena_metadata(bytes, STATE_ARRAY_ALIGN);
     else
         for (uint32_t i = 0; i < 8; i++)
-            set_state(array + i, i < block_count ? HZ5_FREE : HZ5_NO_BLOCK);
+            hz5_block_rest(array + i, i < block_count ? HZ5_FREE : HZ5_NO_BLOCK);
     for (uint32_t i = fresh_from; array != NULL && i >= block_count && i < bytes; i++)
-        set_state(array + i, HZ5_NO_BLOCK);
+        hz5_block_rest(array + i, HZ5_NO_BLOCK);
     return array;
 }
 
-static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
+static void state_array_give(unsigned size_class, struct hz5_block *array) {
     hz_lock(&state_arrays.lock);
     link_write(array, NULL);
     if (state_arrays.resting[size_class].count++ == 0)
@@ -96,11 +92,6 @@ static void state_array_give(unsigned size_class, _Atomic uint8_t *array) {
 
 // ---- eight states at a time
 // --------------------------------------------------------------------------------------------
-
-static uint64_t load_eight(_Atomic uint8_t *states, memory_order order) {
-    // The group is aligned; other threads change single bytes in it by atomic operations.
-    return atomic_load_explicit((_Atomic uint64_t *)(void *)states, order);
-}
 
 // 0x80 in every byte of `word` that equals `value`.
 static uint64_t bytes_equal(uint64_t word, uint8_t value) {
@@ -150,10 +141,9 @@ static void list_remove(struct hz5_heap *heap, struct hz5_desc *run, unsigned si
 // ---- birth and death of a run
 // ------------------------------------------------------------------------------------------
 
-// ORDER: release: publishes the descriptor's fields; partner: the acquire loads in free_remote and hz5_find_live.
 static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
-    uint32_t generation = hz5_generation_of(atomic_load_explicit(&desc->ident, memory_order_relaxed)) + generation_step;
-    atomic_store_explicit(&desc->ident, (uint64_t)generation << 32 | owner, memory_order_release);
+    uint32_t generation = hz5_generation_of(hz5_ident_read_again(&desc->ident)) + generation_step;
+    hz5_ident_write(&desc->ident, (uint64_t)generation << 32 | owner);
 }
 
 static unsigned size_class_of(const struct hz5_desc *run) {
@@ -187,7 +177,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     uint32_t units = run_units(size_class);
     uint32_t block_bytes = sizeclass_bytes[size_class];
     uint32_t block_count = (units << ARENA_UNIT_SHIFT) / block_bytes;
-    _Atomic uint8_t *states = state_array_take(size_class, block_count);
+    struct hz5_block *states = state_array_take(size_class, block_count);
     if (states == NULL)
         return 0;
     int is_zero;
@@ -217,24 +207,21 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
         // ORDER: release: after the store of ident that ended the unit's last life; partner: free_remote(), which reads
         // ident again when it has read these.
         atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
-        atomic_store_explicit(&desc->states, (uintptr_t)states, memory_order_release);
+        hz5_array_write(&desc->states, (uintptr_t)states);
         atomic_store_explicit(&desc->run, run, memory_order_release);
         set_ident(desc, 1, heap->id);
-        // ORDER: release: after ident and all else; partner: free_remote(), which reads it between its looks at ident:
-        // whoever sees it and has seen the unit without a run sees another ident the second time.
-        atomic_store_explicit(&desc->magic, magic, memory_order_release);
+        hz5_magic_begin(&desc->magic, magic);
     }
     // A thread that freed into the unit's last life may have set a bit after that life's last collection.
-    // ORDER: seq_cst: after the store of ident; the late thread sets the bit before it looks for an owner (enqueue).
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+    hz5_fence_carved();
+    if (hz5_bits_look(&run->pending) != 0)
         enqueue(run);
     return 1;
 }
 
 static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
     void *base = (void *)atomic_load_explicit(&run->base, memory_order_relaxed);
-    _Atomic uint8_t *states = hz5_states_of(run);
+    struct hz5_block *states = hz5_states_of(run);
     uint32_t units = run->units;
     int clean = run->dirty_pages == 0;
     list_remove(heap, run, size_class);
@@ -243,7 +230,7 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     for (uint32_t unit = 0; unit < units; unit++) {
         atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
         // Before the store of ident: whoever sees the end of this life sees that no block starts here.
-        atomic_store_explicit(&run[unit].magic, 0, memory_order_relaxed);
+        hz5_magic_end(&run[unit].magic);
         set_ident(run + unit, 1, HZ5_OWNER_NONE);
     }
     state_array_give(size_class, states);
@@ -259,7 +246,7 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 // A run in the pending queue stays until it is collected: its next owner could not queue it while it is in ours, and we
 // may sleep for long.
 static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
-    if (atomic_load_explicit(&run->is_queued, memory_order_relaxed) != 0)
+    if (!hz5_queued_peek_clear(&run->is_queued))
         return;
     uint64_t bytes = page_groups(run->dirty_pages, run);
     uint64_t limit = hz5_profile.keep_bytes + hz_tally_get(&heap->used_bytes) / 100 * hz5_profile.keep_percent;
@@ -326,10 +313,10 @@ static void learn_from_touching(struct hz5_heap *heap, uint64_t bytes) {
     heap->trimmed_bytes = heap->retouched_bytes = 0;
 }
 
-void hz5_block_to_run(struct hz5_heap *heap, void *block, _Atomic uint8_t *state) {
+void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state) {
     struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(block));
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
-    set_state(state, HZ5_FREE);
+    hz5_block_spill(state);
     blocks_freed(heap, run, 1, (uint32_t)(state - hz5_states_of(run)));
 }
 
@@ -355,23 +342,18 @@ static void collect_all(struct hz5_heap *heap, unsigned size_class);
 // carve.
 static void push(struct hz5_desc *run) {
     for (;;) {
-        // ORDER: seq_cst: after the bit was set; partner: carve(), which stores ident before it looks for bits.
-        uint32_t owner = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_seq_cst));
+        uint32_t owner = hz5_owner_of(hz5_ident_read_to_queue(&run->ident));
         if (owner != HZ5_OWNER_NONE && owner != HZ5_OWNER_LARGE) {
             struct hz5_heap *heap = hz5_heap_by_id(owner);
             unsigned size_class = size_class_of(run);
             size_class = size_class < SIZECLASS_COUNT ? size_class : 0;
-            _Atomic uint32_t *queue = &heap->pending[size_class];
-            uint32_t head = atomic_load_explicit(queue, memory_order_relaxed);
-            do {
+            struct hz5_queue *queue = &heap->pending[size_class];
+            uint32_t head = hz5_queue_head(queue);
+            do
                 atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
-                // ORDER: seq_cst: releases pending_next to the collector, and comes before the look at the heap's
-                // status in the order in which a dying thread sets the status before its last look at the queue.
-            } while (!atomic_compare_exchange_weak_explicit(queue, &head, link_of(run), memory_order_seq_cst,
-                                                            memory_order_relaxed));
+            while (!hz5_queue_push(queue, &head, link_of(run)));
             // Nobody else would collect for a dead thread.
-            if (HZ_UNLIKELY(atomic_load_explicit(&heap->status, memory_order_seq_cst) == HZ5_HEAP_DEAD) &&
-                hz5_heap_claim_dead(heap)) {
+            if (HZ_UNLIKELY(hz5_status_is_dead(&heap->status)) && hz5_heap_claim_dead(heap)) {
                 collect_all(heap, size_class);
                 hz5_heap_unclaim(heap);
             }
@@ -379,20 +361,16 @@ static void push(struct hz5_desc *run) {
         }
         // Released meanwhile: all its blocks have been collected. If it is carved anew between the load and this store,
         // the bits are still there and one of us must queue it.
-        // ORDER: seq_cst: before the second look.
-        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
-        owner = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_seq_cst));
-        if (owner == HZ5_OWNER_NONE || owner == HZ5_OWNER_LARGE ||
-            atomic_load_explicit(&run->pending, memory_order_seq_cst) == 0 ||
-            atomic_exchange_explicit(&run->is_queued, 1, memory_order_seq_cst) != 0)
+        hz5_queued_clear(&run->is_queued);
+        owner = hz5_owner_of(hz5_ident_read_to_queue(&run->ident));
+        if (owner == HZ5_OWNER_NONE || owner == HZ5_OWNER_LARGE || hz5_bits_look(&run->pending) == 0 ||
+            hz5_queued_mark(&run->is_queued) != 0)
             return;
     }
 }
 
 static void enqueue(struct hz5_desc *run) {
-    // ORDER: seq_cst: the bit is set before this flag is read; the collector clears the flag before it takes the bits.
-    if (atomic_load_explicit(&run->is_queued, memory_order_seq_cst) == 0 &&
-        atomic_exchange_explicit(&run->is_queued, 1, memory_order_seq_cst) == 0)
+    if (hz5_queued_is_clear(&run->is_queued) && hz5_queued_mark(&run->is_queued) == 0)
         push(run);
 }
 
@@ -424,8 +402,7 @@ void hz5_publish(struct hz5_desc *run, uint64_t index) {
     } else {
         atomic_fetch_add_explicit(&heapless_regions.count, 1, memory_order_relaxed);
     }
-    // ORDER: seq_cst: see free_remote() and enqueue().
-    if ((atomic_fetch_or_explicit(&run->pending, bit, memory_order_seq_cst) & bit) != 0) {
+    if ((hz5_bits_set(&run->pending, bit) & bit) != 0) {
         if (mine != NULL)
             hz_tally_add(&mine->published.count, 0 - (uint64_t)1);
         else
@@ -447,7 +424,7 @@ struct sink {
     uint32_t want;
 };
 
-static void sink_put(struct sink *sink, void *block, _Atomic uint8_t *state) {
+static void sink_put(struct sink *sink, void *block, struct hz5_block *state) {
     (--sink->next)->block = block;
     sink->next->state = state;
     sink->want--;
@@ -455,9 +432,8 @@ static void sink_put(struct sink *sink, void *block, _Atomic uint8_t *state) {
 
 // The REMOTE blocks among eight states: to the sink while it wants any, to the run otherwise.
 static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t group, struct sink *sink) {
-    _Atomic uint8_t *states = hz5_states_of(run) + group;
-    // ORDER: seq_cst: after the exchange of `pending`; partner: free_remote().
-    uint64_t marks = bytes_equal(load_eight(states, memory_order_seq_cst), HZ5_REMOTE);
+    struct hz5_block *states = hz5_states_of(run) + group;
+    uint64_t marks = bytes_equal(hz5_eight_blocks(states, (memory_order)hz5_block_is_remote_order), hz5_block_is_remote_from);
     if (marks == 0)
         return;
     uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
@@ -471,19 +447,17 @@ static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
     for (; marks != 0; marks &= marks - 1) {
         uint32_t index = first_byte(marks);
-        _Atomic uint8_t *state = states + index;
+        struct hz5_block *state = states + index;
         // The wide load has only found the byte: accesses of different sizes do not synchronise.
-        // ORDER: acquire: the block's contents; partner: the exchange in free_remote() and its like.
-        (void)atomic_load_explicit(state, memory_order_acquire);
-        // ORDER: release: counted before it changes; partner: count_state() in hz5_table.c.
+        (void)hz5_block_see_remote(state);
         if (HZ_UNLIKELY(is_delayed)) {
-            atomic_store_explicit(state, HZ5_CACHED, memory_order_release);
+            hz5_block_collect_to_magazine(state);
             hz5_quarantine(heap, block + (size_t)index * block_bytes, state, size_class_of(run));
         } else if (sink->want > 0) {
-            atomic_store_explicit(state, HZ5_CACHED, memory_order_release);
+            hz5_block_collect_to_magazine(state);
             sink_put(sink, block + (size_t)index * block_bytes, state);
         } else {
-            atomic_store_explicit(state, HZ5_FREE, memory_order_release);
+            hz5_block_collect_to_run(state);
             lowest = freed++ == 0 ? group + index : lowest;
         }
     }
@@ -495,8 +469,7 @@ static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
 static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sink) {
     int has_sink = sink->want > 0;
     if (run->collecting == 0)
-        // ORDER: seq_cst: the bits are taken before the states are read; partner: free_remote().
-        run->collecting = atomic_exchange_explicit(&run->pending, 0, memory_order_seq_cst);
+        run->collecting = hz5_bits_take(&run->pending);
     for (; run->collecting != 0; run->collecting &= run->collecting - 1) {
         if (has_sink && sink->want == 0)
             return 0;
@@ -515,24 +488,19 @@ static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sin
 // The queue of the class becomes part of the heap's own list. Runs that are not this heap's go on at once: while they
 // are marked as queued nobody else queues them.
 static void take_queue(struct hz5_heap *heap, unsigned size_class) {
-    // ORDER: acquire: pending_next of the runs; partner: the exchange in push().
-    uint32_t link = atomic_exchange_explicit(&heap->pending[size_class], 0, memory_order_seq_cst);
+    uint32_t link = hz5_queue_take(&heap->pending[size_class]);
     while (link != 0) {
         struct hz5_desc *run = run_of_link(link);
         uint32_t next = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
-        int is_mine = hz5_owner_of(atomic_load_explicit(&run->ident, memory_order_relaxed)) == heap->id;
+        int is_mine = hz5_owner_of(hz5_ident_read_again(&run->ident)) == heap->id;
         if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run) {
             atomic_store_explicit(&run->pending_next, heap->collecting[size_class], memory_order_relaxed);
             heap->collecting[size_class] = link;
         } else {
-            // ORDER: seq_cst: before the look at the bits, so that a thread which sets a bit later queues the run
-            // again.
-            atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
+            hz5_queued_clear(&run->is_queued);
             if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
-                count_searched(heap, run,
-                               (uint64_t)__builtin_popcountll(
-                                   atomic_exchange_explicit(&run->pending, 0, memory_order_relaxed)));
-            else if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+                count_searched(heap, run, (uint64_t)__builtin_popcountll(hz5_bits_drop(&run->pending)));
+            else if (hz5_bits_look(&run->pending) != 0)
                 enqueue(run); // it has a new owner, or none
         }
         link = next;
@@ -549,9 +517,8 @@ static void collect_class(struct hz5_heap *heap, unsigned size_class, struct sin
         if (!collect(heap, run, sink))
             return;
         heap->collecting[size_class] = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
-        // ORDER: seq_cst: before the look at the bits, so that a thread which sets a bit later queues the run again.
-        atomic_store_explicit(&run->is_queued, 0, memory_order_seq_cst);
-        if (atomic_load_explicit(&run->pending, memory_order_seq_cst) != 0)
+        hz5_queued_clear(&run->is_queued);
+        if (hz5_bits_look(&run->pending) != 0)
             enqueue(run);
         else if (run->free_count == run->block_count && !run->is_kept)
             run_became_empty(heap, run, size_class_of(run));
@@ -583,8 +550,7 @@ void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searche
 }
 
 static int is_queue_filled(struct hz5_heap *heap, unsigned size_class) {
-    // ORDER: seq_cst: after the store of the status in hz5_heap_unclaim(); partner: push().
-    return atomic_load_explicit(&heap->pending[size_class], memory_order_seq_cst) != 0;
+    return !hz5_queue_is_empty(&heap->pending[size_class]);
 }
 
 static int is_pending(struct hz5_heap *heap, unsigned size_class) {
@@ -620,7 +586,7 @@ static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t bl
 // Takes FREE blocks, lowest first, while the sink wants any; blocks on clean pages only if `touch_clean`. How many.
 static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int touch_clean, struct sink *sink) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
-    _Atomic uint8_t *states = hz5_states_of(run);
+    struct hz5_block *states = hz5_states_of(run);
     char *base = block_at(run, 0);
     int all_dirty = run->dirty_pages == all_page_groups(run, block_bytes);
     uint32_t end = run->block_count;
@@ -635,7 +601,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
     uint32_t wanted = sink->want;
     uint32_t skipped = UINT32_MAX;
     for (uint32_t group = run->hint & ~7u; group < end && sink->want > 0; group += 8) {
-        uint64_t marks = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
+        uint64_t marks = bytes_equal(hz5_eight_blocks(states + group, memory_order_relaxed), HZ5_FREE);
         for (; marks != 0 && sink->want > 0; marks &= marks - 1) {
             uint32_t index = group + first_byte(marks);
             uint64_t clean = all_dirty ? 0 : pages_of(run, index, block_bytes) & ~run->dirty_pages;
@@ -649,7 +615,7 @@ static uint32_t take_blocks(struct hz5_heap *heap, struct hz5_desc *run, int tou
                 if (heap->trimmed_bytes != 0)
                     learn_from_touching(heap, page_groups(clean, run));
             }
-            set_state(states + index, HZ5_CACHED);
+            hz5_block_refill(states + index);
             sink_put(sink, base + (size_t)index * block_bytes, states + index);
             run->hint = index + 1;
         }
@@ -769,7 +735,7 @@ void hz5_release_empty_runs(struct hz5_heap *heap) {
                 struct hz5_desc *run = run_of_link(link);
                 link = run->next;
                 if (run->free_count == run->block_count &&
-                    atomic_load_explicit(&run->is_queued, memory_order_relaxed) == 0)
+                    hz5_queued_peek_clear(&run->is_queued))
                     release(heap, run, size_class);
             }
         }
@@ -779,10 +745,10 @@ void hz5_release_empty_runs(struct hz5_heap *heap) {
 // Page groups of the run on which no block is in use.
 static uint64_t idle_pages(struct hz5_desc *run) {
     uint32_t block_bytes = atomic_load_explicit(&run->block_bytes, memory_order_relaxed);
-    _Atomic uint8_t *states = hz5_states_of(run);
+    struct hz5_block *states = hz5_states_of(run);
     uint64_t idle = run->dirty_pages;
     for (uint32_t group = 0; group < run->block_count && idle != 0; group += 8) {
-        uint64_t free = bytes_equal(load_eight(states + group, memory_order_relaxed), HZ5_FREE);
+        uint64_t free = bytes_equal(hz5_eight_blocks(states + group, memory_order_relaxed), HZ5_FREE);
         uint64_t busy = ~free & 0x8080808080808080u;
         for (; busy != 0; busy &= busy - 1) {
             uint32_t index = group + first_byte(busy);

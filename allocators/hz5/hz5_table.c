@@ -10,8 +10,7 @@
 static struct hz5_desc *next_run(size_t *unit, size_t end) {
     while (*unit < end) {
         struct hz5_desc *desc = hz5_desc_at(*unit);
-        // ORDER: acquire: the descriptor's fields; partner: set_ident().
-        uint64_t ident = atomic_load_explicit(&desc->ident, memory_order_acquire);
+        uint64_t ident = hz5_ident_read(&desc->ident);
         uint32_t units = hz5_owner_of(ident) != HZ5_OWNER_NONE ? desc->units : 1;
         *unit += units != 0 ? units : 1;
         if (hz5_owner_of(ident) != HZ5_OWNER_NONE)
@@ -21,11 +20,10 @@ static struct hz5_desc *next_run(size_t *unit, size_t end) {
 }
 
 static uint32_t count_state(struct hz5_desc *run, uint8_t wanted) {
-    _Atomic uint8_t *states = hz5_states_of(run);
+    struct hz5_block *states = hz5_states_of(run);
     uint32_t count = 0;
     for (uint32_t i = 0; i < run->block_count; i++)
-        // ORDER: acquire: partner: collect(), which counts a block before it changes the state.
-        count += atomic_load_explicit(states + i, memory_order_acquire) == wanted;
+        count += hz5_block_count(states + i) == wanted;
     return count;
 }
 
@@ -147,9 +145,9 @@ static int verify(void) {
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
         if (is_large(run))
             continue;
-        _Atomic uint8_t *states = hz5_states_of(run);
+        struct hz5_block *states = hz5_states_of(run);
         contradictions += count_state(run, HZ5_FREE) != run->free_count;
-        contradictions += atomic_load_explicit(states + run->block_count, memory_order_relaxed) != HZ5_NO_BLOCK;
+        contradictions += hz5_block_peek(states + run->block_count) != HZ5_NO_BLOCK;
     }
     hz5_audit();
     return contradictions;
@@ -185,7 +183,7 @@ void core_purge(void) {
 }
 
 static int owns(const void *block) {
-    _Atomic uint8_t *state;
+    struct hz5_block *state;
     return hz5_find_live(block, &state) != NULL;
 }
 

@@ -66,6 +66,11 @@ GENERATED = re.compile(r"^(hz\d_build|build_[a-z]+)\.h$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 STRONG_ORDER = re.compile(r"memory_order_(acquire|release|acq_rel|seq_cst)")
+# The words of the allocators' protocols (allocators/common/protocol.h): only steps of their tables touch them. Their
+# type keeps atomics of the language away; the member inside it, and a cast to an atomic, would get around that.
+PROTOCOL_MEMBER = re.compile(r"\bprotocol_word\b")
+PROTOCOL_CAST = re.compile(r"(?<!_Atomic)\(\s*(const\s+)?_Atomic\b[^()]*\*\s*\)")
+PROTOCOL_FILE = re.compile(r"^allocators/(common/protocol|hz\d/hz\d_states)\.h$")
 ORDER_WINDOW = 12  # lines above the operation in which its argument stands
 
 
@@ -145,6 +150,17 @@ def check_orders(path, raw, text):
             yield f"{path}:{number + 1}: {order} without an ORDER: comment within {ORDER_WINDOW} lines above"
 
 
+def check_protocol(root, path, text):
+    folder = os.path.dirname(path)
+    has_table = os.path.isfile(os.path.join(root, folder, os.path.basename(folder) + "_steps.h"))
+    if not path.startswith("allocators/") or PROTOCOL_FILE.match(path):
+        return
+    for number, line in enumerate(text.splitlines()):
+        for pattern, what in ((PROTOCOL_MEMBER, "touches a protocol word"), (PROTOCOL_CAST, "casts to an atomic")):
+            if pattern.search(line) and (has_table or pattern is PROTOCOL_MEMBER):
+                yield f"{path}:{number + 1}: {what} - make a step of it in the table of the protocol (hzN_steps.h)"
+
+
 def check_allowances(root):
     """An exception that is no longer used goes; one of a file that is not there yet stays silent."""
     for path, header, _ in OS_ALLOWED:
@@ -170,6 +186,7 @@ def check_tree(root, compiler):
         orders += len(STRONG_ORDER.findall(text))
         yield from check_includes(root, path, text)
         yield from check_orders(path, raw, text)
+        yield from check_protocol(root, path, text)
     yield from check_allowances(root)
     yield len(headers), len(files), orders
 
@@ -188,6 +205,11 @@ PLANTED = {
     "workloads/orders.c": "// ORDER: acquire, partner f: x.\nint f(void) { return memory_order_acquire; }\nint g(void) {\n"
                           "    return 0;\n}\nint h(void) {\n    return memory_order_release;\n}\n"
                           "// memory_order_seq_cst in a comment needs no argument\n",
+    "allocators/hz4/protocol.c": "void f(struct hz4_word *at) {\n    at->protocol_word = 1;\n    g((_Atomic int *)at);\n"
+                                 "    // at->protocol_word\n}\n",
+    "allocators/hz4/hz4_steps.h": "",
+    "allocators/hz3/no_table.c": "int *f(void *at) {\n    return (_Atomic int *)at;\n}\n",
+    "allocators/hz4/hz4_states.h": "#ifndef D\n#define D\nstruct word { int protocol_word; };\n#endif\n",
     "runner/tools/fine.c": '#include "../../allocators/allocator.h"\n',
 }
 
@@ -199,6 +221,8 @@ EXPECTED = [
     "allocators/common/lost.c: includes \"nowhere.h\", which is not there",
     "allocators/external/system.c: may include <malloc.h> but does not",
     "allocators/unknown/file.c: folder allocators/unknown has no place",
+    "allocators/hz4/protocol.c:2: touches a protocol word",
+    "allocators/hz4/protocol.c:3: casts to an atomic",
     "workloads/orders.c:7: memory_order_release without an ORDER: comment",
 ]
 
