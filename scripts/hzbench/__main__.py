@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dispatcher: `scripts/command NAME ...`, or a link of that name to it. One line on stderr and exit 2 for bad input.
+"""The dispatcher: `scripts/command NAME ...`, or a link of that name to it. One line on stderr and exit 2 for bad
+input.
 
-A command costs a line here, a link to scripts/command and a line of scripts/README.md; a test compares the three. What it
-needs is imported when it runs: names of allocators must not wait for numpy.
+A command costs a line here, a link to scripts/command and a line of scripts/README.md; a test compares the three. What
+it needs is imported when it runs: names of allocators must not wait for numpy.
 """
 
 import importlib
@@ -40,7 +41,9 @@ def main(argv: list[str]) -> int:
     name = argv[0] if argv else ""
     place = {**COMMANDS, **PARTS}.get(name)
     if place is None:
-        print(f"scripts: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr)
+        print(
+            f"scripts: unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})", file=sys.stderr
+        )
         return errors.USAGE
 
     def command(arguments: list[str]) -> int:

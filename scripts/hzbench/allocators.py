@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The allocators that the scripts know by name: who stands where, in which colour, and who is measured beside whom.
 
-The one list of them in scripts/; `scripts/command allocators` prints it for shell scripts. An allocator that is not in it
-(a library given by path) comes after these, ordered by name, in a colour of its own.
+The one list of them in scripts/; `scripts/command allocators` prints it for shell scripts. An allocator that is not in
+it (a library given by path) comes after these, ordered by name, in a colour of its own.
 """
 
 import re
@@ -19,7 +19,8 @@ LIBC = "libc"
 
 @dataclass(frozen=True)
 class Allocator:
-    """One line of the list. Colours are Okabe's and Ito's, which stay apart for colour-blind readers, where they suffice."""
+    """One line of the list. Colours are Okabe's and Ito's, which stay apart for colour-blind readers, where they
+    suffice."""
 
     name: str
     kind: str
@@ -27,8 +28,8 @@ class Allocator:
     marker: str  # matplotlib's
 
 
-# In the order of tables and figures: never the order of measurement, which is shuffled, and never by result, which would
-# move rows from table to table.
+# In the order of tables and figures: never the order of measurement, which is shuffled, and never by result, which
+# would move rows from table to table.
 ALLOCATORS = (
     Allocator("hz5", OURS, "#D55E00", "o"),
     Allocator("hz4", OURS, "#E69F00", "D"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs source, results and PDFs of one commit: two runs give the same bytes.
 
-Files come from the commit, not from the work tree; names are sorted, times are the commit's, owners and modes are fixed, and gzip's
-header holds no name and no time. MANIFEST.sha256 lists every other file.
+Files come from the commit, not from the work tree; names are sorted, times are the commit's, owners and modes are
+fixed, and gzip's header holds no name and no time. MANIFEST.sha256 lists every other file.
 """
 
 import gzip
@@ -37,7 +37,10 @@ Licence: Apache-2.0 (LICENSE). To cite: CITATION.cff.
 def git(*arguments, binary=False):
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
-        raise InputError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}; the archive is made from a commit")
+        raise InputError(
+            f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}; the archive is made from a"
+            " commit"
+        )
     return done.stdout if binary else done.stdout.decode().strip()
 
 
@@ -85,7 +88,10 @@ def pack(files, prefix, epoch, out):
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
             archive.addfile(member, io.BytesIO(body))
-    with open(out, "wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=9) as packed:
+    with (
+        open(out, "wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=9) as packed,
+    ):
         packed.write(buffer.getvalue())
 
 
@@ -112,7 +118,9 @@ def make(commit, pdfs, out):
 def main(argv: list[str]) -> int:
     parser = cli.Parser("scripts/artifact", description="A deterministic archive of one commit with its PDFs.")
     parser.add_argument("--commit", default="HEAD")
-    parser.add_argument("--pdf", action="append", type=Path, metavar="FILE", help="a PDF to include (default: builds both)")
+    parser.add_argument(
+        "--pdf", action="append", type=Path, metavar="FILE", help="a PDF to include (default: builds both)"
+    )
     parser.add_argument("--out", default="artifact-out", metavar="DIR")
     options = parser.parse_args(argv)
     pdfs = options.pdf
@@ -120,7 +128,9 @@ def main(argv: list[str]) -> int:
         from .paper import build, evidence, spec
 
         if git("status", "--porcelain", "--untracked-files=no"):
-            raise InputError("the work tree has changes, so the PDFs would not be of a commit; commit first or give --pdf")
+            raise InputError(
+                "the work tree has changes, so the PDFs would not be of a commit; commit first or give --pdf"
+            )
         pdfs = build.build_all(evidence.Evidence(spec.read()), Path(options.out) / "pdf")
     path = make(options.commit, pdfs, options.out)
     print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration of the statistics on real samples: how often is nothing called something, and how often is something seen?
+"""Calibration of the statistics on real samples: how often is nothing called something, and how often is something
+seen?
 
-A pilot of each workload measures what a delay costs there, in shares of the workload's own time an op; a plan follows: the
-delays that cost 2, 5, 10 and 20 %, and samples of a set length. One run then holds several copies of a base allocator and
-the slowed variants of it, over many rounds. Windows of a few rounds are comparisons of their own, none of which shares a
-sample with another one of its kind, so their verdicts can be counted: copies against copies give the false-positive rate,
-base against variants the detection curve, and the gate is run as a user runs it, on a file of each window.
+A pilot of each workload measures what a delay costs there, in shares of the workload's own time an op; a plan follows:
+the delays that cost 2, 5, 10 and 20 %, and samples of a set length. One run then holds several copies of a base
+allocator and the slowed variants of it, over many rounds. Windows of a few rounds are comparisons of their own, none of
+which shares a sample with another one of its kind, so their verdicts can be counted: copies against copies give the
+false-positive rate, base against variants the detection curve, and the gate is run as a user runs it, on a file of each
+window.
 """
 
 import csv
@@ -63,8 +65,8 @@ class Rate:
 
 @dataclass
 class Fit:
-    """What a delay costs: share of the base's time an op = slope * ns. The delay is fenced in both, so nothing costs nothing;
-    whether that holds, `start` tells: where the line would begin if it were free. All with a 95 % interval."""
+    """What a delay costs: share of the base's time an op = slope * ns. The delay is fenced in both, so nothing costs
+    nothing; whether that holds, `start` tells: where the line would begin if it were free. All with a 95 % interval."""
 
     slope: float  # share a ns
     low: float
@@ -121,7 +123,9 @@ def _windows(blocks, rounds):
 
 def _speeds(results, cell, name):
     """{block: ops/s} of the good samples."""
-    rows = results.data[(results.data["cell"] == cell) & (results.data["name"] == name) & (results.data["status"] == "ok")]
+    rows = results.data[
+        (results.data["cell"] == cell) & (results.data["name"] == name) & (results.data["status"] == "ok")
+    ]
     return dict(zip(rows["block"], rows["throughput_ops_s"]))
 
 
@@ -203,7 +207,9 @@ def analyse(runs):
             setattr(whole, field, _add(getattr(whole, field), getattr(part, field)))
         whole.gate_rounds = min(whole.gate_rounds, part.gate_rounds)
     q = stats.benjamini_hochberg([c.p for c in whole.pairs])
-    whole.aa_adjusted = Rate(sum(c.verdict(v) in ("faster", "slower") for c, v in zip(whole.pairs, q)), len(whole.pairs))
+    whole.aa_adjusted = Rate(
+        sum(c.verdict(v) in ("faster", "slower") for c, v in zip(whole.pairs, q)), len(whole.pairs)
+    )
     return whole
 
 
@@ -212,7 +218,9 @@ def _analyse(path, plan, gates):
     base, levels = plan.base, plan.levels
     for name in (base, *levels.values()):
         if name not in results.allocators:
-            raise errors.InputError(f"{path}: no allocator '{errors.printable(name, 60)}'; it has {', '.join(results.allocators)}")
+            raise errors.InputError(
+                f"{path}: no allocator '{errors.printable(name, 60)}'; it has {', '.join(results.allocators)}"
+            )
     labels = text.cell_labels(results.cells)
     blocks = [b for _, _, b in _ordered_blocks(results)]
     copies = _copies(results, base)
@@ -247,16 +255,27 @@ def _analyse(path, plan, gates):
     planted = _turns(list(zip(copies, variants.get(PLANTED, []))), rounds, gates)
     unchanged = _turns(pairs, rounds, gates)
     return Calibration(
-        {labels[cell]: plan for cell in results.cells}, aa, everything, Rate(0, 0), spread, recovered, curve, Rate(*wrong),
-        _gates(path, planted), _gates(path, unchanged), min((len(w) for _, _, w in planted + unchanged), default=0),
-    )  # fmt: skip
+        {labels[cell]: plan for cell in results.cells},
+        aa,
+        everything,
+        Rate(0, 0),
+        spread,
+        recovered,
+        curve,
+        Rate(*wrong),
+        _gates(path, planted),
+        _gates(path, unchanged),
+        min((len(w) for _, _, w in planted + unchanged), default=0),
+    )
 
 
 def render(c):
     total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
     out = [f"A/A pairs of {AA_ROUNDS} rounds called different (at 5 %; no sample is in two pairs)"]
     for label, rate in c.aa.items():
-        out.append(f"  {label}: {rate}; a pair would see {text.percent(c.spread[label]) if rate.trials else text.MISSING}")
+        out.append(
+            f"  {label}: {rate}; a pair would see {text.percent(c.spread[label]) if rate.trials else text.MISSING}"
+        )
     out += [f"  all: {total}", f"  all as one table, false discoveries controlled: {c.aa_adjusted}", ""]
     out.append("What a delay costs (pilot: share of the time an op = slope x ns, 95 % interval)")
     out += [f"  {label}: {_fit_text(plan)}" for label, plan in c.plans.items()]
@@ -265,10 +284,14 @@ def render(c):
         off = c.plans[label].fit.error * level
         verdict = _recovery(level, off, value, low, high)
         injected = f"+{100 * level:.1f} % +-{100 * off:.1f} injected"
-        out.append(f"  {label}: {injected}, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]: {verdict}")
+        out.append(
+            f"  {label}: {injected}, {100 * value:+.1f} % found [{100 * low:+.1f}, {100 * high:+.1f}]: {verdict}"
+        )
     out += ["", "Windows in which the slow-down was called slower"]
     for rounds in CURVE_ROUNDS:
-        cells = [f"+{100 * level:g} %: {rate}" for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials]
+        cells = [
+            f"+{100 * level:g} %: {rate}" for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials
+        ]
         if cells:
             out += [f"  {rounds} rounds"] + [f"    {cell}" for cell in cells]
     out += [f"  called faster: {c.wrong_sign}", ""]
@@ -279,7 +302,8 @@ def render(c):
 
 
 def draw(c, path):
-    """Detection curve as SVG or PNG: share of windows called slower by injected slow-down, a line a number of rounds."""
+    """Detection curve as SVG or PNG: share of windows called slower by injected slow-down, a line a number of
+    rounds."""
     from .figures import style
 
     plt = style.matplotlib.pyplot
@@ -288,14 +312,21 @@ def draw(c, path):
         total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
         axis.axhspan(0, 5, color="#EFEFEF", lw=0, zorder=0)
         for rounds, (colour, marker) in zip(CURVE_ROUNDS, (("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "o"))):
-            points = [(100 * level, rate) for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials]
+            points = [
+                (100 * level, rate) for (n, level), rate in sorted(c.curve.items()) if n == rounds and rate.trials
+            ]
             if not points:
                 continue
             if rounds == AA_ROUNDS:
                 points.insert(0, (0.0, Rate(total.hits, total.trials)))
             xs, ys = [x for x, _ in points], [100 * r.share for _, r in points]
-            errors_ = [[100 * (r.share - r.interval[0]) for _, r in points], [100 * (r.interval[1] - r.share) for _, r in points]]
-            axis.errorbar(xs, ys, yerr=errors_, color=colour, marker=marker, ms=5, lw=1.6, capsize=2.5, label=f"{rounds} rounds")
+            errors_ = [
+                [100 * (r.share - r.interval[0]) for _, r in points],
+                [100 * (r.interval[1] - r.share) for _, r in points],
+            ]
+            axis.errorbar(
+                xs, ys, yerr=errors_, color=colour, marker=marker, ms=5, lw=1.6, capsize=2.5, label=f"{rounds} rounds"
+            )
         axis.set_xlabel("injected slow-down, % of the time an op")
         axis.set_ylabel("called slower, % of windows")
         axis.set_ylim(-2, 102)
@@ -319,7 +350,9 @@ def _recovery(level, off, value, low, high):
 def _fit_text(plan):
     f = plan.fit
     start = f"the line begins at {100 * f.start:+.1f} % [{100 * f.start_low:+.1f}, {100 * f.start_high:+.1f}]"
-    return f"{text.three(plan.base_ns)} ns an op, {_slope_text(f)}; {start}{'' if f.adds else ': it does not simply add'}"
+    return (
+        f"{text.three(plan.base_ns)} ns an op, {_slope_text(f)}; {start}{'' if f.adds else ': it does not simply add'}"
+    )
 
 
 def _slope_text(f):
@@ -333,7 +366,8 @@ def _lines(logs, ns):
 
 
 def fit(logs, ns, seed=stats.SEED, resamples=RESAMPLES):
-    """Fit of a pilot: `logs` has a row a round and a column for each delay of `ns`. The intervals are a bootstrap of rounds."""
+    """Fit of a pilot: `logs` has a row a round and a column for each delay of `ns`. The intervals are a bootstrap of
+    rounds."""
     logs, ns = np.asarray(logs, float), np.asarray(ns, float)
     slope, start = _lines(logs, ns)
     rng = np.random.default_rng(seed)
@@ -370,13 +404,15 @@ def _pilot(path, variant):
 
 
 def plan(path, variant, workload, levels=LEVELS):
-    """Plan from the pilot run of one cell: the variant with 0 ps and with others. `variant` is an --alloc item in which @ stands
-    for picoseconds; in `workload` @ stands for the operations of a thread."""
+    """Plan from the pilot run of one cell: the variant with 0 ps and with others. `variant` is an --alloc item in which
+    @ stands for picoseconds; in `workload` @ stands for the operations of a thread."""
     rows, speeds = _pilot(path, variant)
     delays = speeds.columns[1:]
     found = fit(np.log(speeds[[0]].to_numpy() / speeds[delays].to_numpy()), delays)
     if found.low <= 0:
-        raise errors.InputError(f"{path}: the delays are lost in noise ({_slope_text(found)}); measure on a quieter machine")
+        raise errors.InputError(
+            f"{path}: the delays are lost in noise ({_slope_text(found)}); measure on a quieter machine"
+        )
     threads = int(rows["threads"].iloc[0])
     base_ns = float(threads * 1e9 / speeds[0].median())
     injected_ps = {level: round(1000 * level / found.slope) for level in levels}
@@ -389,8 +425,17 @@ def plan(path, variant, workload, levels=LEVELS):
     slowed = [level for level in named for _ in range(PLANTED_COPIES if level == PLANTED else 1)]
     slowed_s = SAMPLE_S * (1 + sum(slowed) / (COPIES + len(slowed)))
     start_s = _start_seconds(rows, float(rows["elapsed_ns"].mean()) / 1e9)
-    return Plan(base, base_ns, found, named, workload.replace("@", f"{thousands}k"), threads,
-                ",".join([base] * COPIES + [named[level] for level in slowed]), COPIES + len(slowed), slowed_s + start_s)  # fmt: skip
+    return Plan(
+        base,
+        base_ns,
+        found,
+        named,
+        workload.replace("@", f"{thousands}k"),
+        threads,
+        ",".join([base] * COPIES + [named[level] for level in slowed]),
+        COPIES + len(slowed),
+        slowed_s + start_s,
+    )
 
 
 def store_plan(plan):
@@ -416,6 +461,9 @@ def announce(plans, rounds):
         total_s += samples * plan.sample_s
         delays = ", ".join(f"{100 * level:.1f} %" for level in plan.levels)
         out.append(f"{name}: {plan.workload}, {_fit_text(plan)}")
-        out.append(f"  injected {delays}, +-{100 * plan.fit.error:.0f} % of it; {samples} samples of {1000 * plan.sample_s:.0f} ms")
+        out.append(
+            f"  injected {delays}, +-{100 * plan.fit.error:.0f} % of it; {samples} samples of"
+            f" {1000 * plan.sample_s:.0f} ms"
+        )
     out.append(f"{rounds} rounds take about {total_s / 60:.1f} minutes")
     return "\n".join(out)

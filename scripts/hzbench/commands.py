@@ -12,7 +12,9 @@ from .cli import Parser, share
 def run_tables(argv: list[str]) -> int:
     parser = Parser("scripts/tables", description="Tables from result files of one machine.")
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--baseline", help="allocator that ratios refer to (default: system, else the first of --alloc)")
+    parser.add_argument(
+        "--baseline", help="allocator that ratios refer to (default: system, else the first of --alloc)"
+    )
     parser.add_argument("--format", choices=tables.FORMATS, default="text")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
@@ -52,12 +54,17 @@ def run_compare(argv: list[str]) -> int:
 
 def run_gate(argv: list[str]) -> int:
     parser = Parser(
-        "scripts/gate", description="Exit 1 only when it is proven that NEW is worse than BASE by more than a limit."
-        " Two files of scripts/instructions (.json) are compared count by count, which needs no proof."
+        "scripts/gate",
+        description=(
+            "Exit 1 only when it is proven that NEW is worse than BASE by more than a limit."
+            " Two files of scripts/instructions (.json) are compared count by count, which needs no proof."
+        ),
     )
     _sides(parser)
     parser.add_argument("--max-worse", type=share, default=0.05, help="limit on the loss of throughput (default 5%%)")
-    parser.add_argument("--max-rss", type=share, help="limit on the growth of peak RSS; no proof is asked for (default: none)")
+    parser.add_argument(
+        "--max-rss", type=share, help="limit on the growth of peak RSS; no proof is asked for (default: none)"
+    )
     parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
     parser.add_argument("--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass")
     options = parser.parse_args(argv)
@@ -78,7 +85,9 @@ def run_report(argv: list[str]) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
     parser.add_argument("--out", required=True, metavar="PAGE.html")
     parser.add_argument("--title", help="headline of the page (default: names of the files)")
-    parser.add_argument("--baseline", help="allocator that ratios first refer to (default: system, else the first of --alloc)")
+    parser.add_argument(
+        "--baseline", help="allocator that ratios first refer to (default: system, else the first of --alloc)"
+    )
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
     names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)
@@ -93,8 +102,14 @@ def run_lint(argv: list[str]) -> int:
     parser = Parser("scripts/lint", description="Warns of benchmark crimes in result files and CSV tables.",
                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog="rules:\n" + known)  # fmt: skip
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument("--ignore", action="append", default=[], metavar="RULE", choices=[*lint.RULES, *lint.FILE_RULES],
-                        help="leave a rule out; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="RULE",
+        choices=[*lint.RULES, *lint.FILE_RULES],
+        help="leave a rule out; may be repeated",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
     options = parser.parse_args(argv)
@@ -107,14 +122,18 @@ def run_calibrate_plan(argv: list[str]) -> int:
     parser = Parser("scripts/calibrate plan", description="From a pilot run to what a calibration measures.")
     parser.add_argument("pilot", metavar="PILOT.csv")
     parser.add_argument("--variant", required=True, help="--alloc item in which @ stands for picoseconds an op")
-    parser.add_argument("--workload", required=True, help="--workload item in which @ stands for the operations of a thread")
+    parser.add_argument(
+        "--workload", required=True, help="--workload item in which @ stands for the operations of a thread"
+    )
     options = parser.parse_args(argv)
     print(calibrate.store_plan(calibrate.plan(options.pilot, options.variant, options.workload)))
     return errors.OK
 
 
 def run_calibrate_announce(argv: list[str]) -> int:
-    parser = Parser("scripts/calibrate announce", description="What a calibration is going to measure, and how long it takes.")
+    parser = Parser(
+        "scripts/calibrate announce", description="What a calibration is going to measure, and how long it takes."
+    )
     parser.add_argument("plans", nargs="+", metavar="NAME.plan.json")
     parser.add_argument("--rounds", type=int, required=True)
     options = parser.parse_args(argv)

@@ -244,7 +244,8 @@ def build(base_argument, new_argument, margin=stats.MARGIN):
         difference.control = ""
     if not any(line.speed or line.new_failed for line in difference.lines):
         raise errors.InputError(
-            f"{base_side.text} and {new_side.text} have no cell in common that both finished; compare runs of the same plan"
+            f"{base_side.text} and {new_side.text} have no cell in common that both finished; compare runs of the same"
+            " plan"
         )
     for quantity, verdict, better in (("speed", "verdict", True), ("memory", "memory_verdict", False)):
         compared = [line for line in difference.lines if getattr(line, quantity)]

@@ -20,8 +20,17 @@ def _interval(comparison):
 
 
 def _head(rate):
-    return ["allocator, cell", f"BASE {rate.unit}", f"NEW {rate.unit}", "NEW / BASE", "95 % interval", "verdict", "visible",
-            "peak RSS NEW / BASE", "verdict"]  # fmt: skip
+    return [
+        "allocator, cell",
+        f"BASE {rate.unit}",
+        f"NEW {rate.unit}",
+        "NEW / BASE",
+        "95 % interval",
+        "verdict",
+        "visible",
+        "peak RSS NEW / BASE",
+        "verdict",
+    ]
 
 
 def _cells(line, rate):
@@ -34,9 +43,9 @@ def _cells(line, rate):
 
 
 LEGEND = (
-    "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries over all"
-    " lines; same: the interval lies within {margin}; undecided: neither. visible: the smallest effect these samples would"
-    " have shown 4 times in 5."
+    "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries over"
+    " all lines; same: the interval lies within {margin}; undecided: neither. visible: the smallest effect these"
+    " samples would have shown 4 times in 5."
 )
 
 
@@ -67,13 +76,21 @@ def _kind(line):
 def as_markdown(difference):
     """At most PULL_REQUEST_LINES lines: the count of each verdict, then as many rows as fit, the telling ones first."""
     counts = {kind: sum(_kind(line) == kind for line in difference.lines) for kind in ORDER}
-    head = [f"**{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}** of {len(difference.lines)} comparisons of"
-            f" {tables.markdown_escape(difference.new)} with {tables.markdown_escape(difference.base)}", ""]  # fmt: skip
+    head = [
+        (
+            f"**{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}** of {len(difference.lines)} comparisons"
+            f" of {tables.markdown_escape(difference.new)} with {tables.markdown_escape(difference.base)}"
+        ),
+        "",
+    ]
     legend = LEGEND.format(margin=f"{100 * difference.margin:g} %")
     disturbed = sum(line.disturbed for line in difference.lines)
     notes = [*difference.notes, legend]
     if disturbed:
-        notes.insert(0, f"{text.plural(disturbed, 'sample')} marked: other load took the CPU (kept; --format=text shows without).")
+        notes.insert(
+            0,
+            f"{text.plural(disturbed, 'sample')} marked: other load took the CPU (kept; --format=text shows without).",
+        )
     tail = ["", f"<sub>{' '.join(tables.markdown_escape(n) for n in notes)}</sub>"]
     room = PULL_REQUEST_LINES - len(head) - len(tail) - 2  # two lines are the head of the table
     lines = sorted(difference.lines, key=lambda line: (ORDER.index(_kind(line)), -_size(line)))
@@ -84,7 +101,11 @@ def as_markdown(difference):
         rest = {kind: sum(_kind(line) == kind for line in hidden) for kind in ORDER}
         more = ["", f"and {len(hidden)} more: {', '.join(f'{n} {kind}' for kind, n in rest.items() if n)}"]
     rate = text.rate_of(line.cell for line in difference.lines)
-    grid = tables.markdown_grid(_head(rate), [_cells(line, rate) for line in lines[:room]], NUMERIC).strip("\n").split("\n")
+    grid = (
+        tables.markdown_grid(_head(rate), [_cells(line, rate) for line in lines[:room]], NUMERIC)
+        .strip("\n")
+        .split("\n")
+    )
     return "\n".join([*head, *grid, *more, *tail]) + "\n"
 
 
@@ -158,7 +179,11 @@ def as_benchstat(difference):
                 out.append(f"# {line.title}: {line.problem}")
                 continue
             for row in line.samples[index].sort_values("block").itertuples():
-                values = [f"{int(row.ops)}", f"{row.elapsed_ns / row.ops:.6g} ns/op", f"{row.throughput_ops_s:.9g} ops/s"]
+                values = [
+                    f"{int(row.ops)}",
+                    f"{row.elapsed_ns / row.ops:.6g} ns/op",
+                    f"{row.throughput_ops_s:.9g} ops/s",
+                ]
                 if row.rss_peak > 0:
                     values.append(f"{int(row.rss_peak)} peak-RSS-bytes")
                 out.append("\t".join([_benchmark_name(line), *values]))

@@ -23,7 +23,8 @@ NEAR = 0.02  # two peaks closer than this have no order
 
 
 def commands(scale):
-    """The same load in every run: strings of many sizes, half of them deleted, larger ones in their place, lists, hashes."""
+    """The same load in every run: strings of many sizes, half of them deleted, larger ones in their place, lists,
+    hashes."""
     draw = random.Random(8)
     keys = 30 * scale
     for key in range(keys):
@@ -91,9 +92,25 @@ def run_redis(allocator, scale, directory, record=None):
     """Peak RSS of one run in bytes."""
     port = free_port()
     options = [f"--record={record}"] if record else []
-    server = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", directory]
-    process = subprocess.Popen([str(BUILD / "hzrun"), *options, allocator, "--", *server], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
+    server = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        directory,
+    ]
+    process = subprocess.Popen(
+        [str(BUILD / "hzrun"), *options, allocator, "--", *server],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         for _ in range(200):
             try:
@@ -101,7 +118,9 @@ def run_redis(allocator, scale, directory, record=None):
                 break
             except OSError:
                 if process.poll() is not None:
-                    raise errors.InputError(f"redis-server on {allocator}: {process.stderr.read().strip()}", errors.FAILED)
+                    raise errors.InputError(
+                        f"redis-server on {allocator}: {process.stderr.read().strip()}", errors.FAILED
+                    )
                 time.sleep(0.05)
         drive(port, scale)
         peak = peak_of(server_of(process))
@@ -120,8 +139,16 @@ def run_redis(allocator, scale, directory, record=None):
 def replay(allocators, runs, directory):
     """allocator -> peak RSS of each run, above what the replay itself held before the first allocation."""
     output = Path(directory) / "replay.csv"
-    command = [str(BUILD / "runner"), f"--alloc={','.join(allocators)}", "--workload=trace:redis.hzt", f"--runs={runs}",
-               "--touch=all", "--settle=0", "--quiet", f"--output={output}"]
+    command = [
+        str(BUILD / "runner"),
+        f"--alloc={','.join(allocators)}",
+        "--workload=trace:redis.hzt",
+        f"--runs={runs}",
+        "--touch=all",
+        "--settle=0",
+        "--quiet",
+        f"--output={output}",
+    ]
     process = subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL)
     if process.returncode != 0:
         raise errors.InputError(f"the replay ended with exit code {process.returncode}", errors.FAILED)
@@ -141,7 +168,7 @@ def swapped(first, second):
     names = list(first)
     wrong, compared = [], 0
     for i, a in enumerate(names):
-        for b in names[i + 1:]:
+        for b in names[i + 1 :]:
             in_first, in_second = first[a] / first[b], second[a] / second[b]
             if abs(in_first - 1) < NEAR or abs(in_second - 1) < NEAR:
                 continue
@@ -165,10 +192,14 @@ def measure(options, directory):
     print(f"{'allocator':<10}  {'redis-server':>24}  {'its trace replayed':>24}")
     for name in order:
         print(f"{name:<10}  {mebibytes(redis[name]):>24}  {mebibytes(replayed[name]):>24}")
-    medians = [{n: statistics.median(v) for n, v in peaks.items()} for peaks in (redis, {n: replayed[n] for n in redis})]
+    medians = [
+        {n: statistics.median(v) for n, v in peaks.items()} for peaks in (redis, {n: replayed[n] for n in redis})
+    ]
     wrong, compared = swapped(*medians)
-    print(f"{compared} of {len(order) * (len(order) - 1) // 2} pairs differ by more than {NEAR:.0%} in both;"
-          f" {compared - len(wrong)} in the same order" + "".join(f"; {a} and {b} swapped" for a, b in wrong))
+    print(
+        f"{compared} of {len(order) * (len(order) - 1) // 2} pairs differ by more than {NEAR:.0%} in both;"
+        f" {compared - len(wrong)} in the same order" + "".join(f"; {a} and {b} swapped" for a, b in wrong)
+    )
     return 1 if wrong else 0
 
 

@@ -20,7 +20,9 @@ def read_text(path, what="result file"):
     if not raw:
         raise InputError(f"{path}: the {what} is empty")
     try:
-        text = raw.decode("utf-8-sig")  # spreadsheets and editors of Windows put a byte order mark before the first column
+        text = raw.decode(
+            "utf-8-sig"
+        )  # spreadsheets and editors of Windows put a byte order mark before the first column
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}, so not a {what}") from error
     if "\0" in text:

@@ -30,7 +30,10 @@ def _speed(line, limit, q, family, paired):
     if c.high < limit and q <= stats.ALPHA:
         return "fail", f"{numbers}, limit {text.three(limit)}"
     if c.pairs < needed:
-        return "open", f"{numbers}, limit {text.three(limit)}: {c.pairs} rounds cannot prove anything here, {needed} can"
+        return (
+            "open",
+            f"{numbers}, limit {text.three(limit)}: {c.pairs} rounds cannot prove anything here, {needed} can",
+        )
     return "open", f"{numbers}, limit {text.three(limit)} is not excluded"
 
 
@@ -43,8 +46,8 @@ def _memory(line, limit):
 
 
 def judge(difference, max_worse, max_rss=None, only=None, strict=False):
-    """(lines to print, exit code). 1: a loss beyond `max_worse` is proven, memory is beyond `max_rss`, or NEW fails where
-    BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass."""
+    """(lines to print, exit code). 1: a loss beyond `max_worse` is proven, memory is beyond `max_rss`, or NEW fails
+    where BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass."""
     unknown = set(only or ()) - {line.name for line in difference.lines}
     if unknown:
         raise errors.InputError(f"--alloc={errors.printable(sorted(unknown)[0], 60)} is not in the files")
@@ -72,13 +75,16 @@ def judge(difference, max_worse, max_rss=None, only=None, strict=False):
 
 
 def _instructions(path):
-    """{(pattern, size): instructions of a malloc and its free} of the one allocator in a file of scripts/instructions."""
+    """{(pattern, size): instructions of a malloc and its free} of the one allocator in a file of
+    scripts/instructions."""
     try:
         record = json.loads(files.read_text(path, "instruction counts"))
         (patterns,) = record.values()
         return {(p, size): float(cell["pair"]) for p, sizes in patterns.items() for size, cell in sizes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.InputError(f"{path}: not the counts of one allocator (scripts/instructions --json): {error}") from error
+        raise errors.InputError(
+            f"{path}: not the counts of one allocator (scripts/instructions --json): {error}"
+        ) from error
 
 
 def judge_instructions(base_path, new_path, max_worse):

@@ -2,8 +2,8 @@
 """Executed instructions per malloc and per free, counted by callgrind.
 
 The same program runs with N and with 2N rounds; the difference of what the allocator's own object executed, divided by
-the operations in between, has start-up cancelled and is exact: callgrind counts, it does not sample, and a loaded machine
-changes nothing. Instructions of the driver, of the C library and of the dynamic linker are not in the figure.
+the operations in between, has start-up cancelled and is exact: callgrind counts, it does not sample, and a loaded
+machine changes nothing. Instructions of the driver, of the C library and of the dynamic linker are not in the figure.
 """
 
 import csv
@@ -56,13 +56,24 @@ def run(budget, allocator, pattern, size, rounds):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         # Fair scheduling keeps the two threads of `remote` in step; nothing else may write into the file.
-        command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out}",
-                   str(budget), allocator, pattern, str(size), str(rounds)]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--fair-sched=yes",
+            f"--callgrind-out-file={out}",
+            str(budget),
+            allocator,
+            pattern,
+            str(size),
+            str(rounds),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("budget: ")]
-            raise InputError(said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
-                             3 if done.returncode == 3 else 4)
+            raise InputError(
+                said[-1].removeprefix("budget: ") if said else f"{allocator}: the driver ended with {done.returncode}",
+                3 if done.returncode == 3 else 4,
+            )
         return parse_callgrind(out.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -81,7 +92,9 @@ def object_costs(costs, is_malloc):
     objects = {ob for (ob, fn) in costs if fn == is_malloc or fn.startswith(is_malloc + ".")}
     objects.discard("")
     # The driver and the dynamic linker have functions of that name too; the allocator's is the one called most.
-    best = max(objects, key=lambda ob: sum(n for (o, fn), n in costs.items() if o == ob and fn == is_malloc), default=None)
+    best = max(
+        objects, key=lambda ob: sum(n for (o, fn), n in costs.items() if o == ob and fn == is_malloc), default=None
+    )
     if best is None:
         return None
     total = {name: sum(n for (ob, fn), n in costs.items() if ob == best and fn == name) for name in ("malloc", "free")}
@@ -108,7 +121,8 @@ MALLOC_FAMILY = ("malloc", "free", "calloc", "realloc", "posix_memalign", "align
 
 
 def library_costs(costs, library):
-    """Instructions executed in the library, a resolved path; the process must have no other malloc of unknown object."""
+    """Instructions executed in the library, a resolved path; the process must have no other malloc of unknown
+    object."""
     return sum(n for (ob, fn), n in costs.items()
                if (fn in MALLOC_FAMILY if ob in ("", "???") else os.path.realpath(ob) == library))  # fmt: skip
 
@@ -118,20 +132,37 @@ LENGTHS = (("ops", 4000), ("rounds", 4), ("working-set", 4000))
 
 
 def run_workload(runner, allocator, workload, threads, length):
-    """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner refuses."""
+    """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner
+    refuses."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         spec = workload[:-1] + "," + length + "}" if workload.endswith("}") else workload + "{" + length + "}"
-        command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", "--trace-children=yes",
-                   f"--callgrind-out-file={folder}/callgrind.%p", str(runner), f"--alloc={allocator}", f"--workload={spec}",
-                   f"--threads={threads}", "--runs=1", "--settle=0", "--rss-interval=0", "--pin=none", "--timeout=600s",
-                   f"--output={folder}/sample.csv", "--quiet"]  # fmt: skip
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--fair-sched=yes",
+            "--trace-children=yes",
+            f"--callgrind-out-file={folder}/callgrind.%p",
+            str(runner),
+            f"--alloc={allocator}",
+            f"--workload={spec}",
+            f"--threads={threads}",
+            "--runs=1",
+            "--settle=0",
+            "--rss-interval=0",
+            "--pin=none",
+            "--timeout=600s",
+            f"--output={folder}/sample.csv",
+            "--quiet",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 2:
             return None
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
-            raise InputError(f"{allocator}, {spec}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
+            raise InputError(
+                f"{allocator}, {spec}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4
+            )
         with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
             row = next(csv.DictReader(file))
         library = os.path.realpath(row["library_path"])
@@ -143,12 +174,16 @@ def run_workload(runner, allocator, workload, threads, length):
 
 
 def measure_workload(runner, allocator, workload, threads=1):
-    """Instructions an object's life in the allocator's object, as a slope over two lengths of a workload of the runner."""
+    """Instructions an object's life in the allocator's object, as a slope over two lengths of a workload of the
+    runner."""
     for name, value in LENGTHS:
         once, twice = (run_workload(runner, allocator, workload, threads, f"{name}={n}") for n in (value, 2 * value))
         if once is not None and twice is not None:
             return round((twice[0] - once[0]) / (twice[1] - once[1]), 2)
-    raise InputError(f"'{workload}' takes none of {', '.join(n for n, _ in LENGTHS)}, so it has no slope (runner --list-workloads)", 2)
+    raise InputError(
+        f"'{workload}' takes none of {', '.join(n for n, _ in LENGTHS)}, so it has no slope (runner --list-workloads)",
+        2,
+    )
 
 
 def render_workloads(result):
@@ -160,8 +195,10 @@ def render_workloads(result):
 
 
 def table(budget, allocators, patterns, sizes):
-    return {name: {pattern: {str(size): measure(budget, name, pattern, size) for size in sizes} for pattern in patterns}
-            for name in allocators}
+    return {
+        name: {pattern: {str(size): measure(budget, name, pattern, size) for size in sizes} for pattern in patterns}
+        for name in allocators
+    }
 
 
 def render(result):
@@ -169,12 +206,15 @@ def render(result):
     for name, patterns in result.items():
         for pattern, sizes in patterns.items():
             for size, cell in sizes.items():
-                lines.append(f"{name:20} {pattern:7} {size:>7} {cell['malloc']:8.2f} {cell['free']:8.2f} {cell['pair']:8.2f}")
+                lines.append(
+                    f"{name:20} {pattern:7} {size:>7} {cell['malloc']:8.2f} {cell['free']:8.2f} {cell['pair']:8.2f}"
+                )
     return "\n".join(lines)
 
 
 def differences(golden, now):
-    """Cells that differ: local counts must be equal to the instruction, remote ones (slow paths, two threads) within 3 %."""
+    """Cells that differ: local counts must be equal to the instruction, remote ones (slow paths, two threads) within 3
+    %."""
     for name, patterns in golden.items():
         for pattern, sizes in patterns.items():
             for size, cell in sizes.items():
@@ -206,16 +246,23 @@ def main(argv: list[str]) -> int:
         runner = budget.parents[2] / "runner"
         # Commas within braces belong to one workload.
         workloads = re.findall(r"[^,{]+(?:\{[^}]*\})?", args.workload)
-        now = {a: {w: (args.threads, measure_workload(runner, a, w, args.threads)) for w in workloads}
-               for a in re.findall(r"[^,{]+(?:\{[^}]*\})?", args.alloc)}
+        now = {
+            a: {w: (args.threads, measure_workload(runner, a, w, args.threads)) for w in workloads}
+            for a in re.findall(r"[^,{]+(?:\{[^}]*\})?", args.alloc)
+        }
         print(render_workloads(now))
         if args.json:
             args.json.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
         return OK
     if args.check:
         golden = json.loads(args.check.read_text(encoding="utf-8"))
-        now = {name: {pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}
-                      for pattern, sizes in patterns.items()} for name, patterns in golden.items()}
+        now = {
+            name: {
+                pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}
+                for pattern, sizes in patterns.items()
+            }
+            for name, patterns in golden.items()
+        }
     else:
         now = table(budget, args.alloc.split(","), args.pattern.split(","), [int(s) for s in args.sizes.split(",")])
     print(render(now))

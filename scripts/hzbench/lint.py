@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmark crimes: what makes a result file, or a table made from one, say more than was measured.
 
-Each rule is one function that yields findings; RULES names them and says why each is a crime. Rules that look at several
-files read them one by one, because files that must not be mixed are just what they look for.
+Each rule is one function that yields findings; RULES names them and says why each is a crime. Rules that look at
+several files read them one by one, because files that must not be mixed are just what they look for.
 """
 
 import csv
@@ -31,10 +31,10 @@ class Finding:
     what: str
 
 
-
 def no_baseline(results, labels):
     for cell in results.cells:
-        names = {allocators.base_name(n) for n in results.data.loc[results.data["cell"] == cell, "name"]} - {allocators.NULL}
+        names = {allocators.base_name(n) for n in results.data.loc[results.data["cell"] == cell, "name"]}
+        names.discard(allocators.NULL)
         if not names & set(PEERS):
             yield labels[cell], f"only {', '.join(sorted(names))}: nothing that a reader knows to compare with"
 
@@ -53,7 +53,10 @@ def few_rounds(results, labels):
         mine = counts[[c == cell for c, _ in counts.index]]
         if len(mine) and mine.min() < stats.MIN_PAIRS:
             name = mine.idxmin()[1]
-            yield labels[cell], f"{name} has {text.plural(int(mine.min()), 'round')}; no rank test reaches 5 % below {stats.MIN_PAIRS}"
+            yield (
+                labels[cell],
+                f"{name} has {text.plural(int(mine.min()), 'round')}; no rank test reaches 5 % below {stats.MIN_PAIRS}",
+            )
 
 
 def failures_dropped(results, labels):
@@ -66,7 +69,10 @@ def failures_dropped(results, labels):
         missing = set(range(planned if isinstance(planned, int) and planned < 10**7 else max(present) + 1)) - present
         if missing:
             shown = ", ".join(map(str, sorted(missing)[:5])) + (" ..." if len(missing) > 5 else "")
-            yield run.path.name, f"{text.plural(len(missing), 'sample')} of the plan not in the file ({shown}): failed rows must stay"
+            yield (
+                run.path.name,
+                f"{text.plural(len(missing), 'sample')} of the plan not in the file ({shown}): failed rows must stay",
+            )
 
 
 def uneven_rounds(results, labels):
@@ -81,7 +87,10 @@ def uneven_rounds(results, labels):
 def mixed_load_modes(results, labels):
     loads = sorted(set(results.data["load"]))
     if len(loads) > 1:
-        yield "files", f"{' and '.join(loads)} in one table; a preloaded allocator also serves the harness and the C library"
+        yield (
+            "files",
+            f"{' and '.join(loads)} in one table; a preloaded allocator also serves the harness and the C library",
+        )
 
 
 def mixed_platforms(results, labels):
@@ -98,7 +107,10 @@ def oversubscribed(results, labels):
         if crowded is None:
             yield labels[cell], "no run.json, so whether threads outnumber CPUs is unknown and cannot be marked"
         elif crowded:
-            yield labels[cell], f"{text.plural(int(rows['threads'].iloc[0]), 'thread')} on fewer CPUs: say so wherever the numbers go"
+            yield (
+                labels[cell],
+                f"{text.plural(int(rows['threads'].iloc[0]), 'thread')} on fewer CPUs: say so wherever the numbers go",
+            )
 
 
 def short_samples(results, labels):
@@ -106,7 +118,13 @@ def short_samples(results, labels):
     for cell in results.cells:
         times = ran.loc[ran["cell"] == cell].groupby("name")["elapsed_ns"].median()
         if len(times) and times.min() < SHORT_NS:
-            yield labels[cell], f"{times.idxmin()} is measured for {text.three(times.min() / 1e6)} ms; give it more --ops (at least {SHORT_NS / 1e6:g} ms)"
+            yield (
+                labels[cell],
+                (
+                    f"{times.idxmin()} is measured for {text.three(times.min() / 1e6)} ms; give it more --ops (at least"
+                    f" {SHORT_NS / 1e6:g} ms)"
+                ),
+            )
 
 
 def subset_of_matrix(results, labels):
@@ -145,13 +163,19 @@ def harness_dominates(results, labels):
             others = time.drop([n for n in time.index if allocators.base_name(n) == allocators.NULL])
             if len(others) and time[allocators.NULL] > HARNESS_SHARE * others.min():
                 share = time[allocators.NULL] / others.min()
-                yield labels[cell], f"{100 * share:.0f} % of the time of {others.idxmin()} is the harness: ratios are flattened"
+                yield (
+                    labels[cell],
+                    f"{100 * share:.0f} % of the time of {others.idxmin()} is the harness: ratios are flattened",
+                )
 
 
 def contaminated(results, labels):
     bad = model.is_disturbed(results.data)
     if bad.mean() > 0.2:
-        yield "file", f"{100 * bad.mean():.0f} % of the samples are marked: measure again on a machine that is left alone"
+        yield (
+            "file",
+            f"{100 * bad.mean():.0f} % of the samples are marked: measure again on a machine that is left alone",
+        )
 
 
 def no_provenance(results, labels):
@@ -159,7 +183,13 @@ def no_provenance(results, labels):
         if not run.provenance:
             yield run.path.name, "no run.json: machine, build, libraries and command are unknown"
         elif (run.provenance.get("build") or {}).get("commit") == "unknown":
-            yield run.path.name, "measured by a build of unknown commit: nobody can build this again (scripts/commit says what it finds)"
+            yield (
+                run.path.name,
+                (
+                    "measured by a build of unknown commit: nobody can build this again (scripts/commit says what it"
+                    " finds)"
+                ),
+            )
         elif (run.provenance.get("build") or {}).get("dirty") is True:
             yield run.path.name, "measured with uncommitted changes: nobody can build this again"
 
@@ -191,10 +221,18 @@ def mean_of_ratios(path, table):
     """A table that summarises ratios by their arithmetic mean: 2x and 1/2x then average to a gain of 25 %."""
     for row in table:
         said = " ".join(row).lower()
-        if re.search(r"\b(arithmetic )?(mean|average|avg)\b", said) and not re.search(r"geo(metric)?[ -]?mean|geomean", said):
+        if re.search(r"\b(arithmetic )?(mean|average|avg)\b", said) and not re.search(
+            r"geo(metric)?[ -]?mean|geomean", said
+        ):
             column = _averaged_column(table, row)
             if column:
-                yield path.name, f"'{printable(' '.join(row), 50)}' is the arithmetic mean of column '{column}'; ratios take the geometric one"
+                yield (
+                    path.name,
+                    (
+                        f"'{printable(' '.join(row), 50)}' is the arithmetic mean of column '{column}'; ratios take the"
+                        " geometric one"
+                    ),
+                )
 
 
 def _averaged_column(table, row):
@@ -202,7 +240,9 @@ def _averaged_column(table, row):
     for at, name in _ratio_columns(table[0]):
         if at >= len(row):
             continue
-        values = [v for v in (_float(r[at]) for r in table[1:] if r is not row and at < len(r)) if v is not None and v > 0]
+        values = [
+            v for v in (_float(r[at]) for r in table[1:] if r is not row and at < len(r)) if v is not None and v > 0
+        ]
         claimed = _float(row[at])
         if claimed is None or len(values) < 2:
             continue
@@ -284,7 +324,9 @@ def check(paths):
     found += [Finding("mixed-schemas", *f) for f in mixed_schemas(runs, schemas)]
     for path, table in tables:
         if len(table) < 2 or not _ratio_columns(table[0]):
-            raise InputError(f"{path}: neither a result file nor a CSV table with rows and a column of ratios; nothing to check")
+            raise InputError(
+                f"{path}: neither a result file nor a CSV table with rows and a column of ratios; nothing to check"
+            )
         found += [Finding("mean-of-ratios", *f) for f in mean_of_ratios(path, table)]
     return found
 
@@ -295,7 +337,16 @@ def why(rule):
 
 def render(findings, form):
     if form == "json":
-        return json.dumps([{"rule": f.rule, "where": f.where, "what": f.what, "why": why(f.rule)} for f in findings], indent=1) + "\n"
+        return (
+            json.dumps(
+                [{"rule": f.rule, "where": f.where, "what": f.what, "why": why(f.rule)} for f in findings], indent=1
+            )
+            + "\n"
+        )
     lines = [f"warning  {f.rule}: {f.where}: {f.what}" for f in findings]
-    lines.append(f"lint: {text.plural(len(findings), 'warning')} of {len(RULES) + len(FILE_RULES)} rules" if findings else "lint: nothing found")
+    lines.append(
+        f"lint: {text.plural(len(findings), 'warning')} of {len(RULES) + len(FILE_RULES)} rules"
+        if findings
+        else "lint: nothing found"
+    )
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads result files of schemas 1 to 4 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
 
-A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of each
-allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
+A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of
+each allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.
 """
 import json
 import math
@@ -14,9 +14,9 @@ import pandas as pd
 from . import allocators
 from .errors import InputError, printable
 from .files import read_text, rows_of, sibling
+
 from .schema import (CELL, COLUMNS, PHASES, RSS_COLUMNS, SCHEMAS, SIGNED, UNSIGNED, cell_order, check_row,
                      value_of)  # fmt: skip
-
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def _read_csv(path):
         if SCHEMAS.get(fields["schema"]) != tuple(fields):
             known = next(name for name, columns in SCHEMAS.items() if columns == tuple(fields))
             raise InputError(
-                f"{path}:{line}: schema '{printable(fields['schema'], 20)}', but the columns are those of schema {known};"
-                f" these scripts read schemas {', '.join(SCHEMAS)}"
+                f"{path}:{line}: schema '{printable(fields['schema'], 20)}', but the columns are those of schema"
+                f" {known}; these scripts read schemas {', '.join(SCHEMAS)}"
             )
         values = {}
         for name in names:
@@ -211,7 +211,8 @@ def _same_work(data):
 
 
 def load_series(run):
-    """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase; live_bytes NaN for programs), or None when there is none."""
+    """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase; live_bytes NaN for programs), or
+    None when there is none."""
     file = sibling(run.path, ".rss.csv")
     if not file.exists():
         return None
@@ -223,7 +224,9 @@ def load_series(run):
         if phase not in PHASES:
             raise InputError(f"{file}:{line}: phase '{printable(phase, 40)}' is none of {', '.join(PHASES)}")
         numbers = (sample, t_ns, rss)
-        if not all(UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not (live == "" or SIGNED.fullmatch(live)):
+        if not all(UNSIGNED.fullmatch(v) and int(v) < 2**63 for v in numbers) or not (
+            live == "" or SIGNED.fullmatch(live)
+        ):
             raise InputError(f"{file}:{line}: sample, t_ns, rss_bytes and live_bytes must be integers")
         rows.append((int(sample), int(t_ns), int(rss), int(live) if live else float("nan"), phase))
     return pd.DataFrame(rows, columns=["sample", "t_ns", "rss_bytes", "live_bytes", "phase"])

@@ -59,9 +59,9 @@ class Section:
         return self.cell[CELL.index(column)]
 
     def net_ns(self, row):
-        """Nanoseconds of an op that are not the harness's. NaN without null; where threads hand objects over, because a slow
-        allocator hides behind the waiting that null does alone; and where they are no more than an eighth of what null
-        needs: two medians that close together leave noise when subtracted."""
+        """Nanoseconds of an op that are not the harness's. NaN without null; where threads hand objects over, because a
+        slow allocator hides behind the waiting that null does alone; and where they are no more than an eighth of what
+        null needs: two medians that close together leave noise when subtracted."""
         net = row.op_ns - self.harness_ns
         return net if net > self.harness_ns / 8 and not self.harness_waits else math.nan
 
@@ -116,8 +116,8 @@ def failure_text(rows):
 
 
 def is_disturbed(rows):
-    """Per row: whether the runner marked it as contaminated (runner/sample/noise.h). A row of schema 1 has no mark: there it is
-    whether threads waited for a CPU although there were enough. NaN (not measured) is not disturbed."""
+    """Per row: whether the runner marked it as contaminated (runner/sample/noise.h). A row of schema 1 has no mark:
+    there it is whether threads waited for a CPU although there were enough. NaN (not measured) is not disturbed."""
     share = rows["run_delay_ns"] / (rows["elapsed_ns"] * rows["threads"])
     enough = [c is not True for c in rows["crowded"]]
     by_delay = (share > DISTURBED) & enough
@@ -248,9 +248,11 @@ def summaries(report):
                     len(compared),
                     failed,
                     stats.geometric_mean([r.speed.ratio for r in compared]) if whole else math.nan,
-                    stats.geometric_mean([r.memory.ratio for r in compared])
-                    if whole and all(r.memory for r in compared)
-                    else math.nan,
+                    (
+                        stats.geometric_mean([r.memory.ratio for r in compared])
+                        if whole and all(r.memory for r in compared)
+                        else math.nan
+                    ),
                     verdicts,
                 )
             )

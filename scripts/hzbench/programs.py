@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real programs on each allocator: does each print what it prints on the C library, how long does it take, what does it hold?
+"""Real programs on each allocator: does each print what it prints on the C library, how long does it take, what does it
+hold?
 
-One table of programs serves the test suite (a program a test), the table of docs and the timing. Every program runs under
-hzrun, which proves that the allocator took; what a program prints is made free of times, names of temporary files and the
-like by the program's own entry here, and must then be equal to the byte.
+One table of programs serves the test suite (a program a test), the table of docs and the timing. Every program runs
+under hzrun, which proves that the allocator took; what a program prints is made free of times, names of temporary files
+and the like by the program's own entry here, and must then be equal to the byte.
 """
 
 import ftplib
@@ -64,7 +65,12 @@ class Run:
 
     def environment(self, extra=None):
         keep = ("PATH", "HOME", "TMPDIR", "USER", "LOGNAME")
-        return {**{k: os.environ[k] for k in keep if k in os.environ}, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(extra or {})}
+        return {
+            **{k: os.environ[k] for k in keep if k in os.environ},
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            **(extra or {}),
+        }
 
     def plain(self, *argv, env=None, input=None):
         """A command on the C library: what prepares the work or looks at it."""
@@ -87,8 +93,15 @@ class Run:
 
     def _run(self, argv, env, input):
         try:
-            done = subprocess.run(argv, input=input, stdin=None if input is not None else subprocess.DEVNULL,
-                                  capture_output=True, cwd=self.directory, env=self.environment(env), timeout=SECONDS)
+            done = subprocess.run(
+                argv,
+                input=input,
+                stdin=None if input is not None else subprocess.DEVNULL,
+                capture_output=True,
+                cwd=self.directory,
+                env=self.environment(env),
+                timeout=SECONDS,
+            )
         except subprocess.TimeoutExpired as error:
             raise Failure(f"{Path(argv[0]).name}: more than {SECONDS} s") from error
         if done.returncode != 0:
@@ -97,15 +110,23 @@ class Run:
         return done.stdout
 
     def start(self, *argv, env=None, connection=None):
-        """A service on the allocator, in a group of processes of its own; `with` stops it. `connection`: its input and output."""
+        """A service on the allocator, in a group of processes of its own; `with` stops it. `connection`: its input and
+        output."""
         return Service(self.stage.command(self.allocator, argv), self.directory, self.environment(env), connection)
 
 
 class Service:
     def __init__(self, argv, directory, env, connection=None):
         self.log = open(Path(directory) / "service.log", "ab")
-        self.process = subprocess.Popen(argv, stdin=connection or subprocess.DEVNULL, stdout=connection or self.log,
-                                        stderr=self.log, cwd=directory, env=env, start_new_session=True)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=connection or subprocess.DEVNULL,
+            stdout=connection or self.log,
+            stderr=self.log,
+            cwd=directory,
+            env=env,
+            start_new_session=True,
+        )
 
     def __enter__(self):
         return self
@@ -166,13 +187,22 @@ def php(run):
 
 
 def git(run):
-    date = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "HOME": str(run.directory),
-            "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
-            "GIT_COMMITTER_EMAIL": "a@b"}
+    date = {
+        "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
+        "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
+        "HOME": str(run.directory),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
     run("git", "init", "-q", "-b", "main", "source", env=date)
     stream = b"".join(
         b"commit refs/heads/main\ncommitter a <a@b> %d +0000\ndata 2\nc\nM 100644 inline f%d\ndata %d\n%s\n"
-        % (1767225600 + i, i % 50, len(body := b"line %d\n" % i * (20 + i % 400)), body) for i in range(400))
+        % (1767225600 + i, i % 50, len(body := b"line %d\n" % i * (20 + i % 400)), body)
+        for i in range(400)
+    )
     run("git", "-C", "source", "fast-import", "--quiet", env=date, input=stream)
     run("git", "-C", "source", "reset", "-q", "--hard", env=date)
     run("git", "clone", "-q", "--no-local", "source", "copy", env=date)
@@ -188,15 +218,36 @@ def gcc(run):
     for name in ["hz5_malloc", "hz5_run", "hz5_heap", "hz4_cache", "hz3_list"]:
         source = ROOT / "allocators" / name[:3] / f"{name}.c"
         timed = run.timed if name == "hz5_malloc" else run
-        timed("gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-DHZBENCH_VERSION=\"x\"", "-DSIZECLASS_FIRST_SLOT=118u",
-              f"-fdebug-prefix-map={run.directory}=.", "-c", source, "-o", "out.o")
+        timed(
+            "gcc",
+            "-std=gnu11",
+            "-D_GNU_SOURCE",
+            "-O2",
+            "-g",
+            '-DHZBENCH_VERSION="x"',
+            "-DSIZECLASS_FIRST_SLOT=118u",
+            f"-fdebug-prefix-map={run.directory}=.",
+            "-c",
+            source,
+            "-o",
+            "out.o",
+        )
         output += digest((run.directory / "out.o").read_bytes())
     return output
 
 
 def ghostscript(run):
-    run.timed("gs", "-q", "-dBATCH", "-dNOPAUSE", "-dSAFER", "-sDEVICE=ppmraw", "-r100", "-sOutputFile=page%d.ppm",
-              LOADS / "page.ps")
+    run.timed(
+        "gs",
+        "-q",
+        "-dBATCH",
+        "-dNOPAUSE",
+        "-dSAFER",
+        "-sDEVICE=ppmraw",
+        "-r100",
+        "-sOutputFile=page%d.ppm",
+        LOADS / "page.ps",
+    )
     pages = sorted(run.directory.glob("page*.ppm"))
     return b"".join(digest(page.read_bytes()) for page in pages) + b"%d" % len(pages)
 
@@ -216,8 +267,21 @@ def redis(run):
 
     def serve():
         # No port: only this socket.
-        service = run.start("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", run.directory,
-                            "--daemonize", "no", "--io-threads", "2")
+        service = run.start(
+            "redis-server",
+            "--port",
+            "0",
+            "--unixsocket",
+            socket,
+            "--save",
+            "",
+            "--dir",
+            run.directory,
+            "--daemonize",
+            "no",
+            "--io-threads",
+            "2",
+        )
 
         def answers():
             try:
@@ -228,11 +292,27 @@ def redis(run):
         service.until(answers, "redis-server")
         return service
 
-    load = "".join(f"HSET h{i % 700} f{i} {'v' * (1 + i % 300)}\nZADD z{i % 40} {i} m{i}\nAPPEND a{i % 90} {i}\n" for i in range(9000))
+    load = "".join(
+        f"HSET h{i % 700} f{i} {'v' * (1 + i % 300)}\nZADD z{i % 40} {i} m{i}\nAPPEND a{i % 90} {i}\n"
+        for i in range(9000)
+    )
     with serve():
         client("--pipe", input=load.encode())
         client("bgsave")
-        run("redis-benchmark", "-s", socket, "-n", "8000", "-c", "20", "-P", "8", "-q", "-t", "set,get,incr,lpush,lpop,sadd,hset")
+        run(
+            "redis-benchmark",
+            "-s",
+            socket,
+            "-n",
+            "8000",
+            "-c",
+            "20",
+            "-P",
+            "8",
+            "-q",
+            "-t",
+            "set,get,incr,lpush,lpop,sadd,hset",
+        )
         while b"rdb_bgsave_in_progress:1" in client("info", "persistence"):
             time.sleep(0.05)
         if b"rdb_last_bgsave_status:ok" not in client("info", "persistence"):
@@ -252,26 +332,60 @@ def postgres(run):
     if os.getuid() == 0:
         user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         shutil.chown(run.directory, "nobody", "nogroup")
-    env = {"HOME": str(run.directory), "TMPDIR": str(run.directory), "PATH": f"{places[-1]}:{os.environ['PATH']}",
-           "PGHOST": str(run.directory), "PGUSER": "tester", "PGDATABASE": "postgres"}
+    env = {
+        "HOME": str(run.directory),
+        "TMPDIR": str(run.directory),
+        "PATH": f"{places[-1]}:{os.environ['PATH']}",
+        "PGHOST": str(run.directory),
+        "PGUSER": "tester",
+        "PGDATABASE": "postgres",
+    }
 
     def on(*argv, input=None):
         return run._run([*user, *run.stage.command(run.allocator, argv)], env, input)
 
     data = run.directory / "data"
     on("initdb", "-D", data, "-U", "tester", "-A", "trust", "--no-sync", "--no-instructions", "--locale=C.UTF-8")
-    server = [*user, *run.stage.command(run.allocator, ["postgres", "-D", data, "-k", run.directory, "-c",
-                                                        "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB"])]
+    server = [
+        *user,
+        *run.stage.command(
+            run.allocator,
+            [
+                "postgres",
+                "-D",
+                data,
+                "-k",
+                run.directory,
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "fsync=off",
+                "-c",
+                "shared_buffers=16MB",
+            ],
+        ),
+    ]
     with Service(server, run.directory, run.environment(env)) as service:
-        service.until(lambda: subprocess.run([places[-1] / "pg_isready", "-q", "-h", run.directory], env=run.environment()).returncode == 0,
-                      "postgres")
+        service.until(
+            lambda: subprocess.run(
+                [places[-1] / "pg_isready", "-q", "-h", run.directory], env=run.environment()
+            ).returncode
+            == 0,
+            "postgres",
+        )
         on("pgbench", "-q", "-i", "-s", "1", "-n")
         on("pgbench", "-n", "-c", "4", "-j", "2", "-t", "60")
-        return on("psql", "-At", input=b"select count(*), sum(aid) from pgbench_accounts; select count(*) from pgbench_history;\n"
-                  b"select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts;\n"
-                  b"select md5(string_agg(x::text, ',' order by x desc)) from generate_series(1, 60000) x;\n"
-                  b"create table t as select x, md5(x::text) h from generate_series(1, 20000) x; create index on t(h);\n"
-                  b"select count(*) from t a join t b on a.h = b.h; vacuum full t; select max(h) from t;\n")
+        return on(
+            "psql",
+            "-At",
+            input=(
+                b"select count(*), sum(aid) from pgbench_accounts; select count(*) from pgbench_history;\n"
+                b"select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts;\n"
+                b"select md5(string_agg(x::text, ',' order by x desc)) from generate_series(1, 60000) x;\n"
+                b"create table t as select x, md5(x::text) h from generate_series(1, 20000) x; create index on t(h);\n"
+                b"select count(*) from t a join t b on a.h = b.h; vacuum full t; select max(h) from t;\n"
+            ),
+        )
 
 
 def vsftpd(run):
@@ -285,8 +399,10 @@ def vsftpd(run):
         path.chmod(0o555)  # it refuses what it could write to
     user = "nopriv_user=nobody" if os.getuid() == 0 else "run_as_launching_user=YES"
     settings = run.directory / "vsftpd.conf"
-    settings.write_text(f"listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nlocal_enable=NO\nno_anon_password=YES\n"
-                        f"xferlog_enable=NO\nanon_root={files}\nsecure_chroot_dir={empty}\n{user}\n")
+    settings.write_text(
+        "listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nlocal_enable=NO\nno_anon_password=YES\n"
+        f"xferlog_enable=NO\nanon_root={files}\nsecure_chroot_dir={empty}\n{user}\n"
+    )
     client = ftplib.FTP(timeout=60)
     # It wants an address of the Internet's: this machine's own, at a port that the kernel chooses.
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -310,14 +426,25 @@ def vsftpd(run):
 
 def chromium(run):
     # It brings a malloc of its own and keeps it: what is tested is that it lives with a preloaded one beside it. Its
-    # helper processes and libraries start with the preload, and whatever a library allocates before is freed by the right heap.
+    # helper processes and libraries start with the preload, and whatever a library allocates before is freed by the
+    # right heap.
     env = {"HOME": str(run.directory)}
     if run.allocator != BASELINE:
         env["LD_PRELOAD"] = str(run.stage.directory / f"lib{run.allocator}.so")
     (run.directory / "page.html").write_bytes((LOADS / "page.html").read_bytes())
-    return run.plain("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                     f"--user-data-dir={run.directory / 'profile'}", "--virtual-time-budget=2000", "--dump-dom",
-                     (run.directory / "page.html").as_uri(), env=env)
+    return run.plain(
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        f"--user-data-dir={run.directory / 'profile'}",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+        (run.directory / "page.html").as_uri(),
+        env=env,
+    )
 
 
 @dataclass(frozen=True)
@@ -341,7 +468,13 @@ PROGRAMS = [
     Program("lua", "light", "tables, strings, closures", lua, ("lua5.4",), True),
     Program("ghostscript", "light", "pages with text and curves", ghostscript, ("gs",)),
     Program("node", "heavy", "JSON and worker threads", node, ("node",)),
-    Program("redis", "heavy", "pipe, benchmark, background save, restart", redis, ("redis-server", "redis-cli", "redis-benchmark")),
+    Program(
+        "redis",
+        "heavy",
+        "pipe, benchmark, background save, restart",
+        redis,
+        ("redis-server", "redis-cli", "redis-benchmark"),
+    ),
     Program("postgres", "heavy", "initdb, pgbench, queries", postgres, ("/usr/lib/postgresql",)),
     Program("vsftpd", "heavy", "a session of an anonymous user", vsftpd, ("/usr/sbin/vsftpd",)),
     Program("chromium", "heavy", "a page; keeps its own malloc", chromium, ("chromium",)),
@@ -361,7 +494,9 @@ def one_run(program, stage, allocator, times=None):
 
 def grid(titles, rows):
     widths = [max(len(str(row[i])) for row in [titles, *rows]) for i in range(len(titles))]
-    return "\n".join("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [titles, *rows])
+    return "\n".join(
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [titles, *rows]
+    )
 
 
 def first_difference(a, b):
@@ -405,7 +540,8 @@ def check(programs, allocators, stage):
 
 
 def measure(programs, allocators, stage, runs):
-    """Wall time and peak RSS of the timed programs, allocators interleaved, ratios to the C library in the same round."""
+    """Wall time and peak RSS of the timed programs, allocators interleaved, ratios to the C library in the same
+    round."""
     rows = []
     for program in programs:
         if missing(program):
@@ -413,7 +549,7 @@ def measure(programs, allocators, stage, runs):
         samples = {allocator: [] for allocator in [BASELINE, *allocators]}
         for number in range(runs):
             order = list(samples)
-            for allocator in order[number % len(order):] + order[:number % len(order)]:
+            for allocator in order[number % len(order) :] + order[: number % len(order)]:
                 times = []
                 one_run(program, stage, allocator, times)
                 samples[allocator].append((sum(t for t, _ in times), max(p for _, p in times)))
@@ -422,10 +558,20 @@ def measure(programs, allocators, stage, runs):
         for allocator in allocators:
             time_ratio = stats.compare_paired([s for s, _ in samples[allocator]], [s for s, _ in base])
             peak_ratio = stats.compare_paired([p for _, p in samples[allocator]], [p for _, p in base])
-            rows.append(["", allocator, *_middle(samples[allocator]), f"{time_ratio.ratio:.3f}",
-                         f"[{time_ratio.low:.3f}, {time_ratio.high:.3f}]", f"{peak_ratio.ratio:.3f}"])
+            rows.append(
+                [
+                    "",
+                    allocator,
+                    *_middle(samples[allocator]),
+                    f"{time_ratio.ratio:.3f}",
+                    f"[{time_ratio.low:.3f}, {time_ratio.high:.3f}]",
+                    f"{peak_ratio.ratio:.3f}",
+                ]
+            )
     print(grid(["program", "allocator", "s", "peak RSS MiB", "time ratio", "95 % interval", "peak ratio"], rows))
-    print(f"\n{runs} rounds, allocators in turn; ratios to the C library in the same round (Hodges-Lehmann, bootstrap).")
+    print(
+        f"\n{runs} rounds, allocators in turn; ratios to the C library in the same round (Hodges-Lehmann, bootstrap)."
+    )
     return 0
 
 
@@ -454,6 +600,10 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="hzp-", dir="/tmp") as directory:
         stage = Stage(arguments.build, directory)
         if arguments.what == "time":
-            return measure([p for p in chosen if p.is_timed], allocators + PEERS if allocators == OURS else allocators, stage,
-                           arguments.runs)
+            return measure(
+                [p for p in chosen if p.is_timed],
+                allocators + PEERS if allocators == OURS else allocators,
+                stage,
+                arguments.runs,
+            )
         return 1 if check(chosen, allocators, stage) else 0

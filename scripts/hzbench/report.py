@@ -33,7 +33,9 @@ def npm_file(*parts):
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path} not found - uPlot draws the curves of the page; install it: scripts/setup report") from error
+        raise InputError(
+            f"{path} not found - uPlot draws the curves of the page; install it: scripts/setup report"
+        ) from error
 
 
 def _number(value):
@@ -54,17 +56,42 @@ def _clean(value):
 def _samples(results, cells, names, after):
     data = results.data
     disturbed = model.is_disturbed(data)
-    columns = zip(data["cell"], data["name"], data["block"], data["file"], data["sample"], data["status"], data["message"],
-                  data["throughput_ops_s"], data["rss_peak"], data[after] if after else [None] * len(data), disturbed,
-                  data["contamination"], data["run_delay_ns"] / (data["elapsed_ns"] * data["threads"]))  # fmt: skip
+    columns = zip(
+        data["cell"],
+        data["name"],
+        data["block"],
+        data["file"],
+        data["sample"],
+        data["status"],
+        data["message"],
+        data["throughput_ops_s"],
+        data["rss_peak"],
+        data[after] if after else [None] * len(data),
+        disturbed,
+        data["contamination"],
+        data["run_delay_ns"] / (data["elapsed_ns"] * data["threads"]),
+    )
     out = []
     for cell, name, block, file, sample, status, message, speed, peak, later, bad, mark, delay in columns:
         if name not in names:
             continue
         why = (str(mark).replace(";", ", ") or f"waited for a CPU {text.percent(delay)} of its time") if bad else ""
-        out.append({"cell": cells.index(cell), "name": names.index(name), "block": block, "file": Path(file).name,
-                    "sample": sample, "status": status, "message": message, "speed": speed, "peak": peak, "after": later,
-                    "marked": bool(bad), "why": why})  # fmt: skip
+        out.append(
+            {
+                "cell": cells.index(cell),
+                "name": names.index(name),
+                "block": block,
+                "file": Path(file).name,
+                "sample": sample,
+                "status": status,
+                "message": message,
+                "speed": speed,
+                "peak": peak,
+                "after": later,
+                "marked": bool(bad),
+                "why": why,
+            }
+        )
     return out
 
 
@@ -74,7 +101,8 @@ def _interval(new, old):
 
 
 def _intervals(results, cells, names):
-    """{cell: {"i/j": [interval of speed, speed without marked samples, memory]}} for i < j; the page turns them round."""
+    """{cell: {"i/j": [interval of speed, speed without marked samples, memory]}} for i < j; the page turns them
+    round."""
     out = {}
     groups = dict(list(results.data.groupby(["cell", "name"], sort=False)))
     for index, cell in enumerate(cells):
@@ -134,7 +162,9 @@ def _panels(results, platform, cells, names):
             "rss": _curve(data, shown),
             "latency": _latency(data, shown),
         })  # fmt: skip
-    styles = {n: {"colour": data.styles.table[n][0], "variant": data.styles.table[n][2]} for n in data.names if n in names}
+    styles = {
+        n: {"colour": data.styles.table[n][0], "variant": data.styles.table[n][2]} for n in data.names if n in names
+    }
     return out, styles
 
 
@@ -218,7 +248,12 @@ def render(results, title, baseline=None, margin=stats.MARGIN):
         data=data,
         json=_json(data),
         css=npm_file("uplot", "dist", "uPlot.min.css") + read("report.css"),
-        scripts=[npm_file("uplot", "dist", "uPlot.iife.min.js"), read("stats.js"), read("charts.js"), read("report.js")],
+        scripts=[
+            npm_file("uplot", "dist", "uPlot.iife.min.js"),
+            read("stats.js"),
+            read("charts.js"),
+            read("report.js"),
+        ],
     )
 
 

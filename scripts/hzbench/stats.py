@@ -50,8 +50,9 @@ def expanded_levels(n, level=LEVEL):
 
 
 def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
-    """Interval of the Hodges-Lehmann estimate of `d`; infinite for fewer than MIN_PAIRS values: no bootstrap leaves their
-    range, and n values all lie on one side of the truth once in 2^(n-1) times, which for 5 is more often than 5 %."""
+    """Interval of the Hodges-Lehmann estimate of `d`; infinite for fewer than MIN_PAIRS values: no bootstrap leaves
+    their range, and n values all lie on one side of the truth once in 2^(n-1) times, which for 5 is more often than 5
+    %."""
     d = np.asarray(d, float)
     n = len(d)
     if n < MIN_PAIRS:
@@ -68,7 +69,8 @@ def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
 
 
 def bootstrap_shift_interval(x, y, level=LEVEL, seed=SEED, resamples=RESAMPLES):
-    """Interval of the Hodges-Lehmann shift between two unpaired samples; infinite for fewer than MIN_SIDE values a side."""
+    """Interval of the Hodges-Lehmann shift between two unpaired samples; infinite for fewer than MIN_SIDE values a
+    side."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if min(len(x), len(y)) < MIN_SIDE:
         return -math.inf, math.inf
@@ -181,7 +183,7 @@ class Comparison:
 def rounds_for(family, paired=True):
     """Fewest rounds (a side) with which one rank test out of `family` can still reach 5 % after the correction."""
     rounds = MIN_PAIRS if paired else MIN_SIDE
-    while family * 2 / (2**rounds if paired else special.comb(2 * rounds, rounds)) > ALPHA:
+    while family * 2 / (2 ** rounds if paired else special.comb(2 * rounds, rounds)) > ALPHA:
         rounds += 1
     return rounds
 
@@ -190,7 +192,9 @@ def smallest_visible(low, high):
     """Effect that an interval of this width would have shown with 80 % power, as a share (0.05: 5 %)."""
     half = (high - low) / 2
     # min: beyond a factor of e^50 "not visible" is all there is to say
-    return math.inf if not math.isfinite(half) or half > 50 else math.expm1(half * (1 + norm.ppf(0.8) / norm.ppf(0.975)))
+    return (
+        math.inf if not math.isfinite(half) or half > 50 else math.expm1(half * (1 + norm.ppf(0.8) / norm.ppf(0.975)))
+    )
 
 
 def _comparison(count, shift, interval, p, paired):

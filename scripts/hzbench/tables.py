@@ -124,11 +124,15 @@ def summary_cells(summary):
 def legend(report):
     margin = f"{100 * report.margin:g} %"
     lines = [
-        f"Medians of n samples. Ratio: Hodges-Lehmann estimate of the ratios to {report.baseline} in the same round, with its"
-        " bootstrap interval.",
-        f"faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries"
-        f" over the table; same: the interval lies within {margin}; undecided: neither, with the effect that would have"
-        " been seen 4 times in 5.",
+        (
+            f"Medians of n samples. Ratio: Hodges-Lehmann estimate of the ratios to {report.baseline} in the same"
+            " round, with its bootstrap interval."
+        ),
+        (
+            "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false"
+            f" discoveries over the table; same: the interval lies within {margin}; undecided: neither, with the effect"
+            " that would have been seen 4 times in 5."
+        ),
     ]
     if report.rounds < stats.MIN_PAIRS:
         lines.append(

@@ -141,7 +141,11 @@ def cell_labels(cells):
         differ = [i for i in range(len(columns)) if len({cell[i] for cell in group}) > 1]
         for cell in group:
             parts = [
-                _DISTINCT[columns[i]](cell[i]) if columns[i] in _DISTINCT else f"{columns[i].replace('_', ' ')} {cell[i]}"
+                (
+                    _DISTINCT[columns[i]](cell[i])
+                    if columns[i] in _DISTINCT
+                    else f"{columns[i].replace('_', ' ')} {cell[i]}"
+                )
                 for i in differ
                 if cell[i] is not None and cell[i] != ""
             ]

@@ -85,12 +85,17 @@ def text(tables):
     number = {name: int(value) for name, value in summary.items() if name != "program"}
     frees = number["frees"] or 1
     lines = [
-        f"{summary['program']}: {number['calls']} calls, {number['objects']} objects, {number['threads']} threads in"
-        f" {number['lanes']} lanes",
-        "  calls: " + ", ".join(f"{name} {value}" for name, _, value in tables["calls"] if value != "0")
+        (
+            f"{summary['program']}: {number['calls']} calls, {number['objects']} objects, {number['threads']} threads"
+            f" in {number['lanes']} lanes"
+        ),
+        "  calls: "
+        + ", ".join(f"{name} {value}" for name, _, value in tables["calls"] if value != "0")
         + f"; left out {number['left_out']}",
-        f"  peak: {amount(number['peak_live_bytes'])} in at most {number['peak_live_objects']} objects;"
-        f" alive at the end: {number['left_alive']}",
+        (
+            f"  peak: {amount(number['peak_live_bytes'])} in at most {number['peak_live_objects']} objects;"
+            f" alive at the end: {number['left_alive']}"
+        ),
         f"  freed by another lane: {number['remote_frees']} ({100 * number['remote_frees'] / frees:.2f} % of frees)",
     ]
     lines += bars("sizes", doublings(tables.get("size", [])))
@@ -100,7 +105,9 @@ def text(tables):
     lines += ["live, at every so many calls"] if points else []
     most = max((int(p[2]) for p in points), default=1) or 1
     for calls, objects, size in points[::step]:
-        lines.append(f"  {int(calls):>10}  {amount(int(size)):>10}  {objects:>9} objects  {'#' * round(BAR * int(size) / most)}")
+        lines.append(
+            f"  {int(calls):>10}  {amount(int(size)):>10}  {objects:>9} objects  {'#' * round(BAR * int(size) / most)}"
+        )
     return "\n".join(lines + matrix_lines(tables, number["lanes"])) + "\n"
 
 
@@ -152,7 +159,9 @@ def info_command(argv):
 
 
 def profile_command(argv):
-    parser = Parser("scripts/trace profile", description="What may be shared of a trace (docs/traces.md), to standard output.")
+    parser = Parser(
+        "scripts/trace profile", description="What may be shared of a trace (docs/traces.md), to standard output."
+    )
     parser.add_argument("file", metavar="FILE")
     options = parser.parse_args(argv)
     return subprocess.run([hztrace(), "profile", options.file]).returncode
@@ -164,6 +173,9 @@ COMMANDS = {"info": info_command, "profile": profile_command}
 def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         wanted = argv and argv[0] in ("-h", "--help")
-        print("usage: scripts/trace info FILE [--figure=FILE.svg] | scripts/trace profile FILE", file=sys.stdout if wanted else sys.stderr)
+        print(
+            "usage: scripts/trace info FILE [--figure=FILE.svg] | scripts/trace profile FILE",
+            file=sys.stdout if wanted else sys.stderr,
+        )
         return errors.OK if wanted else errors.USAGE
     return COMMANDS[argv[0]](argv[1:])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of result files, one set a platform. A figure is a module with its STEM and draw(data), and a line of FIGURES."""
+"""The figures of result files, one set a platform. A figure is a module with its STEM and draw(data), and a line of
+FIGURES."""
 
 from pathlib import Path
 

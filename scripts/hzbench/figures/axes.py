@@ -16,7 +16,12 @@ def subplots(count, columns=3, height=2.6, width=PANEL_WIDTH, **more):
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width * columns + 0.3, height * rows + 0.25), squeeze=False, constrained_layout=True, **more
+        rows,
+        columns,
+        figsize=(width * columns + 0.3, height * rows + 0.25),
+        squeeze=False,
+        constrained_layout=True,
+        **more,
     )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
     flat = list(axes.flat)
@@ -103,14 +108,24 @@ def foot(figure, line, lines=1):
 
 
 def name_room(axis, names):
-    """Room for the names beside an axis; constrained layout sees only what lies inside, so it is bought with a blank text."""
+    """Room for the names beside an axis; constrained layout sees only what lies inside, so it is bought with a blank
+    text."""
     axis.text(1.02, 0.5, max((short(n) for n in names), key=len), transform=axis.transAxes, fontsize=9.5, alpha=0)
 
 
 def better(axis):
     """An arrow to where more speed and less memory are."""
-    return axis.annotate("better", xy=(0.03, 0.97), xytext=(0.15, 0.87), xycoords="axes fraction", fontsize=7.5, color=FAINT,
-                         ha="left", va="top", arrowprops={"arrowstyle": "->", "color": FAINT, "lw": 0.9})  # fmt: skip
+    return axis.annotate(
+        "better",
+        xy=(0.03, 0.97),
+        xytext=(0.15, 0.87),
+        xycoords="axes fraction",
+        fontsize=7.5,
+        color=FAINT,
+        ha="left",
+        va="top",
+        arrowprops={"arrowstyle": "->", "color": FAINT, "lw": 0.9},
+    )
 
 
 def frame(axis, points):
@@ -144,7 +159,12 @@ def point_labels(axis, points, bars, arrow):
     around = arrow.get_window_extent(renderer)
     taken.append((around.x0, around.y0, around.x1, around.y1))
     diagonal = [(1, 1, "left", "bottom"), (1, -1, "left", "top"), (-1, 1, "right", "bottom"), (-1, -1, "right", "top")]
-    places = [(8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")]
+    places = [
+        (8, 0, "left", "center"),
+        (-8, 0, "right", "center"),
+        (0, 8, "center", "bottom"),
+        (0, -8, "center", "top"),
+    ]
     places += [(6 * dx, far * dy, ha, va) for far in (6, 15, 26, 38) for dx, dy, ha, va in diagonal]
 
     def clash(extent, own):
@@ -174,5 +194,10 @@ def point_labels(axis, points, bars, arrow):
                 break
         taken.append((best[2].x0, best[2].y0, best[2].x1, best[2].y1))
         if abs(best[1].xyann[1]) > 10:  # far from its point: say which it belongs to
-            axis.annotate("", (x, y), xytext=best[1].xyann, textcoords="offset points",
-                          arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3})  # fmt: skip
+            axis.annotate(
+                "",
+                (x, y),
+                xytext=best[1].xyann,
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
+            )

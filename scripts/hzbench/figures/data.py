@@ -78,7 +78,9 @@ def panel_title(panel, panels):
             continue
         value = panel.value(column)
         if value is not None and value != "":
-            parts.append(_VARIANTS[column](panel.value) if column in _VARIANTS else f"{column.replace('_', ' ')} {value}")
+            parts.append(
+                _VARIANTS[column](panel.value) if column in _VARIANTS else f"{column.replace('_', ' ')} {value}"
+            )
     return printable(", ".join(parts), 46)
 
 
@@ -117,18 +119,24 @@ class Data:
             if frame is None:
                 continue
             order = {p: i for i, p in enumerate(PHASES)}
-            frame = frame.assign(stage=frame["phase"].map(order)).sort_values(["sample", "stage", "t_ns"], kind="stable")
+            frame = frame.assign(stage=frame["phase"].map(order)).sort_values(
+                ["sample", "stage", "t_ns"], kind="stable"
+            )
             for sample, group in frame.groupby("sample", sort=False):
                 table[(run.run_id, sample)] = group
         return table
 
     def middle_series(self, cell, name):
-        """The series of the sample with the median peak RSS, a curve that was measured and no average; None without one."""
+        """The series of the sample with the median peak RSS, a curve that was measured and no average; None without
+        one."""
         group = self.samples(cell, name)
         if group is None:
             return None
-        having = sorted((peak, run, sample) for peak, run, sample in zip(group["rss_peak"], group["run_id"], group["sample"])
-                        if (run, sample) in self.series)  # fmt: skip
+        having = sorted(
+            (peak, run, sample)
+            for peak, run, sample in zip(group["rss_peak"], group["run_id"], group["sample"])
+            if (run, sample) in self.series
+        )
         return self.series[having[(len(having) - 1) // 2][1:]] if having else None
 
     def busiest(self, panel):

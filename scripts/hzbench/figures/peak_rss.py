@@ -34,8 +34,13 @@ def _parts(data, columns):
     kept = [(p, {t: c for c, t in zip(p.cells, p.threads) if t in columns}) for p in data.panels]
     kept = [(p, cells) for p, cells in kept if cells]
     height = 0.75 + 0.22 * len(data.names)
-    figure, grid = plt.subplots(len(kept), len(columns), squeeze=False, constrained_layout=True,
-                                figsize=((PANEL_WIDTH + 0.2) * len(columns) + 0.3, height * len(kept) + 0.35))  # fmt: skip
+    figure, grid = plt.subplots(
+        len(kept),
+        len(columns),
+        squeeze=False,
+        constrained_layout=True,
+        figsize=((PANEL_WIDTH + 0.2) * len(columns) + 0.3, height * len(kept) + 0.35),
+    )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.04)
     parts = []
     for row, (panel, cells) in zip(grid, kept):
@@ -122,7 +127,9 @@ def _legend(figure, data, parts, columns):
         Line2D([], [], color=INK, marker="|", ms=9, mew=1, ls="none", label="RSS after the work"),
     ]
     if any(live_is_resident(p.cell) for p in parts):
-        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="live bytes + RSS before the first allocation"))
+        handles.append(
+            Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="live bytes + RSS before the first allocation")
+        )
     if not all(live_is_resident(p.cell) for p in parts if not is_program(p.cell)):
         handles.append(Line2D([], [], ls="none", label="(no dashes: objects not touched throughout)"))
     if any(data.pus and p.threads > data.pus for p in parts):

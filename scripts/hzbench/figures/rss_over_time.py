@@ -33,8 +33,8 @@ def _curves(axis, data, cell):
 
 
 def _shade_live(axis, lives, floors):
-    """Live bytes upon what was resident before; returns the top of it. They are equal for all allocators but for the times
-    of the readings: the ones with most readings are drawn."""
+    """Live bytes upon what was resident before; returns the top of it. They are equal for all allocators but for the
+    times of the readings: the ones with most readings are drawn."""
     xs, live = max(lives, key=lambda item: len(item[0]))
     floor = np.nan_to_num(np.median(floors))
     axis.fill_between(xs, floor, floor + np.maximum(live, 0), color="#D9D9D9", lw=0, zorder=1)
@@ -62,7 +62,9 @@ def draw(data):
         labels, lives, floors, top = _curves(axis, data, cell)
         if lives and live_is_resident(cell):
             top = max(top, _shade_live(axis, lives, floors))
-            shades = ["light grey: RSS before the first allocation;\ngrey: live bytes, where objects are touched throughout"]
+            shades = [
+                "light grey: RSS before the first allocation;\ngrey: live bytes, where objects are touched throughout"
+            ]
         _phases(axis)
         axis.set_ylim(0, top * 1.08 or 1)
         axis.yaxis.set_major_locator(MaxNLocator(5))

@@ -14,7 +14,8 @@ STEM = "throughput"
 
 
 def _line(axis, data, panel, place):
-    """Draws one allocator's samples and medians; returns (all speeds, medians, label of its last good point or None)."""
+    """Draws one allocator's samples and medians; returns (all speeds, medians, label of its last good point or
+    None)."""
     name = data.names[place]
     colour, dash = data.styles[name]
     jitter = 0.06 * (place - (len(data.names) - 1) / 2) / max(len(data.names) - 1, 1)

@@ -5,7 +5,10 @@ import hashlib
 import json
 import threading
 
-records = [{"id": i, "name": f"name {i * 7919 % 1000}", "tags": [str(j) for j in range(i % 9)], "x": i / 7} for i in range(12000)]
+records = [
+    {"id": i, "name": f"name {i * 7919 % 1000}", "tags": [str(j) for j in range(i % 9)], "x": i / 7}
+    for i in range(12000)
+]
 text = json.dumps(records)
 back = json.loads(text)
 assert back == records

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes both PDFs: tables, numbers and figures from the results, then lualatex by latexmk; reads the log for what a reader
-would see as a fault."""
+"""Makes both PDFs: tables, numbers and figures from the results, then lualatex by latexmk; reads the log for what a
+reader would see as a fault."""
 
 import os
 import re
@@ -44,7 +44,13 @@ def build(evidence, out, language):
     work = Path(out).resolve() / language
     generated = work / "generated"
     generated.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": source_date(), "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+    environment = {
+        **os.environ,
+        "SOURCE_DATE_EPOCH": source_date(),
+        "FORCE_SOURCE_DATE": "1",
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+    }
     os.environ["SOURCE_DATE_EPOCH"] = environment["SOURCE_DATE_EPOCH"]  # matplotlib reads it, too
     tables.write_all(evidence, generated, language)
     figures.write_all(evidence, generated, language)
@@ -61,10 +67,14 @@ def build(evidence, out, language):
     log = log_path.read_text(encoding="utf-8", errors="replace") if log_path.exists() else done.stdout + done.stderr
     if done.returncode:
         wrong = re.search(r"^[^\n:]+:\d+: .*$|^! .*$", log, re.M)
-        raise InputError(f"the {language} paper does not build: {wrong.group(0) if wrong else done.stderr[-200:]} (see {log_path})")
+        raise InputError(
+            f"the {language} paper does not build: {wrong.group(0) if wrong else done.stderr[-200:]} (see {log_path})"
+        )
     found = faults(log.replace("\n\n", "\n"))
     if found:
-        raise InputError(f"the {language} paper builds with {len(found)} visible faults, the first: {found[0]} (see {log_path})")
+        raise InputError(
+            f"the {language} paper builds with {len(found)} visible faults, the first: {found[0]} (see {log_path})"
+        )
     return work / f"hzbench-{language}.pdf"
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices results that have changed under a finished paper: paper/derived.json holds a digest of what each figure, table and
-number shows. `accept` writes it after somebody has read the paper again; `stale` names what differs."""
+"""Notices results that have changed under a finished paper: paper/derived.json holds a digest of what each figure,
+table and number shows. `accept` writes it after somebody has read the paper again; `stale` names what differs."""
 
 import hashlib
 import json
@@ -54,7 +54,11 @@ def stale(evidence):
     except FileNotFoundError as error:
         raise InputError(f"{DERIVED}: missing; scripts/paper accept writes it") from error
     now = digests(evidence)
-    lines = [f"stale: {name} has changed since the paper was accepted" for name in now if accepted.get(name) not in (None, now[name])]
+    lines = [
+        f"stale: {name} has changed since the paper was accepted"
+        for name in now
+        if accepted.get(name) not in (None, now[name])
+    ]
     lines += [f"stale: {name} is new since the paper was accepted" for name in now if name not in accepted]
     return lines + [f"stale: {name} is gone since the paper was accepted" for name in accepted if name not in now]
 

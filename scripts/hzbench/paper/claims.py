@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The claims table of docs/reproducibility.md, in the form artifact reviewers ask for: claim, command, expected, tolerance, time."""
+"""The claims table of docs/reproducibility.md, in the form artifact reviewers ask for: claim, command, expected,
+tolerance, time."""
 
 from ..errors import InputError
 from ..tables import markdown_escape
@@ -22,7 +23,9 @@ def _expected(outcome, facts):
 
 
 def _runs(spec, rule):
-    cells = spec.curve["cells"] if rule["kind"] == "curve" else [rule["cell"]] if "cell" in rule else spec.cells_of(rule)
+    cells = (
+        spec.curve["cells"] if rule["kind"] == "curve" else [rule["cell"]] if "cell" in rule else spec.cells_of(rule)
+    )
     return list(dict.fromkeys(spec.cells[c].run for c in cells))
 
 

@@ -12,7 +12,9 @@ from . import spec as spec_module
 
 def _parser(name, description):
     parser = Parser(name, description=description)
-    parser.add_argument("--results", metavar="DIR", help="the runs (default: the committed ones named in paper/paper.toml)")
+    parser.add_argument(
+        "--results", metavar="DIR", help="the runs (default: the committed ones named in paper/paper.toml)"
+    )
     return parser
 
 
@@ -45,14 +47,18 @@ def run_build(argv: list[str]) -> int:
 
 
 def run_check(argv: list[str]) -> int:
-    options = _parser("scripts/paper check", "Exit 1 when the paper shows other results than those it was accepted with.").parse_args(argv)
+    options = _parser(
+        "scripts/paper check", "Exit 1 when the paper shows other results than those it was accepted with."
+    ).parse_args(argv)
     lines = check.stale(evidence.Evidence(spec_module.read(results=options.results)))
     print("\n".join(lines) if lines else "paper: every figure, table and number is as accepted")
     return errors.GATE_FAILED if lines else errors.OK
 
 
 def run_accept(argv: list[str]) -> int:
-    options = _parser("scripts/paper accept", "Records what the paper shows now, after somebody has read it again.").parse_args(argv)
+    options = _parser(
+        "scripts/paper accept", "Records what the paper shows now, after somebody has read it again."
+    ).parse_args(argv)
     print(check.accept(evidence.Evidence(spec_module.read(results=options.results))))
     return errors.OK
 

@@ -2,9 +2,9 @@
 """The numbers of the paper, each under a key, each traceable to its samples.
 
 CELL/ALLOCATOR/STATISTIC   one allocator in one cell: rate, ratio, low, high, peak, peak-ratio, after, samples, verdict
-geomean/GROUP/ALLOCATOR/speed|peak   geometric mean of the ratios to the baseline over a group, 'failed' when a cell failed
-run/RUN/commit|date|rounds|cpu|...   where a run comes from
-instructions/ALLOCATOR/PATTERN/SIZE/malloc|free|pair   exact counts, tests/budget
+geomean/GROUP/ALLOCATOR/speed|peak   geometric mean of the ratios to the baseline over a group, 'failed' when a cell
+failed run/RUN/commit|date|rounds|cpu|...   where a run comes from instructions/ALLOCATOR/PATTERN/SIZE/malloc|free|pair
+exact counts, tests/budget
 """
 
 import json
@@ -15,7 +15,19 @@ from .. import load, model, stats, text
 from ..errors import InputError
 from .spec import ROOT
 
-STATISTICS = ("rate", "ratio", "low", "high", "peak", "peak-ratio", "peak-low", "peak-high", "after", "samples", "verdict")
+STATISTICS = (
+    "rate",
+    "ratio",
+    "low",
+    "high",
+    "peak",
+    "peak-ratio",
+    "peak-low",
+    "peak-high",
+    "after",
+    "samples",
+    "verdict",
+)
 INSTRUCTIONS = ROOT / "tests" / "budget" / "golden.json"
 
 
@@ -51,7 +63,9 @@ class Evidence:
         for row in self.sections[cell].rows:
             if row.name == allocator:
                 return row
-        raise InputError(f"'{allocator}' was not measured in cell '{cell}'; there are {', '.join(self.allocators(cell))}")
+        raise InputError(
+            f"'{allocator}' was not measured in cell '{cell}'; there are {', '.join(self.allocators(cell))}"
+        )
 
     def allocators(self, cell):
         return [row.name for row in self.sections[cell].rows]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's figures as PDF: speed with intervals, peak memory, and the retention curve. Colours and markers are those of
-scripts/figures. Equal input gives equal bytes (the date inside is SOURCE_DATE_EPOCH's)."""
+"""The paper's figures as PDF: speed with intervals, peak memory, and the retention curve. Colours and markers are those
+of scripts/figures. Equal input gives equal bytes (the date inside is SOURCE_DATE_EPOCH's)."""
 
 import textwrap
 
@@ -28,7 +28,9 @@ def fonts(language):
                 matplotlib.font_manager.fontManager.addfont(path)
                 break
         else:
-            raise InputError(f"font {JAPANESE} not found; Debian: apt-get install fonts-ipaexfont (or scripts/setup paper)")
+            raise InputError(
+                f"font {JAPANESE} not found; Debian: apt-get install fonts-ipaexfont (or scripts/setup paper)"
+            )
     return {"font.family": JAPANESE, "axes.unicode_minus": False}
 
 
@@ -78,7 +80,9 @@ def speed(evidence, group, language):
     ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]]
     axis.set_xticks(ticks)
     _plain(axis)
-    axis.set_yticks(range(len(group.cells)), [evidence.spec.cells[c].title[language] for c in group.cells], fontsize=7.5)
+    axis.set_yticks(
+        range(len(group.cells)), [evidence.spec.cells[c].title[language] for c in group.cells], fontsize=7.5
+    )
     axis.set_ylim(len(group.cells) - 0.5, -0.5)
     axis.set_xlabel(evidence.spec.words["throughput"][language])
     axis.grid(axis="x")
@@ -117,7 +121,9 @@ def retention(evidence, language):
         rows = [evidence.row(cell, name) for name in knob]
         rows = [r for r in rows if not r.failure]
         colour, _ = styles[knob[0]]
-        axis.plot([r.rss_peak / 2**20 for r in rows], [r.throughput / 1e6 for r in rows], "-o", color=colour, ms=4, lw=1.2)
+        axis.plot(
+            [r.rss_peak / 2**20 for r in rows], [r.throughput / 1e6 for r in rows], "-o", color=colour, ms=4, lw=1.2
+        )
         for row in rows:
             axis.annotate(short(row.name).split()[-1], (row.rss_peak / 2**20, row.throughput / 1e6), fontsize=6.5,
                           xytext=(4, -8), textcoords="offset points")  # fmt: skip
@@ -131,7 +137,9 @@ def retention(evidence, language):
         axis.set_ylim(bottom=0)
         axis.set_xlim(left=0)
         axis.grid(True)
-    _legend(figure, [plt.Line2D([], [], color=styles[knob[0]][0], marker="o", ms=4, label="hz5"), *_points(styles, peers)])
+    _legend(
+        figure, [plt.Line2D([], [], color=styles[knob[0]][0], marker="o", ms=4, label="hz5"), *_points(styles, peers)]
+    )
     return figure
 
 

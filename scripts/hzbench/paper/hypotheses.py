@@ -83,7 +83,13 @@ def collapse(evidence, rule):
     comparison = evidence.compare(rule["cell"], rule["without"], rule["with"])
     if comparison is None:
         return "undecided", {}
-    outcome = "supported" if comparison.high < rule["factor"] else "refuted" if comparison.low >= rule["factor"] else "undecided"
+    outcome = (
+        "supported"
+        if comparison.high < rule["factor"]
+        else "refuted"
+        if comparison.low >= rule["factor"]
+        else "undecided"
+    )
     return outcome, {"ratio": comparison.ratio, "low": comparison.low, "high": comparison.high}
 
 

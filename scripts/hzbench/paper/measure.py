@@ -43,10 +43,14 @@ def measure(spec, build, out, rounds, only=None):
     todo = [(run, command) for run, command in commands(spec, build, out, rounds) if not only or run in only]
     for number, (run, command) in enumerate(todo, 1):
         print(f"paper: run {number} of {len(todo)}: {run}", file=sys.stderr, flush=True)
-        code = subprocess.run(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=ROOT, check=False).returncode
+        code = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=ROOT, check=False
+        ).returncode
         if code == 130:
             raise KeyboardInterrupt
         if code not in (0, 3, 4):
-            raise InputError(f"run '{run}' ended with exit code {code} (its reason stands above); the same command resumes")
+            raise InputError(
+                f"run '{run}' ended with exit code {code} (its reason stands above); the same command resumes"
+            )
         worst = max(worst, code)
     return worst

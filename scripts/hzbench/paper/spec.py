@@ -98,7 +98,9 @@ def read(path=None, results=None):
     for hypothesis in spec.hypotheses:
         rule = hypothesis.rule
         if "group" in rule and rule["group"] not in spec.groups:
-            raise InputError(f"{path}: hypothesis '{hypothesis.id}' names group '{rule['group']}', which is not defined")
+            raise InputError(
+                f"{path}: hypothesis '{hypothesis.id}' names group '{rule['group']}', which is not defined"
+            )
         named += rule.get("cells", []) + ([rule["cell"]] if "cell" in rule else [])
     for cell in named:
         if cell not in spec.cells:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LaTeX of the paper's tables and of its numbers. The words come from paper.toml, so both languages share every cell."""
+"""LaTeX of the paper's tables and of its numbers. The words come from paper.toml, so both languages share every
+cell."""
 
 import math
 
@@ -76,7 +77,12 @@ def instruction_table(evidence, language):
     names = [n for n in ("hz3", "hz4", "hz5") if f"instructions/{n}/local/16/malloc" in numbers]
     head = [tex_escape(words["bytes"][language])] + [f"{n} {what}" for n in names for what in ("malloc", "free")]
     rows = [
-        [size] + [numbers.get(f"instructions/{n}/local/{size}/{what}", text.MISSING) for n in names for what in ("malloc", "free")]
+        [size]
+        + [
+            numbers.get(f"instructions/{n}/local/{size}/{what}", text.MISSING)
+            for n in names
+            for what in ("malloc", "free")
+        ]
         for size in INSTRUCTION_SIZES
     ]
     return _grid("r" + "rr" * len(names), head, rows)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers where a figure, a table or a number of the paper comes from: samples, command, commit, machine, stream hash."""
+"""Answers where a figure, a table or a number of the paper comes from: samples, command, commit, machine, stream
+hash."""
 
 from .. import text
 from ..errors import InputError, printable
@@ -43,7 +44,16 @@ def things(evidence):
     return [*named, "table hypotheses", "table instructions", *tables.all_numbers(evidence)]
 
 
-_SHOWN = ("allocator", "round", "status", "throughput_ops_s", "rss_peak", "run_delay_ns", "stream_hash", "library_sha256")
+_SHOWN = (
+    "allocator",
+    "round",
+    "status",
+    "throughput_ops_s",
+    "rss_peak",
+    "run_delay_ns",
+    "stream_hash",
+    "library_sha256",
+)
 
 
 def explain(evidence, what):
