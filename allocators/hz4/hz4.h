@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // hz4's data: tags, runs, messages, heaps, the thread's caches. Read README.md beside this file first.
 //
-//   free:    pointer -> granule (arithmetic) -> tag -> magazine of its class, or, when that is full, message to its
-//   owner malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
+// clang-format off
+//   free:    pointer -> granule (arithmetic) -> tag -> magazine of its class; when that is full: message to its owner
+//   malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
+// clang-format on
 //
 // A run is 1..32 granules of equal blocks and has one owner, a heap. A block is *home* when its bit in the run is set.
 // Everywhere else - in use, in any thread's magazine, in a message - it counts as out, so a run whose bits are all set
@@ -23,8 +25,8 @@
 #define HZ4_KEPT_RUNS 64u
 #define HZ4_NAME_SHIFT 4u    // a name is the low 32 bits of address >> 4 ...
 #define HZ4_WINDOW_SHIFT 36u // ... so it is unique in a window of 64 GiB, and a message has one window
-#define HZ4_GRANULE_SHIFT                                                                                              \
-    14u // a run is whole granules: a quarter of an arena unit, so that a class with few blocks is small
+// A run is whole granules: a quarter of an arena unit, so that a class with few blocks is small.
+#define HZ4_GRANULE_SHIFT 14u
 #define HZ4_GRANULE_BYTES ((size_t)1 << HZ4_GRANULE_SHIFT)
 #define HZ4_UNIT_GRANULES 4u
 #define HZ4_MAX_GRANULES ((size_t)1 << 30) // 16 TiB: 256 windows; what lies beyond is not used

@@ -28,8 +28,7 @@ _Atomic uint64_t hz5_heapless_issued;
 
 static struct hz5_entry no_entry = {NULL, NULL};
 
-// ---- initialisation
-// ------------------------------------------------------------------------------------------------------
+// ---- initialisation -----------------------------------------------------------------------------------------------
 
 static void lay_out_magazines(void) {
     uint32_t offset = 0;
@@ -139,8 +138,7 @@ void core_limit_address_space(size_t limit) {
     arena_limit_address_space(limit);
 }
 
-// ---- heaps
-// ---------------------------------------------------------------------------------------------------------------
+// ---- heaps --------------------------------------------------------------------------------------------------------
 
 struct hz5_heap *hz5_heap_by_id(uint32_t id) {
     // ORDER: acquire: the heap's fields; partner: register_heap().

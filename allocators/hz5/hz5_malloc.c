@@ -25,8 +25,7 @@ HZ_THREAD_LOCAL struct hz5_thread hz5_thread = {
 
 static HZ_COLD void *alloc_slow(size_t bytes);
 
-// ---- malloc
-// ----------------------------------------------------------------------------------------------------------
+// ---- malloc -------------------------------------------------------------------------------------------------------
 
 HZ_INLINE void *alloc(size_t bytes) {
     if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
@@ -111,8 +110,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
     return top->block;
 }
 
-// ---- free
-// ------------------------------------------------------------------------------------------------------------
+// ---- free ---------------------------------------------------------------------------------------------------------
 
 static HZ_COLD void free_refused(void *block) {
     if (block != NULL)
@@ -239,8 +237,7 @@ void core_free(void *block) {
     free_block(block);
 }
 
-// ---- lookups with verification
-// ---------------------------------------------------------------------------------------
+// ---- lookups with verification ------------------------------------------------------------------------------------
 
 int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
     uint64_t magic = hz5_magic_read(&desc->magic);

@@ -17,8 +17,7 @@ static unsigned run_units(unsigned size_class) {
     return sizeclass_bytes[size_class] <= ONE_UNIT_MAX_BYTES ? 1 : UNITS_OF_LARGE_BLOCKS;
 }
 
-// ---- state arrays: type-stable, recycled within their class
-// ------------------------------------------------------------
+// ---- state arrays: type-stable, recycled within their class -------------------------------------------------------
 
 // A free array holds its link in its first eight bytes, seven bits a byte under a set top bit: no stale
 // compare-and-swap that expects LIVE can hit it. A returned array rests until STATE_ARRAYS_RESTING others of its class
@@ -90,8 +89,7 @@ static void state_array_give(unsigned size_class, struct hz5_block *array) {
     hz_unlock(&state_arrays.lock);
 }
 
-// ---- eight states at a time
-// --------------------------------------------------------------------------------------------
+// ---- eight states at a time ---------------------------------------------------------------------------------------
 
 // 0x80 in every byte of `word` that equals `value`.
 static uint64_t bytes_equal(uint64_t word, uint8_t value) {
@@ -104,8 +102,7 @@ static uint32_t first_byte(uint64_t marks) {
     return (uint32_t)__builtin_ctzll(marks) / 8;
 }
 
-// ---- lists
-// -------------------------------------------------------------------------------------------------------------
+// ---- lists --------------------------------------------------------------------------------------------------------
 
 static uint32_t link_of(const struct hz5_desc *run) {
     return (uint32_t)hz5_unit_of(run) + 1;
@@ -138,8 +135,7 @@ static void list_remove(struct hz5_heap *heap, struct hz5_desc *run, unsigned si
         run_of_link(run->next)->previous = run->previous;
 }
 
-// ---- birth and death of a run
-// ------------------------------------------------------------------------------------------
+// ---- birth and death of a run -------------------------------------------------------------------------------------
 
 static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
     uint32_t generation = hz5_generation_of(hz5_ident_read_again(&desc->ident)) + generation_step;
@@ -237,8 +233,7 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     arena_give(base, units, clean);
 }
 
-// ---- free blocks come back
-// -----------------------------------------------------------------------------------------------
+// ---- free blocks come back ----------------------------------------------------------------------------------------
 
 // An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not
 // carve and release on every sway, and a run that changes its class comes to have all its pages resident.
@@ -332,8 +327,7 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
     maybe_trim(heap);
 }
 
-// ---- remote frees
-// --------------------------------------------------------------------------------------------------------
+// ---- remote frees -------------------------------------------------------------------------------------------------
 
 static void collect_all(struct hz5_heap *heap, unsigned size_class);
 
@@ -573,8 +567,7 @@ void hz5_collect_pending(struct hz5_heap *heap) {
     maybe_trim(heap);
 }
 
-// ---- refill
-// --------------------------------------------------------------------------------------------------------------
+// ---- refill -------------------------------------------------------------------------------------------------------
 
 // Page groups that block `index` covers.
 static uint64_t pages_of(const struct hz5_desc *run, uint32_t index, uint32_t block_bytes) {
@@ -724,8 +717,7 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_c
     return adopted;
 }
 
-// ---- giving memory back
-// ----------------------------------------------------------------------------------------------------
+// ---- giving memory back -------------------------------------------------------------------------------------------
 
 void hz5_release_empty_runs(struct hz5_heap *heap) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
