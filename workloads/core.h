@@ -194,17 +194,19 @@ OBJECT_INLINE void core_publish(struct workload_counters *counters, const struct
 
 // Calls an inline function with its last argument a constant, so that each touch mode gets its own loop.
 #define CORE_BY_TOUCH(touch, function, ...)                                                                            \
-    switch (touch) {                                                                                                   \
-    case TOUCH_NONE:                                                                                                   \
-        function(__VA_ARGS__, TOUCH_NONE);                                                                             \
-        break;                                                                                                         \
-    case TOUCH_ALL:                                                                                                    \
-        function(__VA_ARGS__, TOUCH_ALL);                                                                              \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        function(__VA_ARGS__, TOUCH_ENDS);                                                                             \
-        break;                                                                                                         \
-    }
+    do {                                                                                                               \
+        switch (touch) {                                                                                               \
+        case TOUCH_NONE:                                                                                               \
+            function(__VA_ARGS__, TOUCH_NONE);                                                                         \
+            break;                                                                                                     \
+        case TOUCH_ALL:                                                                                                \
+            function(__VA_ARGS__, TOUCH_ALL);                                                                          \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            function(__VA_ARGS__, TOUCH_ENDS);                                                                         \
+            break;                                                                                                     \
+        }                                                                                                              \
+    } while (0)
 
 // How many ops are left, by count or by clock.
 struct core_budget {
