@@ -31,14 +31,16 @@ CALLS = ("malloc", "free_local", "free_remote")  # what the latency timer times
 LATENCIES = ("p50", "p90", "p99", "p999", "max")
 
 # Columns of each schema that can be read, in the order the runner wrote them. Those of old ones never change.
-SCHEMA_1 = tuple("""
+SCHEMA_1 = tuple(
+    """
     schema run_id sample round order platform allocator load workload threads seed ops_per_thread duration_ns
     working_set min_bytes max_bytes sizes topology remote_ppm realloc_ppm aligned_ppm calloc_ppm rounds touch pin
     status message library_path library_version library_build_id library_sha256 contract stream_hash elapsed_ns ops
     throughput_ops_s remote_frees local_frees remote_share waits corruptions failures user_ns system_ns run_delay_ns
     voluntary_switches involuntary_switches minor_faults major_faults rss_baseline rss_mean rss_p95 rss_peak rss_work
     live_work rss_freed rss_joined rss_100ms rss_1s rss_purged live_peak reserved_bytes committed_bytes
-    metadata_bytes rejects cycles instructions cache_misses dtlb_misses started_at""".split())
+    metadata_bytes rejects cycles instructions cache_misses dtlb_misses started_at""".split()
+)
 SCHEMA_2 = SCHEMA_1 + ("input", "latency_every", "latency_probe_ns")
 for _call in CALLS:
     SCHEMA_2 += (f"latency_{_call}_count", *(f"latency_{_call}_{p}_ns" for p in LATENCIES))

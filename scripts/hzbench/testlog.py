@@ -47,7 +47,9 @@ def registered(build):
 
 def packages(build: str, arguments: list[str]) -> list[str]:
     """Of the tests that `meson test` with these arguments runs: the packages that they name before `--` of scripts/needs."""
-    told = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--list", *arguments], stdout=subprocess.PIPE, text=True)
+    told = subprocess.run(
+        ["meson", "test", "-C", build, "--no-rebuild", "--list", *arguments], stdout=subprocess.PIPE, text=True
+    )
     if told.returncode != 0:
         raise LogError(f"meson test --list {' '.join(arguments)} failed")
     chosen = set(told.stdout.splitlines())

@@ -125,7 +125,9 @@ _DISTINCT = {
     "ops_per_thread": lambda v: f"{count(v)} ops",
     "duration_ns": lambda v: f"{v / 1e9:g} s",
 } | {
-    p["name"]: lambda v, label=p["parameter"]: f"{v / 1e4:g} % {label}" for p in schema.PARAMETERS if p["kind"] == "share"
+    p["name"]: lambda v, label=p["parameter"]: f"{v / 1e4:g} % {label}"
+    for p in schema.PARAMETERS
+    if p["kind"] == "share"
 }
 
 
