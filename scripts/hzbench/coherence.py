@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cache lines that travel between threads, an operation of a workload, for any allocator and 1 to 64 threads.
+
+QEMU runs the program and tells a plug-in (runner/coherence) each memory access; the plug-in lets one thread run at a time,
+for a quantum of instructions, and keeps a directory of the lines that each thread's cache holds. So two cores, or one, are
+enough to count what N threads do to each other, and a busy machine changes nothing. Each cell runs with N and with 2N
+operations a thread; the difference has start-up cancelled. Seeds vary the lengths of turns and the workload's events; the
+interval is over them.
+"""
+
+import argparse
+import concurrent.futures
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+COUNTS = ("from_modified", "from_clean", "for_ownership", "upgrades", "invalidations", "false_shared", "atomics")
+CODES = ("allocator", "other")
+DATA = ("user", "metadata", "other")
+# Moves by who accessed and what the line holds: the columns behind the counts.
+PARTS = tuple(f"{code}_{data}" for code in CODES for data in DATA)
+IDENTITY = ("allocator", "workload", "threads", "seed", "quantum", "length", "ops")
+COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS)
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these use the last.
+T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+class CoherenceError(Exception):
+    """One line for the user, and the exit code that goes with it."""
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Cell:
+    allocator: str
+    workload: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Tools:
+    qemu: str
+    plugin: Path
+    runner: Path
+
+
+def find_tools(build):
+    qemu = shutil.which("qemu-x86_64")
+    if qemu is None:
+        raise CoherenceError("qemu-x86_64 not found. Debian: apt-get install qemu-user", 3)
+    plugin = build / "libhzcoherence.so"
+    if not plugin.exists():
+        raise CoherenceError(f"{plugin} not found - build first (ninja -C build); it needs x86-64 Linux", 3)
+    return Tools(qemu, plugin, build / "runner")
+
+
+def malloc_range(library):
+    """Own addresses of malloc's part of the C library, 'FIRST-END' in hexadecimal, from its dynamic symbols.
+
+    malloc.c is one object file, so all between its first and its last exported function is its own.
+    """
+    names = {"malloc", "free", "calloc", "realloc", "memalign", "malloc_trim", "mallopt", "mallinfo", "malloc_info",
+             "malloc_usable_size", "posix_memalign", "aligned_alloc", "pvalloc", "valloc"}  # fmt: skip
+    listed = subprocess.run(["nm", "-D", "-S", "--defined-only", str(library)], capture_output=True, text=True, check=True)
+    ranges = []
+    for line in listed.stdout.splitlines():
+        fields = line.split()
+        if len(fields) == 4 and fields[3].split("@")[0] in names:
+            ranges.append((int(fields[0], 16), int(fields[0], 16) + int(fields[1], 16)))
+    if not ranges:
+        raise CoherenceError(f"{library} exports no malloc: what is the allocator there?", 2)
+    return f"{min(r[0] for r in ranges):x}-{max(r[1] for r in ranges):x}"
+
+
+def code_option(library):
+    """What of a library is the allocator: all of it, but for the C library."""
+    name = os.path.basename(os.path.realpath(library))
+    return f"{name}:{malloc_range(library)}" if name.startswith("libc.so") else name
+
+
+def plugin_option(tools, report, code, quantum, seed):
+    option = f"{tools.plugin},out={report},quantum={quantum},seed={seed}"
+    return option + (f",code={code}" if code else "")
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def library_paths(tools):
+    """Path of each allocator's library, as the runner finds it."""
+    listed = subprocess.run([str(tools.runner), "--list-allocators"], capture_output=True, text=True, check=False)
+    paths = {}
+    name = None
+    for line in listed.stdout.splitlines():
+        if line and not line[0].isspace():
+            name = line.split()[0]
+        elif name is not None and line.strip().startswith("/"):
+            paths.setdefault(name, line.strip().split(";")[0])
+    return paths
+
+
+def with_ops(workload, ops):
+    return workload[:-1] + f",ops={ops}" + "}" if workload.endswith("}") else workload + f"{{ops={ops}}}"
+
+
+def run_sample(tools, cell, library, ops, quantum, seed):
+    """(report of the plug-in, operations of all threads) of one sample of a workload."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "coherence.json"
+        wrapper = f"{tools.qemu} -plugin {plugin_option(tools, report, code_option(library), quantum, seed)}"
+        command = [str(tools.runner), f"--alloc={cell.allocator}", f"--workload={with_ops(cell.workload, ops)}",
+                   f"--threads={cell.threads}", "--runs=1", f"--seed={seed}", "--pin=none", "--settle=0",
+                   "--rss-interval=0", "--timeout=1200s", f"--wrapper={wrapper}", f"--output={folder}/sample.csv",
+                   "--quiet"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not report.exists():
+            code = done.returncode if done.returncode in (2, 3) else 4
+            raise CoherenceError(f"{cell.allocator}, {cell.workload}, {cell.threads} threads: {last_line(done.stderr)}", code)
+        with open(f"{folder}/sample.csv", encoding="utf-8", newline="") as file:
+            row = next(csv.DictReader(file))
+        return json.loads(report.read_text(encoding="utf-8")), int(row["ops"])
+
+
+def run_program(tools, library, program, length, quantum, seed):
+    """(report, length) of one run of a program with the allocator preloaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "coherence.json"
+        command = [tools.qemu, "-plugin", plugin_option(tools, report, code_option(library), quantum, seed)]
+        if not os.path.basename(os.path.realpath(library)).startswith("libc.so"):
+            command += ["-E", f"LD_PRELOAD={library}"]
+        arguments = [argument.replace("{n}", str(length)) for argument in program]
+        found = shutil.which(arguments[0])
+        if found is None:
+            raise CoherenceError(f"{arguments[0]}: no such program", 2)
+        done = subprocess.run([*command, found, *arguments[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              check=False)  # fmt: skip
+        if done.returncode != 0 or not report.exists():
+            raise CoherenceError(f"{arguments[0]} ended with {done.returncode}: {last_line(done.stderr)}", 4)
+        return json.loads(report.read_text(encoding="utf-8")), length
+
+
+def totals(report):
+    """Sums of a report: the counts over all code and data, and the moves by part."""
+    sums = dict.fromkeys((*COUNTS, *PARTS), 0)
+    for code in CODES:
+        for data in DATA:
+            counts = report["moves"][code][data]
+            for name in COUNTS:
+                sums[name] += counts[name]
+            sums[f"{code}_{data}"] += counts["from_modified"] + counts["from_clean"]
+    return sums
+
+
+def slope(short, long):
+    """Counts an operation between two lengths of one cell."""
+    (report, ops), (long_report, long_ops) = short, long
+    before, after = totals(report), totals(long_report)
+    row = {name: (after[name] - before[name]) / (long_ops - ops) for name in before}
+    row["moves"] = row["from_modified"] + row["from_clean"]
+    return row
+
+
+def measure(run, lengths, quantum, seeds, identity):
+    """A row a seed: slopes of all counts."""
+    rows = []
+    for seed in seeds:
+        short, long = (run(length, quantum, seed) for length in lengths)
+        rows.append({**identity, "seed": seed, "quantum": quantum, "length": lengths[0], "ops": long[1] - short[1],
+                     **slope(short, long)})  # fmt: skip
+    return rows
+
+
+def interval(values):
+    """Mean and half the width of its 95 % interval; infinite for a single value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, math.inf
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    quantile = T_QUANTILES[min(len(values) - 2, len(T_QUANTILES) - 1)]
+    return mean, quantile * deviation / math.sqrt(len(values))
+
+
+def grouped(rows):
+    cells = {}
+    for row in rows:
+        cells.setdefault((row["workload"], row["threads"], row["allocator"]), []).append(row)
+    return cells
+
+
+def render(rows):
+    """Text tables, one a workload and thread count: what travels, and between whom."""
+    lines = []
+    heading = None
+    for (workload, threads, allocator), cell in grouped(rows).items():
+        if heading != (workload, threads):
+            heading = (workload, threads)
+            lines += ["", f"{workload}, {threads} thread{'s' if threads != 1 else ''}: an operation",
+                      f"{'allocator':14} {'moves':>7} {'+-':>6} {'user':>7} {'meta':>7} {'harness':>7} {'upgrades':>8} "
+                      f"{'inval.':>7} {'false':>6} {'atomics':>7}"]  # fmt: skip
+        mean, half = interval([row["moves"] for row in cell])
+        by = {name: sum(row[name] for row in cell) / len(cell) for name in (*COUNTS, *PARTS)}
+        user, metadata, other = (by[f"allocator_{data}"] + by[f"other_{data}"] for data in DATA)
+        lines.append(f"{allocator:14} {mean:7.3f} {half:6.3f} {user:7.3f} {metadata:7.3f} {other:7.3f} "
+                     f"{by['upgrades']:8.3f} {by['invalidations']:7.3f} {by['false_shared']:6.3f} {by['atomics']:7.3f}")  # fmt: skip
+    return "\n".join(lines[1:]) + "\n"
+
+
+# ---- where it happens ----------------------------------------------------------------------------------------------
+
+
+class Symbols:
+    """Names of addresses in the objects of a report."""
+
+    def __init__(self, objects):
+        self.objects = objects
+        self.tables = {}
+
+    def table(self, path):
+        if path not in self.tables:
+            rows = set()
+            for which in ([], ["-D"]):
+                listed = subprocess.run(["nm", *which, "-S", "--defined-only", path], capture_output=True, text=True, check=False)
+                for line in listed.stdout.splitlines():
+                    fields = line.split()
+                    if len(fields) == 4:
+                        rows.add((int(fields[0], 16), int(fields[1], 16), fields[3].split("@")[0]))
+            self.tables[path] = sorted(rows)
+        return self.tables[path]
+
+    def name(self, address):
+        """'library: symbol+offset', or the bare address."""
+        for entry in self.objects:
+            if entry["base"] <= address < entry["end"]:
+                own = address - entry["base"]
+                near = [row for row in self.table(entry["path"]) if row[0] <= own < row[0] + max(row[1], 1)]
+                short = os.path.basename(entry["path"])
+                return f"{short}: {near[-1][2]}+{own - near[-1][0]}" if near else f"{short}+{own:#x}"
+        return f"{address:#x}"
+
+    def names_in_line(self, address):
+        """Symbols whose bytes lie in the line at `address`."""
+        found = []
+        for entry in self.objects:
+            if entry["base"] <= address < entry["end"]:
+                own = address - entry["base"]
+                found += [name for start, size, name in self.table(entry["path"]) if start < own + 64 and start + size > own]
+        return sorted(set(found))
+
+
+def travels(counts):
+    return counts["from_modified"] + counts["from_clean"]
+
+
+def render_top(report, count=10):
+    """The places in the code and the lines that most travel comes from, of one run, start-up included."""
+    symbols = Symbols(report["objects"])
+    lines = ["    moves  upgrades  atomics  place in the code"]
+    for site in sorted(report["sites"], key=lambda s: -travels(s))[:count]:
+        lines.append(f"{travels(site):9} {site['upgrades']:9} {site['atomics']:8}  {symbols.name(site['address'])}"
+                     f"{' (allocator)' if site['is_allocator'] else ''}")  # fmt: skip
+    lines.append("    moves  upgrades    false  line")
+    for line in sorted(report["lines"], key=lambda s: -travels(s))[:count]:
+        names = symbols.names_in_line(line["address"])
+        last = f", last moved by {symbols.name(line['last_site'])}" if "last_site" in line else ""
+        lines.append(f"{travels(line):9} {line['upgrades']:9} {line['false_shared']:8}  "
+                     f"{line['kind']}: {', '.join(names) if names else hex(line['address'])}{last}")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+# ---- command line --------------------------------------------------------------------------------------------------
+
+
+def split_specs(text):
+    """Commas within braces belong to one item."""
+    return re.findall(r"[^,{]+(?:\{[^}]*\})?", text)
+
+
+def numbers(text):
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 2,8,32") from error
+    if not values or min(values) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}': numbers from 1, such as 2,8,32")
+    return values
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        prog="coherence", description="Cache lines that travel between threads, an operation, counted under qemu-user.",
+        epilog="With '-- PROGRAM ARG...' that program runs instead of a workload; {n} in its arguments stands for the length, and"
+        " counts are a unit of it.")  # fmt: skip
+    parser.add_argument("--alloc", default="hz3,hz4,hz5,mimalloc,jemalloc,tcmalloc,system,null", help="allocators, comma separated")
+    parser.add_argument("--workload", default="local,remote", help="workloads of the runner (default: local,remote)")
+    parser.add_argument("--threads", type=numbers, default=[2, 8], help="thread counts (default: 2,8)")
+    parser.add_argument("--length", type=int, default=2000, help="shorter of the two lengths (default: 2000 operations a thread)")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions, each with a seed of its own (default: 3)")
+    parser.add_argument("--quantum", type=int, default=100,
+                        help="instructions a turn: no thread gets further ahead of another that can run (default: 100)")  # fmt: skip
+    parser.add_argument("--top", action="store_true", help="also the places in the code and the lines that move most")
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write a row a cell and seed (results/SCHEMA.md)")
+    parser.add_argument("--json", type=Path, metavar="FILE.json", help="write rows and, with --top, reports")
+    parser.add_argument("--build", type=Path, help="build directory (default: build)")
+    parser.add_argument("program", nargs="*", metavar="PROGRAM ARG", help=argparse.SUPPRESS)
+    return parser
+
+
+def plan(args, tools):
+    """What to run: (identity, run) for each cell."""
+    libraries = library_paths(tools)
+    for allocator in split_specs(args.alloc):
+        name = allocator.split("{")[0]
+        library = libraries.get(name, name)
+        if not os.path.exists(library):
+            raise CoherenceError(f"no allocator '{name}' (runner --list-allocators), and no such file", 3)
+        if args.program:
+            identity = {"allocator": allocator, "workload": " ".join(args.program), "threads": 0}
+            yield identity, lambda n, q, s, library=library: run_program(tools, library, args.program, n, q, s)
+            continue
+        for workload in split_specs(args.workload):
+            for threads in args.threads:
+                cell = Cell(allocator, workload, threads)
+                identity = {"allocator": allocator, "workload": workload, "threads": threads}
+                yield identity, lambda n, q, s, cell=cell, library=library: run_sample(tools, cell, library, n, q, s)
+
+
+def write_csv(path, rows):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: f"{v:.6g}" if isinstance(v := row[name], float) else v for name in COLUMNS})
+
+
+def command(args):
+    tools = find_tools(args.build or Path(__file__).resolve().parents[2] / "build")
+    if args.length < 1 or args.seeds < 1 or args.quantum < 2:
+        raise CoherenceError("--length and --seeds begin at 1, --quantum at 2", 2)
+    lengths = (args.length, 2 * args.length)
+    cells = list(plan(args, tools))
+    seeds = range(1, args.seeds + 1)
+    # A run has one thread at work at a time: as many cells at once as there are cores.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        pending = [pool.submit(measure, run, lengths, args.quantum, seeds, identity) for identity, run in cells]
+        rows = [row for future in pending for row in future.result()]
+    rows.sort(key=lambda row: (row["workload"], row["threads"]))
+    print(render(rows), end="")
+    reports = {}
+    if args.top:
+        for identity, run in cells:
+            title = f"{identity['allocator']}, {identity['workload']}, {identity['threads']} threads"
+            report, _ = run(lengths[1], args.quantum, 1)
+            reports[title] = report
+            print(f"\n{title}, {lengths[1]} operations a thread, start included\n{render_top(report)}", end="")
+    if args.output:
+        write_csv(args.output, rows)
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows, "reports": reports}, indent=1) + "\n", encoding="utf-8")
+
+
+def main():
+    try:
+        command(make_parser().parse_args())
+    except CoherenceError as error:
+        print(f"coherence: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
