@@ -188,6 +188,15 @@ static void *alloc_overlap(size_t bytes) {
     return block_new(bytes);
 }
 
+// A word for each of eight threads in one line of 64 bytes, what scripts/coherence has to find and name.
+_Alignas(64) static _Atomic uint64_t faulty_shared_counters[8];
+
+static void *alloc_false_sharing(size_t bytes) {
+    _Atomic uint64_t *mine = &faulty_shared_counters[thread_number() % 8];
+    atomic_store_explicit(mine, atomic_load_explicit(mine, memory_order_relaxed) + 1, memory_order_relaxed);
+    return block_new(bytes);
+}
+
 HZ_INLINE void block_delete(struct header *header) {
     if (--header->references == 0) {
         if (self.last == header) {
@@ -271,6 +280,7 @@ static void install(void) {
         {options.spike_ps, alloc_spike},
         {options.corrupt_every, alloc_corrupt},
         {options.overlap_every, alloc_overlap},
+        {(uint64_t)options.is_false_sharing, alloc_false_sharing},
         {(uint64_t)options.is_fallback, malloc},
     };
     for (size_t i = 0; i < sizeof(allocs) / sizeof(allocs[0]); i++) {
@@ -294,7 +304,7 @@ __attribute__((constructor)) static void load(void) {
     if (!faulty_options_parse(text != NULL ? text : "", &options, &wrong, &wrong_length)) {
         fprintf(stderr,
                 "faulty: cannot understand '%.*s' - slow=20ns, slow-remote=20ns, waste=25%%, leak=64, spike=50us/1000, "
-                "corrupt=1000, overlap=1000, instructions=3, fallback\n",
+                "corrupt=1000, overlap=1000, instructions=3, false-sharing, fallback\n",
                 (int)wrong_length, wrong);
         _Exit(2);
     }

@@ -15,6 +15,7 @@ struct faulty_options {
     uint64_t spike_every;       //
     uint64_t corrupt_every;     // corrupt=1000: one malloc in so many flips a byte of the block before it
     uint64_t overlap_every;     // overlap=1000: one malloc in so many returns the block before it once more
+    int is_false_sharing;       // false-sharing: each malloc counts in a word beside those of other threads
     int is_slow;                // slow and slow-remote were asked for, be it with 0ns, which costs two fences
     int is_slow_remote;         //
     int is_fallback;            // fallback: the table holds the C library's own functions

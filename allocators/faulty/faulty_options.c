@@ -25,6 +25,7 @@ static const struct item items[] = {
     {"corrupt", UNIT_COUNT, MEMBER(corrupt_every), 0, 0},
     {"overlap", UNIT_COUNT, MEMBER(overlap_every), 0, 0},
     {"instructions", UNIT_COUNT, MEMBER(more_instructions), 0, 0},
+    {"false-sharing", UNIT_NONE, 0, 0, MEMBER(is_false_sharing)},
     {"fallback", UNIT_NONE, 0, 0, MEMBER(is_fallback)},
 };
 

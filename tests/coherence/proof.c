@@ -37,9 +37,9 @@ static long threads;
 static void *ping_pong(void *argument) {
     long me = (long)argument;
     for (long i = 0; i < rounds; i++) {
-        while (atomic_load_explicit(&word.value, memory_order_acquire) != 2 * i + me)
+        while (atomic_load_explicit(&word.value, memory_order_relaxed) != 2 * i + me)
             ;
-        atomic_store_explicit(&word.value, 2 * i + me + 1, memory_order_release);
+        atomic_store_explicit(&word.value, 2 * i + me + 1, memory_order_relaxed);
     }
     return NULL;
 }
@@ -48,13 +48,13 @@ static void *one_to_all(void *argument) {
     long me = (long)argument;
     for (long i = 1; i <= rounds; i++) {
         if (me == 0) {
-            atomic_store_explicit(&word.value, i, memory_order_release);
-            while (atomic_load_explicit(&seen.value, memory_order_acquire) != i * (threads - 1))
+            atomic_store_explicit(&word.value, i, memory_order_relaxed);
+            while (atomic_load_explicit(&seen.value, memory_order_relaxed) != i * (threads - 1))
                 ;
         } else {
-            while (atomic_load_explicit(&word.value, memory_order_acquire) != i)
+            while (atomic_load_explicit(&word.value, memory_order_relaxed) != i)
                 ;
-            atomic_fetch_add_explicit(&seen.value, 1, memory_order_release);
+            atomic_fetch_add_explicit(&seen.value, 1, memory_order_relaxed);
         }
     }
     return NULL;
@@ -77,9 +77,9 @@ static void *padded(void *argument) {
 static void *ticket(void *argument) {
     for (long i = 0; i < rounds; i++) {
         long mine = atomic_fetch_add_explicit(&lock.tickets.value, 1, memory_order_relaxed);
-        while (atomic_load_explicit(&lock.turn.value, memory_order_acquire) != mine)
+        while (atomic_load_explicit(&lock.turn.value, memory_order_relaxed) != mine)
             ;
-        atomic_store_explicit(&lock.turn.value, mine + 1, memory_order_release);
+        atomic_store_explicit(&lock.turn.value, mine + 1, memory_order_relaxed);
     }
     return argument;
 }

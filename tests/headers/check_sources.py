@@ -39,6 +39,7 @@ LAYERS = {
     "runner/results": ["allocators/loader", "workloads", "runner/plan", "runner/sample", "runner/system", "runner/text"],
     "runner/results/windows": [],
     "runner/tools": ["allocators", "allocators/loader", "workloads/trace", "workloads/recorder"],
+    "runner/coherence": [],
     "tests": None,  # may look at anything
 }
 

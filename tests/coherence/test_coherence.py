@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coherence instrument on programs whose travelling lines are known, and on planted false sharing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hzbench import coherence
+
+BUILD = Path(os.environ["HZBENCH_BUILD"])
+PROOF = BUILD / "tests/coherence/proof"
+TOOLS = coherence.find_tools(BUILD)
+
+
+def report(pattern, rounds, threads, tmp_path, quantum=100, seed=1):
+    out = tmp_path / f"{pattern}-{rounds}-{threads}-{quantum}-{seed}.json"
+    option = coherence.plugin_option(TOOLS, out, "", quantum, seed)
+    subprocess.run([TOOLS.qemu, "-plugin", option, PROOF, pattern, str(rounds), str(threads)], check=True, timeout=300)
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def line_of(data, name):
+    """Counts of the line that holds the global `name` of the proof program; all zero where it never moved."""
+    symbols = coherence.Symbols(data["objects"])
+    for line in data["lines"]:
+        if name in symbols.names_in_line(line["address"]):
+            return line
+    return dict.fromkeys(coherence.COUNTS, 0)
+
+
+def line_slope(pattern, name, threads, rounds, tmp_path, what=coherence.travels):
+    """Counts a round of one line, between two lengths."""
+    short, long = (line_of(report(pattern, n, threads, tmp_path), name) for n in (rounds, 2 * rounds))
+    return (what(long) - what(short)) / rounds
+
+
+def test_a_line_written_in_turns_moves_twice_a_round(tmp_path):
+    assert line_slope("ping-pong", "word", 2, 1000, tmp_path) == pytest.approx(2, rel=0.01)
+
+
+@pytest.mark.parametrize("readers", [1, 4, 8])
+def test_a_line_read_by_n_moves_n_times(tmp_path, readers):
+    assert line_slope("one-to-all", "word", readers + 1, 300, tmp_path) == pytest.approx(readers, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["lock", "turn"])
+def test_a_ticket_lock_moves_each_of_its_lines_once_an_acquisition(tmp_path, name):
+    moved = line_slope("ticket", name, 2, 1000, tmp_path)
+    assert moved / 2 == pytest.approx(1, rel=0.01)  # a round is an acquisition of each of two threads
+
+
+def test_padded_words_do_not_move(tmp_path):
+    assert line_slope("padded", "own", 8, 5000, tmp_path) == 0
+
+
+def test_false_sharing_is_told_from_true_sharing(tmp_path):
+    apart = line_of(report("false", 20000, 2, tmp_path), "words")
+    assert coherence.travels(apart) > 1000
+    assert apart["false_shared"] == pytest.approx(coherence.travels(apart), rel=0.01)
+    together = line_of(report("ping-pong", 1000, 2, tmp_path), "word")
+    assert together["false_shared"] <= 0.01 * coherence.travels(together)
+
+
+def test_the_same_seed_gives_the_same_counts(tmp_path):
+    runs = [coherence.totals(report("one-to-all", 300, 5, tmp_path, seed=7)) for _ in range(2)]
+    moves = [sum(run[part] for part in coherence.PARTS) for run in runs]
+    assert moves[0] == pytest.approx(moves[1], rel=0.02)
+
+
+def test_a_longer_quantum_hides_false_sharing(tmp_path):
+    """What the bound on the threads' skew does: a thread writes on undisturbed while its turn lasts."""
+    fine, coarse = (line_of(report("false", 20000, 2, tmp_path, quantum=q), "words") for q in (20, 500))
+    assert coherence.travels(fine) > 10 * coherence.travels(coarse) > 0
+
+
+def test_planted_false_sharing_of_an_allocator_is_found_and_named():
+    """faulty{false-sharing} counts in one line that all threads write: it leads the list of lines, by its name."""
+    library = coherence.library_paths(TOOLS)["faulty"]
+    cell = coherence.Cell("faulty{false-sharing}", "local", 4)
+    data, _ = coherence.run_sample(TOOLS, cell, library, 1000, 100, 1)
+    first = max(data["lines"], key=coherence.travels)
+    assert "faulty_shared_counters" in coherence.Symbols(data["objects"]).names_in_line(first["address"])
+    assert first["kind"] == "metadata"
+    assert first["false_shared"] > 0.9 * coherence.travels(first) > 100
+    assert "faulty_shared_counters" in coherence.render_top(data)
+
+
+def test_moves_are_told_apart_by_code_and_data():
+    """null stores nothing: what moves with it is the harness's, and none of it user memory."""
+    library = coherence.library_paths(TOOLS)["null"]
+    cell = coherence.Cell("null", "remote", 2)
+    short, long = (coherence.run_sample(TOOLS, cell, library, n, 100, 1) for n in (1000, 2000))
+    row = coherence.slope(short, long)
+    assert row["moves"] > 0 and row["allocator_user"] + row["other_user"] == 0
+    own = coherence.library_paths(TOOLS)["hz5"]
+    cell = coherence.Cell("hz5", "remote", 2)
+    short, long = (coherence.run_sample(TOOLS, cell, own, n, 100, 1) for n in (1000, 2000))
+    assert coherence.slope(short, long)["other_user"] > 0.5  # the receiver reads each payload
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (("--alloc=nonsense",), 3, "no allocator 'nonsense'"),
+        (("--threads=none",), 2, "list of whole numbers"),
+        (("--quantum=1",), 2, "--quantum at 2"),
+        (("--alloc=hz5", "--", "no-such-program"), 2, "no such program"),
+        (("--alloc=hz5", "--", "false"), 4, "ended with 1"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, code, said):
+    done = subprocess.run([sys.executable, "-m", "hzbench.coherence", f"--build={BUILD}", *arguments], capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
