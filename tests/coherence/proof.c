@@ -6,7 +6,8 @@
 //   false      each thread writes a word of its own, all in one line
 //   padded     each thread writes a line of its own: nothing moves
 //   ticket     a ticket lock, two threads: the tickets' line and the turn's line move once an acquisition each
-// The lines are named: a report of `word`, `words` or `lock` is about the pattern, whatever the threads' start costs.
+// The lines are named: a report of `word`, `words`, `tickets` or `turn` is about the pattern, whatever the threads'
+// start costs.
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -26,10 +27,8 @@ _Alignas(LINE) struct padded_word seen; // readers of `word` that are through, o
 _Alignas(LINE) _Atomic long words[LINE / sizeof(long)];
 _Alignas(LINE) struct padded_word own[MAX_THREADS];
 
-struct ticket_lock {
-    struct padded_word tickets, turn;
-};
-_Alignas(LINE) struct ticket_lock lock;
+_Alignas(LINE) struct padded_word tickets;
+_Alignas(LINE) struct padded_word turn;
 
 static long rounds;
 static long threads;
@@ -76,10 +75,10 @@ static void *padded(void *argument) {
 
 static void *ticket(void *argument) {
     for (long i = 0; i < rounds; i++) {
-        long mine = atomic_fetch_add_explicit(&lock.tickets.value, 1, memory_order_relaxed);
-        while (atomic_load_explicit(&lock.turn.value, memory_order_relaxed) != mine)
+        long mine = atomic_fetch_add_explicit(&tickets.value, 1, memory_order_relaxed);
+        while (atomic_load_explicit(&turn.value, memory_order_relaxed) != mine)
             ;
-        atomic_store_explicit(&lock.turn.value, mine + 1, memory_order_relaxed);
+        atomic_store_explicit(&turn.value, mine + 1, memory_order_relaxed);
     }
     return argument;
 }
