@@ -21,6 +21,7 @@ COMMANDS = {
     "lint": "commands:run_lint",
     "trace": "traces:main",
     "instructions": "instructions:main",
+    "coherence": "coherence:main",
     "programs": "programs:main",
     "replay-fidelity": "fidelity:main",
     "paper": "paper.commands:main",

@@ -17,10 +17,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import allocators, cli
+from .errors import OK, InputError
 
 COUNTS = ("from_modified", "from_clean", "for_ownership", "upgrades", "invalidations", "false_shared", "atomics")
 CODES = ("allocator", "other")
@@ -31,14 +33,6 @@ IDENTITY = ("allocator", "workload", "threads", "seed", "quantum", "length", "op
 COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS)
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these use the last.
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-
-class CoherenceError(Exception):
-    """One line for the user, and the exit code that goes with it."""
-
-    def __init__(self, message, code):
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -58,10 +52,10 @@ class Tools:
 def find_tools(build):
     qemu = shutil.which("qemu-x86_64")
     if qemu is None:
-        raise CoherenceError("qemu-x86_64 not found. Debian: apt-get install qemu-user", 3)
+        raise InputError("qemu-x86_64 not found. Debian: apt-get install qemu-user", 3)
     plugin = build / "libhzcoherence.so"
     if not plugin.exists():
-        raise CoherenceError(f"{plugin} not found - build first (ninja -C build); it needs x86-64 Linux", 3)
+        raise InputError(f"{plugin} not found - build first (ninja -C build); it needs x86-64 Linux", 3)
     return Tools(qemu, plugin, build / "runner")
 
 
@@ -79,7 +73,7 @@ def malloc_range(library):
         if len(fields) == 4 and fields[3].split("@")[0] in names:
             ranges.append((int(fields[0], 16), int(fields[0], 16) + int(fields[1], 16)))
     if not ranges:
-        raise CoherenceError(f"{library} exports no malloc: what is the allocator there?", 2)
+        raise InputError(f"{library} exports no malloc: what is the allocator there?", 2)
     return f"{min(r[0] for r in ranges):x}-{max(r[1] for r in ranges):x}"
 
 
@@ -128,7 +122,7 @@ def run_sample(tools, cell, library, ops, quantum, seed):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not report.exists():
             code = done.returncode if done.returncode in (2, 3) else 4
-            raise CoherenceError(f"{cell.allocator}, {cell.workload}, {cell.threads} threads: {last_line(done.stderr)}", code)
+            raise InputError(f"{cell.allocator}, {cell.workload}, {cell.threads} threads: {last_line(done.stderr)}", code)
         with open(f"{folder}/sample.csv", encoding="utf-8", newline="") as file:
             row = next(csv.DictReader(file))
         return json.loads(report.read_text(encoding="utf-8")), int(row["ops"])
@@ -144,11 +138,11 @@ def run_program(tools, library, program, length, quantum, seed):
         arguments = [argument.replace("{n}", str(length)) for argument in program]
         found = shutil.which(arguments[0])
         if found is None:
-            raise CoherenceError(f"{arguments[0]}: no such program", 2)
+            raise InputError(f"{arguments[0]}: no such program", 2)
         done = subprocess.run([*command, found, *arguments[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                               check=False)  # fmt: skip
         if done.returncode != 0 or not report.exists():
-            raise CoherenceError(f"{arguments[0]} ended with {done.returncode}: {last_line(done.stderr)}", 4)
+            raise InputError(f"{arguments[0]} ended with {done.returncode}: {last_line(done.stderr)}", 4)
         return json.loads(report.read_text(encoding="utf-8")), length
 
 
@@ -299,11 +293,12 @@ def numbers(text):
 
 
 def make_parser():
-    parser = argparse.ArgumentParser(
-        prog="coherence", description="Cache lines that travel between threads, an operation, counted under qemu-user.",
+    parser = cli.Parser(
+        "scripts/coherence", description="Cache lines that travel between threads, an operation, counted under qemu-user.",
         epilog="With '-- PROGRAM ARG...' that program runs instead of a workload; {n} in its arguments stands for the length, and"
         " counts are a unit of it.")  # fmt: skip
-    parser.add_argument("--alloc", default="hz3,hz4,hz5,mimalloc,jemalloc,tcmalloc,system,null", help="allocators, comma separated")
+    parser.add_argument("--alloc", default=",".join([*allocators.named(allocators.OURS, allocators.PEER, allocators.LIBC), allocators.NULL]),
+                        help="allocators, comma separated (default: all that quickstart measures, and null)")  # fmt: skip
     parser.add_argument("--workload", default="local,remote", help="workloads of the runner (default: local,remote)")
     parser.add_argument("--threads", type=numbers, default=[2, 8], help="thread counts (default: 2,8)")
     parser.add_argument("--length", type=int, default=2000, help="shorter of the two lengths (default: 2000 operations a thread)")
@@ -325,7 +320,7 @@ def plan(args, tools):
         name = allocator.split("{")[0]
         library = libraries.get(name, name)
         if not os.path.exists(library):
-            raise CoherenceError(f"no allocator '{name}' (runner --list-allocators), and no such file", 3)
+            raise InputError(f"no allocator '{name}' (runner --list-allocators), and no such file", 3)
         if args.program:
             identity = {"allocator": allocator, "workload": " ".join(args.program), "threads": 0}
             yield identity, lambda n, q, s, library=library: run_program(tools, library, args.program, n, q, s)
@@ -345,10 +340,12 @@ def write_csv(path, rows):
             writer.writerow({name: f"{v:.6g}" if isinstance(v := row[name], float) else v for name in COLUMNS})
 
 
-def command(args):
+def main(argv: list[str]) -> int:
+    """The command line."""
+    args = make_parser().parse_args(argv)
     tools = find_tools(args.build or Path(__file__).resolve().parents[2] / "build")
     if args.length < 1 or args.seeds < 1 or args.quantum < 2:
-        raise CoherenceError("--length and --seeds begin at 1, --quantum at 2", 2)
+        raise InputError("--length and --seeds begin at 1, --quantum at 2", 2)
     lengths = (args.length, 2 * args.length)
     cells = list(plan(args, tools))
     seeds = range(1, args.seeds + 1)
@@ -369,17 +366,4 @@ def command(args):
         write_csv(args.output, rows)
     if args.json:
         args.json.write_text(json.dumps({"rows": rows, "reports": reports}, indent=1) + "\n", encoding="utf-8")
-
-
-def main():
-    try:
-        command(make_parser().parse_args())
-    except CoherenceError as error:
-        print(f"coherence: {error}", file=sys.stderr)
-        sys.exit(error.code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()
+    return OK

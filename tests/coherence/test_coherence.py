@@ -4,13 +4,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hzbench import coherence
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BUILD = Path(os.environ["HZBENCH_BUILD"])
 PROOF = BUILD / "tests/coherence/proof"
 TOOLS = coherence.find_tools(BUILD)
@@ -113,6 +113,5 @@ def test_moves_are_told_apart_by_code_and_data():
     ],
 )
 def test_bad_input_is_one_line(arguments, code, said):
-    done = subprocess.run([sys.executable, "-m", "hzbench.coherence", f"--build={BUILD}", *arguments], capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run([SCRIPTS / "coherence", f"--build={BUILD}", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
