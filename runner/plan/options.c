@@ -286,6 +286,14 @@ static int parse_prepare(struct context *context, const char *text) {
     return EXIT_CODE_OK;
 }
 
+static int parse_wrapper(struct context *context, const char *text) {
+    if (*text == '\0' || *text == ' ' || strlen(text) >= sizeof context->options->wrapper)
+        return refuse(context, "--wrapper=%.32s: needs a command of at most %zu characters, such as 'valgrind -q'", text,
+                      sizeof context->options->wrapper - 1);
+    snprintf(context->options->wrapper, sizeof context->options->wrapper, "%s", text);
+    return EXIT_CODE_OK;
+}
+
 // ---- the table -----------------------------------------------------------------------------------------------------
 
 const char *const options_load_names[] = {[ALLOCATOR_LOAD_DLOPEN] = "dlopen", [ALLOCATOR_LOAD_PRELOAD] = "preload"};
@@ -371,6 +379,13 @@ const struct option_entry option_entries[] = {
      OFFSET(prepare),
      .parse = parse_prepare,
      .key = "prepare"},
+    {.name = "wrapper",
+     .value = "COMMAND",
+     .help = "starts each sample's worker under it, such as 'valgrind -q'; words are separated by blanks",
+     .kind = OPTION_TEXT,
+     OFFSET(wrapper),
+     .parse = parse_wrapper,
+     .key = "wrapper"},
     {.name = "counters",
      .help = "hardware counters, where the machine has them",
      .kind = OPTION_FLAG,

@@ -35,6 +35,8 @@ struct options_workload {
     struct workload_params params; // set in the braces; the rest unset
 };
 
+#define OPTIONS_WRAPPER_BYTES 2048u
+
 struct options {
     enum options_action action;
     struct allocator_spec *allocators;
@@ -55,6 +57,7 @@ struct options {
     uint64_t rss_interval_ns;
     uint64_t settle_ns;
     uint64_t timeout_ns; // 0: one minute and the expected work
+    char wrapper[OPTIONS_WRAPPER_BYTES]; // command that starts the worker; empty: none
     uint32_t counters;         // flags are 0 or 1
     uint32_t latency_every;    // 0: no timer
     uint32_t rounds_until_ppm; // relative difference that matters; 0: --runs rounds and no more

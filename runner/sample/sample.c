@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+_Static_assert(sizeof ((struct options *)0)->wrapper <= PROCESS_WRAPPER_BYTES, "what --wrapper takes, a process gets");
+
 #define LOAD_CHECK_TIMEOUT_NS UINT64_C(10000000000)
 #define OVERHEAD_OPS 2000000 // some ten milliseconds: long against the clock, short for the user
 #define OVERHEAD_RUNS 3
@@ -99,13 +101,13 @@ static int prepare(struct sample *sample, const struct sample_allocator *allocat
 }
 
 static int run_process(struct sample *sample, const struct sample_allocator *allocator, enum allocator_load_mode load,
-                       const char *worker, uint64_t timeout_ns, enum process_end *end, int *code) {
+                       const char *worker, const char *wrapper, uint64_t timeout_ns, enum process_end *end, int *code) {
     struct environment environment;
     if (!build_environment(&environment, allocator, load)) {
         errno = ENOMEM;
         return 0;
     }
-    int started = process_start(&sample->process, worker, environment.entries);
+    int started = process_start(&sample->process, worker, wrapper, environment.entries);
     int error = errno;
     free(environment.entries);
     if (started)
@@ -279,7 +281,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     order->fake_clock = (uint32_t)options->fake_clock;
     // A program gets its allocator preloaded by hzbench-app, which itself runs on the C library.
     const enum allocator_load_mode load = request->cell->workload->is_program ? ALLOCATOR_LOAD_DLOPEN : options->load;
-    if (!run_process(sample, request->allocator, load, request->worker, timeout_ns, &end, &code))
+    if (!run_process(sample, request->allocator, load, request->worker, options->wrapper, timeout_ns, &end, &code))
         return SAMPLE_IMPOSSIBLE;
     if (end == PROCESS_INTERRUPTED)
         return SAMPLE_INTERRUPTED;
@@ -321,7 +323,7 @@ static enum sample_end run_small(struct sample *sample, const struct sample_allo
     order->cpus[0] = cpu;
     order->counters = 1;
     order->fake_clock = options->fake_clock;
-    if (!run_process(sample, allocator, load, worker, LOAD_CHECK_TIMEOUT_NS, end, code))
+    if (!run_process(sample, allocator, load, worker, "", LOAD_CHECK_TIMEOUT_NS, end, code))
         return SAMPLE_IMPOSSIBLE;
     return *end == PROCESS_INTERRUPTED ? SAMPLE_INTERRUPTED : SAMPLE_DONE;
 }

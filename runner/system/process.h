@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PROCESS_WRAPPER_BYTES 2048u
+#define PROCESS_WRAPPER_WORDS 64u
+
 struct process_worker {
     void *shared; // memory of the worker and the runner, zeroed
     uint64_t shared_bytes;
@@ -34,7 +37,9 @@ int process_prepare(struct process_worker *worker, uint64_t shared_bytes);
 void process_release(struct process_worker *worker);
 
 // Runs `path` with `environment` in its own process group; dies with the runner. Returns 0 and sets errno on failure.
-int process_start(struct process_worker *worker, const char *path, char *const environment[]);
+// `wrapper` is a command, its words separated by blanks, that gets `path` as its last word (PROCESS_WRAPPER_BYTES and
+// PROCESS_WRAPPER_WORDS at most); empty: none.
+int process_start(struct process_worker *worker, const char *path, const char *wrapper, char *const environment[]);
 
 // Waits until the worker has ended or was killed. `*code` is its exit code or the number of the signal.
 enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code);

@@ -99,9 +99,9 @@ void process_release(struct process_worker *worker) {
 }
 
 // Only async-signal-safe calls, as in any child before its exec.
-static void become_worker(const struct process_worker *worker, const char *path, char *const environment[],
-                          int parent) {
-    static const char failed[] = "hzbench-worker cannot be executed\n";
+static void become_worker(const struct process_worker *worker, const char *path, char *wrapper,
+                          char *const environment[], int parent) {
+    static const char failed[] = "hzbench-worker, or the command of --wrapper, cannot be executed\n";
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
@@ -116,20 +116,30 @@ static void become_worker(const struct process_worker *worker, const char *path,
     dup2(worker->shared_fd, OS_SHARED_FD);
     if (null > OS_SHARED_FD)
         close(null);
-    char *const arguments[] = {(char *)(uintptr_t)path, NULL};
-    execve(path, arguments, environment);
+    char *arguments[PROCESS_WRAPPER_WORDS + 2] = {NULL};
+    size_t count = 0;
+    for (char *word = wrapper; *word != '\0' && count < PROCESS_WRAPPER_WORDS; word += strspn(word, " ")) {
+        arguments[count++] = word;
+        word += strcspn(word, " ");
+        if (*word != '\0')
+            *word++ = '\0';
+    }
+    arguments[count] = (char *)(uintptr_t)path;
+    execvpe(arguments[0], arguments, environment);
     ssize_t ignored = write(2, failed, sizeof failed - 1);
     (void)ignored;
     _exit(127);
 }
 
-int process_start(struct process_worker *worker, const char *path, char *const environment[]) {
+int process_start(struct process_worker *worker, const char *path, const char *wrapper, char *const environment[]) {
     int parent = (int)getpid();
+    char words[PROCESS_WRAPPER_BYTES];
+    snprintf(words, sizeof words, "%s", wrapper);
     pid_t pid = fork();
     if (pid < 0)
         return 0;
     if (pid == 0)
-        become_worker(worker, path, environment, parent);
+        become_worker(worker, path, words, environment, parent);
     // Both sides set the group: whoever is first, a kill of the group finds it.
     setpgid(pid, pid);
     worker->pid = (int)pid;

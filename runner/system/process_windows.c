@@ -111,8 +111,8 @@ static char *environment_block(char *const environment[], int section) {
     return block;
 }
 
-int process_start(struct process_worker *worker, const char *path, char *const environment[]) {
-    char command[1100];
+int process_start(struct process_worker *worker, const char *path, const char *wrapper, char *const environment[]) {
+    char command[PROCESS_WRAPPER_BYTES + 1100];
     char *block = environment_block(environment, worker->shared_fd);
     HANDLE null =
         CreateFileA("NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited, OPEN_EXISTING, 0, NULL);
@@ -122,10 +122,10 @@ int process_start(struct process_worker *worker, const char *path, char *const e
                           .hStdOutput = handle_of(worker->output_fd),
                           .hStdError = handle_of(worker->output_fd)};
     PROCESS_INFORMATION started;
-    snprintf(command, sizeof command, "\"%s\"", path);
+    snprintf(command, sizeof command, "%s%s\"%s\"", wrapper, *wrapper != '\0' ? " " : "", path);
     // A group of its own: a Ctrl-C at the console is the runner's. Suspended until it is in the job, which takes it and
     // whatever it starts along when the runner ends, however that ends.
-    int ok = block && CreateProcessA(path, command, NULL, NULL, TRUE, CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP,
+    int ok = block && CreateProcessA(*wrapper != '\0' ? NULL : path, command, NULL, NULL, TRUE, CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP,
                                      block, NULL, &start, &started);
     free(block);
     CloseHandle(null);
