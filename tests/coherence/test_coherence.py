@@ -90,12 +90,12 @@ def test_planted_false_sharing_of_an_allocator_is_found_and_named():
 
 
 def test_moves_are_told_apart_by_code_and_data():
-    """null stores nothing: what moves with it is the harness's, and none of it user memory."""
+    """null works on no memory: what moves with it are the harness's queues and the payload that both threads touch."""
     library = coherence.library_paths(TOOLS)["null"]
     cell = coherence.Cell("null", "remote", 2)
     short, long = (coherence.run_sample(TOOLS, cell, library, n, 100, 1) for n in (1000, 2000))
     row = coherence.slope(short, long)
-    assert row["moves"] > 0 and row["allocator_user"] + row["other_user"] == 0
+    assert row["other_other"] > 0.05 and sum(row[f"allocator_{data}"] for data in coherence.DATA) < 0.01
     own = coherence.library_paths(TOOLS)["hz5"]
     cell = coherence.Cell("hz5", "remote", 2)
     short, long = (coherence.run_sample(TOOLS, cell, own, n, 100, 1) for n in (1000, 2000))
