@@ -60,7 +60,7 @@ struct allocator_contract {
     uint32_t struct_bytes;     // of the whole record
     const char *(*text)(void); // the record as `key=value` pairs on one line, at most 255 characters
     uint32_t features;         // the backend's own bits: what this build does
-    uint32_t forbidden;        // enum allocator_forbidden: what it must not be measured as; a row is refused for any of them
+    uint32_t forbidden; // enum allocator_forbidden: what it must not be measured as; a row is refused for any of them
 };
 
 // What a build can be that is not the allocator it is called after.
@@ -77,21 +77,21 @@ struct allocator {
     uint64_t capabilities;
 
     // Required.
-    void *(*alloc)(size_t bytes);  // NULL and ENOMEM on failure; 16-byte aligned (8 below 16 bytes allowed)
-    void (*free)(void *block);     // NULL is a no-op
+    void *(*alloc)(size_t bytes); // NULL and ENOMEM on failure; 16-byte aligned (8 below 16 bytes allowed)
+    void (*free)(void *block);    // NULL is a no-op
 
     // Optional; NULL means the fallback named here, supplied by allocator_complete() in loader.c.
     void *(*alloc_aligned)(size_t alignment, size_t bytes); // fallback: refuses with ENOMEM
     void *(*calloc)(size_t count, size_t bytes);            // fallback: alloc and memset
-    void *(*realloc)(void *block, size_t bytes);            // fallback: none - required unless ALLOCATOR_STORES is unset
-    size_t (*usable_size)(void *block);                     // fallback: returns 0, "unknown"
-    int (*owns)(const void *block);                         // fallback: returns -1, "cannot tell"
-    int (*verify)(void);           // number of contradictions found; fallback: returns 0
-    void (*thread_fini)(void);     // gives the calling thread's caches back; fallback: nothing, the library's own exit hook
-    void (*stats)(struct allocator_stats *out);             // fallback: zeroes; rows print empty cells
-    void (*purge)(void);                                    // fallback: nothing
-    const char *(*version)(void);                           // fallback: "unknown"
-    const void *contract; // record of the build that begins as struct allocator_contract, or NULL
+    void *(*realloc)(void *block, size_t bytes); // fallback: none - required unless ALLOCATOR_STORES is unset
+    size_t (*usable_size)(void *block);          // fallback: returns 0, "unknown"
+    int (*owns)(const void *block);              // fallback: returns -1, "cannot tell"
+    int (*verify)(void);                         // number of contradictions found; fallback: returns 0
+    void (*thread_fini)(void); // gives the calling thread's caches back; fallback: nothing, the library's own exit hook
+    void (*stats)(struct allocator_stats *out); // fallback: zeroes; rows print empty cells
+    void (*purge)(void);                        // fallback: nothing
+    const char *(*version)(void);               // fallback: "unknown"
+    const void *contract;                       // record of the build that begins as struct allocator_contract, or NULL
 };
 
 #endif

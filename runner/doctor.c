@@ -4,11 +4,11 @@
 #include "doctor.h"
 
 #include "lab.h"
+#include "plan/sequential.h"
+#include "sample/sample.h"
 #include "system/machine.h"
 #include "system/os.h"
 #include "system/process.h"
-#include "sample/sample.h"
-#include "plan/sequential.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -28,11 +28,11 @@ static unsigned hurts;
 
 void doctor_report(const char *name, const char *remedy, const char *format, ...) {
     va_list arguments;
-    printf("%-5s %-22s ", remedy ? "HURTS" : "ok", name);
+    printf("%-5s %-22s ", remedy != NULL ? "HURTS" : "ok", name);
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);
-    if (remedy)
+    if (remedy != NULL)
         printf("\n%29s-> %s", "", remedy);
     putchar('\n');
     hurts += remedy != NULL;

@@ -58,7 +58,7 @@ static void check_pressure(const char *name, const char *path, const char *remed
     char line[256];
     machine_read_line(path, line, sizeof line);
     const char *at = strstr(line, "avg10=");
-    if (!at) {
+    if (at == NULL) {
         doctor_report(name, NULL, "not known: the kernel keeps no pressure figures");
         return;
     }
@@ -116,10 +116,10 @@ static void check_available(void) {
     char line[256];
     uint64_t available_kib = 0;
     FILE *file = fopen("/proc/meminfo", "re");
-    while (file && fgets(line, sizeof line, file))
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (sscanf(line, "MemAvailable: %" SCNu64, &available_kib) == 1)
             break;
-    if (file)
+    if (file != NULL)
         fclose(file);
     doctor_report("free memory",
                   available_kib < 1048576 ? "below 1 GiB large working sets will swap: close other programs" : NULL,

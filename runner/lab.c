@@ -2,8 +2,8 @@
 // Plan, probes and rounds of an experiment in memory. Layer: runner.
 #include "lab.h"
 
-#include "system/os.h"
 #include "sample/sample.h"
+#include "system/os.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -77,7 +77,7 @@ int lab_run(struct lab *lab, const char *const *arguments, const struct topology
     char *argv[MAX_ARGUMENTS] = {program};
     int argc = 1;
     *lab = (struct lab){.rounds = 0};
-    for (; arguments[argc - 1] && argc < MAX_ARGUMENTS - 1; argc++)
+    for (; arguments[argc - 1] != NULL && argc < MAX_ARGUMENTS - 1; argc++)
         argv[argc] = (char *)arguments[argc - 1];
     optind = 0; // getopt starts anew
     int code = options_parse(&lab->options, argc, argv, lab->why, sizeof lab->why);
@@ -88,7 +88,7 @@ int lab_run(struct lab *lab, const char *const *arguments, const struct topology
     lab->why[0] = '\0';
     struct sample_allocator *allocators = calloc(lab->options.allocator_count, sizeof *allocators);
     lab->rows = calloc(lab->plan.sample_count, sizeof *lab->rows);
-    if (!allocators || !lab->rows) {
+    if (allocators == NULL || lab->rows == NULL) {
         snprintf(lab->why, sizeof lab->why, "out of memory");
         code = EXIT_CODE_UNAVAILABLE;
     }

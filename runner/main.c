@@ -2,17 +2,17 @@
 // The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
 // Layer: runner, the top.
 #include "doctor.h"
-#include "sample/noise.h"
 #include "plan/options.h"
-#include "results/output.h"
 #include "plan/plan.h"
-#include "system/process.h"
 #include "progress.h"
+#include "results/output.h"
 #include "results/provenance.h"
+#include "results/summary.h"
 #include "rounds.h"
+#include "sample/noise.h"
 #include "sample/sample.h"
 #include "selftest.h"
-#include "results/summary.h"
+#include "system/process.h"
 #include "system/topology.h"
 
 #include <errno.h>
@@ -59,8 +59,9 @@ static int list_allocators(void) {
                        allocator_resolve(&spec, &found, why, sizeof why) == ALLOCATOR_LOADED;
         printf("%-12s %s\n", backend->name, backend->summary);
         if (is_there)
-            printf("%-12s   %s%s%s\n", "", found.path, backend->options_env ? "; options in braces become " : "",
-                   backend->options_env ? backend->options_env : "");
+            printf("%-12s   %s%s%s\n", "", found.path,
+                   backend->options_env != NULL ? "; options in braces become " : "",
+                   backend->options_env != NULL ? backend->options_env : "");
         else
             printf("%-12s   unavailable: %s\n", "", why);
     }
@@ -69,7 +70,7 @@ static int list_allocators(void) {
 }
 
 static int list_workloads(const struct topology *topology) {
-    for (size_t i = 0; workloads[i]; i++) {
+    for (size_t i = 0; workloads[i] != NULL; i++) {
         const struct workload *workload = workloads[i];
         printf("%-12s %s\n", workload->name, workload->summary);
         printf("%-12s   %s; %" PRIu32 " thread%s or more%s\n", "", workload->source, workload->min_threads,
@@ -83,9 +84,9 @@ static int list_workloads(const struct topology *topology) {
 static int print_schema(void) {
     size_t bytes;
     char *text = csv_schema_json(&bytes);
-    fputs(text ? text : "", stdout);
+    fputs(text != NULL ? text : "", stdout);
     free(text);
-    return text ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
+    return text != NULL ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 
 static int print_plan(const struct run *run) {
@@ -113,7 +114,7 @@ static int no_process(struct run *run) {
 static int check_allocators(struct run *run) {
     int code = EXIT_CODE_OK;
     run->allocators = calloc(run->options.allocator_count, sizeof *run->allocators);
-    if (!run->allocators) {
+    if (run->allocators == NULL) {
         snprintf(run->why, sizeof run->why, "out of memory");
         return fail(run, EXIT_CODE_UNAVAILABLE);
     }
@@ -152,8 +153,8 @@ static void check_stream(const struct run *run, struct sample *sample, uint32_t 
         return;
     for (uint32_t other = first; other < first + plan->cell_count; other++) {
         const struct record *row = &run->output.records[other];
-        if (!run->output.is_present[other] || plan->cells[plan->visits[other]].group != group ||
-            !record_is_ok(row) || row->measured.stream_hash == ours->measured.stream_hash)
+        if (!run->output.is_present[other] || plan->cells[plan->visits[other]].group != group || !record_is_ok(row) ||
+            row->measured.stream_hash == ours->measured.stream_hash)
             continue;
         snprintf(ours->message, sizeof ours->message,
                  "its event stream %016" PRIx64 " differs from %016" PRIx64 " of sample %" PRIu32
@@ -175,8 +176,7 @@ static uint64_t time_left(const struct run *run, uint32_t from) {
 // One line a sample that has failed; what a program lacks is told once, not for each allocator and round.
 static void tell_failure(struct run *run, const struct record *record, const char *cell_text) {
     const int is_missing = record->status == STATUS_UNAVAILABLE;
-    if (record_is_ok(record) ||
-        (is_missing && strncmp(record->message, run->missing, sizeof run->missing - 1) == 0))
+    if (record_is_ok(record) || (is_missing && strncmp(record->message, run->missing, sizeof run->missing - 1) == 0))
         return;
     if (is_missing)
         snprintf(run->missing, sizeof run->missing, "%.511s", record->message);
@@ -297,10 +297,10 @@ static int measure(struct run *run) {
 // hzbench-app lies beside hzbench-worker.
 static void find_app_worker(struct run *run) {
     const char *name = strstr(run->worker, "hzbench-worker");
-    for (const char *next = name; next && (next = strstr(next + 1, "hzbench-worker")) != NULL;)
+    for (const char *next = name; next != NULL && (next = strstr(next + 1, "hzbench-worker")) != NULL;)
         name = next;
-    snprintf(run->app_worker, sizeof run->app_worker, "%.*shzbench-app%s", name ? (int)(name - run->worker) : 0,
-             run->worker, name ? name + strlen("hzbench-worker") : "");
+    snprintf(run->app_worker, sizeof run->app_worker, "%.*shzbench-app%s", name != NULL ? (int)(name - run->worker) : 0,
+             run->worker, name != NULL ? name + strlen("hzbench-worker") : "");
 }
 
 // Actions that look at the machine.

@@ -2,9 +2,9 @@
 // Pairs of cells, their log-ratios, and the looks. Layer: runner.
 #include "rounds.h"
 
-#include "system/os.h"
-#include "progress.h"
 #include "plan/sequential.h"
+#include "progress.h"
+#include "system/os.h"
 
 #include <inttypes.h>
 #include <math.h>

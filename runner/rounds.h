@@ -5,8 +5,8 @@
 #ifndef HZBENCH_ROUNDS_H
 #define HZBENCH_ROUNDS_H
 
-#include "results/output.h"
 #include "plan/plan.h"
+#include "results/output.h"
 
 struct rounds {
     const struct plan *plan;

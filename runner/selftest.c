@@ -4,8 +4,8 @@
 #include "selftest.h"
 
 #include "lab.h"
-#include "system/process.h"
 #include "plan/sequential.h"
+#include "system/process.h"
 
 #include "../allocators/loader/loader.h"
 #include "../allocators/loader/os_library.h"
@@ -100,7 +100,7 @@ static int recover(const struct check *check, const struct topology *topology, c
     snprintf(injected, sizeof injected, "%g %s", check->injected, check->unit);
     double *differences = calloc(lab.rounds + 1, sizeof *differences);
     uint32_t used = 0;
-    for (uint32_t round = 0; differences && code == EXIT_CODE_OK && round < lab.rounds; round++) {
+    for (uint32_t round = 0; differences != NULL && code == EXIT_CODE_OK && round < lab.rounds; round++) {
         const struct record *without = lab_row_of(&lab, round, 0), *with = lab_row_of(&lab, round, 1);
         if (record_is_ok(without) && record_is_ok(with))
             differences[used++] = check->figure(with) - check->figure(without);
@@ -136,7 +136,7 @@ static int refuse(const struct refusal *refusal, const struct topology *topology
     int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
     int is_refused = 0;
     const char *status = code == EXIT_CODE_OK ? record_status_names[lab_row_of(&lab, 0, 0)->status] : "not run";
-    for (size_t i = 0; refusal->expected[i]; i++)
+    for (size_t i = 0; refusal->expected[i] != NULL; i++)
         is_refused |= strcmp(refusal->expected[i], status) == 0;
     line(refusal->name, "to be refused", status, "-", is_refused);
     if (code == EXIT_CODE_OK)
@@ -154,7 +154,7 @@ int selftest_run(const struct topology *topology, const char *worker) {
         fprintf(stderr,
                 "runner: selftest needs %s, which lies in the build directory and is not installed - run the "
                 "selftest there (ninja -C build && build/runner selftest)\n",
-                faulty.backend ? faulty.backend->library : "faulty");
+                faulty.backend != NULL ? faulty.backend->library : "faulty");
         return EXIT_CODE_UNAVAILABLE;
     }
     printf("%-18s %-26s %-12s %-14s %s\n", "fault", "injected", "recovered", "stated error", "verdict");

@@ -8,11 +8,9 @@
 #include <string.h>
 
 const struct app *app_find(const char *name) {
-    for (const struct app *app = apps; app->name != NULL; app++) {
-        if (strcmp(app->name, name) == 0) {
+    for (const struct app *app = apps; app->name != NULL; app++)
+        if (strcmp(app->name, name) == 0)
             return app;
-        }
-    }
     return NULL;
 }
 
@@ -21,18 +19,16 @@ static int complete(struct workload_params *params, char *why, size_t why_bytes)
     if (app == NULL) {
         char names[256] = "";
         size_t at = 0;
-        for (app = apps; app->name != NULL && at < sizeof(names); app++) {
-            at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", at != 0 ? ", " : "", app->name);
-        }
+        for (app = apps; app->name != NULL && at < sizeof names; app++)
+            at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at != 0 ? ", " : "", app->name);
         return registry_refuse(why, why_bytes, "workload 'app' has no program '%s' - it has %s", params->input, names);
     }
     if (params->threads > app->max_threads) {
         return registry_refuse(why, why_bytes, "workload 'app:%s' has at most %u thread%s (got --threads=%u)",
                                app->name, app->max_threads, app->max_threads == 1 ? "" : "s", params->threads);
     }
-    if (params->ops == REGISTRY_UNSET64) {
+    if (params->ops == REGISTRY_UNSET64)
         params->ops = app->ops;
-    }
     return 1;
 }
 

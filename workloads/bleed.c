@@ -26,9 +26,8 @@ OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workloa
     struct core_hot hot = self->hot;
     for (uint32_t round = 0; round < run->params.rounds; round++) {
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
+            if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch))
                 core_fail(run, thread);
-            }
             core_publish_live(counters, &hot);
         }
         uint64_t chosen = survivors_of(&run->params);

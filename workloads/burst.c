@@ -15,9 +15,8 @@ static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order 
     struct core_thread *self = core_thread_of(run, thread);
     uint32_t *order = self->order;
     const uint64_t count = self->slot_count;
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count; i++)
         order[i] = (uint32_t)(kind == BURST_LIFO ? count - 1 - i : i);
-    }
     if (kind == BURST_RANDOM) {
         struct rng_xoshiro rng;
         rng_xoshiro_seed(&rng, rng_origin(run->params.seed, thread, RNG_ORDER));
@@ -28,9 +27,8 @@ static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order 
             order[j] = swapped;
         }
     }
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count; i++)
         core_event(&self->hot, 0, order[i], 0);
-    }
 }
 
 static void warm_up_lifo(struct workload_run *run, uint32_t thread) {
@@ -71,9 +69,8 @@ OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum worklo
         }
         left -= count;
         core_publish(counters, &hot, &self->inbox);
-        if (is_timed && run->host->now_ns() >= run->deadline_ns) {
+        if (is_timed && run->host->now_ns() >= run->deadline_ns)
             break;
-        }
     }
 stopped:
     self->hot = hot;

@@ -82,18 +82,16 @@ static uint32_t produces(enum core_wiring wiring, uint32_t thread, uint32_t thre
 
 uint32_t core_producers(enum core_wiring wiring, uint32_t threads) {
     uint32_t count = 0;
-    for (uint32_t t = 0; t < threads; t++) {
+    for (uint32_t t = 0; t < threads; t++)
         count += produces(wiring, t, threads);
-    }
     return count;
 }
 
 static uint64_t ring_entries(const struct core_shape *shape, uint32_t threads) {
     uint64_t entries = RING_ENTRIES;
     const uint32_t producers = shape->wiring == CORE_ALL ? threads - 1 : 1;
-    while (entries > RING_MIN_ENTRIES && entries * producers > RING_ENTRIES) {
+    while (entries > RING_MIN_ENTRIES && entries * producers > RING_ENTRIES)
         entries /= 2;
-    }
     return entries;
 }
 
@@ -127,13 +125,12 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
     struct layout layout = {base, 0};
     const uint32_t threads = params->threads;
     uint64_t queue_count = 0;
-    for (uint32_t t = 0; t < threads; t++) {
+    for (uint32_t t = 0; t < threads; t++)
         queue_count += core_out_count(shape->wiring, t, threads);
-    }
 
-    struct core *core = layout_take(&layout, 1, sizeof(*core), HANDOVER_LINE);
-    struct core_thread *states = layout_take(&layout, threads, sizeof(*states), HANDOVER_LINE);
-    struct handover_queue *queues = layout_take(&layout, queue_count, sizeof(*queues), HANDOVER_LINE);
+    struct core *core = layout_take(&layout, 1, sizeof *core, HANDOVER_LINE);
+    struct core_thread *states = layout_take(&layout, threads, sizeof *states, HANDOVER_LINE);
+    struct handover_queue *queues = layout_take(&layout, queue_count, sizeof *queues, HANDOVER_LINE);
     struct handover_queue **inbound = layout_take(&layout, queue_count, sizeof(struct handover_queue *), HANDOVER_LINE);
     const uint64_t entries = ring_entries(shape, threads);
     struct object *rings = layout_take(&layout, queue_count, entries * sizeof(struct object), PAGE_BYTES);
@@ -145,11 +142,10 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
     }
     for (uint32_t t = 0; t < threads; t++) {
         const uint32_t is_producer = produces(shape->wiring, t, threads);
-        struct object *slots = layout_take(&layout, is_producer ? shape->slots : 0, sizeof(*slots), PAGE_BYTES);
-        uint32_t *order = layout_take(&layout, is_producer ? shape->order_count : 0, sizeof(*order), HANDOVER_LINE);
-        if (base == NULL) {
+        struct object *slots = layout_take(&layout, is_producer ? shape->slots : 0, sizeof *slots, PAGE_BYTES);
+        uint32_t *order = layout_take(&layout, is_producer ? shape->order_count : 0, sizeof *order, HANDOVER_LINE);
+        if (base == NULL)
             continue;
-        }
         struct core_thread *thread = &states[t];
         thread->slots = slots;
         thread->slot_count = is_producer ? shape->slots : 0;
@@ -164,9 +160,8 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
         queues += thread->out_count;
         seed_thread(thread, params, t);
     }
-    if (base != NULL) {
+    if (base != NULL)
         link_inboxes(core, shape, threads, inbound);
-    }
     return layout.used;
 }
 
@@ -212,11 +207,9 @@ void core_fail(struct workload_run *run, uint32_t thread) {
 
 void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, uint32_t to,
                       void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation)) {
-    for (uint32_t generation = from; generation < to && !core_stopped(run); generation++) {
-        if (!run->host->generation(run, thread, generation, body)) {
+    for (uint32_t generation = from; generation < to && !core_stopped(run); generation++)
+        if (!run->host->generation(run, thread, generation, body))
             core_fail(run, thread);
-        }
-    }
 }
 
 OBJECT_INLINE void drain_queue(const struct core_env *env, struct workload_counters *counters, struct core_inbox *inbox,
@@ -260,36 +253,30 @@ int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_qu
     self->inbox.waits++;
     for (;;) {
         const uint64_t drained = core_drain(run, self);
-        if (handover_push(queue, object)) {
+        if (handover_push(queue, object))
             return 1;
-        }
-        if (core_stopped(run)) {
+        if (core_stopped(run))
             return 0;
-        }
-        if (drained == 0) {
+        if (drained == 0)
             core_pause(run, &spins);
-        }
     }
 }
 
 void core_finish(struct workload_run *run, uint32_t thread) {
     struct core_thread *self = core_thread_of(run, thread);
-    for (uint32_t i = 0; i < self->out_count; i++) {
+    for (uint32_t i = 0; i < self->out_count; i++)
         handover_close(&self->out[i]);
-    }
     uint32_t spins = 0;
     uint32_t is_waiting = 0;
     for (;;) {
         uint32_t open = 0;
-        for (uint32_t i = 0; i < self->inbox.count; i++) {
+        for (uint32_t i = 0; i < self->inbox.count; i++)
             open += !handover_is_closed(self->inbox.queues[i]);
-        }
         // Looked at before draining: what a closed queue holds now is all it will ever hold.
         const uint64_t drained = core_drain(run, self);
         core_publish(&run->counters[thread], &self->hot, &self->inbox);
-        if (open == 0 || core_stopped(run)) {
+        if (open == 0 || core_stopped(run))
             return;
-        }
         if (drained != 0) {
             spins = 0;
             is_waiting = 0;

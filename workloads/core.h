@@ -136,9 +136,8 @@ OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, str
                            uint32_t tag, enum workload_touch touch) {
     const struct object object = {env->alloc(bytes), bytes, tag};
     *out = object;
-    if (__builtin_expect(object.block == NULL, 0)) {
+    if (__builtin_expect(object.block == NULL, 0))
         return 0;
-    }
     object_fill(&object, touch);
     hot->allocated_bytes += bytes;
     hot->allocs++;
@@ -222,13 +221,11 @@ OBJECT_INLINE struct core_budget core_budget_of(const struct workload_run *run) 
 
 // Ops to do before asking again; 0: finished. Looks at the clock every fourth time, and not before the first ops.
 OBJECT_INLINE uint64_t core_budget_take(struct core_budget *budget, struct workload_run *run) {
-    if (core_stopped(run)) {
+    if (core_stopped(run))
         return 0;
-    }
     if (budget->timed) {
-        if ((++budget->turns & 3) == 0 && run->host->now_ns() >= run->deadline_ns) {
+        if ((++budget->turns & 3) == 0 && run->host->now_ns() >= run->deadline_ns)
             return 0;
-        }
         return CORE_CHUNK;
     }
     const uint64_t chunk = budget->left < CORE_CHUNK ? budget->left : CORE_CHUNK;

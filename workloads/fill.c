@@ -33,9 +33,8 @@ OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint
             hot.frees_local++;
         }
         core_event(&hot, bytes, slot, 0);
-        if (!core_new(&env, &hot, place, bytes, object_tag(0, random), touch)) {
+        if (!core_new(&env, &hot, place, bytes, object_tag(0, random), touch))
             core_fail(run, thread);
-        }
         core_publish_live(counters, &hot);
     }
     core_publish(counters, &hot, &self->inbox);

@@ -17,9 +17,8 @@
 // Which profile; -1 for none.
 static int profile_of(const struct workload_params *params) {
     const char *input = params->input;
-    if (strcmp(input, "mix") == 0) {
+    if (strcmp(input, "mix") == 0)
         return MIX;
-    }
     return input[0] >= '0' && input[0] < '0' + FLEET_PROFILES && input[1] == '\0' ? input[0] - '0' : -1;
 }
 
@@ -59,9 +58,8 @@ static uint32_t add_profile(struct population_bin *bins, uint32_t count, const s
 
 static uint32_t rows_of(int profile) {
     uint32_t rows = 0;
-    for (int i = 0; i < FLEET_PROFILES; i++) {
+    for (int i = 0; i < FLEET_PROFILES; i++)
         rows += profile == MIX || profile == i ? fleet_profiles[i].count : 0;
-    }
     return rows;
 }
 
@@ -73,11 +71,9 @@ static void prepare(struct workload_run *run) {
     const int profile = profile_of(&run->params);
     struct population_bin *bins = population_bins(run, rows_of(profile));
     uint32_t count = 0;
-    for (int i = 0; i < FLEET_PROFILES; i++) {
-        if (profile == MIX || profile == i) {
+    for (int i = 0; i < FLEET_PROFILES; i++)
+        if (profile == MIX || profile == i)
             count = add_profile(bins, count, &fleet_profiles[i], run->params.working_set);
-        }
-    }
     population_scale(run, count);
     population_prepare(run, count, 1);
 }

@@ -13,9 +13,8 @@ OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env
                             struct object *object, uint32_t bytes, enum workload_touch touch) {
     const uint32_t old_bytes = object->bytes;
     unsigned char *block = run->allocator.realloc(object->block, bytes);
-    if (block == NULL) {
+    if (block == NULL)
         return 0;
-    }
     object->block = block;
     hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
     object->bytes = bytes;
@@ -41,23 +40,20 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
             core_event(&hot, first, i, 0);
             if (!core_new(&env, &hot, &self->slots[i], (uint32_t)first, object_tag(0, rng_splitmix(&hot.size_rng)),
-                          touch)) {
+                          touch))
                 core_fail(run, thread);
-            }
         }
         for (uint64_t bytes = next_size(first, by_doubling); bytes <= last && !core_stopped(run);
              bytes = next_size(bytes, by_doubling)) {
             for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
                 core_event(&hot, bytes, i, 1);
-                if (!grow_once(run, &env, &hot, &self->slots[i], (uint32_t)bytes, touch)) {
+                if (!grow_once(run, &env, &hot, &self->slots[i], (uint32_t)bytes, touch))
                     core_fail(run, thread);
-                }
                 core_publish_live(counters, &hot);
             }
         }
-        for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
+        for (uint64_t i = 0; i < count && !core_stopped(run); i++)
             core_clear(&env, &hot, &self->slots[i], touch);
-        }
         core_publish(counters, &hot, &self->inbox);
     }
     self->hot = hot;

@@ -36,9 +36,8 @@ OBJECT_INLINE int handover_push(struct handover_queue *queue, struct object obje
     if (__builtin_expect(tail - queue->seen_head == queue->capacity, 0)) {
         // ORDER: acquire pairs with the release of head in handover_take: the entries below it have been read.
         queue->seen_head = atomic_load_explicit(&queue->head, memory_order_acquire);
-        if (tail - queue->seen_head == queue->capacity) {
+        if (tail - queue->seen_head == queue->capacity)
             return 0;
-        }
     }
     queue->ring[tail & (queue->capacity - 1)] = object;
     // ORDER: release publishes the entry and the payload bytes of its block to handover_available.

@@ -40,13 +40,11 @@ OBJECT_INLINE uint32_t object_is_bad(const struct object *object, uint32_t bytes
                                      uint8_t mask) {
     const unsigned char payload = (unsigned char)object->tag;
     unsigned char differs = 0;
-    if (touch == TOUCH_ENDS) {
+    if (touch == TOUCH_ENDS)
         differs = (object->block[0] ^ payload) | (object->block[bytes - 1] ^ payload);
-    } else if (touch == TOUCH_ALL) {
-        for (uint32_t i = 0; i < bytes; i++) {
+    else if (touch == TOUCH_ALL)
+        for (uint32_t i = 0; i < bytes; i++)
             differs |= object->block[i] ^ payload;
-        }
-    }
     return (differs & mask) != 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define MAX_OPS (UINT64_C(1) << 40)          // hours; also keeps every product below 2^64
+#define MAX_OPS (UINT64_C(1) << 40) // hours; also keeps every product below 2^64
 #define MAX_DURATION_NS (UINT64_C(1) << 62)
 #define MAX_WORKING_SET (UINT64_C(1) << 32)  // slots a thread
 #define MAX_OBJECT_BYTES (UINT64_C(1) << 30) // sizes are kept in 32 bits
@@ -16,7 +16,7 @@ static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-
 static const char *const distributions[] = {"uniform", "log-uniform"};
 static const char *const touches[] = {"none", "ends", "all"};
 
-_Static_assert(sizeof(topologies) / sizeof(topologies[0]) == TOPOLOGY_COUNT, "a name a topology");
+_Static_assert(sizeof topologies / sizeof topologies[0] == TOPOLOGY_COUNT, "a name a topology");
 
 #define FIELD(member)                                                                                                  \
     .field_bytes = sizeof(((struct workload_params *)0)->member), .offset = offsetof(struct workload_params, member)
@@ -156,36 +156,33 @@ const struct parameter parameters[] = {
      .help = "generations or phases, where a workload has them"},
 };
 
-const size_t parameter_count = sizeof(parameters) / sizeof(parameters[0]);
+const size_t parameter_count = sizeof parameters / sizeof parameters[0];
 
 uint64_t parameter_get(const struct workload_params *params, const struct parameter *parameter) {
     const unsigned char *field = (const unsigned char *)params + parameter->offset;
     uint32_t narrow = 0;
     uint64_t wide = 0;
-    if (parameter->field_bytes == sizeof(wide)) {
-        memcpy(&wide, field, sizeof(wide));
+    if (parameter->field_bytes == sizeof wide) {
+        memcpy(&wide, field, sizeof wide);
         return wide;
     }
-    memcpy(&narrow, field, sizeof(narrow));
+    memcpy(&narrow, field, sizeof narrow);
     return narrow == UINT32_MAX ? PARAMETER_UNSET : narrow;
 }
 
 void parameter_set(struct workload_params *params, const struct parameter *parameter, uint64_t value) {
     unsigned char *field = (unsigned char *)params + parameter->offset;
     const uint32_t narrow = (uint32_t)value;
-    if (parameter->field_bytes == sizeof(value)) {
-        memcpy(field, &value, sizeof(value));
-    } else {
-        memcpy(field, &narrow, sizeof(narrow));
-    }
+    if (parameter->field_bytes == sizeof value)
+        memcpy(field, &value, sizeof value);
+    else
+        memcpy(field, &narrow, sizeof narrow);
 }
 
 const struct parameter *parameter_named(const char *name) {
-    for (size_t i = 0; i < parameter_count; i++) {
-        if (parameters[i].source == PARAMETER_OPTION && strcmp(parameters[i].name, name) == 0) {
+    for (size_t i = 0; i < parameter_count; i++)
+        if (parameters[i].source == PARAMETER_OPTION && strcmp(parameters[i].name, name) == 0)
             return &parameters[i];
-        }
-    }
     return NULL;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // THE table of what a user can set of a workload: one entry a field of struct workload_params. The command line, its
 // help, the braces of --workload, defaults and ranges, the plan's hash, run.json, the columns of the CSV and, through
-// `runner --schema`, those that the scripts read follow from it. A new parameter is a field in workload.h and an entry in
-// parameters.c. Layer: workloads.
+// `runner --schema`, those that the scripts read follow from it. A new parameter is a field in workload.h and an entry
+// in parameters.c. Layer: workloads.
 #ifndef HZBENCH_PARAMETERS_H
 #define HZBENCH_PARAMETERS_H
 
@@ -35,15 +35,15 @@ struct parameter {
     const char *column; // in the CSV and in run.json, with its unit
     enum parameter_kind kind;
     enum parameter_source source;
-    uint32_t uses;         // WORKLOAD_USES_* of the workloads that have it; 0: all have
-    uint32_t field_bytes;  // 4 or 8
-    size_t offset;         // in struct workload_params
-    uint64_t least, most;  // what it may be in a workload that has it
+    uint32_t uses;            // WORKLOAD_USES_* of the workloads that have it; 0: all have
+    uint32_t field_bytes;     // 4 or 8
+    size_t offset;            // in struct workload_params
+    uint64_t least, most;     // what it may be in a workload that has it
     const char *const *names; // of PARAMETER_NAME, as many as `most` and one
     enum parameter_tell tell;
-    const char *value;     // what stands behind `=` in the help
-    const char *help;      // one line; NULL: another entry tells it
-    const char *meaning;   // of the column; NULL: `help`
+    const char *value;   // what stands behind `=` in the help
+    const char *help;    // one line; NULL: another entry tells it
+    const char *meaning; // of the column; NULL: `help`
 };
 
 extern const struct parameter parameters[];

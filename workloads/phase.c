@@ -7,9 +7,8 @@
 
 static uint32_t bytes_of(const struct workload_params *params, uint32_t phase) {
     uint32_t doublings = 0;
-    while (params->min_bytes << (doublings + 1) <= params->max_bytes) {
+    while (params->min_bytes << (doublings + 1) <= params->max_bytes)
         doublings++;
-    }
     return (uint32_t)(params->min_bytes << phase % (doublings + 1));
 }
 
@@ -20,9 +19,8 @@ static uint64_t count_of(const struct workload_params *params, uint32_t phase) {
 
 static uint64_t derived_ops(const struct workload_params *params) {
     uint64_t ops = 0;
-    for (uint32_t phase = 0; phase < params->rounds; phase++) {
+    for (uint32_t phase = 0; phase < params->rounds; phase++)
         ops += count_of(params, phase);
-    }
     return ops;
 }
 
@@ -37,9 +35,8 @@ OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enu
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
             const uint64_t random = rng_splitmix(&hot.size_rng);
             core_event(&hot, bytes, i, 0);
-            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch)) {
+            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch))
                 core_fail(run, thread);
-            }
             core_publish_live(counters, &hot);
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {

@@ -43,9 +43,8 @@ OBJECT_INLINE void first_stage(struct workload_run *run, uint32_t thread, enum w
     struct core_hot hot = self->hot;
     uint64_t chunk = 0;
     while ((chunk = core_budget_take(&budget, run)) != 0) {
-        while (chunk != 0 && send(run, thread, &env, &hot, touch)) {
+        while (chunk != 0 && send(run, thread, &env, &hot, touch))
             chunk--;
-        }
         core_publish(&run->counters[thread], &hot, &self->inbox);
     }
     self->hot = hot;
@@ -61,9 +60,8 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
         const int is_closed = handover_is_closed(in);
         uint64_t count = handover_available(in);
         if (count == 0) {
-            if (is_closed) {
+            if (is_closed)
                 break;
-            }
             self->inbox.waits += spins == 0;
             core_pause(run, &spins);
             continue;
@@ -74,9 +72,8 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
             handover_take(in, 1);
             core_delete(&env, &hot, object, touch);
             self->inbox.frees_remote++;
-            if (!send(run, thread, &env, &hot, touch)) {
+            if (!send(run, thread, &env, &hot, touch))
                 break;
-            }
         }
         core_publish(&run->counters[thread], &hot, &self->inbox);
     }
@@ -84,11 +81,10 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    if (thread == 0) {
+    if (thread == 0)
         CORE_BY_TOUCH(run->params.touch, first_stage, run, thread);
-    } else if (core_thread_of(run, thread)->produces) {
+    else if (core_thread_of(run, thread)->produces)
         CORE_BY_TOUCH(run->params.touch, middle_stage, run, thread);
-    }
     core_finish(run, thread);
 }
 

@@ -26,9 +26,8 @@ struct population {
 // happen. Should the slots run out all the same, an object dies as soon as it is born.
 static uint64_t slots_of(const struct workload_params *params) {
     uint64_t root = 1;
-    while (root * root < params->working_set) {
+    while (root * root < params->working_set)
         root *= 2;
-    }
     return params->working_set + 8 * root + 64;
 }
 
@@ -86,9 +85,8 @@ uint64_t population_memory_bytes(const struct workload_params *params, uint32_t 
     uint64_t bytes = 0;
     if (__builtin_mul_overflow(room_bytes(params), params->threads, &bytes) ||
         __builtin_add_overflow(bytes, core_bytes(params), &bytes) ||
-        __builtin_add_overflow(bytes, shared_bytes(params, max_bins), &bytes)) {
+        __builtin_add_overflow(bytes, shared_bytes(params, max_bins), &bytes))
         return UINT64_MAX;
-    }
     return bytes;
 }
 
@@ -118,12 +116,10 @@ static void alias_build(struct population *population, struct alias *table) {
     const uint32_t count = population->bin_count;
     double *const weights = population->weights;
     double sum = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         sum += weights[i];
-    }
-    if (sum <= 0) {
+    if (sum <= 0)
         weights[0] = sum = 1; // no bin is met: any will do
-    }
     // The poor from the front of `work`, the rich from its back.
     uint32_t poor = 0;
     uint32_t rich = count;
@@ -164,28 +160,24 @@ static double exponential(uint64_t *rng) {
             last = next;
             length++;
         }
-        if (length % 2 == 1) {
+        if (length % 2 == 1)
             return whole + first;
-        }
     }
 }
 
 static double whole_life(const struct population_bin *bin, uint64_t *rng) {
-    if (bin->kind == POPULATION_EXPONENTIAL) {
+    if (bin->kind == POPULATION_EXPONENTIAL)
         return bin->life * exponential(rng);
-    }
     return bin->life_min + (bin->life_max - bin->life_min) * unit(rng);
 }
 
 // What is left to an object met alive: long lives are met more often, and anywhere between birth and death.
 static double rest_of_life(const struct population_bin *bin, uint64_t *rng) {
-    if (bin->kind == POPULATION_EXPONENTIAL) {
+    if (bin->kind == POPULATION_EXPONENTIAL)
         return bin->life * exponential(rng);
-    }
     double life = whole_life(bin, rng);
-    while (unit(rng) * bin->life_max > life) {
+    while (unit(rng) * bin->life_max > life)
         life = whole_life(bin, rng);
-    }
     return life * unit(rng);
 }
 
@@ -243,9 +235,8 @@ static void draw_deaths(struct drawing *drawing, uint64_t time) {
 static void draw_stream(struct drawing *drawing, const struct workload_params *params) {
     const struct population *population = drawing->population;
     const uint64_t slots = slots_of(params);
-    for (uint64_t time = 0; time <= params->ops; time++) {
+    for (uint64_t time = 0; time <= params->ops; time++)
         drawing->room.dying[time] = NOBODY;
-    }
     draw_initial(drawing, params->working_set);
     drawing->free_slot = NOBODY;
     for (uint64_t slot = slots; slot-- > params->working_set;) {
@@ -283,11 +274,9 @@ static void correct_remote(struct drawing *drawing, uint32_t remote_ppm) {
     const uint32_t to = remote > wanted ? POPULATION_FREE : POPULATION_FREE_REMOTE;
     uint64_t total = remote > wanted ? remote : frees - remote;
     uint64_t chosen = remote > wanted ? remote - wanted : wanted - remote;
-    for (uint64_t i = 0; i < thread->event_count; i++) {
-        if (thread->events[i].bytes == from && rng_select(rng_splitmix(&drawing->remote_rng), &chosen, &total)) {
+    for (uint64_t i = 0; i < thread->event_count; i++)
+        if (thread->events[i].bytes == from && rng_select(rng_splitmix(&drawing->remote_rng), &chosen, &total))
             thread->events[i].bytes = to;
-        }
-    }
 }
 
 void population_scale(struct workload_run *run, uint32_t bin_count) {
@@ -298,9 +287,8 @@ void population_scale(struct workload_run *run, uint32_t bin_count) {
         share += population->bins[i].share;
         live += population->bins[i].share * population->bins[i].life;
     }
-    if (live <= 0) {
+    if (live <= 0)
         return; // nothing outlives the next allocation
-    }
     const double factor = (double)run->params.working_set * share / live;
     for (uint32_t i = 0; i < bin_count; i++) {
         struct population_bin *bin = &population->bins[i];
@@ -316,13 +304,11 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
     struct population *population = population_of(run);
     core_prepare(run, &shape);
     population->bin_count = bin_count;
-    for (uint32_t i = 0; i < bin_count; i++) {
+    for (uint32_t i = 0; i < bin_count; i++)
         population->weights[i] = population->bins[i].share;
-    }
     alias_build(population, population->by_share);
-    for (uint32_t i = 0; i < bin_count; i++) {
+    for (uint32_t i = 0; i < bin_count; i++)
         population->weights[i] = population->bins[i].share * population->bins[i].life;
-    }
     alias_build(population, population->by_live);
 
     unsigned char *at = (unsigned char *)population + shared_bytes(params, population->max_bins);
@@ -337,9 +323,8 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
                                   .remote_rng = rng_origin(params->seed, t, RNG_REMOTE)};
         drawing.thread->events = drawing.room.events;
         draw_stream(&drawing, params);
-        if (exact_remote) {
+        if (exact_remote)
             correct_remote(&drawing, params->remote_ppm);
-        }
     }
 }
 
@@ -353,9 +338,8 @@ OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, enum workload
     for (uint64_t i = 0; i < stream->initial_count && !core_stopped(run); i++) {
         const uint32_t bytes = stream->initial[i];
         core_event(&hot, bytes, i, 0);
-        if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, i), touch)) {
+        if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, i), touch))
             core_fail(run, thread);
-        }
         core_publish_live(&run->counters[thread], &hot);
     }
     hot.allocs = 0; // counted from the barrier on
@@ -381,9 +365,8 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
         if (event.bytes == POPULATION_FREE || (event.bytes == POPULATION_FREE_REMOTE && is_alone)) {
             core_clear(&env, &hot, place, touch);
         } else if (event.bytes == POPULATION_FREE_REMOTE) {
-            if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place)) {
+            if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place))
                 break;
-            }
             place->block = NULL;
         } else if (!core_new(&env, &hot, place, event.bytes, object_tag(0, i), touch)) {
             core_fail(run, thread);
@@ -391,9 +374,8 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
         }
         core_publish_live(counters, &hot);
         if (i % CORE_CHUNK == 0) {
-            if (core_stopped(run)) {
+            if (core_stopped(run))
                 break;
-            }
             core_drain(run, self);
             core_publish(counters, &hot, &self->inbox);
         }

@@ -48,19 +48,17 @@ static int read_with(const struct workload_params *params,
                      void *context, struct profile_head *head, char *why, size_t why_bytes) {
     struct trace_source source;
     char what[256];
-    if (!trace_source_open(&source, params->input, what, sizeof(what))) {
+    if (!trace_source_open(&source, params->input, what, sizeof what))
         return registry_refuse(why, why_bytes, "workload 'profile': %s", what);
-    }
-    const int is_read = profile_reader_read(&source, head, see, context, what, sizeof(what));
+    const int is_read = profile_reader_read(&source, head, see, context, what, sizeof what);
     trace_source_close(&source);
     return is_read || registry_refuse(why, why_bytes, "workload 'profile': %s: %s", params->input, what);
 }
 
 static int summarize(const struct workload_params *params, struct summary *summary, char *why, size_t why_bytes) {
     *summary = (struct summary){0};
-    if (!read_with(params, sum_up, summary, &summary->head, why, why_bytes)) {
+    if (!read_with(params, sum_up, summary, &summary->head, why, why_bytes))
         return 0;
-    }
     if (summary->objects == 0) {
         return registry_refuse(why, why_bytes, "workload 'profile': %s: no object of up to 1 GiB in it - record more",
                                params->input);
@@ -84,7 +82,7 @@ static int summary_of(const struct workload_params *params, struct summary *summ
             known[0] = '\0';
             return 0;
         }
-        memcpy(known, params->input, sizeof(known));
+        memcpy(known, params->input, sizeof known);
     }
     *summary = known_summary;
     return 1;
@@ -97,9 +95,8 @@ static uint64_t own_working_set(const struct summary *summary, uint32_t threads)
 
 static int check_input(const struct workload_params *params, char *why, size_t why_bytes) {
     struct summary summary;
-    if (!summarize(params, &summary, why, why_bytes)) {
+    if (!summarize(params, &summary, why, why_bytes))
         return 0;
-    }
     why[0] = '\0';
     if (summary.objects < summary.head.objects) {
         registry_refuse(why, why_bytes, "workload 'profile': %s: %" PRIu64 " objects above 1 GiB are left out",
@@ -111,13 +108,13 @@ static int check_input(const struct workload_params *params, char *why, size_t w
 static uint32_t own_threads(const struct workload_params *params) {
     struct summary summary;
     char ignored[512];
-    return summary_of(params, &summary, ignored, sizeof(ignored)) ? (uint32_t)summary.head.threads : 1;
+    return summary_of(params, &summary, ignored, sizeof ignored) ? (uint32_t)summary.head.threads : 1;
 }
 
 static void own_defaults(const struct workload_params *params, struct workload_params *defaults) {
     struct summary summary;
     char ignored[512]; // `complete` says it
-    if (summary_of(params, &summary, ignored, sizeof(ignored))) {
+    if (summary_of(params, &summary, ignored, sizeof ignored)) {
         const uint32_t threads = params->threads == REGISTRY_UNSET32 || params->threads == 0 ? 1 : params->threads;
         const double share = (double)summary.remote / (double)summary.objects;
         defaults->working_set = own_working_set(&summary, threads);
@@ -138,9 +135,8 @@ struct filling {
 
 static void fill_bin(void *context, const struct profile_head *head, const struct profile_row *row) {
     struct filling *filling = context;
-    if (row->size_min > MAX_BYTES || filling->count == filling->most) {
+    if (row->size_min > MAX_BYTES || filling->count == filling->most)
         return;
-    }
     const double least = life_min(head, row) / filling->threads;
     const double most = life_max(head, row) / filling->threads;
     filling->bins[filling->count++] = (struct population_bin){
@@ -157,22 +153,19 @@ static void fill_bin(void *context, const struct profile_head *head, const struc
 static uint64_t memory_bytes(const struct workload_params *params) {
     struct summary summary;
     char ignored[512];
-    return summary_of(params, &summary, ignored, sizeof(ignored)) ? population_memory_bytes(params, summary.rows) : 0;
+    return summary_of(params, &summary, ignored, sizeof ignored) ? population_memory_bytes(params, summary.rows) : 0;
 }
 
 static void prepare(struct workload_run *run) {
     struct summary summary;
     struct profile_head head;
-    if (!summary_of(&run->params, &summary, run->trouble, sizeof(run->trouble))) {
+    if (!summary_of(&run->params, &summary, run->trouble, sizeof run->trouble))
         return;
-    }
     struct filling filling = {population_bins(run, summary.rows), 0, summary.rows, run->params.threads};
-    if (!read_with(&run->params, fill_bin, &filling, &head, run->trouble, sizeof(run->trouble))) {
+    if (!read_with(&run->params, fill_bin, &filling, &head, run->trouble, sizeof run->trouble))
         return;
-    }
-    if (run->params.working_set != own_working_set(&summary, run->params.threads)) {
+    if (run->params.working_set != own_working_set(&summary, run->params.threads))
         population_scale(run, filling.count);
-    }
     population_prepare(run, filling.count, 1);
 }
 

@@ -4,9 +4,8 @@
 #include "registry.h"
 
 static int complete(struct workload_params *params, char *why, size_t why_bytes) {
-    if (params->ops != REGISTRY_UNSET64 && params->ops != 1) {
+    if (params->ops != REGISTRY_UNSET64 && params->ops != 1)
         return registry_refuse(why, why_bytes, "a program runs once a sample - leave --ops out, --runs=N repeats it");
-    }
     params->ops = 1;
     return 1;
 }

@@ -14,9 +14,8 @@ OBJECT_INLINE int new_of_kind(struct workload_run *run, const struct core_env *e
                               enum workload_touch touch) {
     const struct workload_params *params = &run->params;
     const uint64_t draw = rng_bounded(kind, RNG_PPM);
-    if (draw >= (uint64_t)params->aligned_ppm + params->calloc_ppm) {
+    if (draw >= (uint64_t)params->aligned_ppm + params->calloc_ppm)
         return core_new(env, hot, out, bytes, tag, touch);
-    }
     struct object object = {NULL, bytes, tag};
     uint64_t event = CALLOC_EVENT;
     uint64_t wrong = 0;
@@ -35,9 +34,8 @@ OBJECT_INLINE int new_of_kind(struct workload_run *run, const struct core_env *e
     }
     core_event(hot, event, 0, 0);
     *out = object;
-    if (object.block == NULL) {
+    if (object.block == NULL)
         return 0;
-    }
     hot->corruptions += wrong != 0 && env->mask != 0;
     object_fill(out, touch);
     hot->allocated_bytes += bytes;
@@ -51,9 +49,8 @@ OBJECT_INLINE int resize(struct workload_run *run, const struct core_env *env, s
     const uint32_t old_bytes = object->bytes;
     hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
     unsigned char *block = run->allocator.realloc(object->block, bytes);
-    if (block == NULL) {
+    if (block == NULL)
         return 0;
-    }
     object->block = block;
     // The last byte written was at old_bytes - 1. After shrinking it is gone: with ends only the first remains.
     const uint32_t shrunk = touch == TOUCH_ALL ? bytes : 1;
@@ -111,9 +108,8 @@ OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const
                 target = pick_target(wiring, out_count, &hot, &turn);
                 struct handover_queue *queue = &out[target];
                 target++;
-                if (__builtin_expect(!handover_push(queue, *place), 0) && !core_push_slow(run, thread, queue, *place)) {
+                if (__builtin_expect(!handover_push(queue, *place), 0) && !core_push_slow(run, thread, queue, *place))
                     goto stopped;
-                }
             } else {
                 core_delete(&env, &hot, *place, touch);
                 hot.frees_local++;
@@ -145,9 +141,8 @@ OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const
             }
             core_publish_live(counters, &hot);
         } while (--chunk != 0);
-        if (with_remote) {
+        if (with_remote)
             core_drain(run, self);
-        }
         core_publish(counters, &hot, &self->inbox);
     }
 stopped:
@@ -160,15 +155,13 @@ void core_replace_local(struct workload_run *run, uint32_t thread) {
 }
 
 void core_replace_remote(struct workload_run *run, uint32_t thread) {
-    if (core_thread_of(run, thread)->produces) {
+    if (core_thread_of(run, thread)->produces)
         CORE_BY_TOUCH(run->params.touch, replace_loop, run, thread, 1, 0);
-    }
     core_finish(run, thread);
 }
 
 void core_replace_mixed(struct workload_run *run, uint32_t thread) {
-    if (core_thread_of(run, thread)->produces) {
+    if (core_thread_of(run, thread)->produces)
         CORE_BY_TOUCH(run->params.touch, replace_loop, run, thread, 1, 1);
-    }
     core_finish(run, thread);
 }

@@ -40,9 +40,8 @@ static inline uint64_t rng_rotl(uint64_t x, unsigned k) {
 }
 
 static inline void rng_xoshiro_seed(struct rng_xoshiro *rng, uint64_t origin) {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         rng->s[i] = rng_splitmix(&origin); // four successive outputs of a bijection: at most one can be zero
-    }
 }
 
 static inline uint64_t rng_xoshiro_next(struct rng_xoshiro *rng) {

@@ -15,16 +15,13 @@ static struct core_shape shape_of(const struct workload_params *params) {
 // Thread 0 fills everybody's slot; the barrier after the warm-up publishes them.
 static void give_out(struct workload_run *run, uint32_t thread) {
     struct core_thread *self = core_thread_of(run, thread);
-    if (thread != 0) {
+    if (thread != 0)
         return;
-    }
     const struct core_env env = core_env_of(run);
     struct core_hot hot = self->hot;
-    for (uint32_t t = 0; t < run->params.threads && !core_stopped(run); t++) {
-        if (!core_draw(&env, &hot, core_thread_of(run, t)->slots, t, 0, TOUCH_ALL)) {
+    for (uint32_t t = 0; t < run->params.threads && !core_stopped(run); t++)
+        if (!core_draw(&env, &hot, core_thread_of(run, t)->slots, t, 0, TOUCH_ALL))
             core_fail(run, thread);
-        }
-    }
     hot.allocs = 0; // counted from the barrier on
     self->hot = hot;
     core_publish(&run->counters[thread], &self->hot, &self->inbox);
@@ -33,11 +30,9 @@ static void give_out(struct workload_run *run, uint32_t thread) {
 // The writes must reach the cache each time: volatile.
 OBJECT_INLINE void write_often(const struct object *object, uint32_t rounds, enum workload_touch touch) {
     volatile unsigned char *bytes = object->block;
-    for (uint32_t round = 0; touch != TOUCH_NONE && round < rounds; round++) {
-        for (uint32_t i = 0; i < object->bytes; i++) {
+    for (uint32_t round = 0; touch != TOUCH_NONE && round < rounds; round++)
+        for (uint32_t i = 0; i < object->bytes; i++)
             bytes[i] = (unsigned char)object->tag;
-        }
-    }
 }
 
 OBJECT_INLINE void share(struct workload_run *run, uint32_t thread, int is_first_foreign, enum workload_touch touch) {

@@ -12,9 +12,8 @@ void sizes_init(struct sizes *sizes, uint32_t distribution, uint64_t min_bytes, 
     // step = (end / min) ^ (1 / 256). Eight square roots: sqrt is exact to the last bit everywhere, pow is not.
     const double end = (double)max_bytes + 1.0;
     double step = end / (double)min_bytes;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++)
         step = sqrt(step);
-    }
     double edge = (double)min_bytes;
     for (int i = 0; i < SIZES_SEGMENTS; i++) {
         const double capped = edge < (double)max_bytes ? edge : (double)max_bytes;

@@ -81,18 +81,15 @@ static int header_of(const struct workload_params *params, struct trace_header *
     struct trace_source source;
     struct trace_reader reader;
     char what[200];
-    if (trace_reader_memory_bytes() > sizeof(memory)) {
+    if (trace_reader_memory_bytes() > sizeof memory)
         return registry_refuse(why, why_bytes, "trace: this libzstd wants more memory than is set aside for it");
-    }
-    if (!trace_source_open(&source, params->input, what, sizeof(what))) {
+    if (!trace_source_open(&source, params->input, what, sizeof what))
         return registry_refuse(why, why_bytes, "workload 'trace': %s", what);
-    }
-    const int is_read = trace_reader_begin(&reader, &source, memory, what, sizeof(what));
+    const int is_read = trace_reader_begin(&reader, &source, memory, what, sizeof what);
     trace_source_close(&source);
-    if (!is_read) {
+    if (!is_read)
         return registry_refuse(why, why_bytes, "workload 'trace': %s: %s", params->input, what);
-    }
-    memcpy(known, params->input, sizeof(known));
+    memcpy(known, params->input, sizeof known);
     known_header = *header = reader.header;
     return 1;
 }
@@ -102,26 +99,24 @@ static int check_input(const struct workload_params *params, char *why, size_t w
     struct trace_header header;
     struct walk_totals totals;
     char what[200];
-    if (!trace_source_open(&source, params->input, what, sizeof(what))) {
+    if (!trace_source_open(&source, params->input, what, sizeof what))
         return registry_refuse(why, why_bytes, "workload 'trace': %s", what);
-    }
-    const enum trace_result result = walk_trace(&source, &header, &totals, NULL, what, sizeof(what));
+    const enum trace_result result = walk_trace(&source, &header, &totals, NULL, what, sizeof what);
     trace_source_close(&source);
     why[0] = '\0';
     if (result != TRACE_BAD && totals.objects == 0) {
         return registry_refuse(why, why_bytes, "workload 'trace': %s: no allocation in it%s - record a longer run",
                                params->input, result == TRACE_CUT ? ", for it is cut off" : "");
     }
-    if (result != TRACE_END) {
+    if (result != TRACE_END)
         registry_refuse(why, why_bytes, "workload 'trace': %s: %s", params->input, what);
-    }
     return result != TRACE_BAD;
 }
 
 static uint32_t own_threads(const struct workload_params *params) {
     struct trace_header header;
     char ignored[256];
-    return header_of(params, &header, ignored, sizeof(ignored)) ? header.lanes : 1;
+    return header_of(params, &header, ignored, sizeof ignored) ? header.lanes : 1;
 }
 
 static uint32_t copies_of(const struct workload_params *params, const struct trace_header *header) {
@@ -130,9 +125,8 @@ static uint32_t copies_of(const struct workload_params *params, const struct tra
 
 static int complete(struct workload_params *params, char *why, size_t why_bytes) {
     struct trace_header header;
-    if (!header_of(params, &header, why, why_bytes)) {
+    if (!header_of(params, &header, why, why_bytes))
         return 0;
-    }
     if (params->threads > header.lanes && params->threads % header.lanes != 0) {
         return registry_refuse(why, why_bytes,
                                "workload 'trace': %s has %" PRIu32 " lanes: 1 to %" PRIu32
@@ -147,7 +141,7 @@ static int complete(struct workload_params *params, char *why, size_t why_bytes)
 static uint64_t derived_ops(const struct workload_params *params) {
     struct trace_header header = {.lanes = 1}; // `complete` has read the file's
     char ignored[256];
-    header_of(params, &header, ignored, sizeof(ignored));
+    header_of(params, &header, ignored, sizeof ignored);
     return (header.objects * copies_of(params, &header) + params->threads - 1) / params->threads;
 }
 
@@ -164,15 +158,14 @@ static uint64_t lay_out(const struct workload_params *params, const struct trace
                         unsigned char **reading) {
     uint64_t used = 0;
     const uint32_t copy_count = copies_of(params, header);
-    struct replay *replay = take(&base, &used, sizeof(*replay));
-    struct copy *copies = take(&base, &used, copy_count * sizeof(*copies));
-    if (base != NULL) {
+    struct replay *replay = take(&base, &used, sizeof *replay);
+    struct copy *copies = take(&base, &used, copy_count * sizeof *copies);
+    if (base != NULL)
         *replay = (struct replay){.copies = copies, .copy_count = copy_count, .lanes = header->lanes};
-    }
     for (uint32_t i = 0; i < copy_count; i++) {
-        struct frame *frames = take(&base, &used, 2 * sizeof(*frames));
-        struct lane *lanes = take(&base, &used, header->lanes * sizeof(*lanes));
-        struct slot *slots = take(&base, &used, header->slots * sizeof(*slots));
+        struct frame *frames = take(&base, &used, 2 * sizeof *frames);
+        struct lane *lanes = take(&base, &used, header->lanes * sizeof *lanes);
+        struct slot *slots = take(&base, &used, header->slots * sizeof *slots);
         unsigned char *memory = take(&base, &used, trace_reader_memory_bytes());
         if (base != NULL) {
             copies[i].frames = frames;
@@ -188,7 +181,7 @@ static uint64_t lay_out(const struct workload_params *params, const struct trace
 static uint64_t memory_bytes(const struct workload_params *params) {
     struct trace_header header;
     char ignored[256];
-    return header_of(params, &header, ignored, sizeof(ignored)) ? lay_out(params, &header, NULL, NULL) : 0;
+    return header_of(params, &header, ignored, sizeof ignored) ? lay_out(params, &header, NULL, NULL) : 0;
 }
 
 // ---- frames --------------------------------------------------------------------------------------------------------
@@ -196,23 +189,21 @@ static uint64_t memory_bytes(const struct workload_params *params) {
 // Reads the next frame; by one thread at a time. A file that is damaged now was not when the runner checked it.
 static void load(struct workload_run *run, struct copy *copy, uint32_t lanes) {
     const uint64_t number = atomic_load_explicit(&copy->loaded, memory_order_relaxed);
-    if (atomic_load_explicit(&copy->end, memory_order_relaxed) != UINT64_MAX) {
+    if (atomic_load_explicit(&copy->end, memory_order_relaxed) != UINT64_MAX)
         return; // both of the last frames' ends ask for more
-    }
     struct frame *frame = &copy->frames[number % 2];
     const struct frame *before = &copy->frames[(number + 1) % 2];
     char what[200];
-    const enum trace_result result = trace_reader_next(&copy->reader, &frame->frame, what, sizeof(what));
+    const enum trace_result result = trace_reader_next(&copy->reader, &frame->frame, what, sizeof what);
     if (result == TRACE_BAD) {
-        snprintf(run->trouble, sizeof(run->trouble), "%s: %s", run->params.input, what);
+        snprintf(run->trouble, sizeof run->trouble, "%s: %s", run->params.input, what);
         atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
     }
     if (result != TRACE_FRAME) {
         atomic_store_explicit(&copy->end, number, memory_order_relaxed);
     } else {
-        for (uint32_t i = 0; i < lanes; i++) {
+        for (uint32_t i = 0; i < lanes; i++)
             frame->starts[i] = number == 0 ? 0 : before->starts[i] + before->frame.parts[i].events;
-        }
         atomic_store_explicit(&frame->finished, 0, memory_order_relaxed);
     }
     // ORDER: release publishes the frame, or the end, to the acquire in enter.
@@ -222,9 +213,8 @@ static void load(struct workload_run *run, struct copy *copy, uint32_t lanes) {
 // 0: the frame is not there yet, or there is none any more.
 static int enter(struct copy *copy, struct lane *lane, uint32_t index) {
     // ORDER: acquire pairs with the release in load.
-    if (atomic_load_explicit(&copy->loaded, memory_order_acquire) <= lane->frame) {
+    if (atomic_load_explicit(&copy->loaded, memory_order_acquire) <= lane->frame)
         return 0;
-    }
     if (lane->frame >= atomic_load_explicit(&copy->end, memory_order_relaxed)) {
         lane->is_over = 1;
         return 0;
@@ -240,33 +230,29 @@ static void leave(struct workload_run *run, struct copy *copy, struct lane *lane
     lane->is_inside = 0;
     lane->frame++;
     // ORDER: acq_rel: who comes last has seen all others out of the frame before it reads another one into its place.
-    if (atomic_fetch_add_explicit(&frame->finished, 1, memory_order_acq_rel) + 1 == lanes) {
+    if (atomic_fetch_add_explicit(&frame->finished, 1, memory_order_acq_rel) + 1 == lanes)
         load(run, copy, lanes);
-    }
 }
 
 static void prepare(struct workload_run *run) {
     struct trace_header header;
     unsigned char *reading[CORE_CHUNK * 4];
     char what[200];
-    if (!header_of(&run->params, &header, run->trouble, sizeof(run->trouble))) {
+    if (!header_of(&run->params, &header, run->trouble, sizeof run->trouble))
         return;
-    }
     lay_out(&run->params, &header, run->memory, reading);
     struct replay *replay = run->memory;
-    if (!trace_source_open(&replay->source, run->params.input, run->trouble, sizeof(run->trouble))) {
+    if (!trace_source_open(&replay->source, run->params.input, run->trouble, sizeof run->trouble))
         return;
-    }
     for (uint32_t i = 0; i < replay->copy_count; i++) {
         struct copy *copy = &replay->copies[i];
         atomic_store_explicit(&copy->end, UINT64_MAX, memory_order_relaxed);
-        if (!trace_reader_begin(&copy->reader, &replay->source, reading[i], what, sizeof(what))) {
-            snprintf(run->trouble, sizeof(run->trouble), "%s: %s", run->params.input, what);
+        if (!trace_reader_begin(&copy->reader, &replay->source, reading[i], what, sizeof what)) {
+            snprintf(run->trouble, sizeof run->trouble, "%s: %s", run->params.input, what);
             return;
         }
-        for (uint32_t k = 0; k < replay->lanes; k++) {
+        for (uint32_t k = 0; k < replay->lanes; k++)
             copy->lanes[k].hash = rng_mix(k + 1);
-        }
         load(run, copy, replay->lanes);
         load(run, copy, replay->lanes);
     }
@@ -275,9 +261,8 @@ static void prepare(struct workload_run *run) {
 // ---- events --------------------------------------------------------------------------------------------------------
 
 OBJECT_INLINE void fill(const struct slot *slot, enum workload_touch touch) {
-    if (slot->bytes == 0) {
+    if (slot->bytes == 0)
         return;
-    }
     if (touch == TOUCH_ENDS) {
         slot->block[0] = (unsigned char)slot->payload;
         slot->block[slot->bytes - 1] = (unsigned char)slot->payload;
@@ -290,16 +275,13 @@ OBJECT_INLINE void fill(const struct slot *slot, enum workload_touch touch) {
 OBJECT_INLINE uint32_t is_bad(const unsigned char *block, uint64_t bytes, uint32_t with_last, unsigned char payload,
                               enum workload_touch touch, uint8_t mask) {
     unsigned char differs = 0;
-    if (bytes == 0 || touch == TOUCH_NONE) {
+    if (bytes == 0 || touch == TOUCH_NONE)
         return 0;
-    }
-    if (touch == TOUCH_ENDS) {
+    if (touch == TOUCH_ENDS)
         differs = (block[0] ^ payload) | (with_last ? block[bytes - 1] ^ payload : 0);
-    } else {
-        for (uint64_t i = 0; i < bytes; i++) {
+    else
+        for (uint64_t i = 0; i < bytes; i++)
             differs |= block[i] ^ payload;
-        }
-    }
     return (differs & mask) != 0;
 }
 
@@ -331,15 +313,13 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
         rng_rotl(lane->hash ^ (bytes ^ (uint64_t)event->slot << 32 ^ (uint64_t)event->kind << 58), 29) * RNG_GAMMA;
     if (event->kind <= TRACE_REALLOC_NULL) {
         slot->block = allocate(run, event, account, touch);
-        if (__builtin_expect(slot->block == NULL, 0) && bytes != 0) { // malloc(0) may give NULL
+        if (__builtin_expect(slot->block == NULL, 0) && bytes != 0) // malloc(0) may give NULL
             return 0;
-        }
         slot->bytes = bytes & TRACE_SIZE_MAX;
         slot->owner = thread & 0xffff;
         slot->payload = lane->hash & 0xff;
-        if (slot->block != NULL) {
+        if (slot->block != NULL)
             fill(slot, touch);
-        }
         account->allocated_bytes += bytes;
         account->allocs++;
         return 1;
@@ -351,9 +331,8 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
     }
     const uint64_t old_bytes = slot->bytes;
     const unsigned char payload = (unsigned char)slot->payload;
-    if (slot->block != NULL) {
+    if (slot->block != NULL)
         account->corruptions += is_bad(slot->block, old_bytes, 1, payload, touch, run->payload_mask);
-    }
     if (event->kind == TRACE_FREE) {
         account->freed_bytes += old_bytes;
         run->allocator.free(slot->block);
@@ -363,9 +342,8 @@ OBJECT_INLINE int play(const struct workload_run *run, uint32_t thread, struct s
         return 1;
     }
     unsigned char *block = run->allocator.realloc(slot->block, bytes);
-    if (__builtin_expect(block == NULL, 0)) {
+    if (__builtin_expect(block == NULL, 0))
         return 0;
-    }
     account->allocated_bytes += bytes;
     account->freed_bytes += old_bytes;
     const uint64_t kept = bytes < old_bytes ? bytes : old_bytes;
@@ -392,9 +370,8 @@ static void publish(struct workload_counters *counters, const struct account *ac
 OBJECT_INLINE int may_go_on(const struct copy *copy, struct lane *lane) {
     if (lane->wanted != 0) {
         // ORDER: acquire pairs with the release in step: the other lane's event and what it did to the slot.
-        if (atomic_load_explicit(&copy->lanes[lane->other].done, memory_order_acquire) < lane->wanted) {
+        if (atomic_load_explicit(&copy->lanes[lane->other].done, memory_order_acquire) < lane->wanted)
             return 0;
-        }
         lane->wanted = 0;
     }
     return 1;
@@ -410,12 +387,10 @@ OBJECT_INLINE enum step step(struct workload_run *run, uint32_t thread, struct c
     struct lane *lane = &copy->lanes[index];
     struct trace_event event = {0};
     for (uint32_t i = 0; i < PUBLISH_EVERY; i++) {
-        if (!lane->is_inside && !enter(copy, lane, index)) {
+        if (!lane->is_inside && !enter(copy, lane, index))
             return STEP_WAITS;
-        }
-        if (!may_go_on(copy, lane)) {
+        if (!may_go_on(copy, lane))
             return STEP_WAITS;
-        }
         if (!trace_next(&lane->cursor, &event)) {
             leave(run, copy, lane, lanes);
             continue;
@@ -427,9 +402,8 @@ OBJECT_INLINE enum step step(struct workload_run *run, uint32_t thread, struct c
             continue;
         }
         // The runner has checked every event; a file changed since then must still not lead out of the table.
-        if (event.slot >= slot_count) {
+        if (event.slot >= slot_count)
             return STEP_STOP;
-        }
         if (!play(run, thread, copy->slots, lane, &event, account, touch)) {
             account->failures++;
             return STEP_STOP;
@@ -454,21 +428,18 @@ OBJECT_INLINE void replay_lanes(struct workload_run *run, uint32_t thread, enum 
         uint32_t open = 0;
         uint32_t moved = 0;
         for (uint32_t i = first; i < replay->lanes; i += stride) {
-            if (copy->lanes[i].is_over) {
+            if (copy->lanes[i].is_over)
                 continue;
-            }
             const uint64_t before = copy->lanes[i].events;
             const enum step result = step(run, thread, copy, i, &account, touch);
-            if (result == STEP_STOP) {
+            if (result == STEP_STOP)
                 atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
-            }
             open += !copy->lanes[i].is_over;
             moved += result == STEP_PAUSE || copy->lanes[i].events != before;
         }
         publish(&run->counters[thread], &account);
-        if (open == 0 || core_stopped(run)) {
+        if (open == 0 || core_stopped(run))
             break;
-        }
         if (moved != 0) {
             spins = 0;
             was_waiting = 0;
@@ -479,9 +450,8 @@ OBJECT_INLINE void replay_lanes(struct workload_run *run, uint32_t thread, enum 
         }
     }
     uint64_t hash = rng_mix(thread + 1);
-    for (uint32_t i = first; i < replay->lanes; i += stride) {
+    for (uint32_t i = first; i < replay->lanes; i += stride)
         hash = rng_rotl(hash ^ copy->lanes[i].hash, 29) * RNG_GAMMA;
-    }
     publish(&run->counters[thread], &account);
     atomic_store_explicit(&run->counters[thread].stream_hash, hash, memory_order_relaxed);
 }
@@ -499,9 +469,8 @@ static void tear_down(struct workload_run *run, uint32_t thread) {
     uint64_t corruptions = 0;
     for (uint64_t i = 0; i < copy->reader.header.slots; i++) {
         struct slot *slot = &copy->slots[i];
-        if (slot->block == NULL || slot->owner != thread) {
+        if (slot->block == NULL || slot->owner != thread)
             continue;
-        }
         corruptions += run->params.touch == TOUCH_ALL
                            ? is_bad(slot->block, slot->bytes, 1, slot->payload & 0xff, TOUCH_ALL, run->payload_mask)
                        : run->params.touch == TOUCH_ENDS

@@ -50,11 +50,9 @@ const struct workload *const workloads[] = {
 };
 
 const struct workload *workload_find(const char *name) {
-    for (const struct workload *const *w = workloads; *w != NULL; w++) {
-        if (strcmp((*w)->name, name) == 0) {
+    for (const struct workload *const *w = workloads; *w != NULL; w++)
+        if (strcmp((*w)->name, name) == 0)
             return *w;
-        }
-    }
     return NULL;
 }
 
@@ -80,25 +78,22 @@ int registry_refuse(char *why, size_t why_bytes, const char *format, ...) {
 }
 
 void workload_params_unset(struct workload_params *params) {
-    memset(params, 0, sizeof(*params));
-    for (size_t i = 0; i < parameter_count; i++) {
+    memset(params, 0, sizeof *params);
+    for (size_t i = 0; i < parameter_count; i++)
         parameter_set(params, &parameters[i], PARAMETER_UNSET);
-    }
 }
 
 // Takes defaults; a parameter the workload does not look at may only have its default.
 static int take_defaults(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes) {
     struct workload_params own = workload->defaults;
-    if (workload->own_defaults != NULL && params->input[0] != '\0') {
+    if (workload->own_defaults != NULL && params->input[0] != '\0')
         workload->own_defaults(params, &own);
-    }
     for (size_t i = 0; i < parameter_count; i++) {
         const struct parameter *parameter = &parameters[i];
         const uint64_t value = parameter_get(params, parameter);
         const uint64_t fallback = parameter_get(&own, parameter);
-        if (parameter->source == PARAMETER_PLAN) {
+        if (parameter->source == PARAMETER_PLAN)
             continue; // below
-        }
         if (value == PARAMETER_UNSET) {
             parameter_set(params, parameter, fallback);
         } else if (value != fallback && !parameter_is_used(parameter, workload)) {
@@ -141,15 +136,15 @@ static int check_ranges(const struct workload *workload, const struct workload_p
         const struct parameter *parameter = &parameters[i];
         const uint64_t value = parameter_get(params, parameter);
         if (value == PARAMETER_UNSET || (value >= parameter->least && value <= parameter->most) ||
-            !parameter_is_used(parameter, workload)) {
+            !parameter_is_used(parameter, workload))
             continue;
-        }
         if (parameter->kind == PARAMETER_SHARE) {
             return registry_refuse(why, why_bytes, "workload '%s': --%s is a share and ends at 100 %% (got %.4f %%)",
                                    workload->name, parameter->name, (double)value / 1e4);
         }
-        return registry_refuse(why, why_bytes, "workload '%s': --%s goes from %" PRIu64 " to %" PRIu64 " (got %" PRIu64
-                               ")", workload->name, parameter->name, parameter->least, parameter->most, value);
+        return registry_refuse(why, why_bytes,
+                               "workload '%s': --%s goes from %" PRIu64 " to %" PRIu64 " (got %" PRIu64 ")",
+                               workload->name, parameter->name, parameter->least, parameter->most, value);
     }
     if (params->min_bytes > params->max_bytes) {
         return registry_refuse(why, why_bytes,
@@ -178,9 +173,8 @@ static int check_shares(const struct workload *workload, const struct workload_p
 // For workloads whose op count follows from other parameters: sets it, or refuses another one.
 static int derive_ops(const struct workload *workload, struct workload_params *params, char *why, size_t why_bytes) {
     const uint64_t ops = workload->derived_ops(params);
-    if (params->ops == REGISTRY_UNSET64) {
+    if (params->ops == REGISTRY_UNSET64)
         params->ops = ops;
-    }
     if (params->ops != ops) {
         return registry_refuse(why, why_bytes,
                                "workload '%s' derives its operations from %s: %" PRIu64 " here, not %" PRIu64
@@ -193,24 +187,19 @@ static int derive_ops(const struct workload *workload, struct workload_params *p
 int workload_params_complete(const struct workload *workload, struct workload_params *params, char *why,
                              size_t why_bytes) {
     const uint32_t remote_unset = params->remote_ppm == REGISTRY_UNSET32;
-    if (!take_defaults(workload, params, why, why_bytes)) {
+    if (!take_defaults(workload, params, why, why_bytes))
         return 0;
-    }
-    if (remote_unset && params->threads == 1 && workload->min_threads < 2) {
+    if (remote_unset && params->threads == 1 && workload->min_threads < 2)
         params->remote_ppm = 0; // alone, everything is local unless the user insists
-    }
     if (!check_threads(workload, params, why, why_bytes) || !check_ranges(workload, params, why, why_bytes) ||
-        !check_shares(workload, params, why, why_bytes)) {
+        !check_shares(workload, params, why, why_bytes))
         return 0;
-    }
     if ((workload->complete != NULL && !workload->complete(params, why, why_bytes)) ||
-        (workload->derived_ops != NULL && !derive_ops(workload, params, why, why_bytes))) {
+        (workload->derived_ops != NULL && !derive_ops(workload, params, why, why_bytes)))
         return 0;
-    }
     // Again: the workload has set what was left to it, the op count above all.
-    if (!check_ranges(workload, params, why, why_bytes)) {
+    if (!check_ranges(workload, params, why, why_bytes))
         return 0;
-    }
     if (workload_memory_bytes(workload, params) > MAX_MEMORY_BYTES) {
         return registry_refuse(why, why_bytes,
                                "workload '%s' would need more than 64 GiB of harness memory - use a smaller "
@@ -221,12 +210,10 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
 }
 
 uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params) {
-    if (workload->is_program) {
+    if (workload->is_program)
         return 0;
-    }
-    if (workload->shape == NULL) {
+    if (workload->shape == NULL)
         return workload->memory_bytes(params);
-    }
     const struct core_shape shape = workload->shape(params);
     return core_memory_bytes(params, &shape);
 }
@@ -241,15 +228,13 @@ void workload_prepare(struct workload_run *run) {
 }
 
 void workload_warm_up(struct workload_run *run, uint32_t thread) {
-    if (run->workload->warm_up != NULL) {
+    if (run->workload->warm_up != NULL)
         run->workload->warm_up(run, thread);
-    }
 }
 
 void workload_tear_down(struct workload_run *run, uint32_t thread) {
-    if (run->workload->tear_down != NULL) {
+    if (run->workload->tear_down != NULL)
         run->workload->tear_down(run, thread);
-    } else {
+    else
         core_tear_down(run, thread);
-    }
 }

@@ -26,7 +26,7 @@ enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
 
 #define WORKLOAD_INPUT_BYTES 256
 #define WORKLOAD_COMMAND_BYTES 16384 // of `program`
-#define WORKLOAD_MAX_THREADS 256 // counters and hand-over rings are laid out for so many
+#define WORKLOAD_MAX_THREADS 256     // counters and hand-over rings are laid out for so many
 
 // Everything a user can set, an entry of parameters.c each. Unset fields (workload_params_unset) take the workload's
 // defaults.
@@ -53,9 +53,9 @@ struct workload_params {
 // What one thread has done; lives in memory shared with the runner, one cache line pair a thread.
 // owner: the thread writes with relaxed stores; any: sampler and runner read with relaxed loads.
 struct workload_counters {
-    // Bytes asked for by this thread's allocations, and of the objects that it freed. They only grow, so whoever adds up
-    // the allocations of all threads and then their frees never finds more than was live, but for a chunk (core.h) that
-    // a thread has freed and not published.
+    // Bytes asked for by this thread's allocations, and of the objects that it freed. They only grow, so whoever adds
+    // up the allocations of all threads and then their frees never finds more than was live, but for a chunk (core.h)
+    // that a thread has freed and not published.
     _Alignas(128) _Atomic uint64_t allocated_bytes;
     _Atomic uint64_t freed_bytes;
     _Atomic uint64_t drained_bytes; // freed as well: what other threads had handed over

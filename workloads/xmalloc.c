@@ -41,9 +41,8 @@ stopped:
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    if (core_thread_of(run, thread)->produces) {
+    if (core_thread_of(run, thread)->produces)
         CORE_BY_TOUCH(run->params.touch, give, run, thread);
-    }
     core_finish(run, thread);
 }
 

@@ -18,8 +18,8 @@
 #define QUIET_MS 500u
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
-// Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks, and
-// has freed them, needs some for small ones.
+// Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks,
+// and has freed them, needs some for small ones.
 #define METADATA_AHEAD_SHARE 64u
 #define INDEX_STEP_BYTES HZ_KIB(64)
 // Growth of the side table where the address space is limited: 64 MiB of the arena.
@@ -47,16 +47,16 @@ struct range {
 };
 
 // Invariants, under the lock: a unit above high_water is neither used nor dirty; `head` is set only on used units;
-// free_dirty_units = number of units with dirty and not used, and extents.h's dirty units are these; aged is a subset of
-// them; extents.h's free extents are the units below high_water that are not used. Pairs hold the current and the
+// free_dirty_units = number of units with dirty and not used, and extents.h's dirty units are these; aged is a subset
+// of them; extents.h's free extents are the units below high_water that are not used. Pairs hold the current and the
 // previous decay period.
 static struct {
     hz_mutex lock;
     struct range units, table, index, metadata;
     uint32_t table_stride;
     int (*resize)(size_t units);
-    size_t span_units;   // most there can ever be; arena.unit_count are those whose part of the side table is mapped
-    size_t other_bytes;  // bitmaps and guards
+    size_t span_units;  // most there can ever be; arena.unit_count are those whose part of the side table is mapped
+    size_t other_bytes; // bitmaps and guards
     size_t high_water;  // units handed out at some time
     uint64_t *used;     // bit a unit
     uint64_t *head;     // first unit of a run
@@ -214,7 +214,8 @@ static struct layout lay_out(size_t arena_bytes, uint32_t table_stride) {
 }
 
 // Addresses for an arena of which only the first `mapped` bytes are mapped. The system places what others map from the
-// top of the address space, programs near it, and some tools use what lies below LOWEST_PLACE. NULL when there are none.
+// top of the address space, programs near it, and some tools use what lies below LOWEST_PLACE. NULL when there are
+// none.
 static char *find_place(size_t mapped, size_t total) {
     uint64_t random = os_random64();
     for (int i = 0; i < PLACE_TRIES; i++, random = random * 6364136223846793005u + 1442695040888963407u) {
@@ -440,8 +441,8 @@ static void bound_retained(void) {
     if (state.free_dirty_units <= limit)
         return;
     size_t all = state.free_dirty_units;
-    // Down to a quarter of the bound, from the high end, so that the next call comes only after much has been freed again
-    // and the low addresses stay dense.
+    // Down to a quarter of the bound, from the high end, so that the next call comes only after much has been freed
+    // again and the low addresses stay dense.
     size_t end = state.high_water;
     while (end > 0 && state.free_dirty_units > limit / 4) {
         size_t last = extents_dirty_last(end - 1);
@@ -539,8 +540,7 @@ int arena_extend(void *run, size_t units, size_t more, int *is_zero) {
     size_t end = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit + units;
     lock_arena();
     size_t room = extents_length_at(end);
-    int done = room >= more ||
-               (end + room == state.high_water && more <= state.span_units - end && grow(end + more));
+    int done = room >= more || (end + room == state.high_water && more <= state.span_units - end && grow(end + more));
     if (done)
         mark_taken(end, more, is_zero);
     unlock_arena();

@@ -6,17 +6,17 @@
 // Everything lies in one range of addresses, so a pointer is classified by arithmetic and a linear overflow of user
 // memory meets a guard, not metadata. The range is reserved at once where the address space is not limited; under a
 // limit (RLIMIT_AS), which counts what is reserved, it is mapped in steps as it is needed, and a limit that comes later
-// takes back what has not been needed yet. Memory is committed behind a high-water mark that only rises, and what is not
-// committed is left out of core dumps. A free unit is *dirty* while its pages may be resident; dirty units are reused first and given back by age or
-// when there are more of them than the retention bound allows. The bound learns: memory that it gave back and that was
-// taken again within a decay period raises it by as much, up to the most that was in use lately and a share of that for
-// the holes between large runs; memory that leaves by age lowers it. A program that frees once returns its memory at once, one that
-// frees and fills in turns keeps it until nobody has called for half a second, or for as long as light work takes to look
-// (arena_look).
+// takes back what has not been needed yet. Memory is committed behind a high-water mark that only rises, and what is
+// not committed is left out of core dumps. A free unit is *dirty* while its pages may be resident; dirty units are
+// reused first and given back by age or when there are more of them than the retention bound allows. The bound learns:
+// memory that it gave back and that was taken again within a decay period raises it by as much, up to the most that was
+// in use lately and a share of that for the holes between large runs; memory that leaves by age lowers it. A program
+// that frees once returns its memory at once, one that frees and fills in turns keeps it until nobody has called for
+// half a second, or for as long as light work takes to look (arena_look).
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
-// arena_init() but for unit_count. Reading the side table below unit_count is always safe: the part not committed yet is
-// mapped read-only and reads zero. unit_count falls only when a limit comes, and never below units that are in use.
+// arena_init() but for unit_count. Reading the side table below unit_count is always safe: the part not committed yet
+// is mapped read-only and reads zero. unit_count falls only when a limit comes, and never below units that are in use.
 #ifndef HZ_ARENA_H
 #define HZ_ARENA_H
 
@@ -28,10 +28,10 @@
 #define ARENA_UNIT_BYTES ((size_t)1 << ARENA_UNIT_SHIFT)
 
 struct arena {
-    uintptr_t base;       // const: first unit
-    uintptr_t base_unit;  // const: base >> ARENA_UNIT_SHIFT
-    uintptr_t span_units; // const: units there can be; 0 until arena_init() succeeded
-    char *table;          // const: side table, table_stride bytes a unit
+    uintptr_t base;               // const: first unit
+    uintptr_t base_unit;          // const: base >> ARENA_UNIT_SHIFT
+    uintptr_t span_units;         // const: units there can be; 0 until arena_init() succeeded
+    char *table;                  // const: side table, table_stride bytes a unit
     _Atomic uintptr_t unit_count; // any reads: units whose part of the side table can be read
 };
 
@@ -71,9 +71,10 @@ struct arena_usage {
     uint64_t metadata_bytes;   // committed bitmaps, table and metadata (an upper bound of what is resident)
 };
 
-// Reserves; idempotent, and nobody else may use the arena meanwhile. `table_stride` is the side table's bytes per unit. Returns 0 when not even a small reservation
-// can be had; may be tried again. `resize`, if not NULL, is told under the arena's lock before unit_count rises, and may
-// refuse by 0, and when it has fallen, before that part of the side table goes.
+// Reserves; idempotent, and nobody else may use the arena meanwhile. `table_stride` is the side table's bytes per unit.
+// Returns 0 when not even a small reservation can be had; may be tried again. `resize`, if not NULL, is told under the
+// arena's lock before unit_count rises, and may refuse by 0, and when it has fallen, before that part of the side table
+// goes.
 int arena_init(uint32_t table_stride, int (*resize)(size_t units));
 // This process is going to have no more than `limit` bytes of address space: what is reserved and was never needed goes
 // back, and is mapped again in steps.

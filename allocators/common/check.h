@@ -22,7 +22,7 @@ _Noreturn HZ_COLD void check_failed(const char *what, const char *file, int line
 #define HZ_ASSERT(condition)                                                                                           \
     do {                                                                                                               \
         if (HZ_UNLIKELY(!(condition)))                                                                                 \
-            check_failed(#condition, __FILE__, __LINE__);                                                         \
+            check_failed(#condition, __FILE__, __LINE__);                                                              \
     } while (0)
 
 #endif

@@ -21,7 +21,8 @@
 #define HZ_EXPORT __attribute__((visibility("default")))
 #endif
 
-// For data of another unit of the same library: the address is known at link time, so a field costs no load of the base.
+// For data of another unit of the same library: the address is known at link time, so a field costs no load of the
+// base.
 #define HZ_HIDDEN __attribute__((visibility("hidden")))
 
 // Initial-exec: one load for the offset, no call into the dynamic linker, hence no allocation inside the first access.
@@ -32,8 +33,8 @@
 #define HZ_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 #endif
 
-// HZ_TAIL_RETURN f(...): the function ends and f starts in its place, without optimisation too, so that f returns to our
-// caller and sees it as its own. HZ_TAIL_CALLS marks the function in which that stands.
+// HZ_TAIL_RETURN f(...): the function ends and f starts in its place, without optimisation too, so that f returns to
+// our caller and sees it as its own. HZ_TAIL_CALLS marks the function in which that stands.
 #if defined(__has_attribute) && __has_attribute(musttail)
 #define HZ_TAIL_CALLS
 #define HZ_TAIL_RETURN __attribute__((musttail)) return

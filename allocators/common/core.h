@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the malloc front (front.c) needs from an allocator: implemented once in each of hz3, hz4 and hz5, which also export
-// malloc and free themselves so that the hot paths are not one jump further away. Hidden: each library has its own.
+// What the malloc front (front.c) needs from an allocator: implemented once in each of hz3, hz4 and hz5, which also
+// export malloc and free themselves so that the hot paths are not one jump further away. Hidden: each library has its
+// own.
 #ifndef HZ_CORE_H
 #define HZ_CORE_H
 
@@ -10,8 +11,8 @@
 void *core_alloc(size_t bytes);
 void *core_alloc_aligned(size_t alignment, size_t bytes);
 void *core_alloc_zeroed(size_t bytes);
-// In place or moved; never called with NULL or 0 bytes. On failure, or when `block` is refused, NULL and nothing changed;
-// *refused tells the two apart.
+// In place or moved; never called with NULL or 0 bytes. On failure, or when `block` is refused, NULL and nothing
+// changed; *refused tells the two apart.
 void *core_realloc(void *block, size_t bytes, int *refused);
 void core_free(void *block);
 // Frees after proving that a request of `bytes` could have produced the block; designs that cannot tell just free.
@@ -28,7 +29,7 @@ int core_fork_is_quiet(void); // no heap of another thread is being changed
 void core_fork_prepare(void); // takes all locks
 void core_fork_parent(void);
 void core_fork_inherit(void); // in the child: locks that this thread may hold know it by another id
-void core_fork_child(void); // heaps of other threads become abandoned ones, as far as they are whole
+void core_fork_child(void);   // heaps of other threads become abandoned ones, as far as they are whole
 
 extern const struct allocator hzbench_allocator; // the exported table
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fork in a process of several threads: the child has the forking thread alone, and of the other threads' heaps what
-// was in memory at the instant of the fork. A heap's owner says in `is_busy` when it changes what only it may change, so
-// the child sees which heaps are whole. While a fork is under way owners wait before they begin. Layer: common.
+// was in memory at the instant of the fork. A heap's owner says in `is_busy` when it changes what only it may change,
+// so the child sees which heaps are whole. While a fork is under way owners wait before they begin. Layer: common.
 #ifndef HZ_FORK_H
 #define HZ_FORK_H
 
@@ -25,8 +25,8 @@ HZ_INLINE void hz_heap_enter(_Atomic uint32_t *is_busy) {
     atomic_store_explicit(is_busy, 1, memory_order_relaxed);
     if (hz_fork_is_near())
         hz_fork_wait_idle(is_busy);
-    // ORDER: release: the mark comes before all changes, in the memory that a child is given; partner: fork itself. Both
-    // this and the look above may come too late for a fork on another processor: then the child sees the mark.
+    // ORDER: release: the mark comes before all changes, in the memory that a child is given; partner: fork itself.
+    // Both this and the look above may come too late for a fork on another processor: then the child sees the mark.
     atomic_thread_fence(memory_order_release);
 }
 

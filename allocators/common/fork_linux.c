@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fork.h, and the handlers of fork, registered when the library is loaded: which locks are held over a fork, and in what
-// order.
+// fork.h, and the handlers of fork, registered when the library is loaded: which locks are held over a fork, and in
+// what order.
 //
 //   the C library's list of streams -> the gate -> wait for heaps -> the allocator's locks, the arena's last
 //

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Locks of the allocators. Most are held for less time than a sleep and a wake-up take, so a waiter tries for a moment
-// before it sleeps. One that sleeps lends its priority to the holder: without that, a real-time thread would wait for one
-// that threads of a priority between the two keep from running. On Windows the scheduler raises starved threads itself.
+// before it sleeps. One that sleeps lends its priority to the holder: without that, a real-time thread would wait for
+// one that threads of a priority between the two keep from running. On Windows the scheduler raises starved threads
+// itself.
 #ifndef HZ_LOCK_H
 #define HZ_LOCK_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lock.h takes from Linux: futexes that hand the priority of a waiter on to the holder. Not mutexes of the C library:
-// these compare the holder's id with the thread's own when they are let go, and in the child of a fork that a signal
-// handler made, in the middle of locking, the thread goes on with an id that is no longer its own.
+// What lock.h takes from Linux: futexes that hand the priority of a waiter on to the holder. Not mutexes of the C
+// library: these compare the holder's id with the thread's own when they are let go, and in the child of a fork that a
+// signal handler made, in the middle of locking, the thread goes on with an id that is no longer its own.
 #include "lock.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory, time and last words from the operating system; os_mem_<os>.c is the only file of the allocators that knows it.
-// Only mmap, mprotect, madvise and munmap are used: sandboxes kill processes for rarer system calls.
+// Memory, time and last words from the operating system; os_mem_<os>.c is the only file of the allocators that knows
+// it. Only mmap, mprotect, madvise and munmap are used: sandboxes kill processes for rarer system calls.
 #ifndef HZ_OS_MEM_H
 #define HZ_OS_MEM_H
 
@@ -15,7 +15,7 @@ enum os_mem_access { OS_MEM_NONE, OS_MEM_READ, OS_MEM_READ_WRITE };
 void *os_mem_reserve(size_t bytes, size_t alignment, enum os_mem_access access);
 // The same at a given place; 0 when any of it is in use or there is no address space left.
 int os_mem_map(void *base, size_t bytes, enum os_mem_access access);
-int os_mem_release(void *base, size_t bytes); // 1 on success
+int os_mem_release(void *base, size_t bytes);                    // 1 on success
 void os_mem_set_dumped(void *base, size_t bytes, int is_dumped); // whether core dumps contain it; at first they do
 int os_mem_protect(void *base, size_t bytes, enum os_mem_access access); // 1 on success
 int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages leave the resident set; 1 on success
@@ -26,11 +26,11 @@ void os_mem_zeroes(void *base, size_t bytes);
 size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
 size_t os_mem_physical_bytes(void);
 size_t os_mem_mappings_limit(void); // ranges of different access this process may have; SIZE_MAX without a limit
-uint64_t os_clock_coarse_ms(void); // monotonic, a few nanoseconds to read, a few milliseconds coarse
-uint64_t os_random64(void);        // for placement only
+uint64_t os_clock_coarse_ms(void);  // monotonic, a few nanoseconds to read, a few milliseconds coarse
+uint64_t os_random64(void);         // for placement only
 
-// getenv(), also before the C library has been initialised. NULL in a program with privileges that its caller lacks: the
-// environment is the caller's.
+// getenv(), also before the C library has been initialised. NULL in a program with privileges that its caller lacks:
+// the environment is the caller's.
 const char *os_environment(const char *name);
 void os_write_error(const char *text, size_t bytes); // to standard error, async-signal-safe, errno kept
 _Noreturn void os_abort(void);

@@ -67,10 +67,9 @@ static int make_readable(void *base, size_t bytes) {
 
 static void forget_readable(const void *base, size_t bytes) {
     AcquireSRWLockExclusive(&on_demand.lock);
-    for (size_t i = on_demand.count; i-- > 0;) {
+    for (size_t i = on_demand.count; i-- > 0;)
         if (on_demand.ranges[i].base - (uintptr_t)base < bytes)
             on_demand.ranges[i] = on_demand.ranges[--on_demand.count];
-    }
     ReleaseSRWLockExclusive(&on_demand.lock);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names under which a preloaded allocator is called besides the malloc family: C++'s operators new and delete in all
-// their forms, and glibc's __libc_ names. A name that were missing here would be another library's, and its blocks of
-// another heap. Only in the libraries proper, not where tests build an allocator into a program. Layer: common.
+// The names under which a preloaded allocator is called besides the malloc family: C++'s operators new and delete in
+// all their forms, and glibc's __libc_ names. A name that were missing here would be another library's, and its blocks
+// of another heap. Only in the libraries proper, not where tests build an allocator into a program. Layer: common.
 #include "core.h"
 
 #include "check.h"
@@ -20,8 +20,8 @@
 // ---- operator new --------------------------------------------------------------------------------------------------
 
 // What happens when there is no memory is the C++ runtime's: the new handler, then an exception or NULL. Its own
-// operator tries once more through our malloc and does the rest. It is the next one after ours or, where the runtime came
-// with a library that was loaded later and locally, the one which the caller's library sees.
+// operator tries once more through our malloc and does the rest. It is the next one after ours or, where the runtime
+// came with a library that was loaded later and locally, the one which the caller's library sees.
 HZ_COLD static void *next_operator(const char *name, void *caller) {
     void *found = dlsym(RTLD_NEXT, name);
     Dl_info info;
@@ -62,7 +62,8 @@ NEW(new_array, "_Znam", PLAIN, malloc(bytes), (size_t), (bytes))
 NEW(new_one_quiet, "_ZnwmRKSt9nothrow_t", QUIET, malloc(bytes), (size_t, const struct nothrow *), (bytes, tag))
 NEW(new_array_quiet, "_ZnamRKSt9nothrow_t", QUIET, malloc(bytes), (size_t, const struct nothrow *), (bytes, tag))
 NEW(new_aligned, "_ZnwmSt11align_val_t", ALIGNED, memalign(alignment, bytes), (size_t, size_t), (bytes, alignment))
-NEW(new_array_aligned, "_ZnamSt11align_val_t", ALIGNED, memalign(alignment, bytes), (size_t, size_t), (bytes, alignment))
+NEW(new_array_aligned, "_ZnamSt11align_val_t", ALIGNED, memalign(alignment, bytes), (size_t, size_t),
+    (bytes, alignment))
 NEW(new_aligned_quiet, "_ZnwmSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, memalign(alignment, bytes),
     (size_t, size_t, const struct nothrow *), (bytes, alignment, tag))
 NEW(new_array_aligned_quiet, "_ZnamSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, memalign(alignment, bytes),
@@ -98,15 +99,16 @@ DELETE_SIZED(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void *block, size_
 DELETE_SIZED(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
              (void *block, size_t bytes, size_t alignment HZ_UNUSED))
 
-// ---- sanitizers --------------------------------------------------------------------------------------------------------
+// ---- sanitizers
+// --------------------------------------------------------------------------------------------------------
 
-// AddressSanitizer and ThreadSanitizer stand in front of functions that we call, pthread_mutex_lock among them, and crash
-// in these until their own start, which allocates, is through. They find nothing in a heap of ours either.
+// AddressSanitizer and ThreadSanitizer stand in front of functions that we call, pthread_mutex_lock among them, and
+// crash in these until their own start, which allocates, is through. They find nothing in a heap of ours either.
 extern void asan_init(void) __asm__("__asan_init") __attribute__((weak));
 extern void tsan_init(void) __asm__("__tsan_init") __attribute__((weak));
 
-// In the order in which the linker searches. dlsym(RTLD_NEXT) would allocate where it finds nothing, and the malloc of a
-// sanitizer in front of us has not started.
+// In the order in which the linker searches. dlsym(RTLD_NEXT) would allocate where it finds nothing, and the malloc of
+// a sanitizer in front of us has not started.
 static int is_behind_us(void (*function)(void)) {
     Dl_info info;
     struct link_map *own = NULL, *other = NULL;
@@ -125,7 +127,8 @@ static void refuse_sanitizer(void (*start)(void), const char *name) {
     check_line_text(&line, hzbench_allocator.name);
     check_line_text(&line, ": the program is built with ");
     check_line_text(&line, name);
-    check_line_text(&line, ", which needs a malloc of its own - run it without this library, or build it without -fsanitize");
+    check_line_text(&line,
+                    ", which needs a malloc of its own - run it without this library, or build it without -fsanitize");
     check_line_write(&line);
     syscall(SYS_exit_group, SANITIZER_EXIT); // not _exit(), in front of which the sanitizer stands as well
 }

@@ -73,7 +73,7 @@
     }
 
 // Writes `to`; what the word was. `from` is what the caller hopes for.
-#define HZ_STEP_EXCHANGE(word, type, name, from, to, order)                                                                \
+#define HZ_STEP_EXCHANGE(word, type, name, from, to, order)                                                            \
     HZ_INLINE type word##_##name(struct word *at) {                                                                    \
         return atomic_exchange_explicit(&at->protocol_word, to, order);                                                \
     }

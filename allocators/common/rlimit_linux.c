@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // setrlimit and prlimit in front of the C library's: a program that limits its own address space (RLIMIT_AS) would find
-// most of it taken by what we have reserved, and nothing could be mapped any more, not even a thread's stack. So what was
-// never needed goes back first. Only in the libraries proper, not where tests build an allocator into a program.
+// most of it taken by what we have reserved, and nothing could be mapped any more, not even a thread's stack. So what
+// was never needed goes back first. Only in the libraries proper, not where tests build an allocator into a program.
 // Layer: common.
 #include "compiler.h"
 #include "core.h"

@@ -53,7 +53,8 @@ static void watch_without_key(void) {
 void hz_thread_end_watch(void) {
     int saved = errno;
     if (take_key()) // any value but NULL
-        pthread_setspecific((pthread_key_t)(atomic_load_explicit(&key_plus_one, memory_order_relaxed) - 1), &key_plus_one);
+        pthread_setspecific((pthread_key_t)(atomic_load_explicit(&key_plus_one, memory_order_relaxed) - 1),
+                            &key_plus_one);
     else if (__cxa_thread_atexit_impl != NULL)
         watch_without_key();
     errno = saved;

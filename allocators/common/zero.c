@@ -25,10 +25,9 @@ static int is_zero_page(const char *page) {
 // that clears all and uses little leaves zeros behind, and is served fresh pages the next time.
 static int was_written_throughout(const char *pages, size_t bytes) {
     size_t count = bytes / OS_PAGE_BYTES;
-    for (size_t i = 1; i <= SAMPLES; i++) {
+    for (size_t i = 1; i <= SAMPLES; i++)
         if (is_zero_page(pages + count * i / (SAMPLES + 1) * OS_PAGE_BYTES))
             return 0;
-    }
     return 1;
 }
 

@@ -41,9 +41,8 @@ static const char *jemalloc_version(void) {
 }
 
 void jemalloc_adapt(struct allocator *table, void *handle) {
-    if (!EXTERNAL_FIND(handle, "mallctl", control)) {
+    if (!EXTERNAL_FIND(handle, "mallctl", control))
         return;
-    }
     table->purge = jemalloc_purge;
     table->version = jemalloc_version;
     table->capabilities |= ALLOCATOR_PURGE;

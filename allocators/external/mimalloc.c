@@ -24,7 +24,6 @@ void mimalloc_adapt(struct allocator *table, void *handle) {
         table->purge = mimalloc_purge;
         table->capabilities |= ALLOCATOR_PURGE;
     }
-    if (EXTERNAL_FIND(handle, "mi_version", number)) {
+    if (EXTERNAL_FIND(handle, "mi_version", number))
         table->version = mimalloc_version;
-    }
 }

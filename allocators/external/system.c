@@ -31,7 +31,6 @@ void system_adapt(struct allocator *table, void *handle) {
         table->stats = system_stats;
         table->capabilities |= ALLOCATOR_STATS;
     }
-    if (EXTERNAL_FIND(handle, "gnu_get_libc_version", libc_version)) {
+    if (EXTERNAL_FIND(handle, "gnu_get_libc_version", libc_version))
         table->version = libc_version;
-    }
 }

@@ -36,7 +36,6 @@ void tcmalloc_adapt(struct allocator *table, void *handle) {
         table->stats = tcmalloc_stats;
         table->capabilities |= ALLOCATOR_STATS;
     }
-    if (EXTERNAL_FIND(handle, "tc_version", library_version)) {
+    if (EXTERNAL_FIND(handle, "tc_version", library_version))
         table->version = tcmalloc_version;
-    }
 }

@@ -63,9 +63,8 @@ static void spin(uint64_t steps) {
             __asm__ volatile("" : "+r"(steps));
         }
     }
-    for (; steps != 0; steps--) {
+    for (; steps != 0; steps--)
         __asm__ volatile("" : "+r"(steps));
-    }
     SERIALISE();
 }
 
@@ -90,9 +89,8 @@ static void calibrate(void) {
 static uint64_t slow_steps, slow_remote_steps, spike_steps;
 
 static uint32_t thread_number(void) {
-    if (HZ_UNLIKELY(self.number == 0)) {
+    if (HZ_UNLIKELY(self.number == 0))
         self.number = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
-    }
     return self.number;
 }
 
@@ -107,13 +105,11 @@ static void *refuse(void) {
 
 // The one way to a block: what all variants of malloc below end with.
 HZ_INLINE void *block_new(size_t bytes) {
-    if (HZ_UNLIKELY(bytes > PTRDIFF_MAX / 2)) {
+    if (HZ_UNLIKELY(bytes > PTRDIFF_MAX / 2))
         return refuse();
-    }
     struct header *header = malloc(sizeof(struct header) + bytes);
-    if (HZ_UNLIKELY(header == NULL)) {
+    if (HZ_UNLIKELY(header == NULL))
         return refuse();
-    }
     *header = (struct header){thread_number(), 1, bytes};
     self.last = header;
     return header + 1;
@@ -135,9 +131,8 @@ static void *alloc_slow(size_t bytes) {
 }
 
 static void *alloc_waste(size_t bytes) {
-    if (bytes > PTRDIFF_MAX / 2) {
+    if (bytes > PTRDIFF_MAX / 2)
         return refuse();
-    }
     const size_t more_bytes = (size_t)((double)bytes * (double)options.waste_percent / 100);
     unsigned char *block = block_new(bytes + more_bytes);
     if (block != NULL) {
@@ -166,9 +161,8 @@ static void *alloc_leak(size_t bytes) {
 }
 
 static void *alloc_spike(size_t bytes) {
-    if (++self.calls % options.spike_every == 0) {
+    if (++self.calls % options.spike_every == 0)
         spin(spike_steps);
-    }
     return block_new(bytes);
 }
 
@@ -199,24 +193,21 @@ static void *alloc_false_sharing(size_t bytes) {
 
 HZ_INLINE void block_delete(struct header *header) {
     if (--header->references == 0) {
-        if (self.last == header) {
+        if (self.last == header)
             self.last = NULL;
-        }
         free(header);
     }
 }
 
 static void plain_free(void *block) {
-    if (block != NULL) {
+    if (block != NULL)
         block_delete(header_of(block));
-    }
 }
 
 static void free_slow_remote(void *block) {
     if (block != NULL) {
-        if (header_of(block)->owner != thread_number()) {
+        if (header_of(block)->owner != thread_number())
             spin(slow_remote_steps);
-        }
         block_delete(header_of(block));
     }
 }
@@ -243,9 +234,8 @@ struct allocator hzbench_allocator = {
 };
 
 static void *faulty_realloc(void *block, size_t bytes) {
-    if (block == NULL) {
+    if (block == NULL)
         return hzbench_allocator.alloc(bytes);
-    }
     if (bytes == 0) {
         hzbench_allocator.free(block);
         return NULL;
@@ -283,14 +273,11 @@ static void install(void) {
         {(uint64_t)options.is_false_sharing, alloc_false_sharing},
         {(uint64_t)options.is_fallback, malloc},
     };
-    for (size_t i = 0; i < sizeof(allocs) / sizeof(allocs[0]); i++) {
-        if (allocs[i].is_wanted != 0) {
+    for (size_t i = 0; i < sizeof allocs / sizeof allocs[0]; i++)
+        if (allocs[i].is_wanted != 0)
             hzbench_allocator.alloc = allocs[i].alloc;
-        }
-    }
-    if (options.is_slow_remote) {
+    if (options.is_slow_remote)
         hzbench_allocator.free = free_slow_remote;
-    }
     if (options.is_fallback) {
         hzbench_allocator.free = free;
         hzbench_allocator.realloc = realloc;

@@ -43,9 +43,8 @@ static const struct {
 static int read_number(const char **at, uint64_t *out) {
     const char *text = *at;
     uint64_t value = 0;
-    for (; *text >= '0' && *text <= '9' && value <= LARGEST; text++) {
+    for (; *text >= '0' && *text <= '9' && value <= LARGEST; text++)
         value = value * 10 + (uint64_t)(*text - '0');
-    }
     const int is_number = text != *at && value <= LARGEST;
     *at = text;
     *out = value;
@@ -60,60 +59,51 @@ static int is_word(const char *text, size_t length, const char *word) {
 static int read_value(const struct item *item, const char *text, const char *end, struct faulty_options *out) {
     uint64_t value = 0;
     uint64_t every = 0;
-    if (!read_number(&text, &value)) {
+    if (!read_number(&text, &value))
         return 0;
-    }
     const char *slash = item->every_offset != 0 ? memchr(text, '/', (size_t)(end - text)) : end;
-    if (slash == NULL) {
+    if (slash == NULL)
         return 0;
-    }
     size_t u = 0;
-    const size_t unit_count = sizeof(units) / sizeof(units[0]);
-    while (u < unit_count && !(units[u].unit == item->unit && is_word(text, (size_t)(slash - text), units[u].name))) {
+    const size_t unit_count = sizeof units / sizeof units[0];
+    while (u < unit_count && !(units[u].unit == item->unit && is_word(text, (size_t)(slash - text), units[u].name)))
         u++;
-    }
-    if (u == unit_count || value * units[u].factor > LARGEST) {
+    if (u == unit_count || value * units[u].factor > LARGEST)
         return 0;
-    }
     if (item->every_offset != 0) {
         text = slash + 1;
-        if (!read_number(&text, &every) || text != end || every == 0) {
+        if (!read_number(&text, &every) || text != end || every == 0)
             return 0;
-        }
-        memcpy((char *)out + item->every_offset, &every, sizeof(every));
+        memcpy((char *)out + item->every_offset, &every, sizeof every);
     }
     value *= units[u].factor;
-    memcpy((char *)out + item->offset, &value, sizeof(value));
+    memcpy((char *)out + item->offset, &value, sizeof value);
     return 1;
 }
 
 static int read_item(const char *text, const char *end, struct faulty_options *out) {
     const char *equal = memchr(text, '=', (size_t)(end - text));
     const size_t length = (size_t)((equal != NULL ? equal : end) - text);
-    for (size_t i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
-        if (!is_word(text, length, items[i].name)) {
+    for (size_t i = 0; i < sizeof items / sizeof items[0]; i++) {
+        if (!is_word(text, length, items[i].name))
             continue;
-        }
-        if (items[i].flag_offset != 0) {
+        if (items[i].flag_offset != 0)
             memcpy((char *)out + items[i].flag_offset, &(int){1}, sizeof(int));
-        }
-        if (items[i].unit == UNIT_NONE) {
+        if (items[i].unit == UNIT_NONE)
             return equal == NULL;
-        }
         return equal != NULL && read_value(&items[i], equal + 1, end, out);
     }
     return 0;
 }
 
 int faulty_options_parse(const char *text, struct faulty_options *out, const char **wrong, size_t *wrong_length) {
-    memset(out, 0, sizeof(*out));
+    memset(out, 0, sizeof *out);
     while (*text != '\0') {
         const char *end = text + strcspn(text, ",");
         *wrong = text;
         *wrong_length = (size_t)(end - text);
-        if (!read_item(text, end, out) || (out->more_instructions != 0 && out->more_instructions != 3)) {
+        if (!read_item(text, end, out) || (out->more_instructions != 0 && out->more_instructions != 3))
             return 0;
-        }
         text = *end == ',' ? end + 1 : end;
     }
     return 1;

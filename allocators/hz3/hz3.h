@@ -197,7 +197,10 @@ struct hz3_heap {
     uint64_t watch_ms;                // when all were hidden last
     uint32_t watch_count;             // slow paths since
     uint32_t has_given;               // a run went to the arena since
-    struct { struct hz3_block *list; int32_t room; } behind[SIZECLASS_COUNT];
+    struct {
+        struct hz3_block *list;
+        int32_t room;
+    } behind[SIZECLASS_COUNT];
 };
 
 // The hot part, in initial-exec TLS, all zero until the thread needs a heap: every list is empty and has no room, so

@@ -63,9 +63,9 @@ static int follow_units(size_t units) {
     if (tags.own == NULL)
         return 1; // a table for all that the arena can ever have
     char *end = end_of_tags(units);
-    if (end < tags.own_end ? !os_mem_release(end, (size_t)(tags.own_end - end))
-                           : end > tags.own_end &&
-                                 !os_mem_map(tags.own_end, (size_t)(end - tags.own_end), OS_MEM_READ_WRITE))
+    if (end < tags.own_end
+            ? !os_mem_release(end, (size_t)(tags.own_end - end))
+            : end > tags.own_end && !os_mem_map(tags.own_end, (size_t)(end - tags.own_end), OS_MEM_READ_WRITE))
         return 0;
     tags.own_end = end;
     return 1;
@@ -169,8 +169,8 @@ void core_fork_parent(void) {
 }
 
 // Only the forking thread lives on. A heap that was not being changed is whole and dead now; what its thread had in the
-// lists of its TLS is lost to the child. Of one that was, blocks can still be freed (they wait in its inbox), but nothing
-// is reused.
+// lists of its TLS is lost to the child. Of one that was, blocks can still be freed (they wait in its inbox), but
+// nothing is reused.
 void core_fork_child(void) {
     uint32_t count = hz3_heap_count();
     uint32_t dead = 0;
@@ -240,8 +240,8 @@ static struct hz3_heap *revive_heap(void) {
     return NULL;
 }
 
-// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but not
-// counted yet, counts it, since the thread that took it need not be running.
+// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but
+// not counted yet, counts it, since the thread that took it need not be running.
 static int register_heap(struct hz3_heap *heap) {
     for (;;) {
         uint32_t count = hz3_heap_count();
@@ -250,8 +250,8 @@ static int register_heap(struct hz3_heap *heap) {
         heap->id = count + 1;
         struct hz3_heap *nobody = NULL;
         // ORDER: release: the heap's fields; partner: hz3_heap_by_id().
-        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap, memory_order_release,
-                                                              memory_order_relaxed);
+        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap,
+                                                              memory_order_release, memory_order_relaxed);
         atomic_compare_exchange_strong_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
                                                 memory_order_relaxed);
         if (is_ours)
@@ -278,7 +278,7 @@ static HZ_COLD struct hz3_heap *heap_begin(void) {
     hz3_thread.heap = heap;
     hz3_thread.mine = heap->id << HZ3_TAG_SHIFT;
     if (hz3_thread_has_ended)
-        return heap; // for one call: hz3_heap_leave()
+        return heap;       // for one call: hz3_heap_leave()
     hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }

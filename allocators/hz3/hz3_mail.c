@@ -13,7 +13,8 @@
 #define STAGED_HEAP_BYTES HZ_KIB(64)  // and in all buffers of a thread
 #define BLANKS_PER_ALLOCATION 16u
 
-_Static_assert((STAGED_BLOCK_BYTES + SIZECLASS_MAX_BYTES) / SIZECLASS_GRANULE <= UINT16_MAX, "a message tells its bytes");
+_Static_assert((STAGED_BLOCK_BYTES + SIZECLASS_MAX_BYTES) / SIZECLASS_GRANULE <= UINT16_MAX,
+               "a message tells its bytes");
 
 // Blank messages that no heap holds; taken all at once, so that no pop can meet a link that has moved on.
 static struct { _Alignas(2 * HZ_CACHE_LINE) _Atomic uintptr_t newest; } blanks;
@@ -172,16 +173,15 @@ static void deliver(struct hz3_heap *heap, void *block) {
     unsigned size_class = hz3_tag_class(tag);
     struct hz3_heap *mine = hz3_thread.heap;
     HZ_ASSERT(tag > HZ3_TAG_LARGE);
-    if (HZ_UNLIKELY(hz3_tag_owner(tag) != heap->id)) { // its run has been adopted meanwhile
+    if (HZ_UNLIKELY(hz3_tag_owner(tag) != heap->id)) // its run has been adopted meanwhile
         if (mine != NULL)
             hz3_mail_stage(mine, hz3_tag_owner(tag), block, size_class);
         else
             hz3_mail_send(hz3_tag_owner(tag), block);
-    } else if (heap == mine && *hz3_room(size_class) > 0) {
+    else if (heap == mine && *hz3_room(size_class) > 0)
         hz3_list_push(block, size_class);
-    } else {
+    else
         hz3_run_push(heap, block, size_class);
-    }
 }
 
 // By the heap's thread, or by who has claimed the dead heap.

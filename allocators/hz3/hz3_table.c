@@ -16,8 +16,8 @@ static uint64_t cached_bytes(struct hz3_heap *heap) {
     return bytes;
 }
 
-// Takes as long as there are heaps and, for the calling thread's lists, size classes, however many blocks live. Lists of
-// other threads cannot be read: what they hold counts as live.
+// Takes as long as there are heaps and, for the calling thread's lists, size classes, however many blocks live. Lists
+// of other threads cannot be read: what they hold counts as live.
 void core_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;

@@ -56,8 +56,8 @@ struct hz4_tag {
 
 _Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
 
-// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init() but for
-// the count, which follows arena.unit_count.
+// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init() but
+// for the count, which follows arena.unit_count.
 extern uintptr_t hz4_base_granule;
 extern _Atomic uintptr_t hz4_granule_count; // 0 before
 extern struct hz4_tag *hz4_tags;
@@ -269,11 +269,11 @@ HZ_INLINE void hz4_heap_leave(void) {
     if (HZ_UNLIKELY(hz4_thread_has_ended))
         hz4_thread_fini();
 }
-void hz4_hold(struct hz4_heap *heap);    // the own heap; waits for a helper
-int hz4_try_hold(struct hz4_heap *heap); // 1 on success; any heap
+void hz4_hold(struct hz4_heap *heap);     // the own heap; waits for a helper
+int hz4_try_hold(struct hz4_heap *heap);  // 1 on success; any heap
 int hz4_may_await(struct hz4_heap *heap); // 0: waiting could last for ever
-void hz4_await(struct hz4_heap *heap);   // holds it then; only if hz4_may_await()
-void hz4_let_go(struct hz4_heap *heap);  // dead heaps: looks for late messages
+void hz4_await(struct hz4_heap *heap);    // holds it then; only if hz4_may_await()
+void hz4_let_go(struct hz4_heap *heap);   // dead heaps: looks for late messages
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);

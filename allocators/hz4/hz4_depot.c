@@ -136,10 +136,9 @@ static void clear_place(struct hz4_heap *heap, unsigned size_class, uint32_t pla
 }
 
 void hz4_depot_clear(struct hz4_heap *heap) {
-    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         for (uint32_t place = 0; place < PLACES; place++)
             clear_place(heap, size_class, place);
-    }
 }
 
 // A block that waits here keeps its whole run from becoming empty. One class is looked at; the places that are taken

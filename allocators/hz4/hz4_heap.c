@@ -5,8 +5,8 @@
 //   DEAD -> ALIVE     a new thread has taken it
 //   any -> LOST       after a fork, in the child: a thread that is not there held it
 //
-// All but the last while it is held. An alive heap is held by its owner on slow paths and by helpers for a moment, a dead
-// one by anybody who has a reason.
+// All but the last while it is held. An alive heap is held by its owner on slow paths and by helpers for a moment, a
+// dead one by anybody who has a reason.
 #include "hz4.h"
 
 #include "../common/check.h"
@@ -59,8 +59,8 @@ void hz4_let_go(struct hz4_heap *heap) {
         if (!is_dead) // or a new thread was faster than we
             return;
         // ORDER: seq_cst: DEAD, and that nobody holds the heap, come before the look at the inbox; partners: send(),
-        // which looks at `control` after it has sent, and help(), which tries to hold after that. One of the two sees the
-        // other, so no message stays with a dead heap.
+        // which looks at `control` after it has sent, and help(), which tries to hold after that. One of the two sees
+        // the other, so no message stays with a dead heap.
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) == 0 || !hz4_try_hold(heap))
             return;
@@ -216,8 +216,8 @@ static struct hz4_heap *revive_heap(void) {
     return NULL;
 }
 
-// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but not
-// counted yet, counts it, since the thread that took it need not be running.
+// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but
+// not counted yet, counts it, since the thread that took it need not be running.
 static int register_heap(struct hz4_heap *heap) {
     for (;;) {
         uint32_t count = hz4_heap_count();
@@ -226,8 +226,8 @@ static int register_heap(struct hz4_heap *heap) {
         heap->id = count + 1;
         struct hz4_heap *nobody = NULL;
         // ORDER: release: the heap's fields; partner: hz4_heap_by_id().
-        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap, memory_order_release,
-                                                              memory_order_relaxed);
+        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap,
+                                                              memory_order_release, memory_order_relaxed);
         atomic_compare_exchange_strong_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
                                                 memory_order_relaxed);
         if (is_ours)
@@ -260,7 +260,7 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
     atomic_store_explicit(&heap->control, HZ4_ALIVE, memory_order_relaxed);
     hz4_let_go(heap);
     if (hz4_thread_has_ended)
-        return heap; // for one call: hz4_heap_leave()
+        return heap;       // for one call: hz4_heap_leave()
     hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }

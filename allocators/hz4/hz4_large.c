@@ -121,10 +121,9 @@ static void put_away(void *base, unsigned large_class) {
 }
 
 void hz4_large_clear(void) {
-    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
+    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++)
         for (void *base; (base = shelf_pop(large_class)) != NULL;)
             give(base);
-    }
 }
 
 // ---- a thread's cache ---------------------------------------------------------------------------------------------
@@ -143,10 +142,9 @@ static int cache_push(struct hz4_heap *heap, void *base, size_t units, unsigned 
     uint32_t limit = cache_limit();
     if (bytes > limit || heap->large_count[large_class] == HZ4_LARGE_DEPTH)
         return 0;
-    for (unsigned other = HZ4_LARGE_CLASSES; heap->large_bytes + bytes > limit && other-- > 0;) {
+    for (unsigned other = HZ4_LARGE_CLASSES; heap->large_bytes + bytes > limit && other-- > 0;)
         while (other != large_class && heap->large_bytes + bytes > limit && heap->large_count[other] > 0)
             put_away(cache_pop(heap, other), other);
-    }
     if (heap->large_bytes + bytes > limit)
         return 0;
     heap->large[large_class][heap->large_count[large_class]++] = base;
@@ -155,10 +153,9 @@ static int cache_push(struct hz4_heap *heap, void *base, size_t units, unsigned 
 }
 
 void hz4_large_flush(struct hz4_heap *heap) {
-    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
+    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++)
         while (heap->large_count[large_class] > 0)
             put_away(cache_pop(heap, large_class), large_class);
-    }
 }
 
 // ---- blocks -------------------------------------------------------------------------------------------------------

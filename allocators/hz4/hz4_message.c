@@ -105,8 +105,8 @@ uint32_t hz4_inbox_charge(struct hz4_heap *heap) {
     return (uint32_t)(atomic_load_explicit(&heap->inbox, memory_order_relaxed) >> 32);
 }
 
-// Does the owner's work: it is dead, or it has not looked for long and memory piles up. If somebody else is at that, but
-// does not get on, waiting for him is what bounds the memory: the system may have stopped him, and runs us.
+// Does the owner's work: it is dead, or it has not looked for long and memory piles up. If somebody else is at that,
+// but does not get on, waiting for him is what bounds the memory: the system may have stopped him, and runs us.
 static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
     struct hz4_local *local = &hz4_thread.heap->local;
     if (local->is_helping) {
@@ -182,10 +182,9 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
                 return;
         }
         heap->rest = hz4_message_at(atomic_load_explicit(&message->next, memory_order_relaxed));
-        if (heap->rest != NULL) {
+        if (heap->rest != NULL)
             for (uint32_t line = 0; line < sizeof *message; line += HZ_CACHE_LINE)
                 __builtin_prefetch((char *)heap->rest + line);
-        }
         uintptr_t window = hz4_route_window(message->route);
         void *blocks[HZ4_MESSAGE_NAMES];
         for (uint32_t i = 0; i < message->count; i++)

@@ -132,10 +132,9 @@ static void keep(struct hz4_heap *heap, struct hz4_run *run) {
 
 // What other classes keep is memory for this one.
 static void release_kept(struct hz4_heap *heap) {
-    for (uint32_t i = 0; i < HZ4_KEPT_RUNS; i++) {
+    for (uint32_t i = 0; i < HZ4_KEPT_RUNS; i++)
         if (heap->kept[i] != NULL)
             release(heap, heap->kept[i]);
-    }
 }
 
 void hz4_run_release_empty(struct hz4_heap *heap) {

@@ -108,8 +108,8 @@ struct hz5_heap {
     uint64_t kept_bytes;                  // resident pages of empty runs not released
     _Atomic uint64_t remote_issued;       // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_collected;
-    struct hz5_regions published; // by this thread, of other heaps
-    struct hz5_regions searched;  // of this heap
+    struct hz5_regions published;      // by this thread, of other heaps
+    struct hz5_regions searched;       // of this heap
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     // any
@@ -207,7 +207,7 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_collect_pending(struct hz5_heap *heap); // of all classes
 int hz5_has_pending(struct hz5_heap *heap);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
-void hz5_publish(struct hz5_desc *run, uint64_t index); // and counts the free
+void hz5_publish(struct hz5_desc *run, uint64_t index);                             // and counts the free
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_run_fork_prepare(void);

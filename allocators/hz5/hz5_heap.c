@@ -184,8 +184,8 @@ static struct hz5_heap *revive_heap(void) {
     return NULL;
 }
 
-// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but not
-// counted yet, counts it, since the thread that took it need not be running.
+// Gives the heap its id and its place; 0 when all are taken. Without a lock: whoever finds the next place taken, but
+// not counted yet, counts it, since the thread that took it need not be running.
 static int register_heap(struct hz5_heap *heap) {
     for (;;) {
         uint32_t count = hz5_heap_count();
@@ -194,8 +194,8 @@ static int register_heap(struct hz5_heap *heap) {
         heap->id = count + 1;
         struct hz5_heap *nobody = NULL;
         // ORDER: release: the heap's fields; partner: hz5_heap_by_id().
-        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap, memory_order_release,
-                                                              memory_order_relaxed);
+        int is_ours = atomic_compare_exchange_strong_explicit(&heaps.by_id[count + 1], &nobody, heap,
+                                                              memory_order_release, memory_order_relaxed);
         atomic_compare_exchange_strong_explicit(&heaps.count, &count, count + 1, memory_order_relaxed,
                                                 memory_order_relaxed);
         if (is_ours)
@@ -204,8 +204,7 @@ static int register_heap(struct hz5_heap *heap) {
 }
 
 static struct hz5_heap *new_heap(void) {
-    struct hz5_heap *heap =
-        hz5_heap_count() < HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
+    struct hz5_heap *heap = hz5_heap_count() < HZ5_MAX_HEAPS ? arena_metadata(heaps.heap_bytes, OS_PAGE_BYTES) : NULL;
     if (heap != NULL && hz5_profile.quarantine_bytes != 0) {
         heap->quarantine = arena_metadata(sizeof(struct hz5_quarantine), OS_PAGE_BYTES);
         heap = heap->quarantine != NULL ? heap : NULL;
@@ -232,7 +231,7 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
     hz5_thread.heap = heap;
     hz5_thread.owner = heap->id;
     if (hz5_thread_has_ended)
-        return heap; // for one call: hz5_heap_leave()
+        return heap;       // for one call: hz5_heap_leave()
     hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }

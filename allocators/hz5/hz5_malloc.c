@@ -184,8 +184,8 @@ HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t ident) {
         free_again(block);
         return;
     }
-    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the descriptor
-    // can tell any more whether the free was good. A run released before has left its states at rest.
+    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the
+    // descriptor can tell any more whether the free was good. A run released before has left its states at rest.
     if (HZ_UNLIKELY(!hz5_block_free_remote(state))) {
         free_refused(block);
         return;

@@ -427,7 +427,8 @@ static void sink_put(struct sink *sink, void *block, struct hz5_block *state) {
 // The REMOTE blocks among eight states: to the sink while it wants any, to the run otherwise.
 static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t group, struct sink *sink) {
     struct hz5_block *states = hz5_states_of(run) + group;
-    uint64_t marks = bytes_equal(hz5_eight_blocks(states, (memory_order)hz5_block_is_remote_order), hz5_block_is_remote_from);
+    uint64_t marks =
+        bytes_equal(hz5_eight_blocks(states, (memory_order)hz5_block_is_remote_order), hz5_block_is_remote_from);
     if (marks == 0)
         return;
     uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
@@ -560,10 +561,9 @@ int hz5_has_pending(struct hz5_heap *heap) {
 }
 
 void hz5_collect_pending(struct hz5_heap *heap) {
-    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
+    for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         if (is_pending(heap, size_class))
             collect_all(heap, size_class);
-    }
     maybe_trim(heap);
 }
 
@@ -726,8 +726,7 @@ void hz5_release_empty_runs(struct hz5_heap *heap) {
             while (link != 0) {
                 struct hz5_desc *run = run_of_link(link);
                 link = run->next;
-                if (run->free_count == run->block_count &&
-                    hz5_queued_peek_clear(&run->is_queued))
+                if (run->free_count == run->block_count && hz5_queued_peek_clear(&run->is_queued))
                     release(heap, run, size_class);
             }
         }

@@ -128,10 +128,9 @@ void hz5_audit(void) {
     uint64_t seen = 0;
     size_t end = arena_high_water();
     size_t unit = 0;
-    for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
+    for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end))
         if (!is_large(run))
             seen += count_state(run, HZ5_REMOTE);
-    }
     for (uint32_t id = 1; id <= hz5_heap_count(); id++)
         seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_collected, memory_order_relaxed);
     report_absorbed(issued, seen);

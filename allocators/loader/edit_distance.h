@@ -13,13 +13,11 @@
 static inline unsigned edit_distance(const char *left, const char *right) {
     const size_t left_length = strlen(left);
     const size_t right_length = strlen(right);
-    if (left_length > EDIT_DISTANCE_LONGEST || right_length > EDIT_DISTANCE_LONGEST) {
+    if (left_length > EDIT_DISTANCE_LONGEST || right_length > EDIT_DISTANCE_LONGEST)
         return UINT_MAX;
-    }
     unsigned row[EDIT_DISTANCE_LONGEST + 1];
-    for (size_t j = 0; j <= right_length; j++) {
+    for (size_t j = 0; j <= right_length; j++)
         row[j] = (unsigned)j;
-    }
     for (size_t i = 1; i <= left_length; i++) {
         unsigned diagonal = row[0];
         row[0] = (unsigned)i;

@@ -94,11 +94,9 @@ const char *allocator_did_you_mean(const char *name) {
 }
 
 static const struct allocator_backend *backend_named(const char *name) {
-    for (size_t i = 0; i < allocator_backend_count; i++) {
-        if (strcmp(allocator_backends[i].name, name) == 0) {
+    for (size_t i = 0; i < allocator_backend_count; i++)
+        if (strcmp(allocator_backends[i].name, name) == 0)
             return &allocator_backends[i];
-        }
-    }
     return NULL;
 }
 
@@ -137,11 +135,9 @@ enum allocator_load_result allocator_spec_parse(const char *text, struct allocat
     const char *name = text;
     size_t name_length = head;
     if (is_path) {
-        for (size_t i = 0; i < head; i++) {
-            if (text[i] == '/') {
+        for (size_t i = 0; i < head; i++)
+            if (text[i] == '/')
                 name = text + i + 1;
-            }
-        }
         name_length = head - (size_t)(name - text);
     }
     if (length >= sizeof out->text || head >= sizeof out->path || name_length >= sizeof out->name ||
@@ -168,9 +164,8 @@ enum allocator_load_result allocator_spec_parse(const char *text, struct allocat
         return ALLOCATOR_LOADED;
     }
     out->backend = backend_named(out->name);
-    if (out->backend == NULL) {
+    if (out->backend == NULL)
         return unknown_backend(out->name, why, why_bytes);
-    }
     if (has_options && out->backend->options_env == NULL) {
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes, "allocator '%s' takes no options - write '%s'", out->name,
                       out->name);
@@ -197,24 +192,20 @@ enum allocator_load_result allocator_find(const struct allocator_spec *spec, cha
                           "%s: no such file or not readable - give the path of a shared library", spec->path);
         }
         int length = snprintf(path, path_bytes, "%s", spec->path);
-        if (length < 0 || (size_t)length >= path_bytes) {
+        if (length < 0 || (size_t)length >= path_bytes)
             return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: path too long - use a shorter one", spec->path);
-        }
         return ALLOCATOR_LOADED;
     }
-    if (backend->missing_reason != NULL) {
+    if (backend->missing_reason != NULL)
         return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: %s", backend->name, backend->missing_reason);
-    }
     if (!is_own(backend)) {
-        if (os_library_find(backend->library, path, path_bytes)) {
+        if (os_library_find(backend->library, path, path_bytes))
             return ALLOCATOR_LOADED;
-        }
         return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: %s not found. Debian: apt-get install %s",
                       backend->name, backend->library, backend->debian_package);
     }
-    if (os_library_find_own(backend->name, backend->library, path, path_bytes)) {
+    if (os_library_find_own(backend->name, backend->library, path, path_bytes))
         return ALLOCATOR_LOADED;
-    }
     char directory[OS_PATH_BYTES];
     os_library_executable_directory(directory, sizeof directory);
     return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes,
@@ -230,9 +221,8 @@ static const char *label_of(const struct allocator_spec *spec) {
 static enum allocator_load_result refuse_library(const struct allocator_spec *spec, const char *library,
                                                  const char *reason, char *why, size_t why_bytes) {
     const char *hint = "";
-    if (strstr(reason, "static TLS") != NULL) {
+    if (strstr(reason, "static TLS") != NULL)
         hint = " - start with " ALLOCATOR_TUNABLES_ENV "=" ALLOCATOR_TUNABLES;
-    }
     return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: %s does not load: %s%s", label_of(spec), library, reason,
                   hint);
 }
@@ -262,9 +252,8 @@ static enum allocator_load_result take_family(const struct allocator_spec *spec,
         void *address = NULL;
         for (size_t j = 0; address == NULL && member->symbols[j] != NULL; j++) {
             address = os_library_symbol(handle, member->symbols[j]);
-            if (address != NULL && global && os_library_symbol_anywhere(NULL, member->symbols[j]) != address) {
+            if (address != NULL && global && os_library_symbol_anywhere(NULL, member->symbols[j]) != address)
                 address = NULL; // the process would call another object's
-            }
         }
         if (address == NULL && member->is_required) {
             return refuse_fallback(spec, global ? "preloaded" : "loaded", member->symbols[0],
@@ -309,9 +298,8 @@ static enum allocator_load_result take_contract(const struct allocator_spec *spe
                                                 size_t why_bytes) {
     const struct allocator_contract *contract = table->contract;
     text[0] = '\0';
-    if (contract == NULL) {
+    if (contract == NULL)
         return ALLOCATOR_LOADED;
-    }
     void *writer;
     memcpy(&writer, &contract->text, sizeof writer);
     if (contract->version == 0 || contract->struct_bytes < sizeof *contract ||
@@ -342,9 +330,8 @@ static enum allocator_load_result load_preloaded(const struct allocator_spec *sp
                                                  struct allocator *table, char *why, size_t why_bytes) {
     char path[OS_PATH_BYTES];
     enum allocator_load_result result = allocator_find(spec, path, sizeof path, why, why_bytes);
-    if (result != ALLOCATOR_LOADED) {
+    if (result != ALLOCATOR_LOADED)
         return result;
-    }
     *handle = os_library_loaded(path);
     void *bound = os_library_symbol_anywhere(NULL, "malloc");
     if (*handle == NULL) {
@@ -371,20 +358,16 @@ static enum allocator_load_result load_preloaded(const struct allocator_spec *sp
     }
     struct allocator family = {0};
     result = take_family(spec, *handle, 1, &family, why, why_bytes);
-    if (result == ALLOCATOR_LOADED && exported != NULL) {
+    if (result == ALLOCATOR_LOADED && exported != NULL)
         result = take_table(spec, *handle, exported, table, why, why_bytes);
-    }
     // What the table alone knows stays; what a preloaded program would call comes from the process.
-    for (size_t i = 0; i < MEMBER_COUNT; i++) {
-        if (exported == NULL || members[i].symbols[0] != NULL) {
+    for (size_t i = 0; i < MEMBER_COUNT; i++)
+        if (exported == NULL || members[i].symbols[0] != NULL)
             member_set(table, &members[i], member_get(&family, &members[i]));
-        }
-    }
-    if (exported == NULL) {
+    if (exported == NULL)
         table->capabilities = family.capabilities;
-    } else if (table->alloc_aligned == NULL) {
+    else if (table->alloc_aligned == NULL)
         table->capabilities &= ~(uint64_t)ALLOCATOR_ALIGNED;
-    }
     return result;
 }
 
@@ -397,9 +380,8 @@ static enum allocator_load_result load_opened(const struct allocator_spec *spec,
     enum allocator_load_result result = ALLOCATOR_LOADED;
     if (!by_soname) {
         result = allocator_find(spec, path, sizeof path, why, why_bytes);
-        if (result != ALLOCATOR_LOADED) {
+        if (result != ALLOCATOR_LOADED)
             return result;
-        }
     }
     if (spec->options[0] != '\0') {
         char options[ALLOCATOR_OPTIONS_BYTES];
@@ -433,27 +415,24 @@ enum allocator_load_result allocator_load(const struct allocator_spec *spec, enu
     enum allocator_load_result result = mode == ALLOCATOR_LOAD_PRELOAD
                                             ? load_preloaded(spec, &handle, table, why, why_bytes)
                                             : load_opened(spec, &handle, table, why, why_bytes);
-    if (result != ALLOCATOR_LOADED) {
+    if (result != ALLOCATOR_LOADED)
         return result;
-    }
     if (table->abi_version == 0) { // a malloc family has no head of its own
         table->abi_version = ALLOCATOR_ABI_VERSION;
         table->struct_bytes = sizeof *table;
         table->name = spec->name;
         table->summary = spec->backend != NULL ? spec->backend->summary : "library given by its path";
     }
-    if (spec->backend != NULL && spec->backend->adapt != NULL) {
+    if (spec->backend != NULL && spec->backend->adapt != NULL)
         spec->backend->adapt(table, handle);
-    }
     char reason[160];
     if (!allocator_check(table, reason, sizeof reason)) {
         return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: bad table: %s - correct the library or its adapter",
                       label_of(spec), reason);
     }
     result = take_contract(spec, handle, table, provenance->contract, sizeof provenance->contract, why, why_bytes);
-    if (result != ALLOCATOR_LOADED) {
+    if (result != ALLOCATOR_LOADED)
         return result;
-    }
     allocator_complete(table);
     void *alloc = member_get(table, &members[0]);
     os_library_path_of(alloc, provenance->path, sizeof provenance->path);
@@ -482,11 +461,9 @@ static const struct promise promises[] = {
 #define PROMISE_COUNT (sizeof promises / sizeof promises[0])
 
 static int has_member(const struct allocator *table, const char *name) {
-    for (size_t i = 0; i < MEMBER_COUNT; i++) {
-        if (strcmp(members[i].name, name) == 0) {
+    for (size_t i = 0; i < MEMBER_COUNT; i++)
+        if (strcmp(members[i].name, name) == 0)
             return member_get(table, &members[i]) != NULL;
-        }
-    }
     return 0;
 }
 
@@ -500,24 +477,18 @@ __attribute__((format(printf, 3, 4))) static int fails(char *why, size_t why_byt
 
 int allocator_check(const struct allocator *table, char *why, size_t why_bytes) {
     // Version and size first: only they are sure to lie where this header says.
-    if (table->abi_version != ALLOCATOR_ABI_VERSION) {
+    if (table->abi_version != ALLOCATOR_ABI_VERSION)
         return fails(why, why_bytes, "abi_version is %u, not %u", table->abi_version, ALLOCATOR_ABI_VERSION);
-    }
-    if (table->struct_bytes != sizeof *table) {
+    if (table->struct_bytes != sizeof *table)
         return fails(why, why_bytes, "struct_bytes is %u, not %zu", table->struct_bytes, sizeof *table);
-    }
-    if (table->name == NULL || table->name[0] == '\0') {
+    if (table->name == NULL || table->name[0] == '\0')
         return fails(why, why_bytes, "it has no name");
-    }
-    if (table->summary == NULL || table->summary[0] == '\0' || strchr(table->summary, '\n') != NULL) {
+    if (table->summary == NULL || table->summary[0] == '\0' || strchr(table->summary, '\n') != NULL)
         return fails(why, why_bytes, "its summary is not one line");
-    }
-    if (table->alloc == NULL) {
+    if (table->alloc == NULL)
         return fails(why, why_bytes, "required member alloc is NULL");
-    }
-    if (table->free == NULL) {
+    if (table->free == NULL)
         return fails(why, why_bytes, "required member free is NULL");
-    }
     uint64_t known = 0;
     for (size_t i = 0; i < PROMISE_COUNT; i++) {
         const struct promise *promise = &promises[i];
@@ -531,9 +502,8 @@ int allocator_check(const struct allocator *table, char *why, size_t why_bytes) 
         return fails(why, why_bytes, "capabilities has unknown bits 0x%llx",
                      (unsigned long long)(table->capabilities & ~known));
     }
-    if ((table->capabilities & ALLOCATOR_FAIL_CLOSED) != 0 && (table->capabilities & ALLOCATOR_STATS) == 0) {
+    if ((table->capabilities & ALLOCATOR_FAIL_CLOSED) != 0 && (table->capabilities & ALLOCATOR_STATS) == 0)
         return fails(why, why_bytes, "capability FAIL_CLOSED needs STATS to show its counts");
-    }
     return 1;
 }
 

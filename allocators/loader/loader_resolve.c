@@ -15,17 +15,15 @@ enum allocator_load_result allocator_resolve(const struct allocator_spec *spec, 
                                              char *why, size_t why_bytes) {
     memset(out, 0, sizeof *out);
     enum allocator_load_result result = allocator_find(spec, out->path, sizeof out->path, why, why_bytes);
-    if (result != ALLOCATOR_LOADED) {
+    if (result != ALLOCATOR_LOADED)
         return result;
-    }
     if (!os_library_is_loadable(out->path)) {
         snprintf(why, why_bytes, "%s: not a shared library for this machine - give another file", out->path);
         return ALLOCATOR_UNAVAILABLE;
     }
     char real[OS_PATH_BYTES];
-    if (os_library_real_path(out->path, real, sizeof real)) {
+    if (os_library_real_path(out->path, real, sizeof real))
         memcpy(out->path, real, sizeof out->path);
-    }
     os_library_build_id_of_file(out->path, out->build_id);
     if (!digest_of_file(out->path, out->sha256)) {
         snprintf(why, why_bytes, "%s: cannot be read to its end - check the file and its permissions", out->path);

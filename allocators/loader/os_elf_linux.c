@@ -21,19 +21,16 @@ int os_elf_build_id_of_notes(const unsigned char *notes, size_t bytes, size_t al
         // Sizes are 32-bit values in 64-bit arithmetic: rounding up cannot wrap.
         size_t name_bytes = ((size_t)note.n_namesz + step - 1) & ~(step - 1);
         size_t text_bytes = ((size_t)note.n_descsz + step - 1) & ~(step - 1);
-        if (note.n_namesz > bytes - at || name_bytes > bytes - at) {
+        if (note.n_namesz > bytes - at || name_bytes > bytes - at)
             return 0;
-        }
         const unsigned char *name = notes + at;
         at += name_bytes;
-        if (note.n_descsz > bytes - at) {
+        if (note.n_descsz > bytes - at)
             return 0;
-        }
         if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(name, "GNU", 4) == 0 && note.n_descsz > 0) {
             size_t count = note.n_descsz;
-            if (count > (OS_BUILD_ID_BYTES - 1) / 2) {
+            if (count > (OS_BUILD_ID_BYTES - 1) / 2)
                 count = (OS_BUILD_ID_BYTES - 1) / 2;
-            }
             for (size_t i = 0; i < count; i++) {
                 hex[2 * i] = digits[notes[at + i] >> 4];
                 hex[2 * i + 1] = digits[notes[at + i] & 15];
@@ -41,18 +38,16 @@ int os_elf_build_id_of_notes(const unsigned char *notes, size_t bytes, size_t al
             hex[2 * count] = '\0';
             return 1;
         }
-        if (text_bytes > bytes - at) {
+        if (text_bytes > bytes - at)
             return 0; // the last note may lack its padding
-        }
         at += text_bytes;
     }
     return 0;
 }
 
 static int header_of(const unsigned char *image, size_t bytes, Elf64_Ehdr *header) {
-    if (bytes < sizeof *header) {
+    if (bytes < sizeof *header)
         return 0;
-    }
     memcpy(header, image, sizeof *header);
     return memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_ident[EI_CLASS] == ELFCLASS64;
 }
@@ -60,22 +55,18 @@ static int header_of(const unsigned char *image, size_t bytes, Elf64_Ehdr *heade
 int os_elf_build_id(const unsigned char *image, size_t bytes, char hex[OS_BUILD_ID_BYTES]) {
     hex[0] = '\0';
     Elf64_Ehdr header;
-    if (!header_of(image, bytes, &header) || header.e_phentsize != sizeof(Elf64_Phdr)) {
+    if (!header_of(image, bytes, &header) || header.e_phentsize != sizeof(Elf64_Phdr))
         return 0;
-    }
     size_t table_bytes = (size_t)header.e_phnum * sizeof(Elf64_Phdr);
-    if (header.e_phoff > bytes || table_bytes > bytes - header.e_phoff) {
+    if (header.e_phoff > bytes || table_bytes > bytes - header.e_phoff)
         return 0;
-    }
     for (size_t i = 0; i < header.e_phnum; i++) {
         Elf64_Phdr segment;
         memcpy(&segment, image + header.e_phoff + i * sizeof segment, sizeof segment);
-        if (segment.p_type != PT_NOTE || segment.p_offset > bytes || segment.p_filesz > bytes - segment.p_offset) {
+        if (segment.p_type != PT_NOTE || segment.p_offset > bytes || segment.p_filesz > bytes - segment.p_offset)
             continue;
-        }
-        if (os_elf_build_id_of_notes(image + segment.p_offset, segment.p_filesz, segment.p_align, hex)) {
+        if (os_elf_build_id_of_notes(image + segment.p_offset, segment.p_filesz, segment.p_align, hex))
             return 1;
-        }
     }
     return 0;
 }
@@ -83,9 +74,8 @@ int os_elf_build_id(const unsigned char *image, size_t bytes, char hex[OS_BUILD_
 int os_elf_build_id_of_file(const char *path, char hex[OS_BUILD_ID_BYTES]) {
     hex[0] = '\0';
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
+    if (file < 0)
         return 0;
-    }
     struct stat status;
     int found = 0;
     if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
@@ -103,9 +93,8 @@ int os_elf_build_id_of_file(const char *path, char hex[OS_BUILD_ID_BYTES]) {
 static int read_header(const char *path, Elf64_Ehdr *header) {
     unsigned char image[sizeof *header];
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
+    if (file < 0)
         return 0;
-    }
     ssize_t got = read(file, image, sizeof image);
     close(file);
     return got > 0 && header_of(image, (size_t)got, header);

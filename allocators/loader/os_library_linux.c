@@ -57,9 +57,8 @@ void *os_library_symbol(void *handle, const char *symbol) {
 int os_library_real_path(const char *name, char *path, size_t path_bytes) {
     char buffer[PATH_MAX]; // realpath() with a NULL buffer would call the allocator under test
     path[0] = '\0';
-    if (realpath(name, buffer) == NULL || strlen(buffer) >= path_bytes) {
+    if (realpath(name, buffer) == NULL || strlen(buffer) >= path_bytes)
         return 0;
-    }
     memcpy(path, buffer, strlen(buffer) + 1);
     return 1;
 }
@@ -92,16 +91,14 @@ static int search_notes(struct dl_phdr_info *object, size_t bytes, void *context
         uintptr_t begin = object->dlpi_addr + segment->p_vaddr;
         is_wanted |= segment->p_type == PT_LOAD && search->inside - begin < segment->p_memsz;
     }
-    if (!is_wanted) {
+    if (!is_wanted)
         return 0;
-    }
     for (size_t i = 0; i < object->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
         if (segment->p_type == PT_NOTE &&
             os_elf_build_id_of_notes((const unsigned char *)(object->dlpi_addr + segment->p_vaddr), segment->p_memsz,
-                                     segment->p_align, search->hex)) {
+                                     segment->p_align, search->hex))
             break;
-        }
     }
     return 1;
 }
@@ -170,33 +167,28 @@ static const char *cache_text(const char *image, size_t bytes, uint32_t offset) 
 
 static int search_cache(const char *image, size_t bytes, const char *soname, char *path, size_t path_bytes) {
     struct cache_header header;
-    if (bytes < sizeof header) {
+    if (bytes < sizeof header)
         return 0;
-    }
     memcpy(&header, image, sizeof header);
     if (memcmp(header.magic, CACHE_MAGIC, sizeof header.magic) != 0 ||
-        header.entries > (bytes - sizeof header) / sizeof(struct cache_entry)) {
+        header.entries > (bytes - sizeof header) / sizeof(struct cache_entry))
         return 0;
-    }
     for (size_t i = 0; i < header.entries; i++) {
         struct cache_entry entry;
         memcpy(&entry, image + sizeof header + i * sizeof entry, sizeof entry);
-        if (entry.hardware != 0 || strcmp(cache_text(image, bytes, entry.key), soname) != 0) {
+        if (entry.hardware != 0 || strcmp(cache_text(image, bytes, entry.key), soname) != 0)
             continue;
-        }
         const char *file = cache_text(image, bytes, entry.value);
-        if (os_elf_is_loadable_here(file) && os_library_real_path(file, path, path_bytes)) {
+        if (os_elf_is_loadable_here(file) && os_library_real_path(file, path, path_bytes))
             return 1;
-        }
     }
     return 0;
 }
 
 static int find_in_cache(const char *soname, char *path, size_t path_bytes) {
     int file = open(CACHE_FILE, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
+    if (file < 0)
         return 0;
-    }
     struct stat status;
     int found = 0;
     if (fstat(file, &status) == 0 && status.st_size > 0) {
@@ -214,9 +206,8 @@ static int find_in_cache(const char *soname, char *path, size_t path_bytes) {
 static int find_in_list(const char *list, const char *soname, char *path, size_t path_bytes) {
     while (list != NULL && *list != '\0') {
         size_t length = strcspn(list, ":;");
-        if (length > 0 && try_directory(list, length, soname, path, path_bytes)) {
+        if (length > 0 && try_directory(list, length, soname, path, path_bytes))
             return 1;
-        }
         list += length + (list[length] != '\0');
     }
     return 0;
@@ -228,31 +219,27 @@ static int find_in_system_directories(const char *soname, char *path, size_t pat
     void *self = dlopen(NULL, RTLD_NOW);
     Dl_serinfo *list = (Dl_serinfo *)(void *)buffer;
     if (self == NULL || dlinfo(self, RTLD_DI_SERINFOSIZE, list) != 0 || list->dls_size > sizeof buffer ||
-        dlinfo(self, RTLD_DI_SERINFO, list) != 0) {
+        dlinfo(self, RTLD_DI_SERINFO, list) != 0)
         return 0;
-    }
     for (unsigned i = 0; i < list->dls_cnt; i++) {
         const char *directory = list->dls_serpath[i].dls_name;
-        if (try_directory(directory, strlen(directory), soname, path, path_bytes)) {
+        if (try_directory(directory, strlen(directory), soname, path, path_bytes))
             return 1;
-        }
     }
     return 0;
 }
 
 int os_library_find(const char *soname, char *path, size_t path_bytes) {
     path[0] = '\0';
-    if (strchr(soname, '/') != NULL) {
+    if (strchr(soname, '/') != NULL)
         return os_elf_is_loadable_here(soname) && os_library_real_path(soname, path, path_bytes);
-    }
     return find_in_list(getenv("LD_LIBRARY_PATH"), soname, path, path_bytes) ||
            find_in_cache(soname, path, path_bytes) || find_in_system_directories(soname, path, path_bytes);
 }
 
 int os_library_executable_directory(char *path, size_t path_bytes) {
-    if (!os_library_real_path(EXECUTABLE, path, path_bytes)) {
+    if (!os_library_real_path(EXECUTABLE, path, path_bytes))
         return 0;
-    }
     *strrchr(path, '/') = '\0'; // a real path has one
     return 1;
 }
@@ -260,9 +247,8 @@ int os_library_executable_directory(char *path, size_t path_bytes) {
 int os_library_find_own(const char *backend, const char *library, char *path, size_t path_bytes) {
     char directory[OS_PATH_BYTES];
     path[0] = '\0';
-    if (!os_library_executable_directory(directory, sizeof directory)) {
+    if (!os_library_executable_directory(directory, sizeof directory))
         return 0;
-    }
     // Beside the executable; then, from its directory up, the build tree's place and the installation's. Three steps up
     // are enough for build/tests/<suite>/ and for <prefix>/libexec/hzbench/.
     int found = try_directory(directory, strlen(directory), library, path, path_bytes);
@@ -275,9 +261,8 @@ int os_library_find_own(const char *backend, const char *library, char *path, si
             found = try_directory(place, strlen(place), library, path, path_bytes);
         }
         char *last = strrchr(directory, '/');
-        if (last == NULL || last == directory) {
+        if (last == NULL || last == directory)
             break;
-        }
         *last = '\0';
     }
     return found;

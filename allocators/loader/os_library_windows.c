@@ -121,11 +121,10 @@ static void find_id(const unsigned char *image, size_t bytes, char hex[OS_BUILD_
     if (debug->VirtualAddress > bytes || debug->Size > bytes - debug->VirtualAddress)
         return;
     const IMAGE_DEBUG_DIRECTORY *entries = (const void *)(image + debug->VirtualAddress);
-    for (size_t i = 0; i < debug->Size / sizeof *entries && hex[0] == '\0'; i++) {
+    for (size_t i = 0; i < debug->Size / sizeof *entries && hex[0] == '\0'; i++)
         if (entries[i].Type == IMAGE_DEBUG_TYPE_CODEVIEW && entries[i].SizeOfData >= sizeof(struct codeview) &&
             entries[i].AddressOfRawData <= bytes && bytes - entries[i].AddressOfRawData >= sizeof(struct codeview))
             write_id((const void *)(image + entries[i].AddressOfRawData), hex);
-    }
 }
 
 void os_library_build_id(void *handle, char hex[OS_BUILD_ID_BYTES]) {

@@ -45,17 +45,14 @@ HZ_COLD static void *scratch_get_slow(void) {
     pthread_once(&once, make_exit_key);
     pthread_mutex_lock(&lock);
     struct idle *block = idle_blocks;
-    if (block != NULL) {
+    if (block != NULL)
         idle_blocks = block->next;
-    }
     pthread_mutex_unlock(&lock);
-    if (block == NULL) {
+    if (block == NULL)
         block = os_mem_reserve(SCRATCH_BYTES, SCRATCH_ALIGNMENT, OS_MEM_READ_WRITE);
-    }
     if (block == NULL || !has_exit_key || pthread_setspecific(exit_key, block) != 0) {
-        if (block != NULL) {
+        if (block != NULL)
             thread_exit(block); // without the exit hook it would be lost with the thread
-        }
         errno = ENOMEM;
         return NULL;
     }
@@ -69,9 +66,8 @@ HZ_COLD static void *refuse(void) {
 }
 
 static void *null_alloc(size_t bytes) {
-    if (HZ_UNLIKELY(bytes > SCRATCH_BYTES)) {
+    if (HZ_UNLIKELY(bytes > SCRATCH_BYTES))
         return refuse();
-    }
     void *block = scratch;
     return HZ_LIKELY(block != NULL) ? block : scratch_get_slow();
 }
@@ -91,12 +87,10 @@ static void *null_calloc(size_t count, size_t bytes) {
 
 // The block stays where it is, whosever it is; to 0 it is freed, as the C library does.
 static void *null_realloc(void *block, size_t bytes) {
-    if (HZ_UNLIKELY(block == NULL)) {
+    if (HZ_UNLIKELY(block == NULL))
         return null_alloc(bytes);
-    }
-    if (HZ_UNLIKELY(bytes == 0)) {
+    if (HZ_UNLIKELY(bytes == 0))
         return NULL;
-    }
     return HZ_LIKELY(bytes <= SCRATCH_BYTES) ? block : refuse();
 }
 

@@ -3,9 +3,9 @@
 // table of parameters. Layer: runner, plan.
 #include "options.h"
 
+#include "../../allocators/loader/digest.h"
 #include "../../allocators/loader/edit_distance.h"
 #include "../../workloads/parameters.h"
-#include "../../allocators/loader/digest.h"
 #include "../text/quantity.h"
 #include "../text/words.h"
 #include "sequential.h"
@@ -107,14 +107,14 @@ static int parse_braces(struct context *context, struct options_workload *item, 
     char *pair;
     while ((pair = quantity_next_item(&list)) != NULL) {
         char *value = strchr(pair, '=');
-        if (value)
+        if (value != NULL)
             *value++ = '\0';
         const struct parameter *found = parameter_named(pair);
         parameter_names(item->workload, names, sizeof names);
-        if (!found || !parameter_is_used(found, item->workload))
+        if (found == NULL || !parameter_is_used(found, item->workload))
             return refuse(context, "workload '%s' has no parameter '%s' - it has %s", item->workload->name, pair,
                           names);
-        if (!value)
+        if (value == NULL)
             return refuse(context, "workload '%s': parameter '%s' needs a value, as in %s{%s=...}",
                           item->workload->name, pair, item->workload->name, pair);
         snprintf(label, sizeof label, "workload '%s': %s=%s", item->workload->name, pair, value);
@@ -134,7 +134,7 @@ static int parse_workload(struct context *context, char *text) {
     struct options *options = context->options;
     struct options_workload *grown =
         realloc(options->workloads, (options->workload_count + 1) * sizeof *options->workloads);
-    if (!grown)
+    if (grown == NULL)
         return refuse(context, "out of memory");
     options->workloads = grown;
     struct options_workload *item = &grown[options->workload_count];
@@ -144,14 +144,14 @@ static int parse_workload(struct context *context, char *text) {
         return refuse(context, "workload '%.32s...': longer than %zu characters", text, sizeof item->text - 1);
     char *open = strchr(text, '{');
     size_t length = strlen(text);
-    if (open && text[length - 1] != '}')
+    if (open != NULL && text[length - 1] != '}')
         return refuse(context, "workload '%s': the brace is not closed - write name{key=value,key=value}", item->text);
-    if (open) {
+    if (open != NULL) {
         text[length - 1] = '\0';
         *open++ = '\0';
     }
     char *colon = strchr(text, ':');
-    if (colon) {
+    if (colon != NULL) {
         *colon++ = '\0';
         if (*colon == '\0' || strlen(colon) >= sizeof item->params.input)
             return refuse(context, "workload '%s': what follows the colon must have 1 to %zu characters", item->text,
@@ -159,21 +159,21 @@ static int parse_workload(struct context *context, char *text) {
         snprintf(item->params.input, sizeof item->params.input, "%s", colon);
     }
     item->workload = workload_find(text);
-    if (!item->workload) {
+    if (item->workload == NULL) {
         const char *close = workload_did_you_mean(text);
-        if (close)
+        if (close != NULL)
             return refuse(context, "unknown workload '%s' - did you mean '%s'? (--list-workloads)", text, close);
         return refuse(context, "unknown workload '%s' (--list-workloads)", text);
     }
     options->workload_count++;
-    return open && *open ? parse_braces(context, item, open) : EXIT_CODE_OK;
+    return open != NULL && *open ? parse_braces(context, item, open) : EXIT_CODE_OK;
 }
 
 static int parse_allocator(struct context *context, const char *text) {
     struct options *options = context->options;
     struct allocator_spec *grown =
         realloc(options->allocators, (options->allocator_count + 1) * sizeof *options->allocators);
-    if (!grown)
+    if (grown == NULL)
         return refuse(context, "out of memory");
     options->allocators = grown;
     enum allocator_load_result result =
@@ -190,13 +190,12 @@ static int parse_allocator(struct context *context, const char *text) {
 static int parse_list(struct context *context, const char *name, const char *text, int is_workload) {
     char *copy = strdup(text);
     char *rest = copy, *item;
-    int code = copy ? EXIT_CODE_OK : refuse(context, "out of memory");
-    while (code == EXIT_CODE_OK && (item = quantity_next_item(&rest)) != NULL) {
+    int code = copy != NULL ? EXIT_CODE_OK : refuse(context, "out of memory");
+    while (code == EXIT_CODE_OK && (item = quantity_next_item(&rest)) != NULL)
         if (*item == '\0')
             code = refuse(context, "--%s=%s: an item of the list is empty", name, text);
         else
             code = is_workload ? parse_workload(context, item) : parse_allocator(context, item);
-    }
     free(copy);
     return code;
 }
@@ -213,7 +212,8 @@ static int parse_threads(struct context *context, const char *text) {
     qsort(numbers, count, sizeof numbers[0], compare_numbers);
     if (count == 0 || numbers[0] < 1 || numbers[count - 1] > WORKLOAD_MAX_THREADS ||
         strlen(text) >= sizeof options->threads_text)
-        return refuse(context, "--threads=%s: needs counts from 1 to %d, such as 1,2,4 or 1-4", text, WORKLOAD_MAX_THREADS);
+        return refuse(context, "--threads=%s: needs counts from 1 to %d, such as 1,2,4 or 1-4", text,
+                      WORKLOAD_MAX_THREADS);
     snprintf(options->threads_text, sizeof options->threads_text, "%s", text);
     options->thread_count = 0;
     for (size_t i = 0; i < count; i++)
@@ -288,8 +288,8 @@ static int parse_prepare(struct context *context, const char *text) {
 
 static int parse_wrapper(struct context *context, const char *text) {
     if (*text == '\0' || *text == ' ' || strlen(text) >= sizeof context->options->wrapper)
-        return refuse(context, "--wrapper=%.32s: needs a command of at most %zu characters, such as 'valgrind -q'", text,
-                      sizeof context->options->wrapper - 1);
+        return refuse(context, "--wrapper=%.32s: needs a command of at most %zu characters, such as 'valgrind -q'",
+                      text, sizeof context->options->wrapper - 1);
     snprintf(context->options->wrapper, sizeof context->options->wrapper, "%s", text);
     return EXIT_CODE_OK;
 }
@@ -349,7 +349,8 @@ const struct option_entry option_entries[] = {
      .key = "load"},
     {.name = "pin",
      .value = "WHERE",
-     .help = "CPUs of the threads: none, compact, spread or a list; default spread (packages and cores before siblings)",
+     .help =
+         "CPUs of the threads: none, compact, spread or a list; default spread (packages and cores before siblings)",
      .kind = OPTION_TEXT,
      OFFSET(pin),
      .parse = parse_pin,
@@ -453,7 +454,7 @@ static void *field_of(struct options *options, const struct option_entry *entry)
 
 static int set_number(struct context *context, const struct option_entry *entry, const char *text) {
     uint64_t value = entry->bare;
-    if (text && (!quantity_count(text, &value) || value < entry->least || value > entry->most))
+    if (text != NULL && (!quantity_count(text, &value) || value < entry->least || value > entry->most))
         return refuse(context, "--%s=%s: needs a whole number from %" PRIu64 " to %" PRIu64, entry->name, text,
                       entry->least, entry->most);
     if (entry->kind == OPTION_COUNT64)
@@ -483,7 +484,7 @@ static int set_name(struct context *context, const struct option_entry *entry, c
 }
 
 static int apply(struct context *context, const struct option_entry *entry, const char *text) {
-    if (entry->parse)
+    if (entry->parse != NULL)
         return entry->parse(context, text);
     switch (entry->kind) {
     case OPTION_FLAG:
@@ -580,16 +581,17 @@ void options_print_help(FILE *out) {
     fputs("usage: runner --alloc=LIST --workload=LIST [options]\n\n", out);
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
-        if (entry->group && i > 0 && strcmp(entry->group, "How to measure") == 0)
+        if (entry->group != NULL && i > 0 && strcmp(entry->group, "How to measure") == 0)
             print_parameters(out);
-        if (entry->group)
+        if (entry->group != NULL)
             fprintf(out, "%s\n", entry->group);
-        if (entry->help)
+        if (entry->help != NULL)
             print_option(out, entry->name, entry->value, entry->bare != 0, entry->help);
     }
     print_wrapped(out, fprintf(out, "  -- PROGRAM ARG..."),
                   "instead of a workload: any command, each run of it an op (hzrun bench)");
-    print_wrapped(out, fprintf(out, "  selftest"), "measures a backend with known faults; exit 1 when one is not found");
+    print_wrapped(out, fprintf(out, "  selftest"),
+                  "measures a backend with known faults; exit 1 when one is not found");
     fputs("Exit codes: 0 ok, 1 selftest failed, 2 usage or unusable input, 3 allocator or\n"
           "disk unavailable, 4 a sample failed, 5 undecided, 130 interrupted\n",
           out);
@@ -603,14 +605,14 @@ static int refuse_option(struct context *context, const char *argument, const st
     unsigned best = EDIT_DISTANCE_SLIP + 1;
     const char *start = argument + strspn(argument, "-");
     snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
-    for (; known->name; known++) {
+    for (; known->name != NULL; known++) {
         unsigned found = edit_distance(name, known->name);
         if (strcmp(known->name, "fake-clock") == 0 || found >= best)
             continue;
         best = found;
         close = known->name;
     }
-    if (close)
+    if (close != NULL)
         return refuse(context, "unknown option '--%s' - did you mean '--%s'? (--help)", name, close);
     return refuse(context, "unknown option '%.*s' (--help)", (int)strcspn(argument, "="), argument);
 }
@@ -646,14 +648,14 @@ static int add_program(struct context *context) {
 
 static int check_program(struct context *context) {
     const struct options *options = context->options;
-    if (options->prepare[0] && !options->program)
+    if (options->prepare[0] && options->program == NULL)
         return refuse(context, "--prepare belongs to a program: runner --alloc=LIST --prepare=COMMAND -- PROGRAM");
-    for (size_t i = 0; i < options->workload_count && !options->program; i++)
+    for (size_t i = 0; i < options->workload_count && options->program == NULL; i++)
         if (strcmp(options->workloads[i].workload->name, "program") == 0)
             return refuse(context, "workload 'program' is the command behind --: runner --alloc=LIST -- PROGRAM");
-    if (options->program && options->thread_count > 0)
+    if (options->program != NULL && options->thread_count > 0)
         return refuse(context, "--threads: a program has the threads that it starts - leave it out");
-    return options->program ? add_program(context) : EXIT_CODE_OK;
+    return options->program != NULL ? add_program(context) : EXIT_CODE_OK;
 }
 
 // What cannot be known before all options are read.
@@ -685,8 +687,6 @@ static int check_whole(struct context *context) {
     return EXIT_CODE_OK;
 }
 
-
-
 // getopt's table: an option's number is that of its entry; parameters follow behind.
 static const struct option *known_options(void) {
     static struct option known[ENTRY_COUNT + 64];
@@ -698,7 +698,8 @@ static const struct option *known_options(void) {
     }
     for (size_t i = 0; i < parameter_count && count + 1 < sizeof known / sizeof known[0]; i++)
         if (parameters[i].source == PARAMETER_OPTION)
-            known[count++] = (struct option){parameters[i].name, required_argument, NULL, (int)(option_entry_count + i)};
+            known[count++] =
+                (struct option){parameters[i].name, required_argument, NULL, (int)(option_entry_count + i)};
     known[count] = (struct option){NULL, 0, NULL, 0};
     return known;
 }
@@ -740,7 +741,7 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .budget_ns = DEFAULT_BUDGET_NS};
     workload_params_unset(&options->params);
     words_join(argv, options->command, sizeof options->command); // what a user would have to type again
-    for (int i = 1; i < argc && !options->program; i++)
+    for (int i = 1; i < argc && options->program == NULL; i++)
         if (strcmp(argv[i], "--") == 0) {
             options->program = argv + i + 1;
             argc = i;

@@ -45,25 +45,25 @@ struct options {
     size_t workload_count;
     struct workload_params params; // for all workloads that have the parameter; the rest unset
     uint32_t topologies[TOPOLOGY_COUNT];
-    size_t topology_count;              // 0: each workload's own
+    size_t topology_count;                  // 0: each workload's own
     uint32_t threads[WORKLOAD_MAX_THREADS]; // ascending
-    size_t thread_count;                // 0: the fewest the workload can do with
+    size_t thread_count;                    // 0: the fewest the workload can do with
     char threads_text[128];
     uint32_t runs;
     uint64_t seed;
     const char *output; // NULL: no files
-    uint32_t load; // enum allocator_load_mode
+    uint32_t load;      // enum allocator_load_mode
     char pin[256];
     uint64_t rss_interval_ns;
     uint64_t settle_ns;
-    uint64_t timeout_ns; // 0: one minute and the expected work
+    uint64_t timeout_ns;                 // 0: one minute and the expected work
     char wrapper[OPTIONS_WRAPPER_BYTES]; // command that starts the worker; empty: none
-    uint32_t counters;         // flags are 0 or 1
-    uint32_t latency_every;    // 0: no timer
-    uint32_t rounds_until_ppm; // relative difference that matters; 0: --runs rounds and no more
-    uint64_t budget_ns;        // for --rounds-until
-    char *const *program;      // behind `--`: its words; NULL: none
-    char prepare[512];         // runs before each sample of the program; empty: nothing
+    uint32_t counters;                   // flags are 0 or 1
+    uint32_t latency_every;              // 0: no timer
+    uint32_t rounds_until_ppm;           // relative difference that matters; 0: --runs rounds and no more
+    uint64_t budget_ns;                  // for --rounds-until
+    char *const *program;                // behind `--`: its words; NULL: none
+    char prepare[512];                   // runs before each sample of the program; empty: nothing
     uint32_t keep_going, quiet, fake_clock;
     char command[2048]; // as typed, quoted for a shell
 };

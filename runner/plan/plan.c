@@ -78,7 +78,7 @@ static struct workload_params inherited(const struct options_workload *item, con
 static int add_cells(struct plan *plan, const struct workload *workload, const struct workload_params *params) {
     size_t count = plan->options->allocator_count;
     struct plan_cell *grown = realloc(plan->cells, (plan->cell_count + count) * sizeof *plan->cells);
-    if (!grown)
+    if (grown == NULL)
         return 0;
     plan->cells = grown;
     for (size_t i = 0; i < count; i++)
@@ -162,10 +162,10 @@ char *plan_canonical_text(const struct plan *plan) {
     size_t bytes;
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
-        const char *value = entry->key ? option_entry_text(options, entry) : NULL;
-        if (value && value[0])
+        const char *value = entry->key != NULL ? option_entry_text(options, entry) : NULL;
+        if (value != NULL && value[0])
             buffer_print(out, "%s=%s ", entry->key, value);
-        else if (entry->key && !value)
+        else if (entry->key != NULL && value == NULL)
             buffer_print(out, "%s=%" PRIu64 " ", entry->key, option_entry_number(options, entry));
     }
     for (uint32_t i = 0; i < plan->cell_count; i++) {
@@ -210,8 +210,8 @@ int plan_build(struct plan *plan, const struct options *options, void (*notice)(
     }
     plan->sample_count = plan->cell_count * options->runs;
     plan->visits = malloc(plan->sample_count * sizeof *plan->visits);
-    char *text = plan->visits ? plan_canonical_text(plan) : NULL;
-    if (!text) {
+    char *text = plan->visits != NULL ? plan_canonical_text(plan) : NULL;
+    if (text == NULL) {
         snprintf(why, why_bytes, "out of memory");
         return EXIT_CODE_UNAVAILABLE;
     }
@@ -316,10 +316,10 @@ void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int w
     for (size_t i = 0; i < parameter_count; i++) {
         const struct parameter *parameter = &parameters[i];
         const uint64_t value = parameter_get(params, parameter);
-        const int is_left_out =
-            (parameter->tell == PARAMETER_TELL_ABOVE_ZERO && value == 0) ||
-            (parameter->tell == PARAMETER_TELL_CHANGED && value == parameter_get(&cell->workload->defaults, parameter)) ||
-            (params->duration_ns != 0 && strcmp(parameter->name, "ops") == 0); // the clock ends it
+        const int is_left_out = (parameter->tell == PARAMETER_TELL_ABOVE_ZERO && value == 0) ||
+                                (parameter->tell == PARAMETER_TELL_CHANGED &&
+                                 value == parameter_get(&cell->workload->defaults, parameter)) ||
+                                (params->duration_ns != 0 && strcmp(parameter->name, "ops") == 0); // the clock ends it
         if (parameter->source == PARAMETER_OPTION && parameter_is_used(parameter, cell->workload) && !is_left_out)
             add_parameter(&text, params, parameter);
     }

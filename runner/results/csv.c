@@ -38,7 +38,7 @@ const char *csv_latency_header(void) {
 
 // A row is a line: line ends inside a text become blanks, so that a cut row is always the last.
 static void put_text(struct buffer *out, const char *text) {
-    if (!text)
+    if (text == NULL)
         return;
     int quoted = strpbrk(text, ",\"\r\n") != NULL;
     if (quoted)
@@ -205,9 +205,8 @@ static int take_name(const char *text, const char *const *names, size_t count, u
 
 static int take_parameter(struct record *record, const struct parameter *parameter, const char *text) {
     uint64_t value = 0;
-    const int ok = parameter->kind == PARAMETER_NAME
-                       ? take_name(text, parameter->names, parameter->most + 1, &value)
-                       : take_number(text, 10, &value);
+    const int ok = parameter->kind == PARAMETER_NAME ? take_name(text, parameter->names, parameter->most + 1, &value)
+                                                     : take_number(text, 10, &value);
     parameter_set(&record->params, parameter, value);
     return ok;
 }
@@ -249,7 +248,7 @@ int csv_parse(const char *line, size_t bytes, const char *run_id, struct record 
     size_t count;
     const struct record_column *columns = record_columns(&count);
     char *copy = malloc(bytes + 1);
-    if (!copy)
+    if (copy == NULL)
         return 0;
     memcpy(copy, line, bytes);
     copy[bytes] = '\0';
@@ -306,8 +305,10 @@ static const char *type_of(const struct record_column *column) {
 }
 
 char *csv_schema_json(size_t *bytes) {
-    static const char *const kinds[] = {[PARAMETER_COUNT] = "count", [PARAMETER_TIME] = "time",
-                                        [PARAMETER_SHARE] = "share", [PARAMETER_BYTES] = "bytes",
+    static const char *const kinds[] = {[PARAMETER_COUNT] = "count",
+                                        [PARAMETER_TIME] = "time",
+                                        [PARAMETER_SHARE] = "share",
+                                        [PARAMETER_BYTES] = "bytes",
                                         [PARAMETER_NAME] = "name"};
     struct buffer text = {0}, *out = &text;
     size_t count;
@@ -319,15 +320,15 @@ char *csv_schema_json(size_t *bytes) {
         buffer_print(out, "%s\n  {\"name\": \"%s\"", i ? "," : "", column->name);
         put_json_text(out, "type", type_of(column));
         buffer_print(out, ", \"required\": %s", column->is_required ? "true" : "false");
-        if (parameter) {
+        if (parameter != NULL) {
             put_json_text(out, "parameter", parameter->name);
             put_json_text(out, "kind", kinds[parameter->kind]);
         }
         if (column->kind == RECORD_NAME)
             put_json_names(out, column->names, column->name_count);
-        else if (parameter && parameter->names)
+        else if (parameter != NULL && parameter->names != NULL)
             put_json_names(out, parameter->names, parameter->most + 1);
-        if (column->meaning)
+        if (column->meaning != NULL)
             put_json_text(out, "meaning", column->meaning);
         buffer_print(out, "}");
     }

@@ -32,7 +32,7 @@ char *file_read(const struct file *file, size_t *bytes) {
     size_t size = file->is_regular ? (size_t)file->bytes : 0;
     char *data = malloc(size + 1);
     *bytes = 0;
-    while (data && *bytes < size) {
+    while (data != NULL && *bytes < size) {
         int64_t got = os_file_read(file->fd, data + *bytes, size - *bytes, *bytes);
         if (got < 0 && errno == EINTR)
             continue;
@@ -44,7 +44,7 @@ char *file_read(const struct file *file, size_t *bytes) {
             break;
         *bytes += (size_t)got;
     }
-    if (data)
+    if (data != NULL)
         data[*bytes] = '\0';
     return data;
 }

@@ -67,7 +67,7 @@ static int read_rows(struct output *output, const struct provenance *provenance,
     for (size_t line = 2; at < bytes; line++) {
         const char *newline = memchr(text + at, '\n', bytes - at);
         struct record record;
-        if (!newline)
+        if (newline == NULL)
             break;
         size_t length = (size_t)(newline - (text + at));
         if (!csv_parse(text + at, length, provenance->run_id, &record) ||
@@ -86,7 +86,7 @@ static int load_rows(struct output *output, struct provenance *provenance, char 
     char detail[2048];
     size_t bytes, end = 0;
     char *text = file_read(&output->rows, &bytes);
-    if (!text)
+    if (text == NULL)
         return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "%s: %s - check the file", output->rows.path,
                       strerror(errno));
     size_t compared = bytes < strlen(header) ? bytes : strlen(header);
@@ -114,14 +114,14 @@ static int repair_series(struct output *output, struct file *file, const char *h
                          const struct provenance *provenance, char *why, size_t why_bytes) {
     size_t bytes;
     char *text = file_read(file, &bytes);
-    if (!text)
+    if (text == NULL)
         return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "%s: %s - check the file", file->path, strerror(errno));
     size_t compared = bytes < strlen(header) ? bytes : strlen(header);
     size_t end = compared == strlen(header) ? compared : 0;
     int is_ours = strncmp(text, header, compared) == 0;
     for (size_t at = end; is_ours && at > 0 && at < bytes;) {
         const char *newline = memchr(text + at, '\n', bytes - at);
-        if (!newline)
+        if (newline == NULL)
             break;
         size_t length = (size_t)(newline - (text + at));
         uint64_t sample = csv_parse_rss_sample(text + at, length, provenance->run_id);
@@ -198,9 +198,9 @@ int output_open(struct output *output, struct provenance *provenance, char *why,
     *output = (struct output){.rows = {.fd = -1}, .rss = {.fd = -1}, .latency = {.fd = -1}};
     output->records = calloc(count, sizeof *output->records);
     output->is_present = calloc(count, sizeof *output->is_present);
-    if (!output->records || !output->is_present)
+    if (output->records == NULL || output->is_present == NULL)
         return refuse(EXIT_CODE_UNAVAILABLE, why, why_bytes, "out of memory");
-    return provenance->plan->options->output ? open_files(output, provenance, why, why_bytes) : EXIT_CODE_OK;
+    return provenance->plan->options->output != NULL ? open_files(output, provenance, why, why_bytes) : EXIT_CODE_OK;
 }
 
 int output_append(struct output *output, const struct record *record, const struct sample_shared *shared, char *why,
@@ -209,9 +209,10 @@ int output_append(struct output *output, const struct record *record, const stru
     if (output->is_open) {
         size_t bytes = 0, rss_bytes = 0, latency_bytes = 0;
         char *text = csv_format(record, &bytes);
-        char *series = shared ? csv_format_rss(shared, record->run_id, record->sample, &rss_bytes) : NULL;
-        char *latency =
-            shared && output->latency.fd >= 0 ? csv_format_latency(shared, record->run_id, record->sample, &latency_bytes) : NULL;
+        char *series = shared != NULL ? csv_format_rss(shared, record->run_id, record->sample, &rss_bytes) : NULL;
+        char *latency = shared != NULL && output->latency.fd >= 0
+                            ? csv_format_latency(shared, record->run_id, record->sample, &latency_bytes)
+                            : NULL;
         uint64_t rss_before = output->rss.bytes, latency_before = output->latency.bytes;
         struct file *failed = NULL;
         errno = ENOMEM;
@@ -219,13 +220,13 @@ int output_append(struct output *output, const struct record *record, const stru
             failed = &output->rss;
         else if (latency_bytes > 0 && !file_append(&output->latency, latency, latency_bytes))
             failed = &output->latency;
-        else if (!text || !file_append(&output->rows, text, bytes))
+        else if (text == NULL || !file_append(&output->rows, text, bytes))
             failed = &output->rows;
         int error = errno;
         free(text);
         free(series);
         free(latency);
-        if (failed) {
+        if (failed != NULL) {
             if (output->latency.fd >= 0)
                 (void)file_cut(&output->latency, latency_before);
             (void)file_cut(&output->rss, rss_before);

@@ -2,10 +2,10 @@
 // Reads the machine and writes run.json. Layer: runner.
 #include "provenance.h"
 
+#include "../system/machine.h"
 #include "build_commit.h"
 #include "build_config.h"
 #include "file.h"
-#include "../system/machine.h"
 
 #include "../../allocators/loader/digest.h"
 #include "../../workloads/parameters.h"
@@ -56,11 +56,11 @@ void provenance_identify(struct provenance *provenance) {
 // Texts of libraries and of the environment need not be UTF-8, which JSON has to be.
 static json_t *text_of(const char *text) {
     json_t *value = json_string(text);
-    char *clean = value ? NULL : strdup(text);
-    for (char *at = clean; at && *at; at++)
+    char *clean = value != NULL ? NULL : strdup(text);
+    for (char *at = clean; at != NULL && *at; at++)
         if ((unsigned char)*at >= 0x80)
             *at = '?';
-    if (clean)
+    if (clean != NULL)
         value = json_string(clean);
     free(clean);
     return value;
@@ -74,10 +74,11 @@ static json_t *text_or_null(const char *text) {
 static json_t *parameter_json(const struct plan_cell *cell, const struct parameter *parameter) {
     const uint64_t value = parameter_get(&cell->params, parameter);
     const char *name = parameter_name_of(parameter, value);
-    if (value == PARAMETER_UNSET || (parameter->kind == PARAMETER_NAME && !parameter_is_used(parameter, cell->workload) &&
-                                     parameter->uses == WORKLOAD_USES_TOPOLOGY))
+    if (value == PARAMETER_UNSET ||
+        (parameter->kind == PARAMETER_NAME && !parameter_is_used(parameter, cell->workload) &&
+         parameter->uses == WORKLOAD_USES_TOPOLOGY))
         return json_null();
-    return name ? json_string(name) : json_integer((json_int_t)value);
+    return name != NULL ? json_string(name) : json_integer((json_int_t)value);
 }
 
 static json_t *cell_json(const struct plan *plan, const struct plan_cell *cell) {
@@ -98,11 +99,11 @@ static json_t *plan_json(const struct plan *plan) {
     json_t *object = json_pack("{s:s, s:i}", "hash", plan->hash, "samples", (int)plan->sample_count);
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
-        const char *text = entry->key ? option_entry_text(options, entry) : NULL;
-        const uint64_t number = entry->key ? option_entry_number(options, entry) : 0;
-        if (entry->key)
+        const char *text = entry->key != NULL ? option_entry_text(options, entry) : NULL;
+        const uint64_t number = entry->key != NULL ? option_entry_number(options, entry) : 0;
+        if (entry->key != NULL)
             json_object_set_new(object, entry->key,
-                                text                          ? json_string(text)
+                                text != NULL                 ? json_string(text)
                                 : entry->kind == OPTION_FLAG ? json_boolean(number != 0)
                                                              : json_integer((json_int_t)number));
     }
@@ -126,7 +127,7 @@ static json_t *machine_json(const struct provenance *provenance) {
                   text_of(topology->cpu_model), "packages", (int)topology->packages, "cores", (int)topology->cores,
                   "pus", (int)topology->pus, "machine_pus", (int)topology->machine_pus, "numa_nodes",
                   (int)topology->numa_nodes, "caches", caches, "platform", process_platform());
-    for (size_t i = 0; machine_facts[i]; i++) {
+    for (size_t i = 0; machine_facts[i] != NULL; i++) {
         machine_read(machine_facts[i], line, sizeof line);
         json_object_set_new(machine, machine_facts[i], text_or_null(line));
     }
@@ -141,7 +142,7 @@ static int is_recorded(const char *entry) {
             return 1;
     for (size_t i = 0; i < allocator_backend_count; i++) {
         const char *name = allocator_backends[i].options_env;
-        if (name && strncmp(entry, name, strlen(name)) == 0 && entry[strlen(name)] == '=')
+        if (name != NULL && strncmp(entry, name, strlen(name)) == 0 && entry[strlen(name)] == '=')
             return 1;
     }
     return 0;
@@ -149,7 +150,7 @@ static int is_recorded(const char *entry) {
 
 static json_t *environment_json(void) {
     json_t *environment = json_object();
-    for (char **entry = environ; *entry; entry++) {
+    for (char **entry = environ; *entry != NULL; entry++) {
         char name[128];
         size_t length = strcspn(*entry, "=");
         if (!is_recorded(*entry) || (*entry)[length] != '=' || length >= sizeof name)
@@ -187,11 +188,11 @@ static json_t *session_json(const struct provenance *provenance, uint32_t sample
 }
 
 static int save(json_t *document, const char *path) {
-    char *text = document ? json_dumps(document, JSON_INDENT(2)) : NULL;
-    size_t length = text ? strlen(text) : 0;
+    char *text = document != NULL ? json_dumps(document, JSON_INDENT(2)) : NULL;
+    size_t length = text != NULL ? strlen(text) : 0;
     int ok = 0;
     errno = ENOMEM;
-    if (text) {
+    if (text != NULL) {
         text[length] = '\n'; // over the terminator: the length is passed on
         ok = file_replace(path, text, length + 1);
     }
@@ -205,11 +206,11 @@ int provenance_write(const struct provenance *provenance, const char *path) {
     const struct options *options = provenance->plan->options;
     const char *dirty = strstr(BUILD_COMMIT, "-dirty");
     char commit[64];
-    snprintf(commit, sizeof commit, "%.*s", dirty ? (int)(dirty - BUILD_COMMIT) : (int)strlen(BUILD_COMMIT),
+    snprintf(commit, sizeof commit, "%.*s", dirty != NULL ? (int)(dirty - BUILD_COMMIT) : (int)strlen(BUILD_COMMIT),
              BUILD_COMMIT);
     json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:I, s:{s:s, s:s, s:b, s:s, s:s}, s:o, s:o, s:o, s:[o]}",
-                                 "schema", RECORD_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id, "command",
-                                 text_of(options->command), "plan", plan_json(provenance->plan), "seed",
+                                 "schema", RECORD_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id,
+                                 "command", text_of(options->command), "plan", plan_json(provenance->plan), "seed",
                                  (json_int_t)options->seed, "build", "version", BUILD_VERSION, "commit", commit,
                                  "dirty", dirty != NULL, "compiler", BUILD_COMPILER, "flags", BUILD_FLAGS, "machine",
                                  machine_json(provenance), "environment", environment_json(), "allocators",
@@ -225,7 +226,7 @@ int provenance_add_session(const struct provenance *provenance, const char *path
     json_t *document = json_load_file(path, 0, NULL);
     json_t *sessions = json_object_get(document, "sessions");
     errno = EINVAL;
-    int ok = sessions && json_array_append_new(sessions, session_json(provenance, samples_before)) == 0 &&
+    int ok = sessions != NULL && json_array_append_new(sessions, session_json(provenance, samples_before)) == 0 &&
              save(document, path);
     int error = errno;
     json_decref(document);
@@ -235,7 +236,7 @@ int provenance_add_session(const struct provenance *provenance, const char *path
 
 static const char *text_at(const json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
+    return text != NULL ? text : "";
 }
 
 static enum provenance_match compare(struct provenance *provenance, const json_t *document, char *detail,

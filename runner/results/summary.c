@@ -39,8 +39,7 @@ static void collect(const struct plan *plan, const struct output *output, uint32
         figures->ok_count++;
         if (is_program(&plan->cells[cell])) {
             figures->times[figures->time_count++] = (double)row->measured.elapsed_ns / 1e9;
-            figures->others[figures->other_count++] =
-                (double)(row->measured.user_ns + row->measured.system_ns) / 1e9;
+            figures->others[figures->other_count++] = (double)(row->measured.user_ns + row->measured.system_ns) / 1e9;
         } else if (record_throughput(row) >= 0)
             figures->times[figures->time_count++] = record_throughput(row) / 1e6;
         if (row->measured.rss_peak != NOT_MEASURED)
@@ -111,7 +110,7 @@ static void print_ops_note(const struct summary_note *note) {
 void summary_print(const struct plan *plan, const struct output *output, const struct summary_note *note) {
     size_t runs = plan->options->runs;
     double *values = malloc(3 * runs * sizeof *values);
-    if (!values)
+    if (values == NULL)
         return;
     struct cell_figures figures = {.times = values, .peaks = values + runs, .others = values + 2 * runs};
     print_cells(plan, output, &figures);

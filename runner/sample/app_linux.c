@@ -154,9 +154,9 @@ static void set_app_variables(void) {
 // What the runner has added for libraries that are opened; a preloaded one needs none, and the user's own stay.
 static void restore_tunables(void) {
     char own[TEXT_BYTES];
-    snprintf(own, sizeof own, "%s", getenv(ALLOCATOR_TUNABLES_ENV) ? getenv(ALLOCATOR_TUNABLES_ENV) : "");
+    snprintf(own, sizeof own, "%s", getenv(ALLOCATOR_TUNABLES_ENV) != NULL ? getenv(ALLOCATOR_TUNABLES_ENV) : "");
     char *added = strstr(own, ":" ALLOCATOR_TUNABLES);
-    if (added) {
+    if (added != NULL) {
         *added = '\0';
         setenv(ALLOCATOR_TUNABLES_ENV, own, 1);
     } else {
@@ -243,10 +243,10 @@ static const char *last_line(const struct step *step) {
     FILE *file = fopen(step->log, "r");
     char line[TEXT_BYTES];
     text[0] = '\0';
-    while (file && fgets(line, sizeof line, file))
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (line[strspn(line, " \t\r\n")] != '\0')
             memcpy(text, line, sizeof text);
-    if (file)
+    if (file != NULL)
         fclose(file);
     text[strcspn(text, "\r\n")] = '\0';
     if (strlen(text) > 200)
@@ -323,17 +323,17 @@ static struct proof read_proof(void) {
     struct proof proof = {0};
     struct hzrun_report record;
     FILE *file = fopen(report, "rb");
-    while (file && fread(&record, sizeof record, 1, file) == 1) {
+    while (file != NULL && fread(&record, sizeof record, 1, file) == 1) {
         record.program[sizeof record.program - 1] = record.other[sizeof record.other - 1] = '\0';
         take_record(&proof, &record);
     }
-    if (file)
+    if (file != NULL)
         fclose(file);
     return proof;
 }
 
 static void tell_other_heap(const struct proof *proof) {
-    const char *name = strrchr(proof->other, '/') ? strrchr(proof->other, '/') + 1 : proof->other;
+    const char *name = strrchr(proof->other, '/') != NULL ? strrchr(proof->other, '/') + 1 : proof->other;
     if (is_command() && strncmp(name, "libc.so", strlen("libc.so")) != 0)
         shared_conclude(shared, STATUS_UNAVAILABLE,
                         "%s brings a malloc of its own (%s), which a preloaded one cannot replace - not measuring it",
@@ -405,7 +405,7 @@ static int run_batch(void) {
 static int signal_number(const char *name) {
     for (int number = 1; number < NSIG; number++) {
         const char *known = sigabbrev_np(number);
-        if (known && strcmp(known, name) == 0)
+        if (known != NULL && strcmp(known, name) == 0)
             return number;
     }
     return SIGTERM;
@@ -494,10 +494,10 @@ static int find_library(void) {
     if (allocator_spec_parse(shared->request.allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
         allocator_find(&spec, given, sizeof given, why, sizeof why) != ALLOCATOR_LOADED)
         return shared_conclude(shared, STATUS_UNAVAILABLE, "%s", why);
-    if (spec.backend && strcmp(spec.backend->name, "null") == 0)
+    if (spec.backend != NULL && strcmp(spec.backend->name, "null") == 0)
         return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: null stores nothing, a program cannot run on it",
                                label);
-    if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :"))
+    if (!os_library_real_path(given, library, sizeof library) || strpbrk(library, " :") != NULL)
         return shared_conclude(shared, STATUS_UNAVAILABLE, "%s: LD_PRELOAD cannot hold this path - move the library",
                                given);
     snprintf(shared->result.proof.path, sizeof shared->result.proof.path, "%.500s", library);
@@ -525,7 +525,7 @@ static int find_scripts(void) {
 // Whether the program's user can do that with the file: only a process of that user knows.
 static int user_can(const char *path, int how) {
     int status = 0;
-    if (!other_user())
+    if (other_user() == NULL)
         return 1;
     const pid_t pid = fork();
     if (pid == 0)
@@ -537,9 +537,10 @@ static int user_can(const char *path, int how) {
 
 static int make_directory(void) {
     const char *temporary = getenv("TMPDIR");
-    snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX", temporary && *temporary ? temporary : "/tmp");
+    snprintf(directory, sizeof directory, "%.2000s/hzbench-app-XXXXXX",
+             temporary != NULL && *temporary ? temporary : "/tmp");
     const struct passwd *user = other_user();
-    if (!mkdtemp(directory) || (user && chown(directory, user->pw_uid, user->pw_gid) != 0))
+    if (mkdtemp(directory) == NULL || (user != NULL && chown(directory, user->pw_uid, user->pw_gid) != 0))
         return shared_conclude(shared, STATUS_ERROR, "%s: %s - set TMPDIR to a directory that can be written",
                                directory, strerror(errno));
     snprintf(report, sizeof report, "%s.report", directory);
@@ -591,7 +592,7 @@ static int copy_scripts(void) {
         if ((size_t)length < sizeof path && os_library_is_file(path))
             is_well = copy_for_user(path);
     }
-    if (folder)
+    if (folder != NULL)
         closedir(folder);
     snprintf(scripts, sizeof scripts, "%.4000s", copies);
     return is_well;
@@ -602,7 +603,7 @@ static int copy_scripts(void) {
 static int make_readable(void) {
     char step[TEXT_BYTES + 8];
     snprintf(preloaded, sizeof preloaded, "%s", library);
-    if (!other_user())
+    if (other_user() == NULL)
         return 1;
     snprintf(copies, sizeof copies, "%s.copies", directory);
     if (mkdir(copies, 0755) != 0 || chmod(copies, 0755) != 0)
@@ -642,7 +643,7 @@ static int run_command(void) {
     words_split(text, command, sizeof command / sizeof command[0] - 1);
     if (!is_command())
         return shared_conclude(shared, STATUS_ERROR, "no command - runner and hzbench-app are of different builds");
-    const char *name = strrchr(command[0], '/') ? strrchr(command[0], '/') + 1 : command[0];
+    const char *name = strrchr(command[0], '/') != NULL ? strrchr(command[0], '/') + 1 : command[0];
     snprintf(label, sizeof label, "%.60s", name);
     own.proof = label;
     app = &own;
@@ -659,7 +660,7 @@ static int run_app(void) {
     if (strcmp(shared->request.workload, "program") == 0)
         return run_command();
     app = app_find(shared->request.params.input);
-    if (!app)
+    if (app == NULL)
         return shared_conclude(shared, STATUS_ERROR,
                                "unknown program '%s' - runner and hzbench-app are of different builds",
                                shared->request.params.input);
@@ -693,7 +694,7 @@ static void keep(pid_t parent) {
 int main(void) {
     started_ns = os_now_ns();
     shared = os_shared_map(OS_SHARED_FD, sizeof *shared);
-    if (!shared || shared->request.magic != SHARED_MAGIC) {
+    if (shared == NULL || shared->request.magic != SHARED_MAGIC) {
         fprintf(
             stderr,
             "hzbench-app: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",

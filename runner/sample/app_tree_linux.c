@@ -48,7 +48,7 @@ static void add_children(struct tree *tree, int pid) {
     char path[32];
     snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
-    if (!tasks)
+    if (tasks == NULL)
         return;
     for (struct dirent *task; (task = readdir(tasks)) != NULL;)
         if (task->d_name[0] != '.')
@@ -73,7 +73,7 @@ uint64_t app_tree_pss(int except) {
         snprintf(path, sizeof path, "/proc/%d/smaps_rollup", tree.pids[i]);
         read_text(path, text, sizeof text);
         const char *line = strstr(text, "\nPss:");
-        sum += line ? strtoull(line + strlen("\nPss:"), NULL, 10) << 10 : 0;
+        sum += line != NULL ? strtoull(line + strlen("\nPss:"), NULL, 10) << 10 : 0;
     }
     return sum;
 }

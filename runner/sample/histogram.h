@@ -19,12 +19,10 @@ struct histogram { // all zero: empty
 };
 
 static inline uint32_t histogram_bucket(uint64_t value) {
-    if (value < HISTOGRAM_EXACT) {
+    if (value < HISTOGRAM_EXACT)
         return (uint32_t)value;
-    }
-    if (value >> HISTOGRAM_BITS != 0) {
+    if (value >> HISTOGRAM_BITS != 0)
         return HISTOGRAM_BUCKETS - 1;
-    }
     const uint32_t shift = 63u - (uint32_t)__builtin_clzll(value) - 7u; // leaves 8 significant bits
     return HISTOGRAM_EXACT + (shift - 1) * HISTOGRAM_HALF + (uint32_t)(value >> shift) - HISTOGRAM_HALF;
 }

@@ -38,9 +38,8 @@ uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t rea
     const double reference_ns = (double)noise->canary_reference_ns;
     const int has_reference = noise->canary_reference_ns != UINT64_MAX;
     reason[0] = '\0';
-    if (sample->elapsed_ns == UINT64_MAX) {
+    if (sample->elapsed_ns == UINT64_MAX)
         return UINT64_MAX;
-    }
     const struct {
         const char *name;
         int applies;
@@ -54,10 +53,8 @@ uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t rea
         {"memory-pressure", exceeds(noise->pressure_memory_ns, NOISE_PRESSURE_MEMORY, elapsed_ns)},
     };
     size_t at = 0;
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0] && at < reason_bytes; i++) {
-        if (rules[i].applies) {
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0] && at < reason_bytes; i++)
+        if (rules[i].applies)
             at += (size_t)snprintf(reason + at, reason_bytes - at, "%s%s", at ? ";" : "", rules[i].name);
-        }
-    }
     return at != 0;
 }

@@ -15,8 +15,8 @@
 #define EMPTY_PROBES 2001
 
 struct probe_thread {
-    _Alignas(128) uint64_t random;  // splitmix64 state; owner: the thread
-    uint32_t left[CALL_COUNT]; // calls until the next that is timed
+    _Alignas(128) uint64_t random; // splitmix64 state; owner: the thread
+    uint32_t left[CALL_COUNT];     // calls until the next that is timed
     struct histogram calls[CALL_COUNT];
 };
 
@@ -65,18 +65,16 @@ static uint32_t next_distance(struct probe_thread *probe) {
 }
 
 static int is_timed(struct probe_thread *probe, enum timed_call call) {
-    if (probe == NULL || --probe->left[call] != 0) {
+    if (probe == NULL || --probe->left[call] != 0)
         return 0;
-    }
     probe->left[call] = next_distance(probe);
     return 1;
 }
 
 static void *probe_alloc(size_t bytes) {
     struct probe_thread *probe = self;
-    if (!is_timed(probe, CALL_MALLOC)) {
+    if (!is_timed(probe, CALL_MALLOC))
         return under_test.alloc(bytes);
-    }
     const uint64_t begin = ticks();
     void *block = under_test.alloc(bytes);
     histogram_record(&probe->calls[CALL_MALLOC], ns_since(begin));
@@ -103,17 +101,15 @@ static void probe_free_remote(void *block) {
 }
 
 int probe_install(struct workload_run *run, uint32_t every) {
-    probes = os_memory_map(run->params.threads * sizeof(*probes));
-    if (probes == NULL) {
+    probes = os_memory_map(run->params.threads * sizeof *probes);
+    if (probes == NULL)
         return 0;
-    }
     mean_distance = every;
     calibrate();
     for (uint32_t i = 0; i < run->params.threads; i++) {
         probes[i].random = run->params.seed + i;
-        for (int call = 0; call < CALL_COUNT; call++) {
+        for (int call = 0; call < CALL_COUNT; call++)
             probes[i].left[call] = next_distance(&probes[i]);
-        }
     }
     under_test = run->allocator;
     run->allocator.alloc = probe_alloc;
@@ -142,25 +138,23 @@ static uint64_t empty_probe_ns(void) {
         const uint64_t begin = ticks();
         passed[i] = ns_since(begin);
     }
-    qsort(passed, EMPTY_PROBES, sizeof(passed[0]), compare_ns);
+    qsort(passed, EMPTY_PROBES, sizeof passed[0], compare_ns);
     return passed[EMPTY_PROBES / 2];
 }
 
 void probe_collect(struct sample_shared *shared, uint32_t threads) {
-    if (probes == NULL) {
+    if (probes == NULL)
         return;
-    }
     shared->result.measured.latency_probe_ns = empty_probe_ns();
     for (int call = 0; call < CALL_COUNT; call++) {
         struct histogram *sum = &shared->latency[call];
-        for (uint32_t i = 0; i < threads; i++) {
+        for (uint32_t i = 0; i < threads; i++)
             histogram_add(sum, &probes[i].calls[call]);
-        }
         shared->result.measured.latency[call] = (struct latency){.count = sum->count,
-                                                           .p50_ns = histogram_percentile(sum, 500000),
-                                                           .p90_ns = histogram_percentile(sum, 900000),
-                                                           .p99_ns = histogram_percentile(sum, 990000),
-                                                           .p999_ns = histogram_percentile(sum, 999000),
-                                                           .max_ns = sum->count != 0 ? sum->max : NOT_MEASURED};
+                                                                 .p50_ns = histogram_percentile(sum, 500000),
+                                                                 .p90_ns = histogram_percentile(sum, 900000),
+                                                                 .p99_ns = histogram_percentile(sum, 990000),
+                                                                 .p999_ns = histogram_percentile(sum, 999000),
+                                                                 .max_ns = sum->count != 0 ? sum->max : NOT_MEASURED};
     }
 }

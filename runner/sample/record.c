@@ -5,10 +5,14 @@
 #include <string.h>
 
 const char *const record_status_names[STATUS_COUNT] = {
-    [STATUS_UNFINISHED] = "unfinished",       [STATUS_OK] = "ok",
-    [STATUS_UNAVAILABLE] = "unavailable",     [STATUS_CORRUPT] = "corrupt",
-    [STATUS_OUT_OF_MEMORY] = "out-of-memory", [STATUS_REFUSED_FREE] = "refused-free",
-    [STATUS_ERROR] = "error",                 [STATUS_CRASHED] = "crashed",
+    [STATUS_UNFINISHED] = "unfinished",
+    [STATUS_OK] = "ok",
+    [STATUS_UNAVAILABLE] = "unavailable",
+    [STATUS_CORRUPT] = "corrupt",
+    [STATUS_OUT_OF_MEMORY] = "out-of-memory",
+    [STATUS_REFUSED_FREE] = "refused-free",
+    [STATUS_ERROR] = "error",
+    [STATUS_CRASHED] = "crashed",
     [STATUS_TIMEOUT] = "timeout",
 };
 
@@ -20,8 +24,9 @@ int record_is_ok(const struct record *record) {
 
 double record_throughput(const struct record *record) {
     const uint64_t ops = record->measured.ops, elapsed_ns = record->measured.elapsed_ns;
-    return ops == NOT_MEASURED || elapsed_ns == NOT_MEASURED || elapsed_ns == 0 ? -1
-                                                                                : (double)ops * 1e9 / (double)elapsed_ns;
+    return ops == NOT_MEASURED || elapsed_ns == NOT_MEASURED || elapsed_ns == 0
+               ? -1
+               : (double)ops * 1e9 / (double)elapsed_ns;
 }
 
 static double remote_share(const struct record *record) {
@@ -32,16 +37,20 @@ static double remote_share(const struct record *record) {
 }
 
 #define MEMBER(member) .offset = offsetof(struct record, member), .bytes = sizeof(((struct record *)0)->member)
-#define TEXT(column, member, text) {.name = column, .kind = RECORD_TEXT, MEMBER(member), .meaning = (text)}
-#define NUMBER(column, member, text) {.name = column, .kind = RECORD_NUMBER, MEMBER(member), .meaning = (text)}
+#define TEXT(column, member, text)                                                                                     \
+    { .name = column, .kind = RECORD_TEXT, MEMBER(member), .meaning = (text) }
+#define NUMBER(column, member, text)                                                                                   \
+    { .name = column, .kind = RECORD_NUMBER, MEMBER(member), .meaning = (text) }
 #define REQUIRED_TEXT(column, member, text)                                                                            \
-    {.name = column, .kind = RECORD_TEXT, MEMBER(member), .is_required = 1, .meaning = (text)}
+    { .name = column, .kind = RECORD_TEXT, MEMBER(member), .is_required = 1, .meaning = (text) }
 #define REQUIRED(column, member, text)                                                                                 \
-    {.name = column, .kind = RECORD_NUMBER, MEMBER(member), .is_required = 1, .meaning = (text)}
+    { .name = column, .kind = RECORD_NUMBER, MEMBER(member), .is_required = 1, .meaning = (text) }
 #define MEASURED(member, text) NUMBER(#member, measured.member, text)
 #define NAME(column, member, list, count, text)                                                                        \
-    {.name = column, .kind = RECORD_NAME, MEMBER(member), .names = (list), .name_count = (count), .is_required = 1,    \
-     .meaning = (text)}
+    {                                                                                                                  \
+        .name = column, .kind = RECORD_NAME, MEMBER(member), .names = (list), .name_count = (count), .is_required = 1, \
+        .meaning = (text)                                                                                              \
+    }
 #define TIMED(call, index, text)                                                                                       \
     NUMBER("latency_" #call "_count", measured.latency[index].count, text),                                            \
         NUMBER("latency_" #call "_p50_ns", measured.latency[index].p50_ns, NULL),                                      \
@@ -92,18 +101,20 @@ static const struct record_column tail[] = {
     MEASURED(waits, "times a thread waited for a queue; bytes found wrong; allocations that failed"),
     MEASURED(corruptions, NULL),
     MEASURED(failures, NULL),
-    MEASURED(user_ns, "measured part; of user_ns and system_ns the sum is exact, the division into two is the kernel's, by "
-                      "its ticks"),
+    MEASURED(user_ns,
+             "measured part; of user_ns and system_ns the sum is exact, the division into two is the kernel's, by "
+             "its ticks"),
     MEASURED(system_ns, NULL),
     MEASURED(run_delay_ns, NULL),
     MEASURED(voluntary_switches, NULL),
     MEASURED(involuntary_switches, NULL),
     MEASURED(minor_faults, NULL),
     MEASURED(major_faults, NULL),
-    MEASURED(rss_baseline, "mean and p95 over the series of the measured part; peak is VmHWM (Windows: "
-                           "PeakWorkingSetSize), or a larger reading of the row. Of programs the series is the proportional set "
-                           "size of all processes; the peak of `program` is the larger of that and the VmHWM of its "
-                           "largest process"),
+    MEASURED(rss_baseline,
+             "mean and p95 over the series of the measured part; peak is VmHWM (Windows: "
+             "PeakWorkingSetSize), or a larger reading of the row. Of programs the series is the proportional set "
+             "size of all processes; the peak of `program` is the larger of that and the VmHWM of its "
+             "largest process"),
     NUMBER("rss_mean", rss_mean, NULL),
     NUMBER("rss_p95", rss_p95, NULL),
     MEASURED(rss_peak, NULL),
@@ -114,14 +125,14 @@ static const struct record_column tail[] = {
     MEASURED(rss_100ms, NULL),
     MEASURED(rss_1s, NULL),
     MEASURED(rss_purged, NULL),
-    MEASURED(live_peak,
-             "largest live bytes in the series, or `live_work`; each is what was live at that instant at least, as the "
-             "threads cannot be stopped to look (at most 64 objects a thread too much: what it has freed and not told)"),
+    MEASURED(
+        live_peak,
+        "largest live bytes in the series, or `live_work`; each is what was live at that instant at least, as the "
+        "threads cannot be stopped to look (at most 64 objects a thread too much: what it has freed and not told)"),
     MEASURED(reserved_bytes, "the backend's own account"),
     MEASURED(committed_bytes, NULL),
     MEASURED(metadata_bytes, NULL),
-    TEXT("rejects", rejects,
-         "`reason=count` joined by `;`, only those above 0; empty for backends without counters"),
+    TEXT("rejects", rejects, "`reason=count` joined by `;`, only those above 0; empty for backends without counters"),
     MEASURED(cycles, "hardware counters"),
     MEASURED(instructions, NULL),
     MEASURED(cache_misses, NULL),
@@ -133,8 +144,9 @@ static const struct record_column tail[] = {
     TIMED(malloc, CALL_MALLOC, "of the timed mallocs of the measured part"),
     TIMED(free_local, CALL_FREE_LOCAL, "frees by the thread that allocated"),
     TIMED(free_remote, CALL_FREE_REMOTE, "frees by another thread"),
-    NUMBER("canary_reference_ns", measured.noise.canary_reference_ns,
-           "a fixed computation without memory: its best time before the run; right before and after the measured part"),
+    NUMBER(
+        "canary_reference_ns", measured.noise.canary_reference_ns,
+        "a fixed computation without memory: its best time before the run; right before and after the measured part"),
     NUMBER("canary_before_ns", measured.noise.canary_before_ns, NULL),
     NUMBER("canary_after_ns", measured.noise.canary_after_ns, NULL),
     NUMBER("pressure_cpu_ns", measured.noise.pressure_cpu_ns,
@@ -164,11 +176,12 @@ const struct record_column *record_columns(size_t *count) {
         all[used++] = head[i];
     for (size_t i = 0; used < HEAD_COUNT + parameter_count; i++) {
         const struct parameter *parameter = &parameters[i];
-        all[used++] = (struct record_column){.name = parameter->column,
-                                             .kind = RECORD_PARAMETER,
-                                             .parameter = parameter,
-                                             .is_required = parameter->source == PARAMETER_PLAN,
-                                             .meaning = parameter->meaning ? parameter->meaning : parameter->help};
+        all[used++] =
+            (struct record_column){.name = parameter->column,
+                                   .kind = RECORD_PARAMETER,
+                                   .parameter = parameter,
+                                   .is_required = parameter->source == PARAMETER_PLAN,
+                                   .meaning = parameter->meaning != NULL ? parameter->meaning : parameter->help};
     }
     for (size_t i = 0; used < HEAD_COUNT + parameter_count + TAIL_COUNT; i++)
         all[used++] = tail[i];

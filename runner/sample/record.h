@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One sample as a row: all that is known of it, as plain data, and THE table of its columns. What a worker measures is
-// part of it as it is (struct measurement), and so are the parameters; CSV, resume, summary, self-test, results/SCHEMA.md
-// and the scripts follow from the table. A new number is a member of struct measurement and an entry in record.c.
-// Layer: runner, sample.
+// part of it as it is (struct measurement), and so are the parameters; CSV, resume, summary, self-test,
+// results/SCHEMA.md and the scripts follow from the table. A new number is a member of struct measurement and an entry
+// in record.c. Layer: runner, sample.
 #ifndef HZBENCH_RECORD_H
 #define HZBENCH_RECORD_H
 
@@ -45,13 +45,13 @@ enum record_kind {
 struct record_column {
     const char *name;
     enum record_kind kind;
-    size_t offset, bytes;              // in struct record; bytes of a text
-    const char *const *names;          // of RECORD_NAME
+    size_t offset, bytes;     // in struct record; bytes of a text
+    const char *const *names; // of RECORD_NAME
     size_t name_count;
-    const struct parameter *parameter; // of RECORD_PARAMETER
+    const struct parameter *parameter;              // of RECORD_PARAMETER
     double (*compute)(const struct record *record); // of RECORD_RATE and RECORD_SHARE; negative: not measured
-    int is_required;                   // never an empty cell
-    const char *meaning;               // one line of results/SCHEMA.md; NULL: that of the column before
+    int is_required;                                // never an empty cell
+    const char *meaning;                            // one line of results/SCHEMA.md; NULL: that of the column before
 };
 
 // In the order of the file; as many as *count.

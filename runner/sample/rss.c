@@ -36,9 +36,8 @@ int rss_append(struct sample_shared *shared, const struct rss_point *point) {
     const int is_full = count == SHARED_MAX_RSS_POINTS;
     if (is_full) {
         count = SHARED_MAX_RSS_POINTS / 2;
-        for (uint32_t i = 1; i < count; i++) {
+        for (uint32_t i = 1; i < count; i++)
             shared->rss[i] = shared->rss[2 * i];
-        }
     }
     shared->rss[count] = *point;
     // ORDER: release publishes the points to the runner, which loads the number with acquire.
@@ -53,9 +52,8 @@ static void take_point(struct rss_sampler *sampler) {
         .live_bytes = rss_live_bytes(sampler->shared),
         .phase = atomic_load_explicit(&sampler->shared->phase, memory_order_relaxed),
     };
-    if (rss_append(sampler->shared, &point)) {
+    if (rss_append(sampler->shared, &point))
         sampler->interval_ns *= 2;
-    }
 }
 
 static void *sample(void *argument) {
@@ -66,9 +64,8 @@ static void *sample(void *argument) {
         take_point(sampler);
         next_ns += sampler->interval_ns;
         const uint64_t now_ns = os_now_ns();
-        if (next_ns < now_ns) {
+        if (next_ns < now_ns)
             next_ns = now_ns; // late: points are lost, not crowded
-        }
         while (!sampler->is_stopping && !os_condition_wait_until(&sampler->wake, &sampler->mutex, next_ns)) {
         }
     }

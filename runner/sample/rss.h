@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The RSS sampler: one thread of the worker that writes {time, resident set, live bytes, phase} to the shared memory at a steady
-// interval. When the series is full every second point goes and the interval doubles, so any run fits. Layer: runner.
+// The RSS sampler: one thread of the worker that writes {time, resident set, live bytes, phase} to the shared memory at
+// a steady interval. When the series is full every second point goes and the interval doubles, so any run fits. Layer:
+// runner.
 #ifndef HZBENCH_RSS_H
 #define HZBENCH_RSS_H
 
@@ -9,10 +10,10 @@
 #include <pthread.h>
 
 struct rss_sampler {
-    struct sample_shared *shared;    // const: series and live bytes
-    int rss_fd;           // const
-    uint64_t started_ns;  // const: zero of the series' clock
-    uint64_t interval_ns; // sampler only after rss_start; doubles
+    struct sample_shared *shared; // const: series and live bytes
+    int rss_fd;                   // const
+    uint64_t started_ns;          // const: zero of the series' clock
+    uint64_t interval_ns;         // sampler only after rss_start; doubles
     pthread_t thread;
     pthread_mutex_t mutex; // guards is_stopping
     pthread_cond_t wake;
@@ -26,8 +27,8 @@ int rss_start(struct rss_sampler *sampler, struct sample_shared *shared, int rss
 // Takes a last point, ends the thread and waits for it.
 void rss_stop(struct rss_sampler *sampler);
 
-// What was live at an instant during the call, as the threads have published it, or less: no snapshot of all threads can
-// be had, so allocations are added up before frees. Exact while the threads wait.
+// What was live at an instant during the call, as the threads have published it, or less: no snapshot of all threads
+// can be had, so allocations are added up before frees. Exact while the threads wait.
 int64_t rss_live_bytes(const struct sample_shared *shared);
 
 // Appends a point, halving the series first when it is full. For one writer at a time; returns 1 when it was halved.

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-_Static_assert(sizeof ((struct options *)0)->wrapper <= PROCESS_WRAPPER_BYTES, "what --wrapper takes, a process gets");
+_Static_assert(sizeof((struct options *)0)->wrapper <= PROCESS_WRAPPER_BYTES, "what --wrapper takes, a process gets");
 
 #define LOAD_CHECK_TIMEOUT_NS UINT64_C(10000000000)
 #define OVERHEAD_OPS 2000000 // some ten milliseconds: long against the clock, short for the user
@@ -51,28 +51,28 @@ static int is_variable(const char *entry, const char *name) {
 static int build_environment(struct environment *environment, const struct sample_allocator *allocator,
                              enum allocator_load_mode load) {
     const struct allocator_backend *backend = allocator->spec->backend;
-    const char *options_env = backend && allocator->spec->options[0] ? backend->options_env : NULL;
+    const char *options_env = backend != NULL && allocator->spec->options[0] ? backend->options_env : NULL;
     const char *tunables = getenv(ALLOCATOR_TUNABLES_ENV);
     size_t count = 0, kept = 0;
-    while (environ[count])
+    while (environ[count] != NULL)
         count++;
     environment->entries = calloc(count + 4, sizeof *environment->entries);
-    if (!environment->entries)
+    if (environment->entries == NULL)
         return 0;
     for (size_t i = 0; i < count; i++)
         // A library preloaded into the runner is not part of the experiment.
         if (!is_variable(environ[i], ALLOCATOR_TUNABLES_ENV) && !is_variable(environ[i], "LD_PRELOAD") &&
-            !(options_env && is_variable(environ[i], options_env)))
+            !(options_env != NULL && is_variable(environ[i], options_env)))
             environment->entries[kept++] = environ[i];
     // The last tunable of a name wins.
     snprintf(environment->tunables, sizeof environment->tunables, "%s=%s%s%s", ALLOCATOR_TUNABLES_ENV,
-             tunables ? tunables : "", tunables ? ":" : "", ALLOCATOR_TUNABLES);
+             tunables != NULL ? tunables : "", tunables != NULL ? ":" : "", ALLOCATOR_TUNABLES);
     environment->entries[kept++] = environment->tunables;
     if (load == ALLOCATOR_LOAD_PRELOAD) {
         snprintf(environment->preload, sizeof environment->preload, "LD_PRELOAD=%s", allocator->resolved.path);
         environment->entries[kept++] = environment->preload;
     }
-    if (options_env) {
+    if (options_env != NULL) {
         char text[ALLOCATOR_OPTIONS_BYTES];
         allocator_options_text(allocator->spec, text);
         snprintf(environment->options, sizeof environment->options, "%s=%s", options_env, text);
@@ -187,7 +187,7 @@ static void summarise_rss(const struct sample_shared *shared, uint64_t *mean, ui
     uint64_t *values = malloc((count + 1) * sizeof *values);
     uint64_t sum = 0;
     size_t used = 0;
-    for (uint32_t i = 0; values && i < count; i++)
+    for (uint32_t i = 0; values != NULL && i < count; i++)
         if (shared->rss[i].phase == PHASE_MEASURED && shared->rss[i].rss_bytes != NOT_MEASURED) {
             values[used++] = shared->rss[i].rss_bytes;
             sum += shared->rss[i].rss_bytes;
@@ -273,7 +273,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     memcpy(order->cpus, request->cpus, params.threads * sizeof order->cpus[0]);
     order->rss_interval_ns = options->rss_interval_ns;
     order->settle_ns = options->settle_ns;
-    if (options->program)
+    if (options->program != NULL)
         words_join(options->program, order->command, sizeof order->command);
     snprintf(order->prepare, sizeof order->prepare, "%s", options->prepare);
     order->counters = (uint32_t)options->counters;
@@ -313,7 +313,7 @@ static enum sample_end run_small(struct sample *sample, const struct sample_allo
     workload_params_unset(&params);
     params.threads = 1;
     params.ops = ops;
-    if (!workload || !workload_params_complete(workload, &params, ignored, sizeof ignored)) {
+    if (workload == NULL || !workload_params_complete(workload, &params, ignored, sizeof ignored)) {
         errno = EINVAL;
         return SAMPLE_IMPOSSIBLE;
     }
@@ -338,7 +338,7 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
     allocator->is_available = !is_unavailable && phase >= PHASE_LOADED;
     // Ours say in one line which setting they do not know, and run without it: under a name that promises it.
     const struct allocator_spec *spec = allocator->spec;
-    const int is_ours = spec->backend && spec->backend->debian_package == NULL;
+    const int is_ours = spec->backend != NULL && spec->backend->debian_package == NULL;
     if (allocator->is_available && is_ours && spec->options[0] && record->message[0] && record_is_ok(record)) {
         allocator->is_available = 0;
         snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text,
@@ -352,7 +352,8 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
     snprintf(allocator->resolved.contract, sizeof allocator->resolved.contract, "%s", result->proof.contract);
 }
 
-enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options, const char *worker) {
+enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options,
+                                  const char *worker) {
     struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
     enum process_end end = PROCESS_EXITED;
     int code = 0;

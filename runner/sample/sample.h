@@ -47,7 +47,8 @@ void sample_release(struct sample *sample);
 void sample_unavailable(struct sample *sample, const struct sample_request *request);
 
 // Resolves and loads one allocator in a worker of its own. Fills `allocator`.
-enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options, const char *worker);
+enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options,
+                                  const char *worker);
 
 // What the harness itself costs: nanoseconds an operation of `local` on one thread over the null allocator, negative
 // with the reason when that could not be measured. `with_counters` gets 1 when hardware counters counted.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that runner and worker share for one sample: what to run, what came of it, and the RSS series.
-// The runner creates it as a memfd, the worker maps it from file descriptor OS_SHARED_FD (Windows: a section that the worker
-// inherits). Plain data, no pointers. Layer: runner.
+// The runner creates it as a memfd, the worker maps it from file descriptor OS_SHARED_FD (Windows: a section that the
+// worker inherits). Plain data, no pointers. Layer: runner.
 #ifndef HZBENCH_SHARED_H
 #define HZBENCH_SHARED_H
 
@@ -66,15 +66,15 @@ struct shared_request {
     uint32_t load_mode;  // enum allocator_load_mode
     char allocator[256]; // spec text
     char workload[64];
-    struct workload_params params;  // complete
-    int32_t cpus[WORKLOAD_MAX_THREADS]; // operating system's index of the CPU thread i is pinned to, -1: not pinned
-    uint64_t rss_interval_ns;       // 0: no series
-    uint64_t settle_ns;             // how long to watch RSS after the join: 0, 100 ms or 1 s and more
-    uint32_t counters;              // 1: open hardware counters if the machine has them
-    uint32_t latency_every;         // one call in so many is timed; 0: none
+    struct workload_params params;        // complete
+    int32_t cpus[WORKLOAD_MAX_THREADS];   // operating system's index of the CPU thread i is pinned to, -1: not pinned
+    uint64_t rss_interval_ns;             // 0: no series
+    uint64_t settle_ns;                   // how long to watch RSS after the join: 0, 100 ms or 1 s and more
+    uint32_t counters;                    // 1: open hardware counters if the machine has them
+    uint32_t latency_every;               // one call in so many is timed; 0: none
     char command[WORKLOAD_COMMAND_BYTES]; // of the workload `program`: words_join()
-    char prepare[512];              // a shell's command that runs before it, unmeasured; empty: none
-    uint32_t fake_clock;            // 1: times are made up and equal in every run (golden tests)
+    char prepare[512];                    // a shell's command that runs before it, unmeasured; empty: none
+    uint32_t fake_clock;                  // 1: times are made up and equal in every run (golden tests)
 };
 
 // One point of the series. Written by the sampler; `rss_points` is stored with release after the point.
@@ -120,8 +120,8 @@ struct shared_result {
 struct sample_shared {
     struct shared_request request;
     struct shared_result result;
-    _Atomic uint32_t phase;                    // enum phase
-    _Atomic uint32_t rss_points;               // number of valid points
+    _Atomic uint32_t phase;               // enum phase
+    _Atomic uint32_t rss_points;          // number of valid points
     struct histogram latency[CALL_COUNT]; // of all threads
     struct workload_counters counters[WORKLOAD_MAX_THREADS];
     struct rss_point rss[SHARED_MAX_RSS_POINTS];

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The child process of one sample: maps the memory that the runner made, loads one allocator, runs one workload and writes
-// what it saw back into it memory. The main thread only watches: once the allocator is loaded it allocates nothing
-// itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
-#include "shared.h"
+// The child process of one sample: maps the memory that the runner made, loads one allocator, runs one workload and
+// writes what it saw back into it memory. The main thread only watches: once the allocator is loaded it allocates
+// nothing itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
 #include "../system/counters.h"
-#include "noise.h"
 #include "../system/os.h"
+#include "noise.h"
 #include "probe.h"
 #include "rss.h"
+#include "shared.h"
 
 #include "../../allocators/loader/loader.h"
 
@@ -132,25 +132,22 @@ static void measure(uint32_t index) {
     struct os_usage before;
     struct os_usage after;
 
-    if (with_hardware) {
+    if (with_hardware)
         counters_open(&hardware);
-    }
     const int usage_fd = os_usage_open();
-    memset(&account->used, 0, sizeof(account->used)); // births during the warm-up were counted, too
-    pthread_barrier_wait(&barrier);                   // all are warm: the main thread sets deadline and phase
-    pthread_barrier_wait(&barrier);                   // go
+    memset(&account->used, 0, sizeof account->used); // births during the warm-up were counted, too
+    pthread_barrier_wait(&barrier);                  // all are warm: the main thread sets deadline and phase
+    pthread_barrier_wait(&barrier);                  // go
     os_usage_read(usage_fd, &before);
-    if (with_hardware) {
+    if (with_hardware)
         counters_start(&hardware);
-    }
     atomic_store_explicit(&counters->begin_ns, os_now_ns(), memory_order_relaxed);
     probe_begin(index);
     run.workload->measured(&run, index);
     probe_end();
     atomic_store_explicit(&counters->end_ns, os_now_ns(), memory_order_relaxed);
-    if (with_hardware) {
+    if (with_hardware)
         counters_stop(&hardware);
-    }
     os_usage_read(usage_fd, &after);
     os_usage_close(usage_fd);
     usage_since(&after, &before);
@@ -164,9 +161,8 @@ static void measure(uint32_t index) {
 static void *thread_main(void *argument) {
     const uint32_t index = (uint32_t)(uintptr_t)argument;
     const int32_t cpu = shared->request.cpus[index];
-    if (cpu >= 0) {
+    if (cpu >= 0)
         accounts[index].pin_error = os_pin_thread(cpu);
-    }
     workload_warm_up(&run, index);
     measure(index);
     pthread_barrier_wait(&barrier); // all have measured: the main thread reads RSS and counters
@@ -180,38 +176,37 @@ static void *thread_main(void *argument) {
 static int load(void) {
     const struct shared_request *request = &shared->request;
     struct allocator_spec spec;
-    char why[sizeof(shared->result.message)];
-    if (allocator_spec_parse(request->allocator, &spec, why, sizeof(why)) != ALLOCATOR_LOADED ||
-        allocator_load(&spec, (enum allocator_load_mode)request->load_mode, &loaded, why, sizeof(why)) !=
-            ALLOCATOR_LOADED) {
+    char why[sizeof shared->result.message];
+    if (allocator_spec_parse(request->allocator, &spec, why, sizeof why) != ALLOCATOR_LOADED ||
+        allocator_load(&spec, (enum allocator_load_mode)request->load_mode, &loaded, why, sizeof why) !=
+            ALLOCATOR_LOADED)
         return shared_conclude(shared, STATUS_UNAVAILABLE, "%s", why);
-    }
     shared->result.proof = loaded.provenance;
     return 1;
 }
 
 static int prepare(void) {
     const struct shared_request *request = &shared->request;
-    char why[sizeof(shared->result.message)];
+    char why[sizeof shared->result.message];
     run.workload = workload_find(request->workload);
     run.params = request->params;
     if (run.workload == NULL) {
-        return shared_conclude(shared, STATUS_ERROR, "unknown workload '%s' - runner and worker are of different builds",
-                             request->workload);
+        return shared_conclude(shared, STATUS_ERROR,
+                               "unknown workload '%s' - runner and worker are of different builds", request->workload);
     }
-    if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
+    if (!workload_params_complete(run.workload, &run.params, why, sizeof why))
         return shared_conclude(shared, STATUS_ERROR, "%s", why);
-    }
     if (run.params.aligned_ppm != 0 && !(loaded.table.capabilities & ALLOCATOR_ALIGNED)) {
         return shared_conclude(shared, STATUS_UNAVAILABLE,
-                             "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
-                             request->allocator, request->workload);
+                               "%s has no aligned allocation, which workload '%s' needs - set --aligned=0",
+                               request->allocator, request->workload);
     }
     const uint32_t threads = run.params.threads;
     const uint64_t memory_bytes = workload_memory_bytes(run.workload, &run.params);
     run.allocator = loaded.table;
     if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
-        return shared_conclude(shared, STATUS_ERROR, "cannot map the histograms of the latency probe: %s", strerror(errno));
+        return shared_conclude(shared, STATUS_ERROR, "cannot map the histograms of the latency probe: %s",
+                               strerror(errno));
     }
     run.host = &host;
     run.counters = shared->counters;
@@ -220,18 +215,15 @@ static int prepare(void) {
     stacks = os_stacks_map(2 * threads + 1, STACK_BYTES, STACK_TOUCHED_BYTES);
     if (run.memory == NULL || stacks == NULL) {
         return shared_conclude(shared, STATUS_ERROR,
-                             "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s", memory_bytes,
-                             threads, strerror(errno));
+                               "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s",
+                               memory_bytes, threads, strerror(errno));
     }
-    for (uint32_t i = 0; i < threads; i++) {
-        for (int k = 0; k < COUNTERS_COUNT; k++) {
+    for (uint32_t i = 0; i < threads; i++)
+        for (int k = 0; k < COUNTERS_COUNT; k++)
             accounts[i].hardware[k] = NOT_MEASURED;
-        }
-    }
     workload_prepare(&run);
-    if (run.trouble[0] != '\0') {
+    if (run.trouble[0] != '\0')
         return shared_conclude(shared, STATUS_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
-    }
     return 1;
 }
 
@@ -239,12 +231,12 @@ static void read_stats(void) {
     struct measurement *result = &shared->result.measured;
     if (loaded.table.capabilities & ALLOCATOR_STATS) {
         struct allocator_stats stats;
-        memset(&stats, 0, sizeof(stats));
+        memset(&stats, 0, sizeof stats);
         loaded.table.stats(&stats);
         result->reserved_bytes = stats.reserved_bytes;
         result->committed_bytes = stats.committed_bytes;
         result->metadata_bytes = stats.metadata_bytes;
-        memcpy(result->rejects, stats.rejects, sizeof(result->rejects));
+        memcpy(result->rejects, stats.rejects, sizeof result->rejects);
     }
 }
 
@@ -252,9 +244,9 @@ static void read_stats(void) {
 static void read_rejects(void) {
     if (loaded.table.capabilities & ALLOCATOR_STATS) {
         struct allocator_stats stats;
-        memset(&stats, 0, sizeof(stats));
+        memset(&stats, 0, sizeof stats);
         loaded.table.stats(&stats);
-        memcpy(shared->result.measured.rejects, stats.rejects, sizeof(shared->result.measured.rejects));
+        memcpy(shared->result.measured.rejects, stats.rejects, sizeof shared->result.measured.rejects);
     }
 }
 
@@ -292,9 +284,8 @@ static void read_measured(int rss_fd) {
         hash = (hash ^ counter(&counters->stream_hash)) * UINT64_C(0x9e3779b97f4a7c15); // threads in order
         hash ^= hash >> 32;
         usage_add(&used, &accounts[i].used);
-        for (int k = 0; k < COUNTERS_COUNT; k++) {
+        for (int k = 0; k < COUNTERS_COUNT; k++)
             hardware[k] = add_measured(hardware[k], accounts[i].hardware[k]);
-        }
     }
     result->ops = result->remote_frees + result->local_frees;
     result->elapsed_ns = end_ns - begin_ns;
@@ -353,38 +344,38 @@ static void judge(void) {
         result->failures += counter(&run.counters[i].failures);
         if (accounts[i].pin_error != 0) {
             shared_conclude(shared, STATUS_ERROR, "cannot pin thread %" PRIu32 " to CPU %" PRId32 ": %s", i,
-                          shared->request.cpus[i], strerror(accounts[i].pin_error));
+                            shared->request.cpus[i], strerror(accounts[i].pin_error));
         }
     }
     const int birth_error = atomic_load_explicit(&generation_error, memory_order_relaxed);
-    if (run.trouble[0] != '\0') {
+    if (run.trouble[0] != '\0')
         shared_conclude(shared, STATUS_ERROR, "workload '%s': %s", run.workload->name, run.trouble);
-    }
     if (birth_error != 0) {
         shared_conclude(shared, STATUS_ERROR, "workload '%s' could not start a thread: %s", run.workload->name,
-                      strerror(birth_error));
+                        strerror(birth_error));
     }
     if (result->corruptions != 0) {
-        shared_conclude(shared, STATUS_CORRUPT, "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
-                      result->corruptions, run.workload->name);
+        shared_conclude(shared, STATUS_CORRUPT,
+                        "%" PRIu64 " objects of workload '%s' had a wrong byte or a wrong alignment",
+                        result->corruptions, run.workload->name);
     }
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT && (loaded.table.capabilities & ALLOCATOR_FAIL_CLOSED); i++) {
         if (result->rejects[i] != 0 && result->rejects[i] != ALLOCATOR_NOT_TOLD) {
-            shared_conclude(shared, STATUS_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s", result->rejects[i],
-                          allocator_reject_names[i]);
+            shared_conclude(shared, STATUS_REFUSED_FREE, "%" PRIu64 " valid calls were refused as %s",
+                            result->rejects[i], allocator_reject_names[i]);
         }
     }
     if (result->failures != 0) {
         shared_conclude(shared, STATUS_OUT_OF_MEMORY,
-                      "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'", result->live_work,
-                      run.workload->name);
+                        "an allocation returned NULL with %" PRIu64 " bytes live in workload '%s'", result->live_work,
+                        run.workload->name);
     }
     if (run.workload->remote_frees != NULL && run.params.duration_ns == 0) {
         const uint64_t wanted = run.workload->remote_frees(&run.params);
         if (result->remote_frees != wanted) {
             shared_conclude(shared, STATUS_ERROR,
-                          "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
-                          result->remote_frees, wanted);
+                            "%" PRIu64 " objects were freed remotely, not %" PRIu64 " - a bug of the harness",
+                            result->remote_frees, wanted);
         }
     }
     shared_conclude(shared, STATUS_OK, "%s", "");
@@ -434,9 +425,8 @@ static void fake(void) {
          .phase = PHASE_MEASURED},
         {.t_ns = 2 * result->elapsed_ns, .rss_bytes = result->rss_purged, .phase = PHASE_DONE},
     };
-    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]) && shared->request.rss_interval_ns != 0; i++) {
+    for (size_t i = 0; i < sizeof points / sizeof points[0] && shared->request.rss_interval_ns != 0; i++)
         rss_append(shared, &points[i]);
-    }
 }
 
 static uint64_t larger_measured(uint64_t peak, uint64_t value) {
@@ -452,9 +442,8 @@ static void find_peaks(void) {
     // what statm has shown. A peak below a value of its own row would be nonsense: the largest reading wins.
     uint64_t peak = os_rss_peak_bytes();
     const uint64_t readings[] = {result->rss_baseline, result->rss_work, result->rss_freed, result->rss_joined};
-    for (size_t i = 0; i < sizeof(readings) / sizeof(readings[0]); i++) {
+    for (size_t i = 0; i < sizeof readings / sizeof readings[0]; i++)
         peak = larger_measured(peak, readings[i]);
-    }
     for (uint32_t i = 0; i < points; i++) {
         live = shared->rss[i].live_bytes > live ? shared->rss[i].live_bytes : live;
         peak = larger_measured(peak, shared->rss[i].rss_bytes);
@@ -463,21 +452,18 @@ static void find_peaks(void) {
     struct os_windows_memory windows;
     os_windows_memory_read(&windows);
     result->windows_peak_working_set_bytes = windows.peak_working_set_bytes;
-    if (points != 0) {
+    if (points != 0)
         result->live_peak = (uint64_t)live > result->live_work ? (uint64_t)live : result->live_work;
-    }
 }
 
 // Returns 0 when not all threads could be started; those that run wait for ever, so the process has to end.
 static int start_threads(pthread_t *threads) {
     const uint32_t count = run.params.threads;
     int error = pthread_barrier_init(&barrier, NULL, count + 1);
-    for (uint32_t i = 0; i < count && error == 0; i++) {
+    for (uint32_t i = 0; i < count && error == 0; i++)
         error = start_thread(&threads[i], i, thread_main, (void *)(uintptr_t)i);
-    }
-    if (error != 0) {
+    if (error != 0)
         shared_conclude(shared, STATUS_ERROR, "cannot start %" PRIu32 " threads: %s", count, strerror(error));
-    }
     return error == 0;
 }
 
@@ -485,9 +471,8 @@ static int run_cell(uint64_t started_ns) {
     static pthread_t threads[WORKLOAD_MAX_THREADS];
     struct measurement *result = &shared->result.measured;
     const struct shared_request *request = &shared->request;
-    if (!load() || !prepare()) {
+    if (!load() || !prepare())
         return 0;
-    }
     const int rss_fd = os_rss_open();
     shared_enter(shared, PHASE_LOADED);
     result->rss_baseline = os_rss_bytes(rss_fd);
@@ -495,15 +480,14 @@ static int run_cell(uint64_t started_ns) {
     struct rss_sampler sampler;
     const int with_series = request->rss_interval_ns != 0 && !request->fake_clock;
     if (with_series) {
-        const int error = rss_start(&sampler, shared, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
-        if (error != 0) {
+        const int error =
+            rss_start(&sampler, shared, rss_fd, started_ns, stack_of(2 * run.params.threads), STACK_BYTES);
+        if (error != 0)
             return shared_conclude(shared, STATUS_ERROR, "cannot start the RSS sampler: %s", strerror(error));
-        }
     }
     shared_enter(shared, PHASE_WARM_UP);
-    if (!start_threads(threads)) {
+    if (!start_threads(threads))
         return 0;
-    }
     pthread_barrier_wait(&barrier);
     struct os_machine machine;
     result->noise.canary_before_ns = noise_canary_ns();
@@ -523,41 +507,40 @@ static int run_cell(uint64_t started_ns) {
     result->rss_freed = os_rss_bytes(rss_fd);
     pthread_barrier_wait(&barrier);
 
-    for (uint32_t i = 0; i < run.params.threads; i++) {
+    for (uint32_t i = 0; i < run.params.threads; i++)
         pthread_join(threads[i], NULL);
-    }
     shared_enter(shared, PHASE_JOINED);
     result->rss_joined = os_rss_bytes(rss_fd);
     settle(rss_fd);
     read_rejects();
-    if (with_series) {
+    if (with_series)
         rss_stop(&sampler);
-    }
     find_peaks();
-    if (request->fake_clock) {
+    if (request->fake_clock)
         fake();
-    }
     judge();
     return 1;
 }
 
 int main(void) {
     const uint64_t started_ns = os_now_ns();
-    shared = os_shared_map(OS_SHARED_FD, sizeof(*shared));
+    shared = os_shared_map(OS_SHARED_FD, sizeof *shared);
     if (shared == NULL || shared->request.magic != SHARED_MAGIC) {
         fprintf(stderr,
-                "hzbench-worker: file descriptor %d is not a sample's memory - this program is started by runner, run that\n",
+                "hzbench-worker: file descriptor %d is not a sample's memory - this program is started by runner, run "
+                "that\n",
                 OS_SHARED_FD);
         return EXIT_USAGE;
     }
     shared_forget(&shared->result);
     shared_enter(shared, PHASE_START);
     if (shared->request.version != SHARED_VERSION) {
-        shared_conclude(shared, STATUS_ERROR, "the sample's memory has version %" PRIu32 ", this worker knows %u - rebuild both",
-                      shared->request.version, SHARED_VERSION);
+        shared_conclude(shared, STATUS_ERROR,
+                        "the sample's memory has version %" PRIu32 ", this worker knows %u - rebuild both",
+                        shared->request.version, SHARED_VERSION);
     } else if (shared->request.params.threads > WORKLOAD_MAX_THREADS) {
         shared_conclude(shared, STATUS_ERROR, "%" PRIu32 " threads are more than %d", shared->request.params.threads,
-                      WORKLOAD_MAX_THREADS);
+                        WORKLOAD_MAX_THREADS);
     } else {
         run_cell(started_ns);
     }

@@ -22,8 +22,8 @@ static const struct {
 void counters_open(struct counters *counters) {
     for (int i = 0; i < COUNTERS_COUNT; i++) {
         struct perf_event_attr attributes;
-        memset(&attributes, 0, sizeof(attributes));
-        attributes.size = sizeof(attributes);
+        memset(&attributes, 0, sizeof attributes);
+        attributes.size = sizeof attributes;
         attributes.type = events[i].type;
         attributes.config = events[i].config;
         attributes.disabled = 1;
@@ -36,11 +36,9 @@ void counters_open(struct counters *counters) {
 }
 
 static void control(const struct counters *counters, unsigned long request) {
-    for (int i = 0; i < COUNTERS_COUNT; i++) {
-        if (counters->fds[i] >= 0) {
+    for (int i = 0; i < COUNTERS_COUNT; i++)
+        if (counters->fds[i] >= 0)
             ioctl(counters->fds[i], request, 0);
-        }
-    }
 }
 
 void counters_start(const struct counters *counters) {
@@ -58,7 +56,7 @@ void counters_read(const struct counters *counters, uint64_t values[COUNTERS_COU
         } reading;
         values[i] = UINT64_MAX;
         // Never running means that the event exists by name only, as on many virtual machines: not a measured zero.
-        if (counters->fds[i] >= 0 && read(counters->fds[i], &reading, sizeof(reading)) == (ssize_t)sizeof(reading) &&
+        if (counters->fds[i] >= 0 && read(counters->fds[i], &reading, sizeof reading) == (ssize_t)sizeof reading &&
             reading.running_ns != 0) {
             const double scale = (double)reading.enabled_ns / (double)reading.running_ns;
             values[i] =
@@ -68,9 +66,7 @@ void counters_read(const struct counters *counters, uint64_t values[COUNTERS_COU
 }
 
 void counters_close(struct counters *counters) {
-    for (int i = 0; i < COUNTERS_COUNT; i++) {
-        if (counters->fds[i] >= 0) {
+    for (int i = 0; i < COUNTERS_COUNT; i++)
+        if (counters->fds[i] >= 0)
             close(counters->fds[i]);
-        }
-    }
 }

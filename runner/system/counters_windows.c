@@ -6,7 +6,7 @@
 #include <string.h>
 
 void counters_open(struct counters *counters) {
-    memset(counters->fds, 0xff, sizeof(counters->fds));
+    memset(counters->fds, 0xff, sizeof counters->fds);
 }
 
 void counters_start(const struct counters *counters) {
@@ -19,7 +19,7 @@ void counters_stop(const struct counters *counters) {
 
 void counters_read(const struct counters *counters, uint64_t values[COUNTERS_COUNT]) {
     (void)counters;
-    memset(values, 0xff, COUNTERS_COUNT * sizeof(values[0]));
+    memset(values, 0xff, COUNTERS_COUNT * sizeof values[0]);
 }
 
 void counters_close(struct counters *counters) {

@@ -44,9 +44,9 @@ static const struct {
 void machine_read_line(const char *path, char *out, size_t out_bytes) {
     FILE *file = fopen(path, "re");
     out[0] = '\0';
-    if (!file)
+    if (file == NULL)
         return;
-    if (!fgets(out, (int)out_bytes, file))
+    if (fgets(out, (int)out_bytes, file) == NULL)
         out[0] = '\0';
     out[strcspn(out, "\n")] = '\0';
     fclose(file);
@@ -73,13 +73,13 @@ static int cpu_has_flag(const char *flag) {
     int found = 0;
     FILE *file = fopen("/proc/cpuinfo", "re");
     snprintf(padded, sizeof padded, " %s", flag);
-    while (file && !found && fgets(line, sizeof line, file))
+    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL)
         if (strncmp(line, "flags", 5) == 0) {
             const char *at = strstr(line, padded);
-            found = at && strchr(" \n", at[strlen(padded)]);
+            found = at != NULL && strchr(" \n", at[strlen(padded)]) != NULL;
             break;
         }
-    if (file)
+    if (file != NULL)
         fclose(file);
     return found;
 }

@@ -18,14 +18,12 @@
 
 static void *map_private(uint64_t bytes, int populate) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) {
+    if (memory == MAP_FAILED)
         return NULL;
-    }
     // Base pages: whether the kernel has a huge page to spare must not decide what the harness costs in this sample.
     madvise(memory, bytes, MADV_NOHUGEPAGE);
-    if (populate) {
+    if (populate)
         memset(memory, 0, bytes);
-    }
     return memory;
 }
 
@@ -39,9 +37,8 @@ void os_memory_unmap(void *memory, uint64_t bytes) {
 
 void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes) {
     unsigned char *base = map_private(count * bytes, 0);
-    if (base == NULL) {
+    if (base == NULL)
         return NULL;
-    }
     for (uint64_t i = 0; i < count; i++) {
         unsigned char *stack = base + i * bytes;
         if (mprotect(stack, PAGE_BYTES, PROT_NONE) != 0) {
@@ -57,9 +54,8 @@ int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     int error = pthread_attr_setstack(&attributes, stack, bytes);
-    if (error == 0) {
+    if (error == 0)
         error = pthread_create(thread, &attributes, body, argument);
-    }
     pthread_attr_destroy(&attributes);
     return error;
 }
@@ -79,17 +75,15 @@ int os_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, u
 
 void *os_shared_map(int fd, uint64_t bytes) {
     struct stat status;
-    if (fstat(fd, &status) != 0) {
+    if (fstat(fd, &status) != 0)
         return NULL;
-    }
     if (status.st_size < 0 || (uint64_t)status.st_size < bytes) {
         errno = EINVAL;
         return NULL;
     }
     unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (memory == MAP_FAILED) {
+    if (memory == MAP_FAILED)
         return NULL;
-    }
     // MAP_POPULATE may give up silently; a page that faults later would count as the allocator's.
     for (uint64_t i = 0; i < bytes; i += PAGE_BYTES) {
         volatile unsigned char *byte = &memory[i];
@@ -119,12 +113,11 @@ int os_pin_thread(int32_t cpu) {
     // 8192 CPUs, more than any kernel is built for; the fixed cpu_set_t ends at 1024.
     static _Thread_local unsigned long mask[8192 / (8 * sizeof(unsigned long))];
     const size_t bits = 8 * sizeof(unsigned long);
-    if (cpu < 0 || (size_t)cpu >= sizeof(mask) * 8) {
+    if (cpu < 0 || (size_t)cpu >= sizeof mask * 8)
         return EINVAL;
-    }
-    memset(mask, 0, sizeof(mask));
+    memset(mask, 0, sizeof mask);
     mask[(size_t)cpu / bits] = 1ul << (size_t)cpu % bits;
-    return sched_setaffinity(0, sizeof(mask), (const cpu_set_t *)mask) == 0 ? 0 : errno;
+    return sched_setaffinity(0, sizeof mask, (const cpu_set_t *)mask) == 0 ? 0 : errno;
 }
 
 // Reads the whole of a small /proc file into `text`; returns its length, or 0.
@@ -140,9 +133,8 @@ int os_rss_open(void) {
 
 uint64_t os_rss_bytes(int rss_fd) {
     char text[128];
-    if (read_small(rss_fd, text, sizeof(text)) == 0) {
+    if (read_small(rss_fd, text, sizeof text) == 0)
         return NOT_MEASURED;
-    }
     char *end = text;
     strtoull(text, &end, 10); // the first number is the address space
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -151,10 +143,9 @@ uint64_t os_rss_bytes(int rss_fd) {
 uint64_t os_rss_peak_bytes(void) {
     char text[4096]; // VmHWM stands in the first kilobyte
     const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    const size_t length = read_small(fd, text, sizeof(text));
-    if (fd >= 0) {
+    const size_t length = read_small(fd, text, sizeof text);
+    if (fd >= 0)
         close(fd);
-    }
     const char *line = length != 0 ? strstr(text, "\nVmHWM:") : NULL;
     return line == NULL ? NOT_MEASURED : strtoull(line + 7, NULL, 10) * 1024;
 }
@@ -166,15 +157,14 @@ void os_windows_memory_read(struct os_windows_memory *out) {
 static void read_file(const char *path, char *text, size_t text_bytes) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     read_small(fd, text, text_bytes);
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
-    }
 }
 
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=123": microseconds since boot.
 static uint64_t pressure_ns(const char *path) {
     char text[256];
-    read_file(path, text, sizeof(text));
+    read_file(path, text, sizeof text);
     const char *total = strstr(text, "total=");
     return total == NULL ? NOT_MEASURED : strtoull(total + 6, NULL, 10) * 1000;
 }
@@ -185,17 +175,15 @@ void os_machine_read(struct os_machine *out) {
     out->pressure_memory_ns = pressure_ns("/proc/pressure/memory");
     out->pressure_io_ns = pressure_ns("/proc/pressure/io");
     out->steal_ns = NOT_MEASURED;
-    read_file("/proc/stat", text, sizeof(text));
+    read_file("/proc/stat", text, sizeof text);
     char *at = text + strcspn(text, " ");
     uint64_t ticks = 0;
     int fields = 0;
     // user nice system idle iowait irq softirq steal
-    for (char *end; fields < 8 && (ticks = strtoull(at, &end, 10), end != at); at = end) {
+    for (char *end; fields < 8 && (ticks = strtoull(at, &end, 10), end != at); at = end)
         fields++;
-    }
-    if (fields == 8) {
+    if (fields == 8)
         out->steal_ns = ticks * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
-    }
 }
 
 int os_usage_open(void) {
@@ -223,7 +211,7 @@ void os_usage_read(int usage_fd, struct os_usage *out) {
     out->major_faults = (uint64_t)usage.ru_majflt;
     out->run_delay_ns = NOT_MEASURED;
     char text[128];
-    if (read_small(usage_fd, text, sizeof(text)) != 0) {
+    if (read_small(usage_fd, text, sizeof text) != 0) {
         char *end = text;
         strtoull(text, &end, 10); // time on the CPU
         out->run_delay_ns = strtoull(end, NULL, 10);
@@ -231,7 +219,6 @@ void os_usage_read(int usage_fd, struct os_usage *out) {
 }
 
 void os_usage_close(int usage_fd) {
-    if (usage_fd >= 0) {
+    if (usage_fd >= 0)
         close(usage_fd);
-    }
 }

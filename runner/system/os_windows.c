@@ -100,9 +100,8 @@ uint64_t os_now_ns(void) {
 
 void os_sleep_ns(uint64_t duration_ns) {
     const uint64_t until_ns = os_now_ns() + duration_ns;
-    for (uint64_t now_ns = os_now_ns(); now_ns < until_ns; now_ns = os_now_ns()) {
+    for (uint64_t now_ns = os_now_ns(); now_ns < until_ns; now_ns = os_now_ns())
         Sleep((DWORD)((until_ns - now_ns + 999999) / 1000000));
-    }
 }
 
 void os_yield(void) {
@@ -110,9 +109,8 @@ void os_yield(void) {
 }
 
 int os_pin_thread(int32_t cpu) {
-    if (cpu < 0) {
+    if (cpu < 0)
         return EINVAL;
-    }
     const GROUP_AFFINITY place = {.Mask = (KAFFINITY)1 << cpu % CPUS_PER_GROUP, .Group = (WORD)(cpu / CPUS_PER_GROUP)};
     return SetThreadGroupAffinity(GetCurrentThread(), &place, NULL) ? 0 : EINVAL;
 }
@@ -128,9 +126,9 @@ int os_rss_open(void) {
 }
 
 static int read_memory(PROCESS_MEMORY_COUNTERS_EX *counters) {
-    memset(counters, 0, sizeof(*counters));
-    counters->cb = sizeof(*counters);
-    return GetProcessMemoryInfo(GetCurrentProcess(), (PROCESS_MEMORY_COUNTERS *)(void *)counters, sizeof(*counters));
+    memset(counters, 0, sizeof *counters);
+    counters->cb = sizeof *counters;
+    return GetProcessMemoryInfo(GetCurrentProcess(), (PROCESS_MEMORY_COUNTERS *)(void *)counters, sizeof *counters);
 }
 
 uint64_t os_rss_bytes(int rss_fd) {
@@ -146,7 +144,7 @@ uint64_t os_rss_peak_bytes(void) {
 
 void os_windows_memory_read(struct os_windows_memory *out) {
     PROCESS_MEMORY_COUNTERS_EX counters;
-    memset(out, 0xff, sizeof(*out));
+    memset(out, 0xff, sizeof *out);
     if (read_memory(&counters)) {
         out->working_set_bytes = counters.WorkingSetSize;
         out->peak_working_set_bytes = counters.PeakWorkingSetSize;
@@ -167,7 +165,7 @@ static uint64_t filetime_ns(const FILETIME *time) {
 void os_usage_read(int usage_fd, struct os_usage *out) {
     (void)usage_fd;
     FILETIME created, ended, system, user;
-    memset(out, 0xff, sizeof(*out));
+    memset(out, 0xff, sizeof *out);
     if (GetThreadTimes(GetCurrentThread(), &created, &ended, &system, &user)) {
         out->user_ns = filetime_ns(&user);
         out->system_ns = filetime_ns(&system);

@@ -15,9 +15,9 @@ struct process_worker {
     void *shared; // memory of the worker and the runner, zeroed
     uint64_t shared_bytes;
     int shared_fd; // these descriptors are handles on Windows, which fit into 32 bits; -1: none
-    int output_fd;     // what the worker prints on stdout and stderr
-    int pid;           // 0: not running
-    int pid_fd;        // -1: the system has none, the wait polls
+    int output_fd; // what the worker prints on stdout and stderr
+    int pid;       // 0: not running
+    int pid_fd;    // -1: the system has none, the wait polls
 };
 
 enum process_end {
@@ -32,7 +32,8 @@ enum process_end {
 void process_catch_interrupts(void);
 int process_interrupted(void);
 
-// The shared memory is there when this returns 1, for the caller to fill in; errno tells why not. Always pair with _release.
+// The shared memory is there when this returns 1, for the caller to fill in; errno tells why not. Always pair with
+// _release.
 int process_prepare(struct process_worker *worker, uint64_t shared_bytes);
 void process_release(struct process_worker *worker);
 

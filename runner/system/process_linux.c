@@ -74,7 +74,8 @@ int process_prepare(struct process_worker *worker, uint64_t shared_bytes) {
     *worker = (struct process_worker){.shared_bytes = shared_bytes, .shared_fd = -1, .output_fd = -1, .pid_fd = -1};
     worker->shared_fd = memory_file("hzbench-sample");
     worker->output_fd = memory_file("hzbench-output");
-    if (worker->shared_fd < 0 || worker->output_fd < 0 || ftruncate(worker->shared_fd, (off_t)worker->shared_bytes) != 0)
+    if (worker->shared_fd < 0 || worker->output_fd < 0 ||
+        ftruncate(worker->shared_fd, (off_t)worker->shared_bytes) != 0)
         return 0;
     void *memory = mmap(NULL, worker->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, worker->shared_fd, 0);
     if (memory == MAP_FAILED)
@@ -90,7 +91,7 @@ static void close_fd(int *fd) {
 }
 
 void process_release(struct process_worker *worker) {
-    if (worker->shared)
+    if (worker->shared != NULL)
         munmap(worker->shared, worker->shared_bytes);
     worker->shared = NULL;
     close_fd(&worker->shared_fd);
@@ -219,7 +220,7 @@ void process_output_line(const struct process_worker *worker, char *out, size_t 
 
 void process_signal_name(int number, char *out, size_t out_bytes) {
     const char *name = sigabbrev_np(number);
-    if (name)
+    if (name != NULL)
         snprintf(out, out_bytes, "SIG%s", name);
     else
         snprintf(out, out_bytes, "signal %d", number);
@@ -236,7 +237,7 @@ int process_find_worker(char *out, size_t out_bytes, char *why, size_t why_bytes
     }
     self[length] = '\0';
     char *slash = strrchr(self, '/');
-    slash = slash ? slash + 1 : self;
+    slash = slash != NULL ? slash + 1 : self;
     *slash = '\0';
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         int written = snprintf(out, out_bytes, "%s%s", self, places[i]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Windows: workers by CreateProcess in a job, the shared memory as a section they inherit, their output in a temporary file.
-// Layer: runner.
+// Windows: workers by CreateProcess in a job, the shared memory as a section they inherit, their output in a temporary
+// file. Layer: runner.
 #include "process.h"
 
 #include "os.h"
@@ -125,8 +125,8 @@ int process_start(struct process_worker *worker, const char *path, const char *w
     snprintf(command, sizeof command, "%s%s\"%s\"", wrapper, *wrapper != '\0' ? " " : "", path);
     // A group of its own: a Ctrl-C at the console is the runner's. Suspended until it is in the job, which takes it and
     // whatever it starts along when the runner ends, however that ends.
-    int ok = block && CreateProcessA(*wrapper != '\0' ? NULL : path, command, NULL, NULL, TRUE, CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP,
-                                     block, NULL, &start, &started);
+    int ok = block && CreateProcessA(*wrapper != '\0' ? NULL : path, command, NULL, NULL, TRUE,
+                                     CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP, block, NULL, &start, &started);
     free(block);
     CloseHandle(null);
     if (!ok) {

@@ -30,10 +30,10 @@ static int compare_cpu(const void *left, const void *right) {
 static struct topology_place *sorted_places(const struct topology *topology,
                                             int (*compare)(const void *left, const void *right)) {
     struct topology_place *places = calloc(topology->pus ? topology->pus : 1, sizeof *places);
-    if (!places)
+    if (places == NULL)
         return NULL;
     memcpy(places, topology->places, topology->pus * sizeof *places);
-    if (compare)
+    if (compare != NULL)
         qsort(places, topology->pus, sizeof *places, compare);
     return places;
 }
@@ -50,7 +50,7 @@ static void list_allowed(const struct topology *topology, char *out, size_t out_
     struct topology_place *places = sorted_places(topology, compare_cpu);
     size_t at = 0;
     out[0] = '\0';
-    for (unsigned from = 0, to; places && from < topology->pus && at < out_bytes; from = to + 1) {
+    for (unsigned from = 0, to; places != NULL && from < topology->pus && at < out_bytes; from = to + 1) {
         for (to = from; to + 1 < topology->pus && places[to + 1].cpu == places[to].cpu + 1; to++)
             continue;
         int length = snprintf(out + at, out_bytes - at, from == to ? "%s%d" : "%s%d-%d", at ? "," : "",
@@ -87,7 +87,7 @@ int topology_pin(const struct topology *topology, const char *pin, uint32_t thre
         return pin_list(topology, pin, threads, cpus, why, why_bytes);
     // The machine's own order is the compact one: a core's hardware threads, then the next core of the same cache.
     struct topology_place *places = sorted_places(topology, strcmp(pin, "spread") == 0 ? compare_spread : NULL);
-    if (!places || topology->pus == 0) {
+    if (places == NULL || topology->pus == 0) {
         free(places);
         snprintf(why, why_bytes, "--pin=%s: this machine does not say which CPUs it has - use --pin=none", pin);
         return 0;

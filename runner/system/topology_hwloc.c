@@ -56,7 +56,7 @@ static void find_places(hwloc_topology_t machine, struct topology *topology) {
         hwloc_bitmap_free(bound);
         bound = NULL;
     }
-    for (unsigned i = 0; places && i < machine_pus; i++) {
+    for (unsigned i = 0; places != NULL && i < machine_pus; i++) {
         hwloc_obj_t pu = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PU, i);
         if (is_bound_elsewhere(bound, pu))
             continue;
@@ -88,7 +88,7 @@ int topology_load(struct topology *topology) {
     topology->machine_pus = whole > 0 ? (unsigned)whole : count_of(machine, HWLOC_OBJ_PU);
     hwloc_obj_t package = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
-    snprintf(topology->cpu_model, sizeof topology->cpu_model, "%s", model ? model : "unknown");
+    snprintf(topology->cpu_model, sizeof topology->cpu_model, "%s", model != NULL ? model : "unknown");
     // Hypervisors pad the model with blanks.
     for (size_t end = strlen(topology->cpu_model); end > 0 && topology->cpu_model[end - 1] == ' '; end--)
         topology->cpu_model[end - 1] = '\0';

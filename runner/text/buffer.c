@@ -13,7 +13,7 @@ static int reserve(struct buffer *buffer, size_t bytes) {
     size_t room = 2 * buffer->room + bytes + 256;
     char *more = realloc(buffer->bytes, room);
     buffer->is_broken = more == NULL;
-    if (more) {
+    if (more != NULL) {
         buffer->bytes = more;
         buffer->room = room;
     }

@@ -41,7 +41,7 @@ static int read_quantity(const char *text, const struct unit *units, uint64_t *o
     uint64_t value;
     if (!read_digits(text, &value, &end))
         return 0;
-    for (const struct unit *unit = units; unit->name; unit++)
+    for (const struct unit *unit = units; unit->name != NULL; unit++)
         if (strcmp(end, unit->name) == 0) {
             if (value > UINT64_MAX / 2 / unit->factor)
                 return 0;
@@ -63,12 +63,12 @@ int quantity_time(const char *text, uint64_t *out_ns) {
 int quantity_sizes(const char *text, uint64_t *least, uint64_t *most) {
     char first[LONGEST_SIZE];
     const char *dots = strstr(text, "..");
-    size_t length = dots ? (size_t)(dots - text) : strlen(text);
+    size_t length = dots != NULL ? (size_t)(dots - text) : strlen(text);
     if (length >= sizeof first)
         return 0;
     memcpy(first, text, length);
     first[length] = '\0';
-    return read_quantity(first, size_units, least) && read_quantity(dots ? dots + 2 : first, size_units, most);
+    return read_quantity(first, size_units, least) && read_quantity(dots != NULL ? dots + 2 : first, size_units, most);
 }
 
 int quantity_share(const char *text, uint32_t *ppm) {
@@ -114,7 +114,7 @@ int quantity_name(const char *text, const char *const *names, size_t count) {
 char *quantity_next_item(char **list) {
     char *start = *list;
     int depth = 0;
-    if (!start)
+    if (start == NULL)
         return NULL;
     for (char *at = start;; at++) {
         depth += *at == '{';

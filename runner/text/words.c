@@ -36,7 +36,7 @@ static void put_word(struct text *text, const char *word) {
 
 int words_join(char *const *words, char *out, size_t out_bytes) {
     struct text text = {out, out_bytes, 0};
-    for (size_t i = 0; words[i]; i++) {
+    for (size_t i = 0; words[i] != NULL; i++) {
         if (i > 0)
             put(&text, ' ');
         put_word(&text, words[i]);
@@ -51,14 +51,13 @@ size_t words_split(char *text, char **words, size_t capacity) {
     while (*text && count < capacity) {
         char *to = text;
         words[count++] = text;
-        for (; *text && (is_quoted || *text != ' '); text++) {
+        for (; *text && (is_quoted || *text != ' '); text++)
             if (*text == '\'')
                 is_quoted = !is_quoted;
             else if (*text == '\\' && !is_quoted && text[1])
                 *to++ = *++text;
             else
                 *to++ = *text;
-        }
         text += *text == ' ';
         *to = '\0';
     }

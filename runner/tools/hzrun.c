@@ -125,7 +125,7 @@ static void parse_option(struct hzrun *run, struct request *request, const char 
 static void parse(int argc, char **argv, struct hzrun *run, struct request *request, char *spec, size_t spec_bytes) {
     const char *allocator = NULL, *settings = NULL;
     int at = 1;
-    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+    for (; at < argc && strcmp(argv[at], "--") != 0; at++)
         if (strncmp(argv[at], "--", 2) == 0)
             parse_option(run, request, argv[at]);
         else if (argv[at][0] == '-')
@@ -136,7 +136,6 @@ static void parse(int argc, char **argv, struct hzrun *run, struct request *requ
             settings = argv[at];
         else
             fail(EXIT_USAGE, "'%s' is one word too many - put -- before the program", argv[at]);
-    }
     if (allocator == NULL)
         fail(EXIT_USAGE, "no allocator given - hzrun hz5 -- PROGRAM (hzrun --help lists them)");
     if (at + 1 >= argc)

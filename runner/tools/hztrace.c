@@ -22,17 +22,16 @@ static int walk(const char *path, struct trace_header *header, struct walk_total
                 const struct walk_visitor *visitor) {
     struct trace_source source;
     char why[512];
-    if (!trace_source_open(&source, path, why, sizeof(why))) {
+    if (!trace_source_open(&source, path, why, sizeof why)) {
         bad("", why);
         return 0;
     }
-    const enum trace_result result = walk_trace(&source, header, totals, visitor, why, sizeof(why));
+    const enum trace_result result = walk_trace(&source, header, totals, visitor, why, sizeof why);
     trace_source_close(&source);
-    if (result == TRACE_CUT) {
+    if (result == TRACE_CUT)
         fprintf(stderr, "hztrace: warning: %s: %s\n", path, why);
-    } else if (result != TRACE_END) {
+    else if (result != TRACE_END)
         bad(path, why);
-    }
     return result != TRACE_BAD;
 }
 
@@ -40,9 +39,8 @@ static int check_command(char **files) {
     struct trace_header header;
     struct walk_totals totals;
     for (; *files != NULL; files++) {
-        if (!walk(*files, &header, &totals, NULL)) {
+        if (!walk(*files, &header, &totals, NULL))
             return EXIT_BAD_INPUT;
-        }
         printf("%s: %" PRIu64 " calls, %" PRIu64 " objects, %" PRIu32 " lanes, %" PRIu64 " frames\n", *files,
                totals.events, totals.objects, header.lanes, header.frames);
     }
@@ -54,17 +52,15 @@ static int table_command(char **files, int with_info) {
     struct walk_totals totals;
     struct profile *profile = profile_begin();
     int code = EXIT_BAD_INPUT;
-    if (profile == NULL) {
+    if (profile == NULL)
         return bad(files[0], "no memory to read it - free some");
-    }
     const struct walk_visitor visitor = profile_visitor(profile);
     if (walk(files[0], &header, &totals, &visitor)) {
         code = 0;
-        if (with_info) {
+        if (with_info)
             profile_print_info(profile, &header, &totals, stdout);
-        } else if (!profile_print(profile, &header, &totals, stdout)) {
+        else if (!profile_print(profile, &header, &totals, stdout))
             code = bad(files[0], "no memory for its profile - free some");
-        }
     }
     profile_end(profile);
     return code;
@@ -81,9 +77,8 @@ static int profile_command(char **files) {
 static int pack(char **files, int is_compressed) {
     struct pack_result result;
     char why[512];
-    if (!pack_recording(files[0], files[1], is_compressed, NULL, &result, why, sizeof(why))) {
+    if (!pack_recording(files[0], files[1], is_compressed, NULL, &result, why, sizeof why))
         return bad("", why);
-    }
     printf("%s: %" PRIu64 " calls of %s, %" PRIu64 " replayed, %" PRIu64 " left out, %" PRIu64 " threads in %" PRIu32
            " lanes%s%s\n",
            files[1], result.calls, result.header.program, result.header.events, result.header.left_out,
@@ -114,9 +109,8 @@ static const struct command {
 
 static int usage(FILE *out) {
     fputs("usage:\n", out);
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         fprintf(out, "  hztrace %-8s %-14s  %s\n", commands[i].name, commands[i].arguments, commands[i].help);
-    }
     return EXIT_USAGE;
 }
 
@@ -125,11 +119,9 @@ int main(int argc, char **argv) {
         usage(stdout);
         return 0;
     }
-    for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc > 2 &&
-            (commands[i].files == 0 || argc == 2 + commands[i].files)) {
+            (commands[i].files == 0 || argc == 2 + commands[i].files))
             return commands[i].run(argv + 2);
-        }
-    }
     return usage(stderr);
 }

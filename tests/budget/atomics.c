@@ -85,10 +85,9 @@ int main(int argc, char **argv) {
         return 2;
     }
     pthread_t threads[PRODUCERS_MAX];
-    for (unsigned i = 0; i < producers; i++) {
+    for (unsigned i = 0; i < producers; i++)
         if (pthread_create(&threads[i], NULL, produce, &rings[i]) != 0)
             return 3;
-    }
     uint64_t frees = 0, sent = 0;
     uint64_t atomics = consume(producers, &frees);
     for (unsigned i = 0; i < producers; i++) {

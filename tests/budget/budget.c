@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What scripts/instructions runs under callgrind: a fixed number of rounds of one pattern on one backend, nothing else that
-// depends on the number of rounds. Each round is BURST allocations and their frees; by default LIFO in one thread (the
-// thread's cache serves all of it), with --remote the frees are done by a second thread. In `holes` the number is one of
-// free extents, all too short: a round is one large block more, and every second time an older one is freed.
+// What scripts/instructions runs under callgrind: a fixed number of rounds of one pattern on one backend, nothing else
+// that depends on the number of rounds. Each round is BURST allocations and their frees; by default LIFO in one thread
+// (the thread's cache serves all of it), with --remote the frees are done by a second thread. In `holes` the number is
+// one of free extents, all too short: a round is one large block more, and every second time an older one is freed.
 #include "loader/loader.h"
 
 #include <pthread.h>

@@ -67,8 +67,8 @@ static int inner(size_t count, int by_other) {
     raise(SIGUSR1);
     double fallen = full - (double)(half_told - before);
     double freed = (double)(count / 2 * BLOCK_BYTES);
-    printf("%zu blocks%s: live %.0f, told %.0f, freed %.0f, fallen by %.0f\n", count, by_other ? " of another thread" : "",
-           live, full, freed, fallen);
+    printf("%zu blocks%s: live %.0f, told %.0f, freed %.0f, fallen by %.0f\n", count,
+           by_other ? " of another thread" : "", live, full, freed, fallen);
     if (by_other) {
         pthread_barrier_wait(&barrier);
         pthread_join(thread, NULL);

@@ -49,17 +49,15 @@ static void check_failed(const char *id, const char *detail, uint64_t x, uint64_
     }
     failure_count++;
     expected_count += expected_id != NULL && strcmp(expected_id, id) == 0;
-    if (failure_count <= FAILURES_SHOWN) {
+    if (failure_count <= FAILURES_SHOWN)
         printf("FAIL %s: %s (%" PRIu64 ", %" PRIu64 ")\n", id, detail, x, y);
-    }
 }
 
 // `id` is what deviations are listed under; x and y are printed with a failure.
 static void check(int holds, const char *id, const char *detail, uint64_t x, uint64_t y) {
     check_count++;
-    if (!holds) {
+    if (!holds)
         check_failed(id, detail, x, y);
-    }
 }
 
 #define CHECK(holds, id, x, y) check((holds) != 0, id, #holds, (uint64_t)(x), (uint64_t)(y))
@@ -88,15 +86,13 @@ static size_t edge_sizes[2048];
 static size_t edge_count;
 
 static void edge_sizes_fill(void) {
-    for (size_t n = 0; n <= 1100; n++) {
+    for (size_t n = 0; n <= 1100; n++)
         edge_sizes[edge_count++] = n;
-    }
     for (size_t power = 2 * KIB; power <= GIB; power *= 2) {
         for (size_t quarter = 4; quarter < 8; quarter++) {
             size_t size = power / 4 * quarter;
-            if (quarter > 4 && power >= 64 * MIB) {
+            if (quarter > 4 && power >= 64 * MIB)
                 continue; // above, only the powers: each costs page tables
-            }
             edge_sizes[edge_count++] = size - 1;
             edge_sizes[edge_count++] = size;
             edge_sizes[edge_count++] = size + 1;
@@ -141,13 +137,11 @@ static void test_alloc_zero(void) {
     for (size_t i = 0; i < 64; i++) {
         blocks[i] = a.alloc(0);
         CHECK(blocks[i] != NULL, "zero.block", i, 0);
-        for (size_t j = 0; is_storing && j < i; j++) {
+        for (size_t j = 0; is_storing && j < i; j++)
             CHECK(blocks[i] != blocks[j], "zero.distinct", i, j);
-        }
     }
-    for (size_t i = 0; i < 64; i++) {
+    for (size_t i = 0; i < 64; i++)
         a.free(blocks[i]);
-    }
     void *block = a.calloc(0, 16);
     CHECK(block != NULL, "zero.calloc", 0, 16);
     a.free(block);
@@ -168,11 +162,10 @@ static void test_free_null(void) {
 
 static void check_refused(void *block, const char *id, const char *errno_id, uint64_t x, uint64_t y) {
     CHECK(block == NULL, id, x, y);
-    if (block == NULL) {
+    if (block == NULL)
         CHECK(errno == ENOMEM, errno_id, x, errno);
-    } else {
+    else
         a.free(block);
-    }
 }
 
 static void test_alloc_impossible(void) {
@@ -220,9 +213,8 @@ static void test_aligned(void) {
             for (int k = 0; k < 2; k++) {
                 pair[k] = a.alloc_aligned(alignment, size);
                 CHECK(pair[k] != NULL, size > 0 ? "aligned.block" : "aligned.block-of-0", alignment, size);
-                if (pair[k] == NULL) {
+                if (pair[k] == NULL)
                     continue;
-                }
                 CHECK(is_aligned(pair[k], alignment), size > 0 ? "aligned.alignment" : "aligned.alignment-of-0",
                       alignment, size);
                 size_t usable = a.usable_size(pair[k]);
@@ -230,16 +222,14 @@ static void test_aligned(void) {
                 size_t writable = usable > size ? usable : size;
                 memset(pair[k], 0x30 + k, writable <= 4 * MIB ? writable : size);
             }
-            if (is_storing && pair[0] != NULL) {
+            if (is_storing && pair[0] != NULL)
                 CHECK(is_filled(pair[0], 0x30, size), "aligned.overlap", alignment, size);
-            }
             // realloc of an aligned block keeps its contents; the alignment may be lost.
             if (pair[0] != NULL) {
                 unsigned char *moved = a.realloc(pair[0], size + 100);
                 CHECK(moved != NULL, "aligned.realloc", alignment, size);
-                if (moved != NULL && is_storing) {
+                if (moved != NULL && is_storing)
                     CHECK(is_filled(moved, 0x30, size), "aligned.realloc-contents", alignment, size);
-                }
                 pair[0] = moved != NULL ? moved : pair[0];
             }
             a.free(pair[0]);
@@ -262,9 +252,8 @@ static void test_calloc(void) {
         check_refused(a.calloc(overflows[i][0], overflows[i][1]), "calloc.overflow", "calloc.overflow-errno",
                       overflows[i][0], overflows[i][1]);
     }
-    if (!is_storing) {
+    if (!is_storing)
         return; // contents are undefined
-    }
     for (size_t i = 0; i < edge_count && edge_sizes[i] <= MIB + 1; i++) {
         size_t size = edge_sizes[i];
         unsigned char *dirty[4];
@@ -272,9 +261,8 @@ static void test_calloc(void) {
             dirty[k] = a.alloc(size);
             memset(dirty[k], 0xff, size);
         }
-        for (size_t k = 0; k < 4; k++) {
+        for (size_t k = 0; k < 4; k++)
             a.free(dirty[k]);
-        }
         for (size_t k = 0; k < 4; k++) {
             size_t count = k % 2 == 0 ? 1 : size;
             dirty[k] = a.calloc(count, size > 0 ? size / count : 0);
@@ -296,17 +284,15 @@ static void test_realloc(void) {
     unsigned char *gone = a.realloc(block, 0);
     CHECK(gone == NULL, "realloc.zero-frees", 0, 0);
     a.free(gone);
-    if (!is_storing) {
+    if (!is_storing)
         return;
-    }
     // Every edge from and to every eighth one: up, down and in place.
     for (size_t i = 0; i < edge_count && edge_sizes[i] <= MIB / 2; i += 7) {
         for (size_t j = i % 8; j < edge_count && edge_sizes[j] <= MIB / 2; j += edge_sizes[i] > 64 * KIB ? 97 : 41) {
             size_t from = edge_sizes[i];
             size_t to = edge_sizes[j];
-            if (to == 0) {
+            if (to == 0)
                 continue;
-            }
             size_t kept = from < to ? from : to;
             block = a.alloc(from);
             memset(block, (int)(i & 0xff), from);
@@ -367,11 +353,10 @@ static size_t live_position(uintptr_t begin) { // index of the first interval th
     size_t high = live_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (live[middle].begin < begin) {
+        if (live[middle].begin < begin)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return low;
 }
@@ -400,9 +385,8 @@ static size_t random_size(void) { // log-uniform, 0 to 128 KiB
 }
 
 static void test_no_overlap(void) {
-    if (!is_storing) {
+    if (!is_storing)
         return;
-    }
     for (size_t step = 0; step < 100000; step++) {
         size_t target = step < 75000 ? LIVE_MAX - 1 : LIVE_MAX / 16;
         int grow = live_count < target && (live_count == 0 || random64() % 4 != 0);
@@ -470,13 +454,11 @@ static void batch_fill(struct batch *batch, unsigned char fill) {
     batch->fill = fill;
     for (size_t i = 0; i < HANDED_OVER; i++) {
         batch->sizes[i] = i < 64 ? i * 40 : (i * 193) % 3000;
-        if (i % 97 == 0) {
+        if (i % 97 == 0)
             batch->sizes[i] = 50000 + i * 31;
-        }
         batch->blocks[i] = a.alloc(batch->sizes[i]);
-        if (batch->blocks[i] != NULL) {
+        if (batch->blocks[i] != NULL)
             memset(batch->blocks[i], fill, batch->sizes[i]);
-        }
     }
 }
 
@@ -511,9 +493,8 @@ static void *thread_free(void *argument) {
 static void batch_check(const struct batch *batch, const char *id) {
     for (size_t i = 0; i < HANDED_OVER; i++) {
         CHECK(batch->blocks[i] != NULL, "threads.block", batch->sizes[i], i);
-        if (is_storing && batch->blocks[i] != NULL) {
+        if (is_storing && batch->blocks[i] != NULL)
             CHECK(is_filled(batch->blocks[i], batch->fill, batch->sizes[i]), id, batch->sizes[i], i);
-        }
     }
 }
 
@@ -535,12 +516,10 @@ static void test_threads(void) {
             batches[i].fill = (unsigned char)(0x80 + 4 * (size_t)round + i);
             run_thread(i == 3 ? thread_fill_fini : thread_fill, &batches[i]);
         }
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++)
             batch_check(&batches[i], "threads.orphans");
-        }
-        for (size_t i = 0; i < 2; i++) {
+        for (size_t i = 0; i < 2; i++)
             thread_free(&batches[i]);
-        }
         run_thread(thread_free, &batches[2]);
         run_thread(thread_free, &batches[3]);
     }
@@ -574,9 +553,8 @@ static void *thread_churn(void *argument) {
             size_t taken_size;
             memcpy(&taken_size, taken, sizeof taken_size);
             if (taken_size < 16 || taken_size > 16 + 80000 ||
-                !is_filled(taken + sizeof taken_size, (int)(taken_size & 0xff), taken_size - sizeof taken_size)) {
+                !is_filled(taken + sizeof taken_size, (int)(taken_size & 0xff), taken_size - sizeof taken_size))
                 churn->corruptions++;
-            }
             a.free(taken);
         }
     }
@@ -584,9 +562,8 @@ static void *thread_churn(void *argument) {
 }
 
 static void test_exchange(void) {
-    if (!is_storing) {
+    if (!is_storing)
         return;
-    }
     struct churn churns[4];
     pthread_t threads[4];
     for (int round = 0; round < 2; round++) {
@@ -602,9 +579,8 @@ static void test_exchange(void) {
             CHECK(churns[i].corruptions == 0, "exchange.contents", churns[i].corruptions, i);
         }
     }
-    for (size_t i = 0; i < 256; i++) {
+    for (size_t i = 0; i < 256; i++)
         a.free(atomic_exchange_explicit(&exchange[i], NULL, memory_order_relaxed)); // the threads have been joined
-    }
 }
 
 // --- capabilities and deeds ---
@@ -637,9 +613,8 @@ static void test_owns(void) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         unsigned char *one = a.alloc(sizes[i]);
         CHECK(a.owns(one) == 1, "owns.live", sizes[i], 0);
-        for (size_t offset = 1; offset < sizes[i]; offset += offset < 64 ? 1 : sizes[i] / 7) {
+        for (size_t offset = 1; offset < sizes[i]; offset += offset < 64 ? 1 : sizes[i] / 7)
             CHECK(a.owns(one + offset) == 0, "owns.interior", sizes[i], offset);
-        }
         a.free(one);
         CHECK(a.owns(one) == 0, "owns.freed", sizes[i], 0);
     }
@@ -647,9 +622,8 @@ static void test_owns(void) {
     CHECK(a.owns(NULL) == 0, "owns.null", 0, 0);
     CHECK(a.owns(stack_memory) == 0, "owns.stack", 0, 0);
     CHECK(a.owns(static_memory) == 0, "owns.static", 0, 0);
-    for (int bit = 3; bit < 64; bit++) {
+    for (int bit = 3; bit < 64; bit++)
         CHECK(a.owns((void *)((uintptr_t)block ^ (uintptr_t)1 << bit)) >= 0, "owns.wild", bit, 0); // and no crash
-    }
     run_thread(thread_free_one, block);
     CHECK(a.owns(block) == 0, "owns.freed-elsewhere", 0, 0);
     a.free(handed_block);
@@ -658,9 +632,8 @@ static void test_owns(void) {
 static uint64_t rejects_total(struct allocator_stats *stats) {
     uint64_t total = 0;
     a.stats(stats);
-    for (size_t i = 0; i < ALLOCATOR_REJECT_COUNT; i++) {
+    for (size_t i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         total += stats->rejects[i];
-    }
     return total;
 }
 
@@ -684,18 +657,16 @@ static void misuse(void *bad, enum misuse how, uint32_t reasons, const char *id,
     }
     CHECK(rejects_total(&after) == total + 1, id, size, how);
     uint64_t counted = 0;
-    for (size_t i = 0; i < ALLOCATOR_REJECT_COUNT; i++) {
+    for (size_t i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         counted += (reasons >> i & 1) != 0 ? after.rejects[i] - before.rejects[i] : 0;
-    }
     CHECK(counted == 1, id, size, how);
 }
 
 #define REASON(name) (1u << ALLOCATOR_REJECT_##name)
 
 static void test_fail_closed(void) {
-    if ((a.capabilities & ALLOCATOR_FAIL_CLOSED) == 0) {
+    if ((a.capabilities & ALLOCATOR_FAIL_CLOSED) == 0)
         return;
-    }
     _Alignas(16) char stack_memory[64];
     _Alignas(16) static char own_memory[64];
     static const size_t sizes[] = {48, 64, 200, 1000, 5000, 40000, 300000, 3000000};
@@ -716,9 +687,8 @@ static void test_fail_closed(void) {
         a.free(block);
         // A block large enough to be alone in its run may have taken the run with it.
         uint32_t stale = size > 30000 ? REASON(STALE_RUN) : 0;
-        for (enum misuse how = 0; how < MISUSE_COUNT; how++) {
+        for (enum misuse how = 0; how < MISUSE_COUNT; how++)
             misuse(block, how, REASON(DOUBLE_FREE) | stale, "closed.double-free", size);
-        }
         block = a.alloc(size);
         run_thread(thread_free_one, block);
         // Whether the owner has collected it since is up to the backend.
@@ -750,16 +720,14 @@ static unsigned char *deed_blocks[DEED_BLOCKS];
 static void deed_fill(void) {
     for (size_t i = 0; i < DEED_BLOCKS; i++) {
         deed_blocks[i] = a.alloc(DEED_BYTES);
-        if (deed_blocks[i] != NULL) {
+        if (deed_blocks[i] != NULL)
             memset(deed_blocks[i], 1, DEED_BYTES);
-        }
     }
 }
 
 static void deed_free(void) {
-    for (size_t i = 0; i < DEED_BLOCKS; i++) {
+    for (size_t i = 0; i < DEED_BLOCKS; i++)
         a.free(deed_blocks[i]);
-    }
 }
 
 static void test_purge(void) {
@@ -768,20 +736,17 @@ static void test_purge(void) {
     CHECK(base > 0, "rss.readable", base, 0);
     deed_fill();
     uint64_t full = contract_rss_bytes();
-    if (is_storing) {
+    if (is_storing)
         CHECK(full >= base + total / 2, "purge.grown", base, full);
-    }
     deed_free();
     a.purge();
     uint64_t purged = contract_rss_bytes();
-    if ((a.capabilities & ALLOCATOR_PURGE) != 0) {
+    if ((a.capabilities & ALLOCATOR_PURGE) != 0)
         CHECK(purged <= base + total / 4, "purge.lowers-rss", base / KIB, purged / KIB);
-    }
     // Still an allocator afterwards, and what was purged reads as the program wrote it.
     deed_fill();
-    for (size_t i = 0; is_storing && i < DEED_BLOCKS; i += 101) {
+    for (size_t i = 0; is_storing && i < DEED_BLOCKS; i += 101)
         CHECK(is_filled(deed_blocks[i], 1, DEED_BYTES), "purge.usable", i, 0);
-    }
     deed_free();
 }
 
@@ -823,9 +788,8 @@ static void test_clean(void) {
     struct allocator_stats stats;
     CHECK(a.verify() == 0, "verify", a.verify(), 0);
     // Everything up to here was valid, so a backend that counts refusals must have counted none.
-    if ((a.capabilities & ALLOCATOR_FAIL_CLOSED) != 0) {
+    if ((a.capabilities & ALLOCATOR_FAIL_CLOSED) != 0)
         CHECK(rejects_total(&stats) == 0, "closed.none-false", rejects_total(&stats), 0);
-    }
 }
 
 // --- the program ---
@@ -833,9 +797,8 @@ static void test_clean(void) {
 static void report_deviations(void) {
     for (size_t i = 0; i < contract_deviation_count; i++) {
         const struct contract_deviation *deviation = &contract_deviations[i];
-        if (!concerns(deviation)) {
+        if (!concerns(deviation))
             continue;
-        }
         if (deviations_seen[i] > 0) {
             printf("known deviation %s, %u times: %s\n", deviation->id, deviations_seen[i], deviation->reason);
         } else if (strncmp(a.version(), deviation->version, strlen(deviation->version)) == 0) {
@@ -872,9 +835,8 @@ int main(int argc, char **argv) {
             return EXIT_SKIPPED;
         }
     }
-    if (result == ALLOCATOR_LOADED) {
+    if (result == ALLOCATOR_LOADED)
         result = allocator_load(&spec, mode, &loaded, why, sizeof why);
-    }
     if (result != ALLOCATOR_LOADED) {
         fprintf(stderr, "contract: %s\n", why);
         return result == ALLOCATOR_UNKNOWN ? 2 : 3;

@@ -26,77 +26,61 @@ static int is_shared(const void *block) {
 }
 
 static void *faulty_alloc(size_t bytes) {
-    if (has_fault("overlap") && bytes >= 300 && bytes <= 400) {
+    if (has_fault("overlap") && bytes >= 300 && bytes <= 400)
         return shared;
-    }
-    if (has_fault("misalign") && bytes == 100) {
+    if (has_fault("misalign") && bytes == 100)
         return shared + 8;
-    }
-    if (has_fault("accept-all") && bytes > PTRDIFF_MAX) {
+    if (has_fault("accept-all") && bytes > PTRDIFF_MAX)
         return shared;
-    }
-    if (has_fault("no-zero-size") && bytes == 0) {
+    if (has_fault("no-zero-size") && bytes == 0)
         return NULL;
-    }
     void *block = malloc(bytes);
-    if (block == NULL) {
+    if (block == NULL)
         errno = has_fault("no-enomem") ? 0 : ENOMEM;
-    } else {
+    else
         __atomic_fetch_add(&live_bytes, malloc_usable_size(block), __ATOMIC_RELAXED);
-    }
     return block;
 }
 
 static void faulty_free(void *block) {
-    if (has_fault("errno")) {
+    if (has_fault("errno"))
         errno = 0;
-    }
-    if (block == NULL || is_shared(block) || (has_fault("leak") && malloc_usable_size(block) == 1032)) {
+    if (block == NULL || is_shared(block) || (has_fault("leak") && malloc_usable_size(block) == 1032))
         return;
-    }
-    if (!has_fault("stats")) {
+    if (!has_fault("stats"))
         __atomic_fetch_sub(&live_bytes, malloc_usable_size(block), __ATOMIC_RELAXED);
-    }
     free(block);
 }
 
 static void *faulty_alloc_aligned(size_t alignment, size_t bytes) {
-    if (has_fault("align-small") && alignment > 4096) {
+    if (has_fault("align-small") && alignment > 4096)
         alignment = 4096;
-    }
     void *block = memalign(alignment, bytes);
-    if (block != NULL) {
+    if (block != NULL)
         __atomic_fetch_add(&live_bytes, malloc_usable_size(block), __ATOMIC_RELAXED);
-    }
     return block;
 }
 
 static void *faulty_calloc(size_t count, size_t bytes) {
-    if (has_fault("wrap")) {
+    if (has_fault("wrap"))
         return faulty_alloc(count * bytes);
-    }
-    if (has_fault("dirty") && count * bytes == 500) {
+    if (has_fault("dirty") && count * bytes == 500)
         return faulty_alloc(500);
-    }
     void *block = calloc(count, bytes);
-    if (block != NULL) {
+    if (block != NULL)
         __atomic_fetch_add(&live_bytes, malloc_usable_size(block), __ATOMIC_RELAXED);
-    }
     return block;
 }
 
 static void *faulty_realloc(void *block, size_t bytes) {
-    if (is_shared(block)) {
+    if (is_shared(block))
         return bytes <= 4096 ? block : NULL;
-    }
     size_t old = malloc_usable_size(block);
     void *fresh = realloc(block, bytes);
-    if (fresh != NULL || bytes == 0) {
+    if (fresh != NULL || bytes == 0)
         __atomic_fetch_add(&live_bytes, malloc_usable_size(fresh) - old, __ATOMIC_RELAXED);
-    }
-    if (has_fault("lose") && fresh != NULL && old > 40 && bytes > 40) {
+    if (has_fault("lose") && fresh != NULL && old > 40 && bytes > 40)
         ((char *)fresh)[33] ^= 1;
-    }
     return fresh;
 }
 

@@ -10,9 +10,8 @@
 uint64_t contract_rss_bytes(void) {
     char text[128] = "";
     int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
+    if (file < 0)
         return 0;
-    }
     ssize_t got = read(file, text, sizeof text - 1);
     close(file);
     const char *resident = got > 0 ? strchr(text, ' ') : NULL; // the second number, in pages

@@ -65,10 +65,9 @@ static void fill(char *block, size_t bytes) {
 
 static void check_fill(const char *block, size_t bytes, const char *whose) {
     size_t head = bytes < FILL_BYTES ? bytes : FILL_BYTES;
-    for (size_t i = 0; i < head; i++) {
+    for (size_t i = 0; i < head; i++)
         if (block[i] != 0x5a || block[bytes - 1 - i] != 0x5a)
             die("%s block changed within %zu bytes of its ends\n", whose, i + 1);
-    }
 }
 
 static char *take(void) {
@@ -539,10 +538,9 @@ static void exercise_heap(void) {
     for (int s = 0; s < SIZE_COUNT; s++) {
         for (int i = 0; i < (s == SIZE_COUNT - 1 ? 2 : EXERCISE_BLOCKS); i++) {
             size_t checked = sizes[s] < FILL_BYTES ? sizes[s] : FILL_BYTES;
-            for (size_t at = 0; at < checked; at++) {
+            for (size_t at = 0; at < checked; at++)
                 if (blocks[s][i][at] != (char)(s * EXERCISE_BLOCKS + i))
                     die("block handed out twice after the misuse\n");
-            }
             heap->free(blocks[s][i]);
         }
     }
@@ -632,10 +630,9 @@ static int is_refusal_for(const char *text, enum operation operation, uint64_t p
 }
 
 static int is_refusal(const char *text, enum operation operation, uint64_t pointer, uint64_t reasons) {
-    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++) {
+    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         if ((reasons >> reason & 1) != 0 && is_refusal_for(text, operation, pointer, reason))
             return 1;
-    }
     return 0;
 }
 
@@ -682,7 +679,7 @@ int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : NULL;
     const char *only = NULL;
     int policies = 3;
-    for (int i = 2; i + 1 < argc; i += 2) {
+    for (int i = 2; i + 1 < argc; i += 2)
         if (strcmp(argv[i], "--policy") == 0)
             policies = strcmp(argv[i + 1], "abort") == 0 ? 1 : 2;
         else if (strcmp(argv[i], "--case") == 0)
@@ -691,7 +688,6 @@ int main(int argc, char **argv) {
             profile_name = argv[i + 1];
         else
             path = NULL;
-    }
     if (path == NULL) {
         fprintf(stderr, "usage: hz5_misuse LIBRARY [--policy abort|count] [--profile NAME] [--case NAME]\n");
         return 2;

@@ -109,7 +109,8 @@ static int run_start(char **argv) {
     return 0;
 }
 
-// ---- a limit that the program sets itself ----------------------------------------------------------------------------
+// ---- a limit that the program sets itself
+// ----------------------------------------------------------------------------
 
 static void limited_later(size_t limit) {
     char *before = malloc(SMALL_BYTES);
@@ -169,7 +170,8 @@ static int run_later(void) {
     return 0;
 }
 
-// ---- dumps -----------------------------------------------------------------------------------------------------------
+// ---- dumps
+// -----------------------------------------------------------------------------------------------------------
 
 #define DUMP_BLOCKS 50000u
 
@@ -189,7 +191,8 @@ static size_t dumped_bytes(const void *address, int *is_in) {
             to = high;
             inode = file_inode;
         }
-        if (strncmp(line, "VmFlags:", 8) != 0 || inode != 0 || strstr(line, " dd") != NULL || strstr(line, " io") != NULL)
+        if (strncmp(line, "VmFlags:", 8) != 0 || inode != 0 || strstr(line, " dd") != NULL ||
+            strstr(line, " io") != NULL)
             continue;
         sum += to - from;
         *is_in |= (uintptr_t)address >= from && (uintptr_t)address < to;

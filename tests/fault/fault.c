@@ -56,10 +56,9 @@ static void fill(struct block *block, void *at, size_t bytes) {
 
 static void check(const struct block *block) {
     size_t part = block->bytes < 256 ? block->bytes : 256;
-    for (size_t i = 0; i < part; i++) {
+    for (size_t i = 0; i < part; i++)
         if (block->at[i] != (block->bytes & 0xff) || block->at[block->bytes - 1 - i] != (block->bytes & 0xff))
             die("a live block changed", block->bytes);
-    }
 }
 
 static void take(struct block *block, size_t bytes) {
@@ -541,10 +540,9 @@ static int run_births(uint64_t births) {
     uint64_t at_quarter = 0;
     for (uint64_t born = 0; born < births;) {
         pthread_t threads[4];
-        for (int i = 0; i < 4; i++, born++) {
+        for (int i = 0; i < 4; i++, born++)
             if (pthread_create(&threads[i], NULL, short_life, (void *)(uintptr_t)(born * 77 + 1)) != 0)
                 die("no thread", born);
-        }
         for (int i = 0; i < 4; i++)
             pthread_join(threads[i], NULL);
         if (at_quarter == 0 && born >= births / 4)

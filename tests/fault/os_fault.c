@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise,thrd_yield: makes chosen system calls
-// of the allocator, and of nobody else, fail with ENOMEM, lets a test stop a thread inside of one, and counts yields.
-// Controlled through exported functions.
+// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise,thrd_yield: makes chosen system
+// calls of the allocator, and of nobody else, fail with ENOMEM, lets a test stop a thread inside of one, and counts
+// yields. Controlled through exported functions.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>

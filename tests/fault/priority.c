@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whom a real-time thread waits for in malloc. Three threads on one processor: `low` of normal priority stops inside the
-// allocator, with the allocator's locks; `middle` and `high` are real-time threads, and `middle` never sleeps. `high`
-// allocates. If it needs what `low` holds, `low` must run with the priority of `high` and let go, so that `middle` gets
-// no turn at all until `high` has its blocks; and `high` may not wait by yielding, since nobody below it runs then.
-// Counted are turns of `middle` and yields, not time. Usage: priority arena|heap FAULTY_LIBRARY; 77 where the system
-// grants no real-time priority. Layer: test, exported table.
+// Whom a real-time thread waits for in malloc. Three threads on one processor: `low` of normal priority stops inside
+// the allocator, with the allocator's locks; `middle` and `high` are real-time threads, and `middle` never sleeps.
+// `high` allocates. If it needs what `low` holds, `low` must run with the priority of `high` and let go, so that
+// `middle` gets no turn at all until `high` has its blocks; and `high` may not wait by yielding, since nobody below it
+// runs then. Counted are turns of `middle` and yields, not time. Usage: priority arena|heap FAULTY_LIBRARY; 77 where
+// the system grants no real-time priority. Layer: test, exported table.
 #include "../support/library.h"
 
 #include <pthread.h>
@@ -146,10 +146,9 @@ int main(int argc, char **argv) {
     fault_visit(visitor);
     pthread_t threads[3];
     void *(*const mains[])(void *) = {low_main, middle_main, high_main};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         if (pthread_create(&threads[i], NULL, mains[i], NULL) != 0)
             return 3;
-    }
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
     return 0;

@@ -172,10 +172,9 @@ void give_item(struct machine *machine, unsigned thread, unsigned item) {
 }
 
 int store_is_under_way(const struct machine *machine, unsigned but_of, unsigned address) {
-    for (unsigned t = 0; t < THREADS; t++) {
+    for (unsigned t = 0; t < THREADS; t++)
         if (t != but_of && own_store(machine, t, address) >= 0)
             return 1;
-    }
     return 0;
 }
 
@@ -234,10 +233,9 @@ static void remember(const void *state) {
 
 static int has_ended(const struct explored *explored, const void *state) {
     const struct machine *machine = state;
-    for (unsigned t = 0; t < THREADS; t++) {
+    for (unsigned t = 0; t < THREADS; t++)
         if (machine->buffer[t].count != 0 || !explored->is_done(state, t))
             return 0;
-    }
     return 1;
 }
 
@@ -313,8 +311,8 @@ static int is_conditional(const struct step *step) {
 // The step with the `variant`th change of the kind; 0 when there are no more of it.
 static int make_change(struct step *step, enum change what, unsigned variant, uint8_t max) {
     int has_from = step->kind == STEP_LOOK || step->kind == STEP_SWAP || step->kind == STEP_FILL;
-    int has_to = step->kind == STEP_STORE || step->kind == STEP_COVER || step->kind == STEP_SWAP ||
-                 step->kind == STEP_EXCHANGE;
+    int has_to =
+        step->kind == STEP_STORE || step->kind == STEP_COVER || step->kind == STEP_SWAP || step->kind == STEP_EXCHANGE;
     uint8_t *value = what == CHANGE_FROM ? &step->from : &step->to;
     switch (what) {
     case CHANGE_FROM:
@@ -339,12 +337,11 @@ static int make_change(struct step *step, enum change what, unsigned variant, ui
 
 static const struct tolerated *find_tolerated(const struct step *step, int what, const struct tolerated *tolerated,
                                               size_t count) {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (strcmp(tolerated[i].word, step->word) == 0 &&
             (tolerated[i].name == NULL || strcmp(tolerated[i].name, step->name) == 0) &&
             (tolerated[i].change < 0 || tolerated[i].change == what))
             return &tolerated[i];
-    }
     return NULL;
 }
 
@@ -381,8 +378,8 @@ int explore_changes(struct step *steps, size_t count, const char *(*is_noticed)(
         for (int what = 0; what < CHANGE_COUNT; what++) {
             for (unsigned variant = 0; make_change(&steps[i], (enum change)what, variant, max); variant++) {
                 char text[32];
-                snprintf(text, sizeof text, what == CHANGE_FROM || what == CHANGE_TO ? "%s %u" : "%s", change_names[what],
-                         what == CHANGE_FROM ? steps[i].from : steps[i].to);
+                snprintf(text, sizeof text, what == CHANGE_FROM || what == CHANGE_TO ? "%s %u" : "%s",
+                         change_names[what], what == CHANGE_FROM ? steps[i].from : steps[i].to);
                 const char *by = is_noticed();
                 const struct tolerated *found = find_tolerated(&sound, what, tolerated, tolerated_count);
                 all++;

@@ -213,10 +213,9 @@ static enum mutant mutant;
 // ----------------------------------------------------------------------------------------------------------
 
 static uint8_t load(const struct model *m, const struct thread_state *t, unsigned address) {
-    for (unsigned i = t->buffered; i > 0; i--) {
+    for (unsigned i = t->buffered; i > 0; i--)
         if (t->address[i - 1] == address)
             return t->value[i - 1];
-    }
     return m->memory[address];
 }
 
@@ -482,11 +481,10 @@ static void step(struct model *m, const struct scenario *scenario, unsigned self
 
     case HELP_LOAD: // of whoever tries and does not wait
         t->reg = load(m, t, control(t->held));
-        if ((t->reg & HELD) == 0 && (t->after_hold != REVIVE_LOOK || (t->reg & DEAD) != 0)) {
+        if ((t->reg & HELD) == 0 && (t->after_hold != REVIVE_LOOK || (t->reg & DEAD) != 0))
             t->pc = HELP_SWAP;
-        } else {
+        else
             give_up(t);
-        }
         break;
     case HELP_SWAP:
         if (!swap(m, t, mutant == MUTANT_WEAK_TRY, control(t->held), t->reg, t->reg | HELD)) {
@@ -816,10 +814,9 @@ static uint64_t hash_of(const struct model *m) {
 static int remember(const struct model *m) {
     size_t mask = ((size_t)1 << TABLE_BITS) - 1;
     size_t at = (size_t)hash_of(m) & mask;
-    for (; table[at] != 0; at = (at + 1) & mask) {
+    for (; table[at] != 0; at = (at + 1) & mask)
         if (memcmp(&states[table[at] - 1], m, sizeof *m) == 0)
             return 0;
-    }
     if (state_count == state_room || state_count > mask / 2) {
         state_room = state_room * 2 + 1024;
         states = realloc(states, state_room * sizeof *states);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explorer of hz5's block protocol: every interleaving of a few threads on one run of two blocks, on the machine of
-// explorer.h. What each step does to its word is read from hz5's own table, hz5_steps.h; the order of the steps below is
-// that of hz5_malloc.c, hz5_run.c and hz5_heap.c. Mutants of that order and changes of the table must be caught.
+// explorer.h. What each step does to its word is read from hz5's own table, hz5_steps.h; the order of the steps below
+// is that of hz5_malloc.c, hz5_run.c and hz5_heap.c. Mutants of that order and changes of the table must be caught.
 // Usage: hz5_explorer [--changes]. Layer: test.
 #include "explorer.h"
 
@@ -108,7 +108,17 @@ struct model {
     uint8_t calls, refused, accepted, issued, collected, absorbed, handed_out;
 };
 
-enum violation { TWO_HOLDERS = FIRST_VIOLATION, LOST, ACCOUNTS, QUEUED_TWICE, STRAY_FREE, STRANGER_FREED, GOOD_REFUSED, WRONG_STATE, VIOLATIONS };
+enum violation {
+    TWO_HOLDERS = FIRST_VIOLATION,
+    LOST,
+    ACCOUNTS,
+    QUEUED_TWICE,
+    STRAY_FREE,
+    STRANGER_FREED,
+    GOOD_REFUSED,
+    WRONG_STATE,
+    VIOLATIONS
+};
 static const char *const violation_names[VIOLATIONS] = {"sound",
                                                         "stuck",
                                                         "a block's last use is not known to who gets it",
@@ -261,13 +271,7 @@ static const struct scenario scenarios[] = {
      0,
      {1, 0, 0},
      0},
-    {"another reallocates",
-     {{OP_COLLECT, OP_ALLOC}, {OP_MOVE0}},
-     {LIVE, LIVE},
-     0,
-     1,
-     {1, 0, 0},
-     0},
+    {"another reallocates", {{OP_COLLECT, OP_ALLOC}, {OP_MOVE0}}, {LIVE, LIVE}, 0, 1, {1, 0, 0}, 0},
     {"a dead heap is revived while two others free",
      {{OP_REVIVE, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
@@ -457,8 +461,8 @@ static void begin_free(struct model *m, unsigned t, uint8_t block, uint8_t pc) {
     m->thread[t].pc = pc;
 }
 
-// Of a block that lives from the start. One that has just been handed out may not look live to others yet: here they get
-// to know its address sooner than any program could tell them.
+// Of a block that lives from the start. One that has just been handed out may not look live to others yet: here they
+// get to know its address sooner than any program could tell them.
 static void ask(struct model *m, unsigned block) {
     m->asked |= (uint8_t)(1u << block & ~m->ended);
 }
@@ -522,8 +526,7 @@ static void step_free_own(struct model *m, unsigned t) {
     uint8_t b = thread->block;
     switch (thread->pc) {
     case F_IDENT:
-        thread->pc =
-            thread->heap != 0 && owner_of(DO(hz5_ident_read, IDENT)) == thread->heap ? F_OWN_LOAD : R_IDENT;
+        thread->pc = thread->heap != 0 && owner_of(DO(hz5_ident_read, IDENT)) == thread->heap ? F_OWN_LOAD : R_IDENT;
         break;
     case F_OWN_LOAD:
         thread->pc = F_OWN_STORE;
@@ -858,8 +861,7 @@ static void step_alloc(struct model *m, unsigned t) {
     case A_QUEUE:
         // One collection an allocation, then it gives up: a new run would serve it.
         thread->pc = NEXT;
-        if (thread->reg[0] == 0 &&
-            (m->listed[thread->heap] || !DO(hz5_queue_is_empty, QUEUE1 + thread->heap - 1u))) {
+        if (thread->reg[0] == 0 && (m->listed[thread->heap] || !DO(hz5_queue_is_empty, QUEUE1 + thread->heap - 1u))) {
             thread->reg[0] = 1;
             thread->target = thread->heap;
             thread->back = A_MAGAZINE;
@@ -1034,9 +1036,9 @@ static void account(const struct model *before, struct model *m, unsigned t) {
 static const struct {
     enum pc end;
     void (*step)(struct model *, unsigned);
-} operations[] = {{F_IDENT, begin},      {R_IDENT, step_free_own}, {M_IDENT, step_free_remote}, {E_LOOK, step_move},
-                  {C_TAKE, step_enqueue}, {A_MAGAZINE, step_collect}, {X_SPILL, step_alloc},      {D_LOOK, step_exit},
-                  {S_STORE, step_inherit}, {L_LOOK, step_exit},       {PC_END, step_renew}};
+} operations[] = {{F_IDENT, begin},        {R_IDENT, step_free_own},   {M_IDENT, step_free_remote}, {E_LOOK, step_move},
+                  {C_TAKE, step_enqueue},  {A_MAGAZINE, step_collect}, {X_SPILL, step_alloc},       {D_LOOK, step_exit},
+                  {S_STORE, step_inherit}, {L_LOOK, step_exit},        {PC_END, step_renew}};
 
 static void step(void *model, unsigned t) {
     struct model *m = model;
@@ -1112,10 +1114,9 @@ static size_t run(const struct scenario *what, int stops_at_first, struct findin
 
 static const char *caught_by(void) {
     struct findings findings;
-    for (size_t i = 0; i < SCENARIO_COUNT; i++) {
+    for (size_t i = 0; i < SCENARIO_COUNT; i++)
         if (!scenarios[i].beyond_limit && run(&scenarios[i], 1, &findings) != 0)
             return scenarios[i].name;
-    }
     return NULL;
 }
 
@@ -1129,10 +1130,9 @@ static int run_all(void) {
         states += findings.states;
         printf("%-57s states %8zu violations %zu%s\n", scenarios[i].name, findings.states, bad,
                scenarios[i].beyond_limit ? " (the documented limit)" : "");
-        for (int k = SOUND + 1; k < VIOLATIONS; k++) {
+        for (int k = SOUND + 1; k < VIOLATIONS; k++)
             if (findings.violations[k] != 0)
                 printf("    %s: %zu states\n", violation_names[k], findings.violations[k]);
-        }
     }
     printf("scenarios: %zu, states: %zu, scenarios with violations: %d\n", SCENARIO_COUNT, states, failed);
     return failed;

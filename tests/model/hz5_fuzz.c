@@ -51,10 +51,9 @@ static void mark(struct shadow *slot, size_t from) {
 
 static void check(const struct shadow *slot, size_t bytes, int last) {
     size_t part = bytes < 4096 ? bytes : 4096;
-    for (size_t i = 0; i < part; i++) {
+    for (size_t i = 0; i < part; i++)
         if (slot->at[i] != slot->mark)
             wrong("a live block changed at byte", i);
-    }
     if (last && bytes > 0 && slot->at[bytes - 1] != slot->mark)
         wrong("a live block changed at its end", bytes);
 }
@@ -100,10 +99,9 @@ static void release_there(struct shadow *slot) {
 // A pointer into a live block that is not its start, or behind it.
 static void refuse(const struct shadow *slot, uint8_t how, uint16_t offset) {
     uintptr_t value = slot->at == NULL ? (uintptr_t)offset << 40 | 1 : (uintptr_t)slot->at + 1 + offset;
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < SLOTS; i++)
         if ((uintptr_t)live[i].at == value)
             return; // by chance the start of another block
-    }
     void *pointer = (void *)value;
     expected_rejects++;
     switch (how % 4) {

@@ -74,7 +74,8 @@ static void use_heap(unsigned seed) {
     }
 }
 
-// ---- memory of the parent's other threads ----------------------------------------------------------------------------
+// ---- memory of the parent's other threads
+// ----------------------------------------------------------------------------
 
 #define BLOCKS 40000
 #define BLOCK_BYTES 600
@@ -145,13 +146,17 @@ static void replaced_blocks(void) {
     expect_sound();
 }
 
-// ---- heaps that are in use at the fork -------------------------------------------------------------------------------
+// ---- heaps that are in use at the fork
+// -------------------------------------------------------------------------------
 
 #define ANCHORS 3000
 #define WORKERS 4
 #define FORKS 15
 
-static struct { unsigned char *block; size_t bytes; } anchors[WORKERS][ANCHORS];
+static struct {
+    unsigned char *block;
+    size_t bytes;
+} anchors[WORKERS][ANCHORS];
 static _Atomic uint32_t is_over;
 static _Atomic uint32_t are_anchored;
 static void *_Atomic handed_over[64]; // from thread to thread
@@ -241,7 +246,8 @@ static void in_the_middle(void) {
     expect_sound();
 }
 
-// ---- streams ---------------------------------------------------------------------------------------------------------
+// ---- streams
+// ---------------------------------------------------------------------------------------------------------
 
 static void *flush_all(void *argument) {
     while (atomic_load_explicit(&is_over, memory_order_relaxed) == 0)
@@ -295,7 +301,8 @@ static void beside_streams(void) {
         pthread_join(threads[i], NULL);
 }
 
-// ---- signals ---------------------------------------------------------------------------------------------------------
+// ---- signals
+// ---------------------------------------------------------------------------------------------------------
 
 static volatile sig_atomic_t forks_in_handler;
 static volatile sig_atomic_t is_child;
@@ -351,7 +358,8 @@ static void fork_interrupted(void) {
     interrupted(1);
 }
 
-// ---- keys ------------------------------------------------------------------------------------------------------------
+// ---- keys
+// ------------------------------------------------------------------------------------------------------------
 
 static unsigned take_all_keys(void) {
     unsigned taken = 0;
@@ -415,7 +423,8 @@ static void keys_taken_early(void) {
     EXPECT(opened->verify() == 0);
 }
 
-// ---- the table -------------------------------------------------------------------------------------------------------
+// ---- the table
+// -------------------------------------------------------------------------------------------------------
 
 static const struct fork_case {
     const char *name;

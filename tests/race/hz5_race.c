@@ -37,10 +37,9 @@ static void gate_wait(unsigned count) {
         return;
     }
     // ORDER: acquire: partner: the release store above.
-    for (unsigned spins = 0; atomic_load_explicit(&gate.phase, memory_order_acquire) == phase; spins++) {
+    for (unsigned spins = 0; atomic_load_explicit(&gate.phase, memory_order_acquire) == phase; spins++)
         if (spins > 200)
             sched_yield();
-    }
 }
 
 static void fail(const char *what, uint64_t round, uint64_t got, uint64_t wanted) {
@@ -115,10 +114,9 @@ static void *owner_racer(void *argument) {
         rejected = now;
         for (unsigned i = 0; i < PROBES; i++) {
             probes[i] = heap->alloc(victim_bytes);
-            for (unsigned j = 0; j < i; j++) {
+            for (unsigned j = 0; j < i; j++)
                 if (probes[i] == probes[j])
                     fail("one block handed out twice", round, i, j);
-            }
         }
         for (unsigned i = 0; i < PROBES; i++)
             heap->free(probes[i]);
@@ -243,10 +241,9 @@ static unsigned queue_blocks_of[QUEUE_SIZES];
 
 static void *free_queued(void *parity) {
     for (unsigned i = 0; i < QUEUE_SIZES; i++) {
-        for (unsigned k = 0; k < queue_blocks_of[i]; k++) {
+        for (unsigned k = 0; k < queue_blocks_of[i]; k++)
             if (k % 2 == (uintptr_t)parity)
                 heap->free(queue_blocks[i][k]);
-        }
     }
     return NULL;
 }

@@ -337,10 +337,9 @@ static int run_oracle(uint64_t ops) {
 #define LIVE_BLOCKS 512
 
 static int is_live_start(struct block *const *live, const void *pointer) {
-    for (size_t i = 0; i < LIVE_BLOCKS; i++) {
+    for (size_t i = 0; i < LIVE_BLOCKS; i++)
         if (live[i] == pointer)
             return 1;
-    }
     return 0;
 }
 

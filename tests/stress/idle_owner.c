@@ -115,10 +115,9 @@ static uint64_t status_bytes(const char *field) {
     char line[256];
     unsigned long long kib = 0;
     size_t length = strlen(field);
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (strncmp(line, field, length) == 0)
             kib = strtoull(line + length, NULL, 10);
-    }
     if (file != NULL)
         fclose(file);
     return kib << 10;
@@ -145,10 +144,9 @@ int main(int argc, char **argv) {
     pthread_t owner, workers[WORKERS_MAX];
     if (pthread_create(&owner, NULL, owner_main, NULL) != 0)
         return 3;
-    for (unsigned i = 0; i < worker_count; i++) {
+    for (unsigned i = 0; i < worker_count; i++)
         if (pthread_create(&workers[i], NULL, worker_main, (void *)(uintptr_t)i) != 0)
             return 3;
-    }
     for (unsigned i = 0; i < worker_count; i++)
         pthread_join(workers[i], NULL);
     uint64_t peak = status_bytes("VmHWM:");

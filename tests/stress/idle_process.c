@@ -16,10 +16,9 @@ static long resident_kib(void) {
     FILE *file = fopen("/proc/self/status", "r");
     char line[256];
     long kib = -1;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (sscanf(line, "VmRSS: %ld kB", &kib) == 1)
             break;
-    }
     return kib;
 }
 

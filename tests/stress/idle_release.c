@@ -79,7 +79,8 @@ int main(int argc, char **argv) {
     usleep(QUIET_US);
     free(malloc(200000));
     long quiet = resident_mib();
-    printf("resident: %ld MiB in a burst, %ld behind, %ld by light work; %ld behind another, %ld by one call, bound %ld\n", busy,
-           before, light, full, quiet, bound);
+    printf(
+        "resident: %ld MiB in a burst, %ld behind, %ld by light work; %ld behind another, %ld by one call, bound %ld\n",
+        busy, before, light, full, quiet, bound);
     return light > bound || quiet > bound;
 }

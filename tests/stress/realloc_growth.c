@@ -18,10 +18,9 @@ static long resident_kib(void) {
     FILE *file = fopen("/proc/self/status", "r");
     char line[256];
     long kib = -1;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (sscanf(line, "RssAnon: %ld kB", &kib) == 1)
             break;
-    }
     if (file != NULL)
         fclose(file);
     return kib;
@@ -54,8 +53,8 @@ int main(int argc, char **argv) {
         for (int round = 0; round < ROUNDS; round++)
             grow_and_free(&growths[i]);
         long kept = resident_kib() - before;
-        printf("up to %zu KiB in steps of %zu bytes: %ld KiB kept, bound %ld KiB\n", growths[i].most >> 10, growths[i].step,
-               kept, bound);
+        printf("up to %zu KiB in steps of %zu bytes: %ld KiB kept, bound %ld KiB\n", growths[i].most >> 10,
+               growths[i].step, kept, bound);
         bad |= kept > bound;
     }
     return bad;

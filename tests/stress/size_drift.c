@@ -11,7 +11,10 @@
 #define ENTRIES 1000000u
 #define GENERATIONS 32
 
-static struct { char *block; size_t bytes; } store[ENTRIES];
+static struct {
+    char *block;
+    size_t bytes;
+} store[ENTRIES];
 
 static unsigned random_next(unsigned *state) {
     *state = *state * 1664525 + 1013904223;

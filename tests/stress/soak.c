@@ -308,7 +308,7 @@ static double seconds_since(const struct timespec *start) {
 int main(int argc, char **argv) {
     double minutes = 0;
     uint64_t rounds = 3, seed = 1, done = 0;
-    for (int i = 1; i + 1 < argc; i += 2) {
+    for (int i = 1; i + 1 < argc; i += 2)
         if (strcmp(argv[i], "--minutes") == 0)
             minutes = strtod(argv[i + 1], NULL);
         else if (strcmp(argv[i], "--rounds") == 0)
@@ -317,7 +317,6 @@ int main(int argc, char **argv) {
             seed = strtoull(argv[i + 1], NULL, 10);
         else
             rounds = 0;
-    }
     if (rounds == 0 || argc % 2 == 0) {
         fprintf(stderr, "usage: soak [--minutes N | --rounds N] [--seed N]\n");
         return 2;

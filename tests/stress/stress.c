@@ -277,24 +277,23 @@ int main(int argc, char **argv) {
             return usage();
         const char *value = argv[i + 1];
         uint64_t number = strtoull(value, NULL, 10);
-        if (strcmp(argv[i], "--ops") == 0) {
+        if (strcmp(argv[i], "--ops") == 0)
             ops = number;
-        } else if (strcmp(argv[i], "--threads") == 0) {
+        else if (strcmp(argv[i], "--threads") == 0)
             thread_count = (unsigned)number;
-        } else if (strcmp(argv[i], "--seed") == 0) {
+        else if (strcmp(argv[i], "--seed") == 0)
             seed = number;
-        } else if (strcmp(argv[i], "--max") == 0) {
+        else if (strcmp(argv[i], "--max") == 0)
             max_bytes = number;
-        } else if (strcmp(argv[i], "--rss") == 0) {
+        else if (strcmp(argv[i], "--rss") == 0)
             rss_mib = number;
-        } else if (strcmp(argv[i], "--churn") == 0) {
+        else if (strcmp(argv[i], "--churn") == 0)
             births = number;
-        } else if (strcmp(argv[i], "--topology") == 0) {
+        else if (strcmp(argv[i], "--topology") == 0)
             for (topology = 0; topology < TOPOLOGY_COUNT && strcmp(topology_names[topology], value) != 0; topology++)
                 continue;
-        } else {
+        else
             return usage();
-        }
     }
     if (thread_count == 0 || thread_count > THREADS_MAX || topology == TOPOLOGY_COUNT || max_bytes < 64 ||
         (topology == TOPOLOGY_PAIRS && thread_count % 2 != 0))

@@ -101,9 +101,8 @@ static void *work(void *argument) {
             self->bytes += bytes;
             self->counts[REALLOC]++;
         }
-        if (i % 7 == 0) {
+        if (i % 7 == 0)
             self->counts[USABLE] += malloc_usable_size(object) >= bytes;
-        }
         if (thread_count > 1 && i % 2 == 0) {
             // Whole boxes in a ring would wait for one another: the own one is emptied first.
             take(self, 0);

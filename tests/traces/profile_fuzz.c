@@ -18,9 +18,8 @@ static void see(void *context, const struct profile_head *head, const struct pro
     seen->objects += row->objects;
     if (head->threads < 1 || head->threads > 256 || row->size_min > row->size_max || row->size_max >> 40 != 0 ||
         row->lifetime_min > row->lifetime_max || row->lifetime_max >> 53 != 0 || row->lifetime_min > head->objects ||
-        row->remote > 1 || row->objects < 1 || row->objects >> 53 != 0 || seen->rows > PROFILE_READER_ROWS_MAX) {
+        row->remote > 1 || row->objects < 1 || row->objects >> 53 != 0 || seen->rows > PROFILE_READER_ROWS_MAX)
         abort();
-    }
 }
 
 int profile_fuzz_read(const uint8_t *bytes, size_t count) {
@@ -28,10 +27,9 @@ int profile_fuzz_read(const uint8_t *bytes, size_t count) {
     struct profile_head head;
     struct seen seen = {0};
     char why[512] = "";
-    const int is_read = profile_reader_read(&source, &head, see, &seen, why, sizeof(why));
-    if (is_read ? seen.objects != head.objects : why[0] == '\0' || strchr(why, '\n') != NULL) {
+    const int is_read = profile_reader_read(&source, &head, see, &seen, why, sizeof why);
+    if (is_read ? seen.objects != head.objects : why[0] == '\0' || strchr(why, '\n') != NULL)
         abort();
-    }
     return is_read;
 }
 

@@ -43,9 +43,8 @@ static size_t length_of(const char *line) {
 
 static void cut_everywhere(void) {
     memcpy(copy, original, count);
-    for (size_t bytes = 0; bytes < count; bytes++) {
+    for (size_t bytes = 0; bytes < count; bytes++)
         expect(0, bytes, "cut", bytes);
-    }
 }
 
 static void flip_bits(void) {
@@ -95,24 +94,21 @@ static void replace_numbers(void) {
                                          "nan"};
     for (size_t i = 0; i < count; i++) {
         size_t digits = 0;
-        while (i + digits < count && original[i + digits] >= '0' && original[i + digits] <= '9') {
+        while (i + digits < count && original[i + digits] >= '0' && original[i + digits] <= '9')
             digits++;
-        }
-        if (digits == 0 || (i > 0 && original[i - 1] >= '0' && original[i - 1] <= '9')) {
+        if (digits == 0 || (i > 0 && original[i - 1] >= '0' && original[i - 1] <= '9'))
             continue;
-        }
-        for (size_t v = 0; v < sizeof(values) / sizeof(values[0]); v++) {
+        for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
             const size_t length = strlen(values[v]);
             memcpy(copy, original, i);
             memcpy(copy + i, values[v], length);
             memcpy(copy + i + length, original + i + digits, count - i - digits);
             const int is_number =
                 strspn(values[v], "0123456789") == length && strcmp(values[v], "01") != 0 && v != 0 && v != 5 && v != 6;
-            if (is_number) {
+            if (is_number)
                 read_copy(count - digits + length);
-            } else {
+            else
                 expect(0, count - digits + length, values[v], i);
-            }
         }
     }
 }
@@ -123,9 +119,8 @@ static void fill_up(unsigned rows, int wanted) {
                                 "# hzbench-profile 1\n# threads 1\n# objects %u\n# peak_live_objects 1\n"
                                 "# peak_live_bytes 1\n# calloc_ppm 0\n# aligned_ppm 0\n# realloc_ppm 0\n%.*s",
                                 rows, (int)length_of(line_at(HEAD_LINES - 1)), line_at(HEAD_LINES - 1));
-    for (unsigned i = 0; i < rows; i++) {
+    for (unsigned i = 0; i < rows; i++)
         at += (size_t)sprintf(copy + at, "%u,%u,1,1,0,1,%u\n", i, i, i);
-    }
     expect(wanted, at, "rows", rows);
 }
 

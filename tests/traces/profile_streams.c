@@ -41,8 +41,8 @@ static struct workload_run draw(const char *file, uint32_t threads, uint64_t wor
     run.params.seed = 1;
     run.params.ops = OPS;
     run.params.working_set = working_set;
-    snprintf(run.params.input, sizeof(run.params.input), "%s", file);
-    if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
+    snprintf(run.params.input, sizeof run.params.input, "%s", file);
+    if (!workload_params_complete(run.workload, &run.params, why, sizeof why)) {
         printf("%s\n", why);
         exit(1);
     }
@@ -76,20 +76,18 @@ static double distance(uint64_t *sample, uint64_t count, uint64_t whole, uint64_
         ends[i] = end_of(&rows[i]);
         objects += rows[i].remote >= remote ? (double)rows[i].objects : 0;
     }
-    qsort(sample, count, sizeof(*sample), by_value);
-    qsort(ends, row_count, sizeof(*ends), by_value);
+    qsort(sample, count, sizeof *sample, by_value);
+    qsort(ends, row_count, sizeof *ends, by_value);
     for (uint32_t e = 0, at = 0; e < row_count; e++) {
-        if (ends[e] == 0 || ends[e] > limit || (e > 0 && ends[e] == ends[e - 1])) {
+        if (ends[e] == 0 || ends[e] > limit || (e > 0 && ends[e] == ends[e - 1]))
             continue;
-        }
         double wanted = 0;
         for (uint32_t i = 0; i < row_count; i++) {
             const uint64_t end = end_of(&rows[i]);
             wanted += end != 0 && end <= ends[e] && rows[i].remote >= remote ? (double)rows[i].objects : 0;
         }
-        while (at < count && sample[at] <= ends[e]) {
+        while (at < count && sample[at] <= ends[e])
             at++;
-        }
         largest = fmax(largest, fabs(at / (double)whole - wanted / objects));
     }
     return largest;
@@ -115,12 +113,11 @@ static void compare(const char *file) {
             continue;
         }
         live--;
-        if (born[event.slot] != 0 && born[event.slot] <= OPS / 2) {
+        if (born[event.slot] != 0 && born[event.slot] <= OPS / 2)
             lives[ended++] = allocs - born[event.slot] + 1;
-        }
         born[event.slot] = 0;
     }
-    memset(born, 0, sizeof(born));
+    memset(born, 0, sizeof born);
     const double of_sizes = distance(sizes, allocs, allocs, UINT64_MAX, size_of, 0);
     const double of_lives = distance(lives, ended, OPS / 2, OPS / 2, lifetime_of, 0);
     const double drift = (double)live_sum / OPS / (double)run.params.working_set - 1;
@@ -152,26 +149,23 @@ static void compare_remote(const char *file) {
     struct workload_run run = draw(file, 2, UINT64_MAX);
     uint64_t remote_objects = 0, found = 0, chosen = 0;
     uint32_t bytes_in[1u << 16];
-    for (uint32_t i = 0; i < row_count; i++) {
+    for (uint32_t i = 0; i < row_count; i++)
         remote_objects += rows[i].remote ? rows[i].objects : 0;
-    }
     const double share = (double)remote_objects / (double)head.objects;
     expect(fabs(run.params.remote_ppm / 1e6 - share) < 1e-6, file, "the remote share is the file's");
-    if (run.params.working_set > sizeof(bytes_in) / sizeof(bytes_in[0]) / 2) {
+    if (run.params.working_set > sizeof bytes_in / sizeof bytes_in[0] / 2)
         return; // the table above is for the small programs of this test
-    }
     for (uint32_t t = 0; t < 2; t++) {
         const struct population_thread *stream = population_thread_of(&run, t);
         uint64_t frees = 0, remote = 0;
-        memcpy(bytes_in, stream->initial, stream->initial_count * sizeof(*bytes_in));
+        memcpy(bytes_in, stream->initial, stream->initial_count * sizeof *bytes_in);
         for (uint64_t i = 0; i < stream->event_count; i++) {
             const struct population_event event = stream->events[i];
             const int is_remote = event.bytes == POPULATION_FREE_REMOTE;
             frees += is_remote || event.bytes == POPULATION_FREE;
             remote += is_remote;
-            if (is_remote) {
+            if (is_remote)
                 sizes[found++] = bytes_in[event.slot];
-            }
             bytes_in[event.slot] = event.bytes;
         }
         chosen += rng_share(frees, run.params.remote_ppm);
@@ -190,8 +184,8 @@ int main(int argc, char **argv) {
         struct trace_source source;
         char why[512];
         row_count = 0;
-        if (!trace_source_open(&source, argv[i], why, sizeof(why)) ||
-            !profile_reader_read(&source, &head, keep, NULL, why, sizeof(why))) {
+        if (!trace_source_open(&source, argv[i], why, sizeof why) ||
+            !profile_reader_read(&source, &head, keep, NULL, why, sizeof why)) {
             printf("%s: %s\n", argv[i], why);
             return 1;
         }

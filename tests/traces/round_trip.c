@@ -35,9 +35,8 @@ static __thread unsigned thread_number;
 static unsigned failed;
 
 static unsigned self(void) {
-    if (thread_number == 0) {
+    if (thread_number == 0)
         thread_number = atomic_fetch_add_explicit(&threads_seen, 1, memory_order_relaxed) + 1;
-    }
     return (thread_number - 1) % LANES_MAX;
 }
 
@@ -47,9 +46,8 @@ static void count(struct account *account, enum trace_kind kind, uint64_t born, 
     account->live += born - gone;
     account->peak = account->live > account->peak ? account->live : account->peak;
     account->freed[owner][thread] += kind == TRACE_FREE;
-    if (account->curve_length < CALLS_MAX) {
+    if (account->curve_length < CALLS_MAX)
         account->curve[account->curve_length++] = account->live;
-    }
 }
 
 static struct head *head_of(void *block) {
@@ -58,9 +56,8 @@ static struct head *head_of(void *block) {
 
 static void *make(size_t alignment, size_t bytes) {
     char *start = NULL;
-    if (posix_memalign((void **)&start, alignment < 64 ? 64 : alignment, HEAD + bytes) != 0) {
+    if (posix_memalign((void **)&start, alignment < 64 ? 64 : alignment, HEAD + bytes) != 0)
         return NULL;
-    }
     memset(start + HEAD, 0, bytes);
     *head_of(start + HEAD) = (struct head){start, bytes, self()};
     return start + HEAD;
@@ -188,9 +185,8 @@ static void check(const char *file) {
     const struct driver_outcome outcome = driver_run("trace", params, &table);
 
     replayed.calls[TRACE_FREE] -= totals.left_alive; // the tear-down's, each by its owner
-    for (int kind = 0; kind < TRACE_ORDER; kind++) {
+    for (int kind = 0; kind < TRACE_ORDER; kind++)
         expect(file, kinds[kind], replayed.calls[kind], walked.calls[kind]);
-    }
     expect(file, "frees", outcome.frees_local + outcome.frees_remote, totals.frees);
     expect(file, "remote frees", outcome.frees_remote, totals.remote_frees);
     expect(file, "live bytes at the end of the work", (uint64_t)outcome.live_work, totals.live_bytes);
@@ -198,23 +194,20 @@ static void check(const char *file) {
     expect(file, "corruptions", outcome.corruptions, 0);
     expect(file, "failures", outcome.failures, 0);
     uint64_t differing = 0;
-    for (uint64_t i = 0; i < walked.curve_length && header.lanes == 1; i++) {
+    for (uint64_t i = 0; i < walked.curve_length && header.lanes == 1; i++)
         differing += replayed.curve[i] != walked.curve[i];
-    }
     expect(file, "differing points of the live curve", differing, 0);
-    if (header.lanes == 1) {
+    if (header.lanes == 1)
         expect(file, "peak of live bytes", replayed.peak, header.peak_live_bytes);
-    } else if (totals.left_alive == 0) {
+    else if (totals.left_alive == 0)
         compare_freed(file, header.lanes);
-    }
     printf("%s: %llu calls, %llu remote frees, peak %llu of %llu live bytes\n", file, (unsigned long long)totals.events,
            (unsigned long long)totals.remote_frees, (unsigned long long)replayed.peak,
            (unsigned long long)header.peak_live_bytes);
 }
 
 int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i++)
         check(argv[i]);
-    }
     return argc < 2 || failed != 0;
 }

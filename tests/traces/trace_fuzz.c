@@ -10,15 +10,13 @@
 #include <stdlib.h>
 
 void trace_fuzz_repair(uint8_t *bytes, size_t count) {
-    if (count < TRACE_HEADER_BYTES) {
+    if (count < TRACE_HEADER_BYTES)
         return;
-    }
     trace_put_u64(bytes + LAYOUT_SUM, trace_checksum(bytes, LAYOUT_SUM));
     for (size_t at = TRACE_HEADER_BYTES; at + TRACE_FRAME_HEADER_BYTES <= count;) {
         const uint64_t stored = trace_get_u32(bytes + at + LAYOUT_FRAME_STORED);
-        if (stored > count - at - TRACE_FRAME_HEADER_BYTES) {
+        if (stored > count - at - TRACE_FRAME_HEADER_BYTES)
             return;
-        }
         trace_put_u64(bytes + at + LAYOUT_FRAME_SUM,
                       layout_frame_sum(bytes + at, bytes + at + TRACE_FRAME_HEADER_BYTES, (uint32_t)stored));
         at += TRACE_FRAME_HEADER_BYTES + stored;
@@ -33,11 +31,10 @@ enum trace_result trace_fuzz_walk(const uint8_t *bytes, size_t count) {
     static struct profile *profile; // grows fuller with each file: what it counts does not matter here
     profile = profile != NULL ? profile : profile_begin();
     const struct walk_visitor visitor = profile_visitor(profile);
-    const enum trace_result result = walk_trace(&source, &header, &totals, &visitor, why, sizeof(why));
+    const enum trace_result result = walk_trace(&source, &header, &totals, &visitor, why, sizeof why);
     // A refusal says why, in one line.
-    if (profile == NULL || (result != TRACE_END && (why[0] == '\0' || strchr(why, '\n') != NULL))) {
+    if (profile == NULL || (result != TRACE_END && (why[0] == '\0' || strchr(why, '\n') != NULL)))
         abort();
-    }
     return result;
 }
 

@@ -44,9 +44,8 @@ static void damage_at_random(uint64_t rounds) {
             is_changed |= copy[k] != value;
             copy[k] = value;
         }
-        if (is_changed) {
+        if (is_changed)
             expect_bad("damage", i);
-        }
         trace_fuzz_repair(copy, count);
         accepted += trace_fuzz_walk(copy, count) == TRACE_END;
     }

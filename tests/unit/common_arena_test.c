@@ -132,10 +132,9 @@ static void random_operations(uint64_t seed, uint64_t count) {
             assert_int_equal(usage.dirty_free_bytes, 0);
         }
     }
-    for (size_t i = 0; i < RUNS; i++) {
+    for (size_t i = 0; i < RUNS; i++)
         if (runs[i].at != NULL)
             give(&runs[i]);
-    }
     assert_accounts();
 }
 

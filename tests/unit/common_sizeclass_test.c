@@ -57,10 +57,9 @@ static void aligned_classes_keep_every_block_aligned(void **state) {
             assert_true(class < SIZECLASS_COUNT);
             assert_true(sizeclass_bytes[class] >= bytes);
             assert_int_equal(sizeclass_bytes[class] % alignment, 0);
-            for (unsigned other = 0; other < SIZECLASS_COUNT; other++) {
+            for (unsigned other = 0; other < SIZECLASS_COUNT; other++)
                 if (sizeclass_bytes[other] >= bytes && sizeclass_bytes[other] % alignment == 0)
                     assert_true(sizeclass_bytes[other] + 64 >= sizeclass_bytes[class]); // but for the colour
-            }
         }
     }
 }

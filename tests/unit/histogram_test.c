@@ -53,8 +53,8 @@ static void percentiles_are_those_of_the_sorted_values(void **unused) {
         histogram_record(&histogram, values[i]);
         histogram_record(i % 3 == 0 ? &first : &second, values[i]);
     }
-    qsort(values, VALUES, sizeof(values[0]), compare);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    qsort(values, VALUES, sizeof values[0], compare);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const uint64_t rank = ((uint64_t)VALUES * parts[i] + 999999) / 1000000;
         const uint64_t exact = values[rank == 0 ? 0 : rank - 1];
         const uint64_t high = histogram_high(histogram_bucket(exact));
@@ -62,7 +62,7 @@ static void percentiles_are_those_of_the_sorted_values(void **unused) {
                          high < values[VALUES - 1] ? high : values[VALUES - 1]);
     }
     histogram_add(&first, &second);
-    assert_memory_equal(&first, &histogram, sizeof(first));
+    assert_memory_equal(&first, &histogram, sizeof first);
 }
 
 int main(void) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What provenance.c expects of jansson, held against jansson itself on Linux and against runner/results/windows/jansson.c where
-// that stands in for it: the same calls, the same text.
+// What provenance.c expects of jansson, held against jansson itself on Linux and against
+// runner/results/windows/jansson.c where that stands in for it: the same calls, the same text.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -115,9 +115,8 @@ static void reject_names_are_complete(void **state) {
     (void)state;
     for (size_t i = 0; i < ALLOCATOR_REJECT_COUNT; i++) {
         assert_non_null(allocator_reject_names[i]);
-        for (size_t j = 0; j < i; j++) {
+        for (size_t j = 0; j < i; j++)
             assert_string_not_equal(allocator_reject_names[i], allocator_reject_names[j]);
-        }
     }
     assert_string_equal(allocator_reject_names[ALLOCATOR_REJECT_FOREIGN], "foreign");
     assert_string_equal(allocator_reject_names[ALLOCATOR_REJECT_CORRUPT], "corrupt");
@@ -228,9 +227,8 @@ static void complete_fills_in_the_documented_fallbacks(void **state) {
     assert_int_equal(errno, ENOMEM);
     char *zeroed = table.calloc(3, 5);
     assert_ptr_equal(zeroed, memory);
-    for (size_t i = 0; i < 15; i++) {
+    for (size_t i = 0; i < 15; i++)
         assert_int_equal(zeroed[i], 0);
-    }
     assert_int_equal((unsigned char)zeroed[15], 0xee); // and no further
     errno = 0;
     assert_null(table.calloc(SIZE_MAX / 2, 3));
@@ -349,9 +347,8 @@ static void missing_functions_are_absent_not_borrowed(void **state) {
     assert_non_null(zeroed);
     assert_int_equal(os_library_path_of(zeroed, path, sizeof path), 1); // in the library's own static arena
     assert_true(os_library_same_file(path, spec.path));
-    for (size_t i = 0; i < 100; i++) {
+    for (size_t i = 0; i < 100; i++)
         assert_int_equal(zeroed[i], 0);
-    }
     assert_int_equal(table->usable_size(zeroed), 0);
     assert_true(os_library_same_file(loaded.provenance.path, spec.path));
     assert_string_equal(table->name, spec.name);
@@ -362,9 +359,8 @@ static void first_line(const char *command, char *line, size_t line_bytes) {
     line[0] = '\0';
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
-    if (fgets(line, (int)line_bytes, pipe) != NULL) {
+    if (fgets(line, (int)line_bytes, pipe) != NULL)
         line[strcspn(line, "\n")] = '\0';
-    }
     while (fgetc(pipe) != EOF) { // the rest, so that the command does not die of a closed pipe
     }
     pclose(pipe);
@@ -407,9 +403,8 @@ static void lookup_agrees_with_the_system(void **state) {
     size_t found = 0;
     for (size_t i = 0; i < allocator_backend_count; i++) {
         const struct allocator_backend *backend = &allocator_backends[i];
-        if (backend->debian_package == NULL) {
+        if (backend->debian_package == NULL)
             continue;
-        }
         void *handle = os_library_open(backend->library, why, sizeof why);
         assert_int_equal(os_library_find(backend->library, path, sizeof path), handle != NULL);
         if (handle != NULL) {
@@ -495,9 +490,8 @@ static int load_and_print(const char *mode, const char *text) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 4 && strcmp(argv[1], "--load") == 0) {
+    if (argc == 4 && strcmp(argv[1], "--load") == 0)
         return load_and_print(argv[2], argv[3]);
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spec_parses_names_options_and_paths),
         cmocka_unit_test(spec_refuses_nonsense_with_one_line),

@@ -22,9 +22,8 @@ static int guard(void **state) {
     (void)state;
     unsigned char *base =
         mmap(NULL, GUARDED_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED || mprotect(base + GUARDED_BYTES, PAGE_BYTES, PROT_NONE) != 0) {
+    if (base == MAP_FAILED || mprotect(base + GUARDED_BYTES, PAGE_BYTES, PROT_NONE) != 0)
         return -1;
-    }
     guarded_end = base + GUARDED_BYTES;
     return 0;
 }

@@ -45,9 +45,8 @@ static struct outcome simulate(double effect, double scale, double margin) {
             const unsigned look = sequential_look(++count);
             double low;
             double high;
-            if (look != 0 && sequential_interval(differences, count, 0.05 * sequential_share(look), &low, &high)) {
+            if (look != 0 && sequential_interval(differences, count, 0.05 * sequential_share(look), &low, &high))
                 verdict = sequential_decide(low, high, margin);
-            }
         }
         outcome.rounds += (double)count / TRIALS;
         outcome.less += verdict == SEQUENTIAL_LESS;

@@ -19,24 +19,20 @@ static void *broken_alloc(size_t bytes) {
     static _Thread_local void *last;
     static _Thread_local size_t last_bytes;
     const uint64_t call = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
-    if (call > 1000 && is_broken("scarce")) {
+    if (call > 1000 && is_broken("scarce"))
         return NULL;
-    }
-    if (call % 50 == 49 && last_bytes >= bytes && is_broken("overlap")) {
+    if (call % 50 == 49 && last_bytes >= bytes && is_broken("overlap"))
         return last;
-    }
     last = malloc(bytes);
     last_bytes = bytes;
     return last;
 }
 
 static void broken_free(void *block) {
-    if (is_broken("refuse")) {
+    if (is_broken("refuse"))
         atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
-    }
-    if (!is_broken("overlap")) { // there the same block would be freed twice
+    if (!is_broken("overlap")) // there the same block would be freed twice
         free(block);
-    }
 }
 
 static void *broken_realloc(void *block, size_t bytes) {
@@ -54,7 +50,7 @@ static int broken_owns(const void *block) {
 }
 
 static void broken_stats(struct allocator_stats *out) {
-    memset(out, 0, sizeof(*out));
+    memset(out, 0, sizeof *out);
     out->metadata_bytes = ALLOCATOR_NOT_TOLD;
     out->reserved_bytes = 12345;
     out->rejects[ALLOCATOR_REJECT_OWNER] = atomic_load_explicit(&refusals, memory_order_relaxed);

@@ -49,9 +49,8 @@ static int generation(struct workload_run *run, uint32_t thread, uint32_t number
                       void (*body)(struct workload_run *run, uint32_t thread, uint32_t generation)) {
     struct driver_birth birth = {run, thread, number, body};
     pthread_t child;
-    if (pthread_create(&child, NULL, birth_main, &birth) != 0) {
+    if (pthread_create(&child, NULL, birth_main, &birth) != 0)
         return 0;
-    }
     pthread_join(child, NULL);
     return 1;
 }
@@ -80,11 +79,9 @@ struct workload_params driver_unset(uint32_t threads) {
 
 const char *driver_input(const struct workload *workload) {
     static const char *const inputs[][2] = {{"fleet", "mix"}, {"app", "redis"}, {"program", "true"}};
-    for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
-        if (strcmp(inputs[i][0], workload->name) == 0) {
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++)
+        if (strcmp(inputs[i][0], workload->name) == 0)
             return inputs[i][1];
-        }
-    }
     const char *profile = getenv("HZBENCH_TEST_PROFILE");
     return profile != NULL && strcmp(workload->name, "profile") == 0 ? profile : "";
 }
@@ -109,7 +106,7 @@ static uint64_t value(const _Atomic uint64_t *counter) {
 }
 
 static void sum_up(const struct workload_run *run, struct driver_outcome *outcome) {
-    memset(outcome, 0, sizeof(*outcome));
+    memset(outcome, 0, sizeof *outcome);
     for (uint32_t i = 0; i < run->params.threads; i++) {
         const struct workload_counters *counters = &run->counters[i];
         outcome->hash = outcome->hash * 31 + value(&counters->stream_hash);
@@ -125,21 +122,20 @@ struct driver_outcome driver_run(const char *name, struct workload_params params
     struct workload_run run = {.workload = workload_find(name), .allocator = *table, .host = &host};
     char why[512] = "";
     assert_non_null(run.workload);
-    if (!workload_params_complete(run.workload, &params, why, sizeof(why))) {
+    if (!workload_params_complete(run.workload, &params, why, sizeof why))
         fail_msg("%s", why);
-    }
     const uint64_t memory_bytes = workload_memory_bytes(run.workload, &params);
     const uint32_t threads = params.threads;
     run.params = params;
     run.payload_mask = table->capabilities & ALLOCATOR_STORES ? 0xff : 0;
     run.memory = aligned_alloc(4096, (memory_bytes + 4095) / 4096 * 4096);
-    run.counters = aligned_alloc(128, threads * sizeof(*run.counters));
-    struct driver_thread *all = calloc(threads, sizeof(*all));
+    run.counters = aligned_alloc(128, threads * sizeof *run.counters);
+    struct driver_thread *all = calloc(threads, sizeof *all);
     assert_non_null(run.memory);
     assert_non_null(run.counters);
     assert_non_null(all);
     memset(run.memory, 0, memory_bytes);
-    memset(run.counters, 0, threads * sizeof(*run.counters));
+    memset(run.counters, 0, threads * sizeof *run.counters);
     workload_prepare(&run);
 
     struct driver_outcome outcome;
@@ -189,7 +185,7 @@ struct allocator driver_system(void) {
 static _Alignas(4096) unsigned char null_buffer[NULL_BUFFER_BYTES];
 
 static void *null_alloc(size_t bytes) {
-    return bytes <= sizeof(null_buffer) ? null_buffer : NULL;
+    return bytes <= sizeof null_buffer ? null_buffer : NULL;
 }
 
 static void *null_aligned(size_t alignment, size_t bytes) {
@@ -225,9 +221,8 @@ struct allocator driver_null(void) {
 static _Atomic int64_t balance;
 
 static void *counted(void *block) {
-    if (block != NULL) {
+    if (block != NULL)
         atomic_fetch_add_explicit(&balance, 1, memory_order_relaxed);
-    }
     return block;
 }
 
@@ -244,9 +239,8 @@ static void *counting_calloc(size_t count, size_t bytes) {
 }
 
 static void counting_free(void *block) {
-    if (block != NULL) {
+    if (block != NULL)
         atomic_fetch_sub_explicit(&balance, 1, memory_order_relaxed);
-    }
     free(block);
 }
 

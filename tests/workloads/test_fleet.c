@@ -36,7 +36,7 @@ struct published {
 
 static void read_published(int number, struct published *out) {
     char name[1024];
-    snprintf(name, sizeof(name), "%s/TCMALLOC_%d.csv", folder, number);
+    snprintf(name, sizeof name, "%s/TCMALLOC_%d.csv", folder, number);
     FILE *file = fopen(name, "r");
     assert_non_null(file);
     double rate = 0, live = 0;
@@ -62,11 +62,10 @@ static uint32_t row_of(const struct published *published, uint64_t bytes) {
     uint32_t high = published->count;
     while (high - low > 1) {
         const uint32_t middle = (low + high) / 2;
-        if (published->bytes[middle] <= bytes) {
+        if (published->bytes[middle] <= bytes)
             low = middle;
-        } else {
+        else
             high = middle;
-        }
     }
     assert_true(published->bytes[low] == bytes);
     return low;
@@ -74,9 +73,8 @@ static uint32_t row_of(const struct published *published, uint64_t bytes) {
 
 static double distance(const double *counts, const double *shares, uint32_t count) {
     double sum = 0, total = 0, expected = 0, largest = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         sum += counts[i];
-    }
     for (uint32_t i = 0; i < count; i++) {
         total += counts[i] / sum;
         expected += shares[i];
@@ -94,10 +92,9 @@ static struct workload_run draw(const char *input, uint64_t seed) {
     run.params.ops = OPS;
     run.params.working_set = WORKING_SET;
     run.params.remote_ppm = 300000;
-    snprintf(run.params.input, sizeof(run.params.input), "%s", input);
-    if (!workload_params_complete(run.workload, &run.params, why, sizeof(why))) {
+    snprintf(run.params.input, sizeof run.params.input, "%s", input);
+    if (!workload_params_complete(run.workload, &run.params, why, sizeof why))
         fail_msg("%s", why);
-    }
     const uint64_t bytes = workload_memory_bytes(run.workload, &run.params);
     run.memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     assert_non_null(run.memory);
@@ -115,14 +112,14 @@ struct observed {
 static void observe(const struct workload_run *run, const struct published *published, struct observed *out) {
     static uint32_t bytes_in[4 * WORKING_SET];
     static double now[MAX_ROWS];
-    memset(out, 0, sizeof(*out));
+    memset(out, 0, sizeof *out);
     out->live_least = UINT64_MAX;
     for (uint32_t t = 0; t < run->params.threads; t++) {
         const struct population_thread *stream = population_thread_of(run, t);
         uint64_t allocs = 0;
         uint64_t live = stream->initial_count;
-        memset(bytes_in, 0, sizeof(bytes_in));
-        memset(now, 0, sizeof(now));
+        memset(bytes_in, 0, sizeof bytes_in);
+        memset(now, 0, sizeof now);
         assert_true(stream->initial_count == WORKING_SET);
         for (uint64_t i = 0; i < live; i++) {
             bytes_in[i] = stream->initial[i];
@@ -146,11 +143,9 @@ static void observe(const struct workload_run *run, const struct published *publ
             live++;
             out->live_least = live < out->live_least ? live : out->live_least;
             out->live_most = live > out->live_most ? live : out->live_most;
-            if (++allocs % (OPS / SNAPSHOTS) == 0) {
-                for (uint32_t row = 0; row < published->count; row++) {
+            if (++allocs % (OPS / SNAPSHOTS) == 0)
+                for (uint32_t row = 0; row < published->count; row++)
                     out->live[row] += now[row];
-                }
-            }
         }
         assert_true(allocs == OPS);
     }
@@ -189,9 +184,8 @@ static void lifetimes_are_as_published(void **state) {
         read_published(profile, &published);
         observe(&run, &published, &observed);
         for (uint32_t row = 0; row < published.count; row++) {
-            if (published.rate[row] < 0.02 || published.live[row] < 0.02) {
+            if (published.rate[row] < 0.02 || published.live[row] < 0.02)
                 continue;
-            }
             // Little: mean lifetime in allocations = mean live objects / share of the allocations.
             const double wanted = published.live[row] / published.rate[row] * WORKING_SET;
             const double seen = observed.live[row] / SNAPSHOTS / THREADS / (observed.allocs[row] / THREADS / OPS);
@@ -211,18 +205,16 @@ static void another_profile_is_told_apart(void **state) {
         char input[] = {(char)('0' + (profile + 1) % FLEET_PROFILES), '\0'};
         struct workload_run run = draw(input, 1);
         read_published(profile, &published);
-        memset(allocs, 0, sizeof(allocs));
-        memset(live, 0, sizeof(live));
+        memset(allocs, 0, sizeof allocs);
+        memset(live, 0, sizeof live);
         const struct population_thread *stream = population_thread_of(&run, 0);
         for (uint64_t i = 0; i < stream->event_count; i++) {
             uint32_t row = 0;
             const uint32_t bytes = stream->events[i].bytes;
-            while (row + 1 < published.count && published.bytes[row] < bytes) {
+            while (row + 1 < published.count && published.bytes[row] < bytes)
                 row++;
-            }
-            if (bytes != POPULATION_FREE && bytes != POPULATION_FREE_REMOTE) {
+            if (bytes != POPULATION_FREE && bytes != POPULATION_FREE_REMOTE)
                 allocs[row]++;
-            }
         }
         assert_true(distance(allocs, published.rate, published.count) > 10 * SIZES_DISTANCE);
         free(run.memory);
@@ -253,13 +245,11 @@ static void the_mix_is_of_all(void **state) {
     double wanted = 0, seen = 0;
     for (int profile = 0; profile < FLEET_PROFILES; profile++) {
         read_published(profile, &published);
-        for (uint32_t row = 0; row < published.count && published.bytes[row] <= 64; row++) {
+        for (uint32_t row = 0; row < published.count && published.bytes[row] <= 64; row++)
             wanted += published.rate[row] / FLEET_PROFILES;
-        }
     }
-    for (uint64_t i = 0; i < stream->event_count; i++) {
+    for (uint64_t i = 0; i < stream->event_count; i++)
         seen += stream->events[i].bytes >= 1 && stream->events[i].bytes <= 64;
-    }
     assert_true(fabs(seen / OPS - wanted) < 0.005);
     free(run.memory);
 }
@@ -267,12 +257,12 @@ static void the_mix_is_of_all(void **state) {
 static void only_what_there_is(void **state) {
     (void)state;
     static const char *const inputs[] = {"10", "a", "-1", "mixx", "/"};
-    for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
         struct workload_params params;
         char why[512] = "";
         workload_params_unset(&params);
-        snprintf(params.input, sizeof(params.input), "%s", inputs[i]);
-        assert_int_equal(workload_params_complete(workload_find("fleet"), &params, why, sizeof(why)), 0);
+        snprintf(params.input, sizeof params.input, "%s", inputs[i]);
+        assert_int_equal(workload_params_complete(workload_find("fleet"), &params, why, sizeof why), 0);
         assert_non_null(strstr(why, "it has 0 to 9 and mix"));
     }
 }

@@ -36,17 +36,13 @@ static void streams_start_apart(void **state) {
     static uint64_t origins[COUNT];
     size_t n = 0;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        for (uint32_t thread = 0; thread < THREADS; thread++) {
-            for (enum rng_stream stream = RNG_SIZE; stream <= RNG_ORDER; stream++) {
+        for (uint32_t thread = 0; thread < THREADS; thread++)
+            for (enum rng_stream stream = RNG_SIZE; stream <= RNG_ORDER; stream++)
                 origins[n++] = rng_origin(seed, thread, stream);
-            }
-        }
     }
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < i; j++) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < i; j++)
             assert_true(origins[i] != origins[j]);
-        }
-    }
 }
 
 static double chi_square(const uint64_t *counts, size_t cells, uint64_t total) {
@@ -71,9 +67,9 @@ static void bounded_numbers_are_uniform(void **state) {
     (void)state;
     static uint64_t counts[8192];
     static const size_t bounds[] = {2, 3, 7, 1000, 8192};
-    for (size_t b = 0; b < sizeof(bounds) / sizeof(bounds[0]); b++) {
+    for (size_t b = 0; b < sizeof bounds / sizeof bounds[0]; b++) {
         uint64_t rng = rng_origin(7, 0, RNG_SLOT);
-        memset(counts, 0, sizeof(counts));
+        memset(counts, 0, sizeof counts);
         for (int i = 0; i < 1000000; i++) {
             const uint64_t value = rng_bounded(rng_splitmix(&rng), bounds[b]);
             assert_true(value < bounds[b]);
@@ -102,8 +98,8 @@ static void selection_is_exact(void **state) {
     (void)state;
     static const uint32_t shares[] = {0, 1, 10000, 100000, 333333, 500000, 900000, 999999, 1000000};
     static const uint64_t counts[] = {1, 2, 3, 99, 1000, 100001};
-    for (size_t s = 0; s < sizeof(shares) / sizeof(shares[0]); s++) {
-        for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+    for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
+        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
             const uint64_t wanted = rng_share(counts[c], shares[s]);
             const double exact = (double)counts[c] * shares[s] / 1e6;
             assert_true(fabs((double)wanted - exact) <= 0.5);
@@ -111,9 +107,8 @@ static void selection_is_exact(void **state) {
             uint64_t chosen = wanted;
             uint64_t total = counts[c];
             uint64_t got = 0;
-            for (uint64_t i = 0; i < counts[c]; i++) {
+            for (uint64_t i = 0; i < counts[c]; i++)
                 got += rng_select(rng_splitmix(&rng), &chosen, &total);
-            }
             assert_true(got == wanted && chosen == 0 && total == 0);
         }
     }
@@ -127,9 +122,8 @@ static void selection_favours_no_position(void **state) {
     for (int trial = 0; trial < 200000; trial++) {
         uint64_t chosen = 5;
         uint64_t total = 50;
-        for (size_t i = 0; i < 50; i++) {
+        for (size_t i = 0; i < 50; i++)
             chosen_at[i] += rng_select(rng_splitmix(&rng), &chosen, &total);
-        }
     }
     // Draws without replacement vary less than independent ones, hence only the upper side.
     assert_true(chi_square(chosen_at, 50, 1000000) < 49 + 6 * sqrt(2 * 49));
@@ -160,9 +154,8 @@ static void log_uniform_octaves_are_equal(void **state) {
         assert_in_range(bytes, 16, (1u << 20) - 1);
         octaves[31 - __builtin_clz(bytes) - 4]++;
     }
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; i++)
         assert_in_range(octaves[i], 97000, 103000); // 100,000 but for the table's steps and chance
-    }
 }
 
 static void size_ranges_hold(void **state) {
@@ -170,13 +163,12 @@ static void size_ranges_hold(void **state) {
     static const uint64_t ranges[][2] = {{1, 1},   {1, 2}, {64, 64}, {16, 17}, {1, 1u << 30}, {1u << 30, 1u << 30},
                                          {8, 1000}};
     static const uint64_t draws[] = {0, 1, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63, 0x00ffffffffffffff};
-    for (size_t r = 0; r < sizeof(ranges) / sizeof(ranges[0]); r++) {
+    for (size_t r = 0; r < sizeof ranges / sizeof ranges[0]; r++) {
         for (uint32_t kind = SIZES_UNIFORM; kind <= SIZES_LOG_UNIFORM; kind++) {
             struct sizes sizes;
             sizes_init(&sizes, kind, ranges[r][0], ranges[r][1]);
-            for (size_t d = 0; d < sizeof(draws) / sizeof(draws[0]); d++) {
+            for (size_t d = 0; d < sizeof draws / sizeof draws[0]; d++)
                 assert_in_range(sizes_pick(&sizes, draws[d]), ranges[r][0], ranges[r][1]);
-            }
             assert_int_equal(sizes_pick(&sizes, UINT64_MAX), ranges[r][1]);
             assert_int_equal(sizes_pick(&sizes, 0), ranges[r][0]);
         }
@@ -189,9 +181,8 @@ static void queue_refuses_when_full(void **state) {
     struct handover_queue queue;
     handover_init(&queue, ring, 4);
     for (uint32_t round = 0; round < 10; round++) {
-        for (uint32_t i = 0; i < 4; i++) {
+        for (uint32_t i = 0; i < 4; i++)
             assert_true(handover_push(&queue, (struct object){NULL, round, i}));
-        }
         assert_false(handover_push(&queue, (struct object){NULL, 99, 99}));
         assert_int_equal(handover_available(&queue), 4);
         for (uint32_t i = 0; i < 4; i++) {
@@ -212,9 +203,8 @@ enum { QUEUE_OBJECTS = 300000 };
 
 static void *push_all(void *argument) {
     struct handover_queue *queue = argument;
-    for (uint32_t i = 0; i < QUEUE_OBJECTS;) {
+    for (uint32_t i = 0; i < QUEUE_OBJECTS;)
         i += handover_push(queue, (struct object){NULL, i, ~i}) ? 1 : 0;
-    }
     handover_close(queue);
     return NULL;
 }
@@ -235,9 +225,8 @@ static void queue_keeps_order_between_threads(void **state) {
             assert_int_equal(handover_entry(&queue, i)->tag, ~next);
         }
         handover_take(&queue, count);
-        if (is_closed && count == 0) {
+        if (is_closed && count == 0)
             break;
-        }
     }
     pthread_join(producer, NULL);
     assert_int_equal(next, QUEUE_OBJECTS);
@@ -247,9 +236,8 @@ static void wiring_leads_where_it_says(void **state) {
     (void)state;
     for (uint32_t threads = 2; threads <= 9; threads++) {
         for (uint32_t wiring = 0; wiring <= CORE_CHAIN; wiring++) {
-            if (threads % 2 != 0 && (wiring == CORE_PAIRS || wiring == CORE_HALVES)) {
+            if (threads % 2 != 0 && (wiring == CORE_PAIRS || wiring == CORE_HALVES))
                 continue;
-            }
             uint32_t links = 0;
             for (uint32_t t = 0; t < threads; t++) {
                 uint32_t reached = 0;
@@ -272,18 +260,18 @@ static void wiring_leads_where_it_says(void **state) {
 static void payload_checks_see_every_touched_byte(void **state) {
     (void)state;
     unsigned char bytes[100];
-    const struct object object = {bytes, sizeof(bytes), object_tag(3, 0x15a)};
+    const struct object object = {bytes, sizeof bytes, object_tag(3, 0x15a)};
     assert_int_equal(object_generation(&object), 3);
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        const uint32_t is_end = i == 0 || i == sizeof(bytes) - 1;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        const uint32_t is_end = i == 0 || i == sizeof bytes - 1;
         object_fill(&object, TOUCH_ALL);
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_ALL, 0xff), 0);
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_ENDS, 0xff), 0);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_ALL, 0xff), 0);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_ENDS, 0xff), 0);
         bytes[i] ^= 0x40;
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_ALL, 0xff), 1);
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_ENDS, 0xff), is_end);
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_NONE, 0xff), 0);
-        assert_int_equal(object_is_bad(&object, sizeof(bytes), TOUCH_ALL, 0), 0);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_ALL, 0xff), 1);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_ENDS, 0xff), is_end);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_NONE, 0xff), 0);
+        assert_int_equal(object_is_bad(&object, sizeof bytes, TOUCH_ALL, 0), 0);
     }
 }
 
@@ -296,7 +284,7 @@ static struct workload_params unset(uint32_t threads) {
 
 static const char *refusal(const char *name, struct workload_params params) {
     static char why[512];
-    assert_false(workload_params_complete(workload_find(name), &params, why, sizeof(why)));
+    assert_false(workload_params_complete(workload_find(name), &params, why, sizeof why));
     return why;
 }
 
@@ -346,14 +334,13 @@ static void completion_is_idempotent(void **state) {
     for (size_t i = 0; workloads[i] != NULL; i++) {
         char why[512] = "";
         struct workload_params once = unset(4);
-        if (!driver_runs(workloads[i]) && !workloads[i]->is_program) {
+        if (!driver_runs(workloads[i]) && !workloads[i]->is_program)
             continue; // its parameters come from a file
-        }
-        snprintf(once.input, sizeof(once.input), "%s", driver_input(workloads[i]));
-        assert_true(workload_params_complete(workloads[i], &once, why, sizeof(why)));
+        snprintf(once.input, sizeof once.input, "%s", driver_input(workloads[i]));
+        assert_true(workload_params_complete(workloads[i], &once, why, sizeof why));
         struct workload_params twice = once;
-        assert_true(workload_params_complete(workloads[i], &twice, why, sizeof(why)));
-        assert_memory_equal(&once, &twice, sizeof(once));
+        assert_true(workload_params_complete(workloads[i], &twice, why, sizeof why));
+        assert_memory_equal(&once, &twice, sizeof once);
         assert_ptr_equal(workload_find(workloads[i]->name), workloads[i]);
         assert_true((workload_memory_bytes(workloads[i], &once) > 0) != workloads[i]->is_program);
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker as the runner starts it: the shared memory on descriptor 3, one sample, a verdict. Arguments: the worker, the broken
-// backend. Layer: tests.
+// The worker as the runner starts it: the shared memory on descriptor 3, one sample, a verdict. Arguments: the worker,
+// the broken backend. Layer: tests.
 #include "driver.h"
 
-#include "../../runner/sample/shared.h"
 #include "../../runner/sample/rss.h"
+#include "../../runner/sample/shared.h"
 #include "../../runner/system/os.h"
 
 #include "../../allocators/loader/loader.h"
@@ -25,7 +25,6 @@
 
 #include <cmocka.h>
 
-
 static const char *worker_path;
 static const char *broken_path;
 
@@ -35,14 +34,12 @@ static int start(int cell_fd, const char *broken) {
     assert_true(child >= 0);
     if (child == 0) {
         setenv(ALLOCATOR_TUNABLES_ENV, ALLOCATOR_TUNABLES, 1);
-        if (broken != NULL) {
+        if (broken != NULL)
             setenv("BROKEN", broken, 1);
-        }
         // Away from descriptor 3 first: dup2 onto itself would keep close-on-exec.
         const int moved = fcntl(cell_fd, F_DUPFD, 10);
-        if (dup2(moved, OS_SHARED_FD) == OS_SHARED_FD && (cell_fd == OS_SHARED_FD || close(cell_fd) == 0)) {
+        if (dup2(moved, OS_SHARED_FD) == OS_SHARED_FD && (cell_fd == OS_SHARED_FD || close(cell_fd) == 0))
             execl(worker_path, worker_path, (char *)NULL);
-        }
         _exit(99);
     }
     int status = 0;
@@ -54,30 +51,29 @@ static struct sample_shared *new_cell(int *fd, const char *allocator, const char
     *fd = memfd_create("cell", MFD_CLOEXEC);
     assert_true(*fd >= 0);
     assert_int_equal(ftruncate(*fd, sizeof(struct sample_shared)), 0);
-    struct sample_shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    struct sample_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
     assert_true(shared != MAP_FAILED);
     shared->request.magic = SHARED_MAGIC;
     shared->request.version = SHARED_VERSION;
     shared->request.load_mode = ALLOCATOR_LOAD_DLOPEN;
-    snprintf(shared->request.allocator, sizeof(shared->request.allocator), "%s", allocator);
-    snprintf(shared->request.workload, sizeof(shared->request.workload), "%s", workload);
+    snprintf(shared->request.allocator, sizeof shared->request.allocator, "%s", allocator);
+    snprintf(shared->request.workload, sizeof shared->request.workload, "%s", workload);
     workload_params_unset(&shared->request.params);
     shared->request.params.seed = 1;
     shared->request.params.threads = threads;
     if (workload_find(workload) != NULL) {
-        snprintf(shared->request.params.input, sizeof(shared->request.params.input), "%s",
+        snprintf(shared->request.params.input, sizeof shared->request.params.input, "%s",
                  driver_input(workload_find(workload)));
     }
-    if (workload_find(workload) != NULL && workload_find(workload)->defaults.ops != UINT64_MAX) {
+    if (workload_find(workload) != NULL && workload_find(workload)->defaults.ops != UINT64_MAX)
         shared->request.params.ops = 20000;
-    }
-    memset(shared->request.cpus, 0xff, sizeof(shared->request.cpus)); // -1: not pinned
+    memset(shared->request.cpus, 0xff, sizeof shared->request.cpus); // -1: not pinned
     shared->request.rss_interval_ns = 1000000;
     return shared;
 }
 
 static void drop(struct sample_shared *shared, int fd) {
-    munmap(shared, sizeof(*shared));
+    munmap(shared, sizeof *shared);
     close(fd);
 }
 
@@ -85,9 +81,8 @@ static void drop(struct sample_shared *shared, int fd) {
 static void run(struct sample_shared *shared, int fd, const char *broken) {
     char why[512] = "";
     const struct workload *workload = workload_find(shared->request.workload);
-    if (workload != NULL) {
-        assert_true(workload_params_complete(workload, &shared->request.params, why, sizeof(why)));
-    }
+    if (workload != NULL)
+        assert_true(workload_params_complete(workload, &shared->request.params, why, sizeof why));
     assert_int_equal(start(fd, broken), 0);
     assert_int_equal(atomic_load_explicit(&shared->phase, memory_order_relaxed), PHASE_DONE);
 }
@@ -120,12 +115,10 @@ static void every_workload_runs(void **state) {
             int fd;
             struct sample_shared *shared = new_cell(&fd, allocators[a], workloads[i]->name, 2);
             const uint64_t uses = workloads[i]->used_params;
-            if (uses & WORKLOAD_USES_WORKING_SET) {
+            if (uses & WORKLOAD_USES_WORKING_SET)
                 shared->request.params.working_set = 200;
-            }
-            if (uses & WORKLOAD_USES_ROUNDS) {
+            if (uses & WORKLOAD_USES_ROUNDS)
                 shared->request.params.rounds = 5;
-            }
             if (workloads[i]->defaults.max_bytes > 65536 && uses & WORKLOAD_USES_SIZES) {
                 shared->request.params.min_bytes = 16;
                 shared->request.params.max_bytes = 4096;
@@ -136,10 +129,12 @@ static void every_workload_runs(void **state) {
             assert_true(result->measured.stream_hash != NOT_MEASURED);
             assert_true(a == 0 || result->measured.stream_hash == hash);
             hash = result->measured.stream_hash;
-            assert_true(result->measured.ops > 0 && result->measured.ops == result->measured.local_frees + result->measured.remote_frees);
+            assert_true(result->measured.ops > 0 &&
+                        result->measured.ops == result->measured.local_frees + result->measured.remote_frees);
             assert_true(result->measured.elapsed_ns > 0 && result->measured.elapsed_ns != NOT_MEASURED);
             assert_true(result->measured.rss_baseline > 0 && result->measured.rss_baseline != NOT_MEASURED);
-            assert_true(result->measured.rss_peak >= result->measured.rss_baseline && result->measured.rss_peak >= result->measured.rss_work);
+            assert_true(result->measured.rss_peak >= result->measured.rss_baseline &&
+                        result->measured.rss_peak >= result->measured.rss_work);
             assert_int_equal(result->measured.corruptions, 0);
             assert_int_equal(result->measured.failures, 0);
             assert_true(result->measured.rss_100ms == NOT_MEASURED && result->measured.rss_1s == NOT_MEASURED);
@@ -174,7 +169,8 @@ static void series_tells_the_phases(void **state) {
     assert_true(seen & 1u << PHASE_SETTLE);
     assert_int_equal(shared->rss[points - 1].live_bytes, 0);
     assert_true(result->measured.live_peak >= (uint64_t)peak);
-    assert_true(result->measured.live_peak > 4 * result->measured.live_work); // a full thread, even if the other is done, is 5.5 times
+    assert_true(result->measured.live_peak >
+                4 * result->measured.live_work); // a full thread, even if the other is done, is 5.5 times
     assert_true(result->measured.rss_work > result->measured.rss_baseline + result->measured.live_work);
     assert_true(result->measured.rss_100ms != NOT_MEASURED && result->measured.rss_1s == NOT_MEASURED);
     assert_true(result->measured.minor_faults > 1000); // some 60 MiB were touched for the first time
@@ -194,8 +190,8 @@ static void fake_clock_leaves_nothing_to_chance(void **state) {
         run(cells[i], fds[i], NULL);
         assert_ok(cells[i]);
     }
-    assert_memory_equal(&cells[0]->result, &cells[1]->result, sizeof(cells[0]->result));
-    assert_memory_equal(cells[0]->rss, cells[1]->rss, sizeof(cells[0]->rss));
+    assert_memory_equal(&cells[0]->result, &cells[1]->result, sizeof cells[0]->result);
+    assert_memory_equal(cells[0]->rss, cells[1]->rss, sizeof cells[0]->rss);
     assert_int_equal(atomic_load_explicit(&cells[0]->rss_points, memory_order_relaxed), 3);
     assert_true(cells[0]->result.measured.elapsed_ns == 10 * cells[0]->result.measured.ops);
     assert_true(cells[0]->result.measured.ops == 4 * 20000);
@@ -281,9 +277,8 @@ static void a_full_series_is_halved(void **state) {
     uint64_t t = 0;
     for (uint32_t i = 0; i < 3 * SHARED_MAX_RSS_POINTS; i++, t += step) {
         const struct rss_point point = {.t_ns = t, .rss_bytes = t + 7};
-        if (rss_append(shared, &point)) {
+        if (rss_append(shared, &point))
             step *= 2;
-        }
     }
     const uint32_t points = atomic_load_explicit(&shared->rss_points, memory_order_relaxed);
     assert_in_range(points, SHARED_MAX_RSS_POINTS / 2, SHARED_MAX_RSS_POINTS);
@@ -320,9 +315,8 @@ static void live_bytes_are_never_above_the_truth(void **state) {
     struct sample_shared *shared = new_cell(&fd, "system", "local", 2);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, hand_over, shared), 0);
-    while (atomic_load_explicit(&shared->counters[0].freed_bytes, memory_order_relaxed) == 0) {
+    while (atomic_load_explicit(&shared->counters[0].freed_bytes, memory_order_relaxed) == 0)
         sched_yield();
-    }
     int64_t most = INT64_MIN;
     for (int i = 0; i < SUMS; i++) {
         const int64_t live = rss_live_bytes(shared);
@@ -348,17 +342,23 @@ static void the_peak_of_live_bytes_is_possible(void **state) {
     const struct workload_params *defaults = &workload_find("remote")->defaults;
     // Slots, a full ring, and two chunks that its owner and its consumer have under way.
     const uint64_t objects = defaults->working_set + 1024 + 2 * 64;
-    assert_in_range(shared->result.measured.live_peak, shared->result.measured.live_work, threads * objects * (defaults->max_bytes + 1) / 2 * 5 / 4);
+    assert_in_range(shared->result.measured.live_peak, shared->result.measured.live_work,
+                    threads * objects * (defaults->max_bytes + 1) / 2 * 5 / 4);
     drop(shared, fd);
 }
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stranger_is_turned_away), cmocka_unit_test(every_workload_runs),
-        cmocka_unit_test(series_tells_the_phases),   cmocka_unit_test(fake_clock_leaves_nothing_to_chance),
-        cmocka_unit_test(verdicts_name_the_cause),   cmocka_unit_test(stats_may_be_untold),
-        cmocka_unit_test(bad_requests_are_errors),   cmocka_unit_test(the_clock_can_end_a_run),
-        cmocka_unit_test(a_full_series_is_halved),   cmocka_unit_test(live_bytes_are_never_above_the_truth),
+        cmocka_unit_test(a_stranger_is_turned_away),
+        cmocka_unit_test(every_workload_runs),
+        cmocka_unit_test(series_tells_the_phases),
+        cmocka_unit_test(fake_clock_leaves_nothing_to_chance),
+        cmocka_unit_test(verdicts_name_the_cause),
+        cmocka_unit_test(stats_may_be_untold),
+        cmocka_unit_test(bad_requests_are_errors),
+        cmocka_unit_test(the_clock_can_end_a_run),
+        cmocka_unit_test(a_full_series_is_halved),
+        cmocka_unit_test(live_bytes_are_never_above_the_truth),
         cmocka_unit_test(the_peak_of_live_bytes_is_possible),
     };
     if (argc != 3) {

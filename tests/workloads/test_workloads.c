@@ -31,16 +31,13 @@ static struct workload_params untouched(struct workload_params params) {
 static struct workload_params small(const struct workload *workload, uint32_t threads, uint64_t seed) {
     struct workload_params params = driver_unset(threads);
     params.seed = seed;
-    snprintf(params.input, sizeof(params.input), "%s", driver_input(workload));
-    if (workload->defaults.ops != UNSET64) {
+    snprintf(params.input, sizeof params.input, "%s", driver_input(workload));
+    if (workload->defaults.ops != UNSET64)
         params.ops = 20001;
-    }
-    if (workload->used_params & WORKLOAD_USES_WORKING_SET) {
+    if (workload->used_params & WORKLOAD_USES_WORKING_SET)
         params.working_set = workload->defaults.ops != UNSET64 ? 100 : 1000;
-    }
-    if (workload->used_params & WORKLOAD_USES_ROUNDS) {
+    if (workload->used_params & WORKLOAD_USES_ROUNDS)
         params.rounds = 8;
-    }
     if (workload->defaults.max_bytes > 65536 && workload->used_params & WORKLOAD_USES_SIZES) {
         params.min_bytes = 16;
         params.max_bytes = workload->defaults.ops != UNSET64 ? 65536 : 2048; // growing takes many steps
@@ -73,9 +70,8 @@ static void same_events_for_all_allocators(void **state) {
             assert_int_equal(b.live_end, 0);
             // With a fixed size and no slots, or with sizes in steps, there is nothing to seed.
             if ((w->defaults.min_bytes != w->defaults.max_bytes || w->used_params & WORKLOAD_USES_INPUT) &&
-                strcmp(w->name, "phase") != 0 && strncmp(w->name, "grow", 4) != 0) {
+                strcmp(w->name, "phase") != 0 && strncmp(w->name, "grow", 4) != 0)
                 assert_true(a.hash != d.hash);
-            }
         }
     }
 }
@@ -122,16 +118,15 @@ static void events_are_as_ever(void **state) {
         const struct driver_outcome outcome =
             driver_run(workloads[i]->name, untouched(small(workloads[i], 2, 1)), &null);
         size_t at = 0;
-        while (at < sizeof(known) / sizeof(known[0]) && strcmp(known[at].name, workloads[i]->name) != 0) {
+        while (at < sizeof known / sizeof known[0] && strcmp(known[at].name, workloads[i]->name) != 0)
             at++;
-        }
-        if (at == sizeof(known) / sizeof(known[0]) || known[at].hash != outcome.hash) {
+        if (at == sizeof known / sizeof known[0] || known[at].hash != outcome.hash) {
             fail_msg("{\"%s\", UINT64_C(0x%016" PRIx64 ")} is not in the table of events", workloads[i]->name,
                      outcome.hash);
         }
         found++;
     }
-    assert_true(found == sizeof(known) / sizeof(known[0]));
+    assert_true(found == sizeof known / sizeof known[0]);
 }
 
 static void every_block_is_freed_once(void **state) {
@@ -159,13 +154,12 @@ static void remote_share_is_exact(void **state) {
     for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
         for (size_t t = 0; t < 4; t++) {
             const uint32_t threads = thread_counts[t];
-            if (topology == TOPOLOGY_PAIRS && threads % 2 != 0) {
+            if (topology == TOPOLOGY_PAIRS && threads % 2 != 0)
                 continue;
-            }
             const uint32_t producers = topology == TOPOLOGY_FAN_IN    ? threads - 1
                                        : topology == TOPOLOGY_FAN_OUT ? 1
                                                                       : threads;
-            for (size_t s = 0; s < sizeof(shares) / sizeof(shares[0]); s++) {
+            for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
                 struct workload_params params = driver_unset(threads);
                 params.topology = topology;
                 params.remote_ppm = shares[s];
@@ -189,7 +183,7 @@ static void promised_remote_frees_are_made(void **state) {
         for (uint32_t threads = 2; threads <= 8 && w->remote_frees != NULL; threads += 2) {
             char why[512] = "";
             struct workload_params params = small(w, threads, 9);
-            assert_true(workload_params_complete(w, &params, why, sizeof(why)));
+            assert_true(workload_params_complete(w, &params, why, sizeof why));
             const struct driver_outcome outcome = driver_run(w->name, params, &system);
             assert_true(outcome.frees_remote == w->remote_frees(&params));
         }
@@ -238,14 +232,12 @@ static _Thread_local unsigned calls;
 static void *overlapping_alloc(size_t bytes) {
     static _Atomic size_t used;
     static _Alignas(4096) unsigned char arena[400u << 20];
-    if (++calls % 97 == 0 && last_bytes >= bytes) {
+    if (++calls % 97 == 0 && last_bytes >= bytes)
         return last_block;
-    }
     const size_t rounded = (bytes + 15) & ~(size_t)15;
     const size_t at = atomic_fetch_add_explicit(&used, rounded, memory_order_relaxed);
-    if (at + rounded > sizeof(arena)) {
+    if (at + rounded > sizeof arena)
         return NULL;
-    }
     last_block = &arena[at];
     last_bytes = bytes;
     return last_block;
@@ -259,25 +251,22 @@ static void keep(void *block) {
 static int cannot_overlap(const char *name) {
     static const char *const names[] = {"pingpong", "sharing-thrash", "sharing-scratch", "grow-double", "grow-step"};
     int is_one = 0;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         is_one |= strcmp(name, names[i]) == 0;
-    }
     return is_one;
 }
 
 static void overlap_is_noticed(void **state) {
     (void)state;
-    if (WITH_TSAN) {
+    if (WITH_TSAN)
         skip(); // overlapping blocks are a race, which is the point
-    }
     struct allocator broken = driver_system();
     broken.alloc = overlapping_alloc;
     broken.free = keep;
     for (size_t i = 0; driver_runs(workloads[i]); i++) {
         const struct workload *w = workloads[i];
-        if (cannot_overlap(w->name)) {
+        if (cannot_overlap(w->name))
             continue;
-        }
         struct workload_params params = small(w, even(w, 2), 4);
         params.min_bytes = w->used_params & WORKLOAD_USES_SIZES ? 16 : UNSET64;
         params.max_bytes = w->used_params & WORKLOAD_USES_SIZES ? 64 : UNSET64;
@@ -285,13 +274,11 @@ static void overlap_is_noticed(void **state) {
         params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
         params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
         params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
-        if (params.ops != UNSET64) {
+        if (params.ops != UNSET64)
             params.ops = 5000;
-        }
         const struct driver_outcome outcome = driver_run(w->name, params, &broken);
-        if (outcome.corruptions == 0) {
+        if (outcome.corruptions == 0)
             fail_msg("workload '%s' has not noticed overlapping blocks", w->name);
-        }
     }
 }
 
@@ -418,10 +405,9 @@ static void running_out_ends_the_run(void **state) {
         const struct workload *w = workloads[i];
         for (uint32_t topology = 0; topology < TOPOLOGY_COUNT; topology++) {
             const int has_topology = (w->used_params & WORKLOAD_USES_TOPOLOGY) != 0;
-            if (!has_topology && topology > 0) {
+            if (!has_topology && topology > 0)
                 break;
-            }
-            for (size_t a = 0; a < sizeof(allowances) / sizeof(allowances[0]); a++) {
+            for (size_t a = 0; a < sizeof allowances / sizeof allowances[0]; a++) {
                 struct workload_params params = small(w, 4, 6);
                 params.topology = has_topology ? topology : UINT32_MAX;
                 atomic_store_explicit(&allowance, allowances[a], memory_order_relaxed);

@@ -63,9 +63,8 @@ static uint64_t home(const struct pack *pack, uint64_t address) {
 
 static uint64_t find(const struct pack *pack, uint64_t address) {
     uint64_t i = home(pack, address);
-    while (pack->places[i].address != 0 && pack->places[i].address != address) {
+    while (pack->places[i].address != 0 && pack->places[i].address != address)
         i = (i + 1) & (pack->place_room - 1);
-    }
     return i;
 }
 
@@ -73,18 +72,16 @@ static int grow_places(struct pack *pack) {
     struct place *old = pack->places;
     const uint64_t old_room = pack->place_room;
     pack->place_room = old_room == 0 ? 4096 : old_room * 2;
-    pack->places = calloc(pack->place_room, sizeof(*pack->places));
+    pack->places = calloc(pack->place_room, sizeof *pack->places);
     if (pack->places == NULL) {
         pack->places = old;
         pack->place_room = old_room;
         pack->is_out_of_memory = 1;
         return 0;
     }
-    for (uint64_t i = 0; i < old_room; i++) {
-        if (old[i].address != 0) {
+    for (uint64_t i = 0; i < old_room; i++)
+        if (old[i].address != 0)
             pack->places[find(pack, old[i].address)] = old[i];
-        }
-    }
     free(old);
     return 1;
 }
@@ -92,9 +89,8 @@ static int grow_places(struct pack *pack) {
 // The slot of the object at an address, which is forgotten; WRITER_NO_SLOT when there is none.
 static uint32_t forget(struct pack *pack, uint64_t address) {
     uint64_t hole = find(pack, address);
-    if (address == 0 || pack->places[hole].address == 0) {
+    if (address == 0 || pack->places[hole].address == 0)
         return WRITER_NO_SLOT;
-    }
     const uint32_t slot = pack->places[hole].slot;
     // Moves back what follows, so that no search ends at the hole too early.
     for (uint64_t i = (hole + 1) & (pack->place_room - 1); pack->places[i].address != 0;
@@ -111,13 +107,11 @@ static uint32_t forget(struct pack *pack, uint64_t address) {
 }
 
 static void remember(struct pack *pack, uint32_t lane, uint64_t address, uint32_t slot) {
-    if (slot == WRITER_NO_SLOT || (pack->place_count * 2 >= pack->place_room && !grow_places(pack))) {
+    if (slot == WRITER_NO_SLOT || (pack->place_count * 2 >= pack->place_room && !grow_places(pack)))
         return;
-    }
     const uint32_t unseen = forget(pack, address); // its free was not seen, or the address would not be given again
-    if (unseen != WRITER_NO_SLOT) {
+    if (unseen != WRITER_NO_SLOT)
         writer_call(pack->writer, lane, TRACE_FREE, unseen, 0);
-    }
     pack->places[find(pack, address)] = (struct place){address, slot};
     pack->place_count++;
 }
@@ -126,9 +120,8 @@ static void remember(struct pack *pack, uint32_t lane, uint64_t address, uint32_
 
 static int load_chunk(struct pack *pack, struct lane *lane) {
     struct recording_chunk head;
-    if (lane->chunk_next == lane->chunk_count) {
+    if (lane->chunk_next == lane->chunk_count)
         return 0;
-    }
     const uint64_t offset = (uint64_t)lane->chunks[lane->chunk_next++] * RECORDING_CHUNK_BYTES;
     if (lane->data == NULL) {
         lane->data = calloc(1, DATA_BYTES + RECORDING_EVENT_BYTES);
@@ -136,14 +129,12 @@ static int load_chunk(struct pack *pack, struct lane *lane) {
     }
     lane->at = lane->used = 0;
     lane->ticket = lane->address = 0;
-    if (pack->progress != NULL && ++pack->chunks_read % PROGRESS_CHUNKS == 0) {
+    if (pack->progress != NULL && ++pack->chunks_read % PROGRESS_CHUNKS == 0)
         pack->progress(pack->chunks_read * RECORDING_CHUNK_BYTES, pack->source.bytes);
-    }
-    if (lane->data == NULL || pack->source.read(&pack->source, offset, &head, sizeof(head)) != (int64_t)sizeof(head)) {
+    if (lane->data == NULL || pack->source.read(&pack->source, offset, &head, sizeof head) != (int64_t)sizeof head)
         return 0;
-    }
     const uint32_t used = atomic_load_explicit(&head.used, memory_order_relaxed);
-    const int64_t got = pack->source.read(&pack->source, offset + sizeof(head), lane->data, DATA_BYTES);
+    const int64_t got = pack->source.read(&pack->source, offset + sizeof head, lane->data, DATA_BYTES);
     lane->used = used <= DATA_BYTES && got >= (int64_t)used ? used : 0;
     return 1;
 }
@@ -151,11 +142,9 @@ static int load_chunk(struct pack *pack, struct lane *lane) {
 // The lane's next call into lane->call. 0: it has no more.
 static int read_call(struct pack *pack, struct lane *lane) {
     for (;;) {
-        while (lane->at >= lane->used) {
-            if (!load_chunk(pack, lane)) {
+        while (lane->at >= lane->used)
+            if (!load_chunk(pack, lane))
                 return 0;
-            }
-        }
         const uint8_t *at = lane->data + lane->at;
         struct call *call = &lane->call;
         uint64_t value = 0;
@@ -174,12 +163,10 @@ static int read_call(struct pack *pack, struct lane *lane) {
         call->address = lane->address << 3;
         call->align_bits = 0;
         call->bytes = 0;
-        if (call->kind == RECORDING_ALIGNED) {
+        if (call->kind == RECORDING_ALIGNED)
             call->align_bits = *at++;
-        }
-        if (call->kind <= RECORDING_ALIGNED || call->kind == RECORDING_REALLOC_NEW) {
+        if (call->kind <= RECORDING_ALIGNED || call->kind == RECORDING_REALLOC_NEW)
             at = trace_get_varint(at, &call->bytes);
-        }
         lane->at = (uint32_t)(at - lane->data);
         if (lane->at <= lane->used) {
             pack->result->calls += call->kind != RECORDING_REALLOC_OLD;
@@ -191,11 +178,10 @@ static int read_call(struct pack *pack, struct lane *lane) {
 static struct lane *lane_at(struct pack *pack, uint32_t index) {
     if (index >= pack->lane_room) {
         const uint32_t room = index < 64 ? 64 : index * 2;
-        struct lane *lanes = realloc(pack->lanes, room * sizeof(*lanes));
-        if (lanes == NULL) {
+        struct lane *lanes = realloc(pack->lanes, room * sizeof *lanes);
+        if (lanes == NULL)
             return NULL;
-        }
-        memset(lanes + pack->lane_room, 0, (room - pack->lane_room) * sizeof(*lanes));
+        memset(lanes + pack->lane_room, 0, (room - pack->lane_room) * sizeof *lanes);
         pack->lanes = lanes;
         pack->lane_room = room;
     }
@@ -206,10 +192,9 @@ static struct lane *lane_at(struct pack *pack, uint32_t index) {
 static int add_chunk(struct lane *lane, uint32_t number) {
     if (lane->chunk_count == lane->chunk_room) {
         const uint32_t room = lane->chunk_room == 0 ? 16 : lane->chunk_room * 2;
-        uint32_t *chunks = realloc(lane->chunks, room * sizeof(*chunks));
-        if (chunks == NULL) {
+        uint32_t *chunks = realloc(lane->chunks, room * sizeof *chunks);
+        if (chunks == NULL)
             return 0;
-        }
         lane->chunks = chunks;
         lane->chunk_room = room;
     }
@@ -221,17 +206,14 @@ static int add_chunk(struct lane *lane, uint32_t number) {
 static const char *index_chunks(struct pack *pack) {
     for (uint64_t number = 1; (number + 1) * RECORDING_CHUNK_BYTES <= pack->source.bytes; number++) {
         struct recording_chunk head;
-        if (pack->source.read(&pack->source, number * RECORDING_CHUNK_BYTES, &head, sizeof(head)) !=
-            (int64_t)sizeof(head)) {
+        if (pack->source.read(&pack->source, number * RECORDING_CHUNK_BYTES, &head, sizeof head) !=
+            (int64_t)sizeof head)
             return "cannot be read";
-        }
-        if (head.magic != RECORDING_MAGIC || head.lane >= RECORDING_LANES_MAX) {
+        if (head.magic != RECORDING_MAGIC || head.lane >= RECORDING_LANES_MAX)
             continue; // reserved, not used
-        }
         struct lane *lane = lane_at(pack, head.lane);
-        if (lane == NULL || !add_chunk(lane, (uint32_t)number)) {
+        if (lane == NULL || !add_chunk(lane, (uint32_t)number))
             return "more than there is memory for";
-        }
     }
     return NULL;
 }
@@ -245,12 +227,10 @@ static uint64_t ticket_at(const struct pack *pack, uint32_t position) {
 static void sink(struct pack *pack, uint32_t position) {
     for (;;) {
         uint32_t least = position;
-        for (uint32_t child = 2 * position + 1; child <= 2 * position + 2 && child < pack->heap_count; child++) {
+        for (uint32_t child = 2 * position + 1; child <= 2 * position + 2 && child < pack->heap_count; child++)
             least = ticket_at(pack, child) < ticket_at(pack, least) ? child : least;
-        }
-        if (least == position) {
+        if (least == position)
             return;
-        }
         const uint32_t lane = pack->heap[position];
         pack->heap[position] = pack->heap[least];
         pack->heap[least] = lane;
@@ -277,9 +257,8 @@ static void finish_resize(struct pack *pack, struct lane *lane, uint32_t index, 
         birth(pack, index, TRACE_REALLOC_NULL, call);
     } else if (call->bytes == 0 || !fits(call)) { // realloc(p, 0) frees here and keeps there: a free is what it meant
         writer_call(pack->writer, index, TRACE_FREE, slot, 0);
-        if (call->address != 0) {
+        if (call->address != 0)
             birth(pack, index, TRACE_MALLOC, call);
-        }
     } else if (call->address == 0) {
         pack->left_out++;
         remember(pack, index, lane->resizing_address, slot);
@@ -312,15 +291,13 @@ static void play(struct pack *pack, struct lane *lane, uint32_t index) {
     case RECORDING_FREE:
         slot = forget(pack, call->address);
         pack->left_out += slot == WRITER_NO_SLOT;
-        if (slot != WRITER_NO_SLOT) {
+        if (slot != WRITER_NO_SLOT)
             writer_call(pack->writer, index, TRACE_FREE, slot, 0);
-        }
         break;
     case RECORDING_USABLE:
         slot = pack->places[find(pack, call->address)].slot;
-        if (pack->places[find(pack, call->address)].address != 0) {
+        if (pack->places[find(pack, call->address)].address != 0)
             writer_call(pack->writer, index, TRACE_USABLE, slot, 0);
-        }
         break;
     default:
         break;
@@ -328,25 +305,21 @@ static void play(struct pack *pack, struct lane *lane, uint32_t index) {
 }
 
 static const char *merge(struct pack *pack) {
-    pack->heap = malloc((pack->lane_count + 1) * sizeof(*pack->heap));
-    if (pack->heap == NULL || !grow_places(pack)) {
+    pack->heap = malloc((pack->lane_count + 1) * sizeof *pack->heap);
+    if (pack->heap == NULL || !grow_places(pack))
         return "more than there is memory for";
-    }
     for (uint32_t i = 0; i < pack->lane_count; i++) {
         pack->lanes[i].resizing = WRITER_NO_SLOT;
-        if (read_call(pack, &pack->lanes[i])) {
+        if (read_call(pack, &pack->lanes[i]))
             pack->heap[pack->heap_count++] = i;
-        }
     }
-    for (uint32_t i = pack->heap_count; i-- > 0;) {
+    for (uint32_t i = pack->heap_count; i-- > 0;)
         sink(pack, i);
-    }
     while (pack->heap_count != 0 && !pack->is_out_of_memory) {
         struct lane *lane = &pack->lanes[pack->heap[0]];
         play(pack, lane, pack->heap[0] % TRACE_LANES_MAX);
-        if (!read_call(pack, lane)) {
+        if (!read_call(pack, lane))
             pack->heap[0] = pack->heap[--pack->heap_count];
-        }
         sink(pack, 0);
     }
     return pack->is_out_of_memory ? "more than there is memory for" : NULL;
@@ -354,10 +327,9 @@ static const char *merge(struct pack *pack) {
 
 static const char *read_head(struct pack *pack) {
     struct recording_head head;
-    if (pack->source.read(&pack->source, 0, &head, sizeof(head)) != (int64_t)sizeof(head) ||
-        head.magic != RECORDING_MAGIC || head.chunk_bytes != RECORDING_CHUNK_BYTES) {
+    if (pack->source.read(&pack->source, 0, &head, sizeof head) != (int64_t)sizeof head ||
+        head.magic != RECORDING_MAGIC || head.chunk_bytes != RECORDING_CHUNK_BYTES)
         return "not a recording of this build's libhzrecord.so";
-    }
     struct pack_result *result = pack->result;
     result->is_ended = atomic_load_explicit(&head.is_ended, memory_order_relaxed);
     result->is_full = atomic_load_explicit(&head.is_full, memory_order_relaxed);
@@ -382,10 +354,9 @@ static void forget_all(struct pack *pack) {
 int pack_recording(const char *from, const char *to, int is_compressed, void (*progress)(uint64_t done, uint64_t whole),
                    struct pack_result *result, char *why, size_t why_bytes) {
     struct pack pack = {.result = result, .progress = progress};
-    memset(result, 0, sizeof(*result));
-    if (!trace_source_open(&pack.source, from, why, why_bytes)) {
+    memset(result, 0, sizeof *result);
+    if (!trace_source_open(&pack.source, from, why, why_bytes))
         return 0;
-    }
     const char *what = read_head(&pack);
     what = what != NULL ? what : index_chunks(&pack);
     FILE *file = what == NULL ? fopen(to, "w+b") : NULL;
@@ -412,9 +383,8 @@ int pack_recording(const char *from, const char *to, int is_compressed, void (*p
         snprintf(why, why_bytes, "%s: %s - give another file", to, strerror(errno));
         is_written = 0;
     }
-    if (file != NULL && !is_written) {
+    if (file != NULL && !is_written)
         remove(to);
-    }
     forget_all(&pack);
     return is_written;
 }

@@ -14,8 +14,8 @@ struct pack_result {
     double call_ns;    // what recording a call took, by the recorder's own samples; 0: too few calls to tell
 };
 
-// Writes the trace `to` from the recording `from`. `progress` (may be NULL) hears now and then how many bytes of how many
-// have been read. 0: one line in `why`.
+// Writes the trace `to` from the recording `from`. `progress` (may be NULL) hears now and then how many bytes of how
+// many have been read. 0: one line in `why`.
 int pack_recording(const char *from, const char *to, int is_compressed, void (*progress)(uint64_t done, uint64_t whole),
                    struct pack_result *result, char *why, size_t why_bytes);
 

@@ -21,9 +21,9 @@
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
-#define PROBE_EVERY 1024u              // calls of a lane between two whose cost is measured
-#define PROBE_LONGEST_NS 100000u       // longer ones were interrupted, and not by us
-#define LATE_ROUNDS 3                  // of a thread's destructors that may still call malloc
+#define PROBE_EVERY 1024u        // calls of a lane between two whose cost is measured
+#define PROBE_LONGEST_NS 100000u // longer ones were interrupted, and not by us
+#define LATE_ROUNDS 3            // of a thread's destructors that may still call malloc
 
 // One thread's pen; after the thread's end the next thread's.
 struct lane {
@@ -101,9 +101,8 @@ extern char **environ;
 
 static void hold(void) {
     // ORDER: acquire pairs with the release in let_go: lanes and file size as the last holder left them.
-    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) {
+    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
         sched_yield();
-    }
 }
 
 static void let_go(void) {
@@ -119,41 +118,38 @@ static uint64_t now_ns(void) {
 
 static void say(const char *text) {
     char line[4200];
-    const int bytes = snprintf(line, sizeof(line), "hzrecord: %s: %s\n", path, text);
-    const ssize_t ignored = write(STDERR_FILENO, line, bytes < (int)sizeof(line) ? (size_t)bytes : sizeof(line) - 1);
+    const int bytes = snprintf(line, sizeof line, "hzrecord: %s: %s\n", path, text);
+    const ssize_t ignored = write(STDERR_FILENO, line, bytes < (int)sizeof line ? (size_t)bytes : sizeof line - 1);
     (void)ignored;
 }
 
 static void say_full(const char *text) {
-    if (secure_getenv(RECORDING_QUIET_ENV) == NULL) {
+    if (secure_getenv(RECORDING_QUIET_ENV) == NULL)
         say(text);
-    }
 }
 
 // ---- the functions behind ours -------------------------------------------------------------------------------------
 
 static int is_early(const void *block) {
-    return (uintptr_t)block - (uintptr_t)early < sizeof(early);
+    return (uintptr_t)block - (uintptr_t)early < sizeof early;
 }
 
 static void *early_take(size_t bytes) {
     const size_t room = (bytes + 15) & ~(size_t)15;
     const size_t at = atomic_fetch_add_explicit(&early_used, room, memory_order_relaxed);
-    return room < bytes || at + room > sizeof(early) ? NULL : early + at;
+    return room < bytes || at + room > sizeof early ? NULL : early + at;
 }
 
 // 0: this is the linker, looking up what we asked for.
 static int resolve(void) {
     // ORDER: acquire pairs with the release below: the table is filled.
-    if (atomic_load_explicit(&is_resolved, memory_order_acquire)) {
+    if (atomic_load_explicit(&is_resolved, memory_order_acquire))
         return 1;
-    }
-    if (atomic_exchange_explicit(&is_resolving, 1, memory_order_relaxed)) {
+    if (atomic_exchange_explicit(&is_resolving, 1, memory_order_relaxed))
         return 0; // before main there is one thread
-    }
-    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
+    for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
         void *function = dlsym(RTLD_NEXT, symbols[i].name);
-        memcpy((char *)&real + symbols[i].offset, &function, sizeof(function));
+        memcpy((char *)&real + symbols[i].offset, &function, sizeof function);
     }
     // ORDER: release publishes the table to the acquire above.
     atomic_store_explicit(&is_resolved, 1, memory_order_release);
@@ -164,11 +160,9 @@ static int resolve(void) {
 EXPORTED void *hzrecord_real(const char *name);
 void *hzrecord_real(const char *name) {
     void *function = NULL;
-    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]) && resolve(); i++) {
-        if (strcmp(symbols[i].name, name) == 0) {
-            memcpy(&function, (char *)&real + symbols[i].offset, sizeof(function));
-        }
-    }
+    for (size_t i = 0; i < sizeof symbols / sizeof symbols[0] && resolve(); i++)
+        if (strcmp(symbols[i].name, name) == 0)
+            memcpy(&function, (char *)&real + symbols[i].offset, sizeof function);
     return function;
 }
 
@@ -192,9 +186,8 @@ static void *map_chunk(uint32_t number, int extra_flags) {
         errno = posix_fallocate(fd, (off_t)file_bytes, RECORDING_GROW_BYTES);
         file_bytes += errno == 0 ? RECORDING_GROW_BYTES : 0;
     }
-    if (fd >= 0 && offset + RECORDING_CHUNK_BYTES <= file_bytes) {
+    if (fd >= 0 && offset + RECORDING_CHUNK_BYTES <= file_bytes)
         chunk = mmap(NULL, RECORDING_CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
-    }
     if (fd >= 0) {
         const int saved = errno;
         close(fd);
@@ -222,9 +215,8 @@ static int next_chunk(struct lane *lane) {
     lane->used = 0;
     lane->ticket = 0; // each chunk can be read without the one before
     lane->address = 0;
-    if (lane->chunk == NULL) {
+    if (lane->chunk == NULL)
         stop("no room for the recording (disk full, or the directory cannot be written any more) - it ends here");
-    }
     errno = saved;
     return lane->chunk != NULL;
 }
@@ -273,9 +265,8 @@ static void mark(struct lane *lane, enum recording_kind kind) {
 
 static void write_event(struct lane *lane, enum recording_kind kind, const void *block, uint64_t bytes,
                         uint32_t align_bits) {
-    if (!has_room(lane)) {
+    if (!has_room(lane))
         return;
-    }
     // Relaxed is enough: the program's own synchronization orders one thread's malloc before another's free of it, and
     // the allocator's orders a free before the malloc that gets the same place.
     const uint64_t ticket = 1 + atomic_fetch_add_explicit(&tickets, 1, memory_order_relaxed);
@@ -286,12 +277,10 @@ static void write_event(struct lane *lane, enum recording_kind kind, const void 
     to = trace_put_varint(to, trace_zigzag((int64_t)(address - lane->address)));
     lane->ticket = ticket;
     lane->address = address;
-    if (kind == RECORDING_ALIGNED) {
+    if (kind == RECORDING_ALIGNED)
         *to++ = (uint8_t)align_bits;
-    }
-    if (kind <= RECORDING_ALIGNED || kind == RECORDING_REALLOC_NEW) {
+    if (kind <= RECORDING_ALIGNED || kind == RECORDING_REALLOC_NEW)
         to = trace_put_varint(to, bytes);
-    }
     put(lane, to);
 }
 
@@ -309,9 +298,8 @@ static struct lane *own_lane(void) {
 
 static void note(enum recording_kind kind, const void *block, uint64_t bytes, uint32_t align_bits) {
     struct lane *lane = own_lane();
-    if (lane == NULL) {
+    if (lane == NULL)
         return; // more threads at a time than there are lanes
-    }
     if (__builtin_expect(++lane->calls % PROBE_EVERY != 0, 1)) {
         write_event(lane, kind, block, bytes, align_bits);
     } else {
@@ -359,23 +347,19 @@ static void thread_ends(void *argument) {
 
 static int name_file(const char *wanted) {
     char directory[2048] = "";
-    if (wanted[0] != '/' && getcwd(directory, sizeof(directory)) == NULL) {
+    if (wanted[0] != '/' && getcwd(directory, sizeof directory) == NULL)
         return 0;
-    }
     for (int image = 1; image < 1000; image++) { // one process runs a program after another
         char number[16] = "";
-        if (image > 1) {
-            snprintf(number, sizeof(number), "-%d", image);
-        }
-        const int bytes = snprintf(path, sizeof(path), "%s%s%s.%ld%s" RECORDING_SUFFIX, directory,
+        if (image > 1)
+            snprintf(number, sizeof number, "-%d", image);
+        const int bytes = snprintf(path, sizeof path, "%s%s%s.%ld%s" RECORDING_SUFFIX, directory,
                                    wanted[0] != '/' ? "/" : "", wanted, (long)getpid(), number);
-        if (bytes >= (int)sizeof(path)) {
+        if (bytes >= (int)sizeof path)
             return 0;
-        }
         struct stat status;
-        if (stat(path, &status) != 0) {
+        if (stat(path, &status) != 0)
             return 1;
-        }
     }
     return 0;
 }
@@ -392,7 +376,7 @@ static void measure_clock(void) {
 static void begin_file(const char *wanted) {
     struct control *page =
         mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    snprintf(path, sizeof(path), "%s", wanted);
+    snprintf(path, sizeof path, "%s", wanted);
     if (page == MAP_FAILED || madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) != 0) {
         say("this kernel cannot empty a page on fork (Linux 4.14 can) - not recording");
         return;
@@ -420,7 +404,7 @@ static void begin_file(const char *wanted) {
     head->chunk_bytes = RECORDING_CHUNK_BYTES;
     head->pid = (int32_t)getpid();
     atomic_store_explicit(&head->chunks, 1, memory_order_relaxed);
-    snprintf(head->program, sizeof(head->program), "%s",
+    snprintf(head->program, sizeof head->program, "%s",
              program_invocation_short_name != NULL ? program_invocation_short_name : "");
     page->is_on = 1;
     // ORDER: release publishes file, path and key to the acquire in is_recording.
@@ -430,15 +414,13 @@ static void begin_file(const char *wanted) {
 // At the first call after the C library has set up the environment: before any constructor, so that what constructors
 // allocate is recorded; by one thread, as there is only one then.
 static __attribute__((noinline)) void begin(void) {
-    if (environ == NULL || atomic_exchange_explicit(&is_begun, 1, memory_order_relaxed)) {
+    if (environ == NULL || atomic_exchange_explicit(&is_begun, 1, memory_order_relaxed))
         return;
-    }
     const int saved = errno;
     self.inside++;
     const char *wanted = secure_getenv(RECORDING_ENV); // no file of the caller's choice with privileges that it lacks
-    if (wanted != NULL && wanted[0] != '\0') {
+    if (wanted != NULL && wanted[0] != '\0')
         begin_file(wanted);
-    }
     self.inside--;
     errno = saved;
 }
@@ -451,21 +433,18 @@ __attribute__((constructor)) static void begin_at_last(void) {
 __attribute__((destructor)) static void end(void) {
     // ORDER: acquire pairs with the release in begin_file.
     const struct control *page = atomic_load_explicit(&control, memory_order_acquire);
-    if (page != NULL && page->is_on) {
+    if (page != NULL && page->is_on)
         atomic_store_explicit(&head->is_ended, 1, memory_order_relaxed);
-    }
 }
 
 static inline int is_recording(void) {
-    if (self.inside != 0) {
+    if (self.inside != 0)
         return 0;
-    }
     // ORDER: acquire pairs with the release in begin_file: head, path and key are there.
     const struct control *page = atomic_load_explicit(&control, memory_order_acquire);
     if (__builtin_expect(page == NULL, 0)) {
-        if (atomic_load_explicit(&is_begun, memory_order_relaxed)) {
+        if (atomic_load_explicit(&is_begun, memory_order_relaxed))
             return 0;
-        }
         begin();
         // ORDER: acquire, as above; stored by this very thread.
         page = atomic_load_explicit(&control, memory_order_acquire);
@@ -486,19 +465,17 @@ static inline int is_recording(void) {
 
 static void *note_birth(enum recording_kind kind, void *block, uint64_t bytes, uint64_t alignment) {
     self.inside++;
-    if (block != NULL) {
+    if (block != NULL)
         note(kind, block, bytes, alignment > 1 ? (uint32_t)__builtin_ctzll(alignment) : 0);
-    } else {
+    else
         note_nothing();
-    }
     self.inside--;
     return block;
 }
 
 EXPORTED void *malloc(size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return early_take(bytes);
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.malloc(bytes));
     return on ? note_birth(RECORDING_MALLOC, block, bytes, 0) : block;
@@ -506,9 +483,8 @@ EXPORTED void *malloc(size_t bytes) {
 
 EXPORTED void *calloc(size_t count, size_t bytes) {
     size_t all = 0;
-    if (!resolve()) {
+    if (!resolve())
         return __builtin_mul_overflow(count, bytes, &all) ? NULL : early_take(all);
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.calloc(count, bytes));
     return on ? note_birth(RECORDING_CALLOC, block, count * bytes, 0) : block;
@@ -518,9 +494,8 @@ static void *resized(void *block, size_t bytes, void *(*resize)(void *block, siz
                      size_t count) {
     const int on = is_recording();
     self.inside++;
-    if (on && block != NULL) {
+    if (on && block != NULL)
         note(RECORDING_REALLOC_OLD, block, 0, 0);
-    }
     void *result = resize(block, count, bytes);
     if (on) {
         size_t all = 0;
@@ -543,37 +518,33 @@ static void *by_reallocarray(void *block, size_t count, size_t bytes) {
 static void *early_moved(const void *block, size_t bytes) {
     void *moved = malloc(bytes);
     if (moved != NULL) {
-        const size_t there = (size_t)(early + sizeof(early) - (const unsigned char *)block);
+        const size_t there = (size_t)(early + sizeof early - (const unsigned char *)block);
         memcpy(moved, block, bytes < there ? bytes : there);
     }
     return moved;
 }
 
 EXPORTED void *realloc(void *block, size_t bytes) {
-    if (!resolve() || is_early(block)) {
+    if (!resolve() || is_early(block))
         return block == NULL ? early_take(bytes) : early_moved(block, bytes);
-    }
     return resized(block, bytes, by_realloc, 1);
 }
 
 EXPORTED void *reallocarray(void *block, size_t count, size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return NULL;
-    }
     return resized(block, bytes, by_reallocarray, count);
 }
 
 EXPORTED void free(void *block) {
-    if (!resolve() || is_early(block)) {
+    if (!resolve() || is_early(block))
         return;
-    }
     if (is_recording()) {
         self.inside++;
-        if (block != NULL) {
+        if (block != NULL)
             note(RECORDING_FREE, block, 0, 0);
-        } else {
+        else
             note_nothing();
-        }
         self.inside--;
     }
     self.inside++;
@@ -582,32 +553,28 @@ EXPORTED void free(void *block) {
 }
 
 EXPORTED void *memalign(size_t alignment, size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return NULL;
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.memalign(alignment, bytes));
     return on ? note_birth(RECORDING_ALIGNED, block, bytes, alignment) : block;
 }
 
 EXPORTED void *aligned_alloc(size_t alignment, size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return NULL;
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.aligned_alloc(alignment, bytes));
     return on ? note_birth(RECORDING_ALIGNED, block, bytes, alignment) : block;
 }
 
 EXPORTED int posix_memalign(void **block, size_t alignment, size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return ENOMEM;
-    }
     const int on = is_recording();
     const int error = HANDED_ON(real.posix_memalign(block, alignment, bytes));
-    if (on) {
+    if (on)
         note_birth(RECORDING_ALIGNED, error == 0 ? *block : NULL, bytes, alignment);
-    }
     return error;
 }
 
@@ -616,18 +583,16 @@ static size_t page_bytes(void) {
 }
 
 EXPORTED void *valloc(size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return NULL;
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.valloc(bytes));
     return on ? note_birth(RECORDING_ALIGNED, block, bytes, page_bytes()) : block;
 }
 
 EXPORTED void *pvalloc(size_t bytes) {
-    if (!resolve()) {
+    if (!resolve())
         return NULL;
-    }
     const int on = is_recording();
     void *block = HANDED_ON(real.pvalloc(bytes));
     const size_t rounded = (bytes + page_bytes() - 1) & ~(page_bytes() - 1);
@@ -635,9 +600,8 @@ EXPORTED void *pvalloc(size_t bytes) {
 }
 
 EXPORTED size_t malloc_usable_size(void *block) {
-    if (!resolve() || is_early(block)) {
+    if (!resolve() || is_early(block))
         return 0;
-    }
     const int on = is_recording() && block != NULL;
     const size_t bytes = HANDED_ON(real.malloc_usable_size(block));
     if (on) {

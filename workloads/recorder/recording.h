@@ -8,13 +8,13 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define RECORDING_ENV "HZRECORD" // path of the trace; a process records to PATH.PID.part
+#define RECORDING_ENV "HZRECORD"             // path of the trace; a process records to PATH.PID.part
 #define RECORDING_QUIET_ENV "HZRECORD_QUIET" // present: who started the program tells of a full disk, once for all
 #define RECORDING_SUFFIX ".part"
 #define RECORDING_MAGIC UINT64_C(0x3164726f63657a68) // "hzecord1"
 #define RECORDING_CHUNK_BYTES (64u << 10)
 #define RECORDING_GROW_BYTES (4u << 20) // the file grows by so much; what stays empty is cut off at the end
-#define RECORDING_EVENT_BYTES 48u // the longest event
+#define RECORDING_EVENT_BYTES 48u       // the longest event
 #define RECORDING_LANES_MAX 65536u
 #define RECORDING_TEXT_BYTES 32u
 

@@ -7,9 +7,8 @@
 #define CHECKSUM_FACTOR UINT64_C(0x9e3779b97f4a7c15) // odd, so that multiplying loses nothing
 
 void trace_put_u32(uint8_t *to, uint32_t value) {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         to[i] = (uint8_t)(value >> 8 * i);
-    }
 }
 
 void trace_put_u64(uint8_t *to, uint64_t value) {
@@ -33,9 +32,8 @@ static uint64_t stir(uint64_t sum, uint64_t word) {
 uint64_t trace_checksum(const void *bytes, size_t count) {
     const uint8_t *at = bytes;
     uint64_t sum = CHECKSUM_FACTOR ^ count;
-    for (; count >= 8; at += 8, count -= 8) {
+    for (; count >= 8; at += 8, count -= 8)
         sum = stir(sum, trace_get_u64(at));
-    }
     uint8_t rest[8] = {0};
     memcpy(rest, at, count);
     sum = stir(stir(sum, trace_get_u64(rest)), 0);
@@ -51,11 +49,9 @@ uint8_t *trace_put_event(uint8_t *to, const struct trace_event *event, uint32_t 
     const uint64_t step = trace_zigzag((int32_t)(event->slot - *slot));
     *slot = event->slot;
     *to++ = (uint8_t)((step < TRACE_STEP_FOLLOWS ? step : TRACE_STEP_FOLLOWS) << TRACE_KIND_BITS | event->kind);
-    if (step >= TRACE_STEP_FOLLOWS) {
+    if (step >= TRACE_STEP_FOLLOWS)
         to = trace_put_varint(to, step);
-    }
-    if (event->kind == TRACE_ALIGNED) {
+    if (event->kind == TRACE_ALIGNED)
         *to++ = (uint8_t)event->align_bits;
-    }
     return event->kind <= TRACE_REALLOC ? trace_put_varint(to, event->bytes) : to;
 }

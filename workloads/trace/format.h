@@ -107,9 +107,8 @@ uint8_t *trace_put_event(uint8_t *to, const struct trace_event *event, uint32_t 
 // TRACE_SLACK behind the end must be readable; the values are not judged.
 static inline __attribute__((always_inline)) int trace_next(struct trace_cursor *cursor, struct trace_event *event) {
     const uint8_t *at = cursor->at;
-    if (at >= cursor->end) {
+    if (at >= cursor->end)
         return 0;
-    }
     const uint32_t first = *at++;
     uint64_t value = first >> TRACE_KIND_BITS;
     event->kind = (enum trace_kind)(first & ((1u << TRACE_KIND_BITS) - 1));
@@ -120,18 +119,15 @@ static inline __attribute__((always_inline)) int trace_next(struct trace_cursor 
         event->slot = lane < TRACE_LANES_MAX ? (uint32_t)lane : TRACE_LANES_MAX;
         event->position = trace_unzigzag(value);
     } else {
-        if (value == TRACE_STEP_FOLLOWS) {
+        if (value == TRACE_STEP_FOLLOWS)
             at = trace_get_varint(at, &value);
-        }
         cursor->slot += (uint32_t)trace_unzigzag(value);
         event->slot = cursor->slot;
         event->align_bits = 0;
-        if (event->kind == TRACE_ALIGNED) {
+        if (event->kind == TRACE_ALIGNED)
             event->align_bits = *at++;
-        }
-        if (event->kind <= TRACE_REALLOC) {
+        if (event->kind <= TRACE_REALLOC)
             at = trace_get_varint(at, &event->bytes);
-        }
     }
     cursor->at = at;
     return at <= cursor->end;

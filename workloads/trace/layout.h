@@ -46,9 +46,8 @@ static inline void layout_get_header(const uint8_t *raw, struct trace_header *he
     header->left_out = trace_get_u64(raw + LAYOUT_LEFT_OUT);
     memcpy(header->program, raw + LAYOUT_PROGRAM, TRACE_PROGRAM_BYTES);
     header->program[TRACE_PROGRAM_BYTES - 1] = '\0';
-    for (char *c = header->program; *c != '\0'; c++) {
+    for (char *c = header->program; *c != '\0'; c++)
         *c = *c < ' ' || *c > '~' ? '?' : *c; // it goes to terminals
-    }
 }
 
 static inline void layout_put_header(uint8_t *raw, const struct trace_header *header) {

@@ -33,10 +33,9 @@ struct profile {
 };
 
 struct profile *profile_begin(void) {
-    struct profile *profile = calloc(1, sizeof(*profile));
-    if (profile != NULL) {
+    struct profile *profile = calloc(1, sizeof *profile);
+    if (profile != NULL)
         profile->stride = 1;
-    }
     return profile;
 }
 
@@ -49,18 +48,16 @@ static uint32_t doubling_of(uint64_t value) {
 }
 
 static uint32_t size_bin(uint64_t bytes) {
-    if (bytes <= EXACT_BYTES) {
+    if (bytes <= EXACT_BYTES)
         return (uint32_t)bytes;
-    }
     const uint32_t doubling = doubling_of(bytes);
     const uint32_t part = (uint32_t)(bytes >> (doubling - 3)) & (PER_DOUBLING - 1);
     return EXACT_BYTES + 1 + (doubling - EXACT_BITS) * PER_DOUBLING + part;
 }
 
 static uint64_t size_least(uint32_t bin) {
-    if (bin <= EXACT_BYTES) {
+    if (bin <= EXACT_BYTES)
         return bin;
-    }
     const uint32_t above = bin - EXACT_BYTES - 1;
     const uint64_t least = (uint64_t)(PER_DOUBLING + above % PER_DOUBLING) << (above / PER_DOUBLING + EXACT_BITS - 3);
     return least == EXACT_BYTES ? EXACT_BYTES + 1 : least; // that one has a bin of its own
@@ -77,26 +74,22 @@ static void see_event(void *context, uint32_t lane, const struct trace_event *ev
     struct profile *profile = context;
     profile->kinds[event->kind]++;
     profile->aligned += event->kind == TRACE_ALIGNED && event->align_bits > 4;
-    if (event->kind == TRACE_FREE || event->kind == TRACE_REALLOC) {
+    if (event->kind == TRACE_FREE || event->kind == TRACE_REALLOC)
         count_end(profile, object, doubling_of(totals->objects - object->birth), object->owner != lane);
-    }
-    if (event->kind == TRACE_FREE) {
+    if (event->kind == TRACE_FREE)
         profile->freed_by[object->owner][lane]++;
-    }
 }
 
 // Keeps every stride-th frame's end; when the points are full, every second of them stays.
 static void see_frame(void *context, const struct walk_totals *totals) {
     struct profile *profile = context;
-    if (profile->frames++ % profile->stride != 0) {
+    if (profile->frames++ % profile->stride != 0)
         return;
-    }
     if (profile->point_count == POINTS_MAX) {
         profile->point_count /= 2;
         profile->stride *= 2;
-        for (uint32_t i = 0; i < profile->point_count; i++) {
+        for (uint32_t i = 0; i < profile->point_count; i++)
             profile->points[i] = profile->points[2 * i];
-        }
     }
     profile->points[profile->point_count++] = (struct point){totals->events, totals->live_bytes, totals->live_objects};
 }
@@ -135,16 +128,14 @@ int profile_print(const struct profile *profile, const struct trace_header *head
         for (uint32_t lifetime = 0; lifetime < LIFETIME_BINS; lifetime++) {
             for (int remote = 0; remote < 2; remote++) {
                 const struct cell *cell = &profile->cells[size][lifetime][remote];
-                if (cell->objects == 0) {
+                if (cell->objects == 0)
                     continue;
-                }
                 const uint64_t most = size <= EXACT_BYTES ? size : size_least(size + 1) - 1;
                 fprintf(out, "%" PRIu64 ",%" PRIu64 ",", size_least(size), most);
-                if (lifetime == FOREVER) {
+                if (lifetime == FOREVER)
                     fputs(",", out);
-                } else {
+                else
                     fprintf(out, "%" PRIu64 ",%" PRIu64, UINT64_C(1) << lifetime, (UINT64_C(2) << lifetime) - 1);
-                }
                 fprintf(out, ",%d,%" PRIu64 ",%" PRIu64 "\n", remote, cell->objects, cell->bytes);
             }
         }
@@ -174,20 +165,17 @@ static void print_summary(const struct profile *profile, const struct trace_head
         {"peak_live_objects", peak.objects},
     };
     fprintf(out, "summary,program,,%s\n", header->program);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         fprintf(out, "summary,%s,,%" PRIu64 "\n", numbers[i].name, numbers[i].value);
-    }
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         fprintf(out, "calls,%s,,%" PRIu64 "\n", kinds[i], profile->kinds[i]);
-    }
 }
 
 static void print_lifetimes(const struct profile *profile, FILE *out) {
     for (uint32_t lifetime = 0; lifetime < LIFETIME_BINS; lifetime++) {
         uint64_t objects = 0;
-        for (uint32_t size = 0; size < SIZE_BINS; size++) {
+        for (uint32_t size = 0; size < SIZE_BINS; size++)
             objects += profile->cells[size][lifetime][0].objects + profile->cells[size][lifetime][1].objects;
-        }
         if (objects != 0 && lifetime == FOREVER) {
             fprintf(out, "lifetime,,,%" PRIu64 "\n", objects);
         } else if (objects != 0) {
@@ -200,9 +188,8 @@ static void print_lifetimes(const struct profile *profile, FILE *out) {
 static void print_sizes(const struct profile *profile, FILE *out) {
     for (uint32_t size = 0; size < SIZE_BINS; size++) {
         uint64_t objects = 0;
-        for (uint32_t lifetime = 0; lifetime < LIFETIME_BINS; lifetime++) {
+        for (uint32_t lifetime = 0; lifetime < LIFETIME_BINS; lifetime++)
             objects += profile->cells[size][lifetime][0].objects + profile->cells[size][lifetime][1].objects;
-        }
         if (objects != 0) {
             const uint64_t most = size <= EXACT_BYTES ? size : size_least(size + 1) - 1;
             fprintf(out, "size,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", size_least(size), most, objects);

@@ -38,9 +38,8 @@ static int check_header(const struct trace_header *header, char *why, size_t why
                       header->slots, TRACE_SLOTS_MAX);
     }
     if (header->events > header->frames * TRACE_FRAME_EVENTS || header->frames > UINT64_MAX / TRACE_FRAME_EVENTS ||
-        header->objects > header->events || header->slots > header->objects) {
+        header->objects > header->events || header->slots > header->objects)
         return refuse(why, why_bytes, "the header's counts contradict each other - record it again");
-    }
     if ((header->flags & TRACE_COMPRESSED) && !packing_is_there()) {
         return refuse(why, why_bytes,
                       "compressed, and this build has no libzstd - build with libzstd-dev or pack the "
@@ -53,29 +52,25 @@ int trace_reader_begin(struct trace_reader *reader, const struct trace_source *s
                        size_t why_bytes) {
     uint8_t raw[TRACE_HEADER_BYTES];
     struct trace_header *header = &reader->header;
-    memset(reader, 0, sizeof(*reader));
+    memset(reader, 0, sizeof *reader);
     reader->source = *source;
     reader->stored = memory;
     reader->unpacking = reader->stored + rounded(TRACE_FRAME_BYTES);
     reader->offset = TRACE_HEADER_BYTES;
-    const int64_t got = source->read(source, 0, raw, sizeof(raw));
-    if (got < 0) {
+    const int64_t got = source->read(source, 0, raw, sizeof raw);
+    if (got < 0)
         return refuse(why, why_bytes, "cannot be read - is the disk in order?");
-    }
-    if (got < LAYOUT_MAGIC_BYTES || memcmp(raw, LAYOUT_MAGIC, LAYOUT_MAGIC_BYTES) != 0) {
+    if (got < LAYOUT_MAGIC_BYTES || memcmp(raw, LAYOUT_MAGIC, LAYOUT_MAGIC_BYTES) != 0)
         return refuse(why, why_bytes, "not a trace - record one: hzrun --record=FILE system -- PROGRAM");
-    }
-    if (got < (int64_t)sizeof(raw)) {
+    if (got < (int64_t)sizeof raw)
         return refuse(why, why_bytes, "cut off within its header, after %" PRId64 " bytes - record it again", got);
-    }
     header->version = trace_get_u32(raw + LAYOUT_VERSION);
     if (header->version != TRACE_VERSION) {
         return refuse(why, why_bytes, "version %" PRIu32 " of the format, this build reads %u - record it again",
                       header->version, TRACE_VERSION);
     }
-    if (trace_get_u64(raw + LAYOUT_SUM) != trace_checksum(raw, LAYOUT_SUM)) {
+    if (trace_get_u64(raw + LAYOUT_SUM) != trace_checksum(raw, LAYOUT_SUM))
         return refuse(why, why_bytes, "damaged: the header's checksum is wrong - copy or record it again");
-    }
     layout_get_header(raw, header);
     return check_header(header, why, why_bytes);
 }
@@ -99,21 +94,18 @@ static int split(const struct trace_header *header, struct trace_frame *frame, u
     uint64_t events = 0;
     for (uint32_t i = 0; i < header->lanes; i++) {
         uint64_t count = 0;
-        if (end - at < 2) {
+        if (end - at < 2)
             return 0;
-        }
         at = trace_get_varint(at, &bytes[i]);
         at = trace_get_varint(at, &count);
-        if (at > end || bytes[i] > raw_bytes || count > TRACE_FRAME_EVENTS) {
+        if (at > end || bytes[i] > raw_bytes || count > TRACE_FRAME_EVENTS)
             return 0;
-        }
         frame->parts[i].events = (uint32_t)count;
         events += count;
     }
     for (uint32_t i = 0; i < header->lanes; i++) {
-        if (bytes[i] > (uint64_t)(end - at)) {
+        if (bytes[i] > (uint64_t)(end - at))
             return 0;
-        }
         frame->parts[i].at = at;
         at += bytes[i];
         frame->parts[i].end = at;
@@ -125,37 +117,30 @@ enum trace_result trace_reader_next(struct trace_reader *reader, struct trace_fr
                                     size_t why_bytes) {
     uint8_t head[TRACE_FRAME_HEADER_BYTES];
     const struct trace_source *source = &reader->source;
-    if (reader->frames == reader->header.frames) {
+    if (reader->frames == reader->header.frames)
         return reader->offset == source->bytes ? TRACE_END : damaged(reader, "bytes that are no frame", why, why_bytes);
-    }
-    const int64_t got = source->read(source, reader->offset, head, sizeof(head));
-    if (got < (int64_t)sizeof(head)) {
+    const int64_t got = source->read(source, reader->offset, head, sizeof head);
+    if (got < (int64_t)sizeof head)
         return cut(reader, why, why_bytes);
-    }
     const uint32_t stored_bytes = trace_get_u32(head + LAYOUT_FRAME_STORED);
     const uint32_t raw_bytes = trace_get_u32(head + LAYOUT_FRAME_RAW);
     frame->events = trace_get_u32(head + LAYOUT_FRAME_EVENTS);
     if (trace_get_u32(head) != LAYOUT_FRAME_MAGIC || stored_bytes > raw_bytes || raw_bytes > TRACE_FRAME_BYTES ||
-        frame->events > TRACE_FRAME_EVENTS) {
+        frame->events > TRACE_FRAME_EVENTS)
         return damaged(reader, "impossible lengths", why, why_bytes);
-    }
-    if (source->read(source, reader->offset + sizeof(head), reader->stored, stored_bytes) != (int64_t)stored_bytes) {
+    if (source->read(source, reader->offset + sizeof head, reader->stored, stored_bytes) != (int64_t)stored_bytes)
         return cut(reader, why, why_bytes);
-    }
-    if (trace_get_u64(head + LAYOUT_FRAME_SUM) != layout_frame_sum(head, reader->stored, stored_bytes)) {
+    if (trace_get_u64(head + LAYOUT_FRAME_SUM) != layout_frame_sum(head, reader->stored, stored_bytes))
         return damaged(reader, "a wrong checksum", why, why_bytes);
-    }
-    if (stored_bytes == raw_bytes) {
+    if (stored_bytes == raw_bytes)
         memcpy(frame->raw, reader->stored, raw_bytes);
-    } else if (!(reader->header.flags & TRACE_COMPRESSED) ||
-               !packing_unpack(reader->unpacking, frame->raw, raw_bytes, reader->stored, stored_bytes)) {
+    else if (!(reader->header.flags & TRACE_COMPRESSED) ||
+             !packing_unpack(reader->unpacking, frame->raw, raw_bytes, reader->stored, stored_bytes))
         return damaged(reader, "a compressed part that cannot be unpacked", why, why_bytes);
-    }
     memset(frame->raw + raw_bytes, 0, TRACE_SLACK);
-    if (!split(&reader->header, frame, raw_bytes)) {
+    if (!split(&reader->header, frame, raw_bytes))
         return damaged(reader, "a table of lanes that contradicts itself", why, why_bytes);
-    }
-    reader->offset += sizeof(head) + stored_bytes;
+    reader->offset += sizeof head + stored_bytes;
     reader->frames++;
     return TRACE_FRAME;
 }

@@ -5,9 +5,8 @@
 #include <string.h>
 
 static int64_t read_memory(const struct trace_source *source, uint64_t offset, void *to, size_t bytes) {
-    if (offset >= source->bytes) {
+    if (offset >= source->bytes)
         return 0;
-    }
     const uint64_t there = source->bytes - offset;
     const size_t count = there < bytes ? (size_t)there : bytes;
     memcpy(to, (const uint8_t *)source->memory + offset, count);

@@ -14,15 +14,12 @@ static int64_t read_file(const struct trace_source *source, uint64_t offset, voi
     size_t done = 0;
     while (done < bytes) {
         const ssize_t got = pread(source->fd, (char *)to + done, bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && errno == EINTR)
             continue;
-        }
-        if (got < 0) {
+        if (got < 0)
             return -1;
-        }
-        if (got == 0) {
+        if (got == 0)
             break;
-        }
         done += (size_t)got;
     }
     return (int64_t)done;
@@ -45,8 +42,7 @@ int trace_source_open(struct trace_source *source, const char *path, char *why, 
 }
 
 void trace_source_close(struct trace_source *source) {
-    if (source->fd >= 0) {
+    if (source->fd >= 0)
         close(source->fd);
-    }
     source->fd = -1;
 }

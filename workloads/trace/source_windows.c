@@ -12,9 +12,8 @@
 static int64_t read_file(const struct trace_source *source, uint64_t offset, void *to, size_t bytes) {
     OVERLAPPED where = {.Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
     DWORD got = 0;
-    if (!ReadFile((HANDLE)_get_osfhandle(source->fd), to, (DWORD)bytes, &got, &where)) {
+    if (!ReadFile((HANDLE)_get_osfhandle(source->fd), to, (DWORD)bytes, &got, &where))
         return GetLastError() == ERROR_HANDLE_EOF ? 0 : -1;
-    }
     return (int64_t)got;
 }
 
@@ -29,8 +28,7 @@ int trace_source_open(struct trace_source *source, const char *path, char *why, 
 }
 
 void trace_source_close(struct trace_source *source) {
-    if (source->fd >= 0) {
+    if (source->fd >= 0)
         _close(source->fd);
-    }
     source->fd = -1;
 }

@@ -37,11 +37,10 @@ static struct walk_object *object_at(struct walk *walk, uint32_t slot) {
     if (slot >= walk->object_room) {
         uint64_t room = walk->object_room < 1024 ? 1024 : walk->object_room * 2;
         room = room <= slot ? (uint64_t)slot + 1 : room;
-        struct walk_object *objects = realloc(walk->objects, room * sizeof(*objects));
-        if (objects == NULL) {
+        struct walk_object *objects = realloc(walk->objects, room * sizeof *objects);
+        if (objects == NULL)
             return NULL;
-        }
-        memset(objects + walk->object_room, 0, (room - walk->object_room) * sizeof(*objects));
+        memset(objects + walk->object_room, 0, (room - walk->object_room) * sizeof *objects);
         walk->objects = objects;
         walk->object_room = room;
     }
@@ -55,13 +54,11 @@ static uint64_t *known_of(struct walk *walk, uint32_t lane, uint32_t other) {
 
 static const char *order(struct walk *walk, uint32_t index, const struct trace_event *event) {
     struct lane *lane = &walk->lanes[index];
-    if (event->slot >= walk->reader.header.lanes || event->slot == index) {
+    if (event->slot >= walk->reader.header.lanes || event->slot == index)
         return "an order after a lane that is not there";
-    }
     const struct lane *other = &walk->lanes[event->slot];
-    if (event->position > (int64_t)other->events || event->position <= (int64_t)(other->last_start - other->start)) {
+    if (event->position > (int64_t)other->events || event->position <= (int64_t)(other->last_start - other->start))
         return "an order after events that are not near";
-    }
     lane->is_waiting = 1;
     lane->other = event->slot;
     lane->waits_for = event->position;
@@ -103,28 +100,21 @@ static void count(struct walk_totals *totals, uint32_t lane, const struct trace_
 static const char *play(struct walk *walk, uint32_t index, const struct trace_event *event) {
     struct lane *lane = &walk->lanes[index];
     const int is_birth = event->kind <= TRACE_REALLOC_NULL;
-    if (event->slot >= walk->reader.header.slots) {
+    if (event->slot >= walk->reader.header.slots)
         return "an object beyond those of the header";
-    }
-    if (event->kind <= TRACE_REALLOC && (event->bytes > TRACE_SIZE_MAX || event->align_bits > TRACE_ALIGN_BITS_MAX)) {
+    if (event->kind <= TRACE_REALLOC && (event->bytes > TRACE_SIZE_MAX || event->align_bits > TRACE_ALIGN_BITS_MAX))
         return "an impossible size";
-    }
-    if (lane->done == lane->events) {
+    if (lane->done == lane->events)
         return "more events than the table of lanes has";
-    }
     struct walk_object *object = object_at(walk, event->slot);
-    if (object == NULL) {
+    if (object == NULL)
         return "more objects than this machine has memory for";
-    }
-    if (is_birth == object->is_alive) {
+    if (is_birth == object->is_alive)
         return is_birth ? "an object that is born while alive" : "a call for an object that is not alive";
-    }
-    if (object->position != 0 && !is_ordered(walk, index, object)) {
+    if (object->position != 0 && !is_ordered(walk, index, object))
         return "two lanes' events of one object without an order";
-    }
-    if (walk->visitor != NULL && walk->visitor->event != NULL) {
+    if (walk->visitor != NULL && walk->visitor->event != NULL)
         walk->visitor->event(walk->visitor->context, index, event, is_birth ? NULL : object, walk->totals);
-    }
     count(walk->totals, index, event, object);
     object->is_alive = event->kind != TRACE_FREE;
     lane->done++;
@@ -139,9 +129,8 @@ static enum step step(struct walk *walk, uint32_t index, const char **what) {
     for (;;) {
         if (lane->is_waiting) {
             const struct lane *other = &walk->lanes[lane->other];
-            if ((int64_t)other->done < lane->waits_for) {
+            if ((int64_t)other->done < lane->waits_for)
                 return STEP_WAITS;
-            }
             uint64_t *known = known_of(walk, index, lane->other);
             const uint64_t position = other->start + (uint64_t)lane->waits_for;
             *known = position > *known ? position : *known;
@@ -160,9 +149,8 @@ static enum step step(struct walk *walk, uint32_t index, const char **what) {
             return *what == NULL ? STEP_DONE : STEP_BAD;
         }
         *what = order(walk, index, &event);
-        if (*what != NULL) {
+        if (*what != NULL)
             return STEP_BAD;
-        }
     }
 }
 
@@ -183,11 +171,10 @@ static const char *walk_frame(struct walk *walk) {
         lane->done = 0;
         lane->is_over = 0;
         lane->is_waiting = 0;
-        if (part->at != part->end) {
+        if (part->at != part->end)
             order_of[open++] = i;
-        } else if (part->events != 0) {
+        else if (part->events != 0)
             return "a lane whose events do not add up";
-        }
     }
     const uint64_t events = walk->frame.events;
     uint64_t turn = 0; // a lane may have done its share of so many of the frame's events
@@ -202,9 +189,8 @@ static const char *walk_frame(struct walk *walk) {
                 result = step(walk, order_of[k], &what);
                 moved += result == STEP_DONE || result == STEP_OVER;
             }
-            if (result == STEP_BAD) {
+            if (result == STEP_BAD)
                 return what;
-            }
         }
         uint32_t left = 0;
         for (uint32_t k = 0; k < open; k++) {
@@ -212,9 +198,8 @@ static const char *walk_frame(struct walk *walk) {
             left += !walk->lanes[order_of[k]].is_over;
         }
         open = left;
-        if (moved == 0 && turn >= events) { // every lane might go on, and none can
+        if (moved == 0 && turn >= events) // every lane might go on, and none can
             return "an order of events that contradicts itself";
-        }
     }
     return NULL;
 }
@@ -222,18 +207,16 @@ static const char *walk_frame(struct walk *walk) {
 static enum trace_result walk_all(struct walk *walk, char *why, size_t why_bytes) {
     for (;;) {
         const enum trace_result result = trace_reader_next(&walk->reader, &walk->frame, why, why_bytes);
-        if (result != TRACE_FRAME) {
+        if (result != TRACE_FRAME)
             return result;
-        }
         const char *what = walk_frame(walk);
         if (what != NULL) {
             snprintf(why, why_bytes, "damaged: %s in frame %" PRIu64 " - record it again", what,
                      walk->reader.frames - 1);
             return TRACE_BAD;
         }
-        if (walk->visitor != NULL && walk->visitor->frame != NULL) {
+        if (walk->visitor != NULL && walk->visitor->frame != NULL)
             walk->visitor->frame(walk->visitor->context, walk->totals);
-        }
     }
 }
 
@@ -241,31 +224,28 @@ static void visit_alive(struct walk *walk) {
     for (uint64_t i = 0; i < walk->object_count; i++) {
         const struct walk_object *object = &walk->objects[i];
         walk->totals->left_alive += object->is_alive;
-        if (object->is_alive && walk->visitor != NULL && walk->visitor->alive != NULL) {
+        if (object->is_alive && walk->visitor != NULL && walk->visitor->alive != NULL)
             walk->visitor->alive(walk->visitor->context, object, walk->totals);
-        }
     }
 }
 
 enum trace_result walk_trace(const struct trace_source *source, struct trace_header *header, struct walk_totals *totals,
                              const struct walk_visitor *visitor, char *why, size_t why_bytes) {
-    struct walk *walk = calloc(1, sizeof(*walk));
+    struct walk *walk = calloc(1, sizeof *walk);
     void *memory = malloc(trace_reader_memory_bytes());
     enum trace_result result = TRACE_BAD;
-    memset(totals, 0, sizeof(*totals));
+    memset(totals, 0, sizeof *totals);
     snprintf(why, why_bytes, "no memory to read it - free some");
     if (walk != NULL && memory != NULL && trace_reader_begin(&walk->reader, source, memory, why, why_bytes)) {
         const size_t lanes = walk->reader.header.lanes;
         *header = walk->reader.header;
         walk->totals = totals;
         walk->visitor = visitor;
-        walk->known = calloc(lanes * lanes, sizeof(*walk->known));
-        if (walk->known != NULL) {
+        walk->known = calloc(lanes * lanes, sizeof *walk->known);
+        if (walk->known != NULL)
             result = walk_all(walk, why, why_bytes);
-        }
-        if (result != TRACE_BAD) {
+        if (result != TRACE_BAD)
             visit_alive(walk);
-        }
         if (result == TRACE_END && (totals->events != header->events || totals->objects != header->objects)) {
             snprintf(why, why_bytes, "damaged: the header counts other events than there are - record it again");
             result = TRACE_BAD;

@@ -13,9 +13,8 @@ static size_t used_bytes;
 
 void *malloc(size_t bytes) {
     size_t rounded = (bytes + 31) & ~(size_t)15; // room for the size in front
-    if (bytes > sizeof arena || rounded > sizeof arena - used_bytes) {
+    if (bytes > sizeof arena || rounded > sizeof arena - used_bytes)
         return NULL;
-    }
     char *block = arena + used_bytes + 16;
     memcpy(block - 16, &bytes, sizeof bytes);
     memset(block, 0xdd, bytes); // so that a calloc that relies on fresh memory is found out
