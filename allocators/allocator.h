@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define ALLOCATOR_ABI_VERSION 1u
-#define ALLOCATOR_TABLE_SYMBOL "hzbench_allocator" // const struct allocator, exported by hz3, hz4, hz5 and null
+#define ALLOCATOR_TABLE_SYMBOL "hzbench_allocator" // const struct allocator, exported by hz3, hz4, hz5, null, faulty and heapapi
 
 // What a backend promises. The contract tests hold each promise against deeds.
 enum allocator_capability {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a workload is: one access pattern, a pure function of its parameters and seed.
 //
-// A workload never calls malloc: its objects come from the allocator under test through `struct workload_thread`, its
+// A workload never calls malloc: its objects come from the allocator under test through `struct workload_run`, its
 // own memory straight from the operating system (harness memory, os.h). The event stream (size, slot, thread, remote or
 // not) must not depend on time, addresses or what the allocator returns; its hash is in the row and equal for all.
 #ifndef HZBENCH_WORKLOAD_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pointers that lead to no block: why, and what happens then. Nothing here changes the heap. HZ3_REJECT=abort
-// (default), report or count.
+// Pointers that lead to no block: why, and what happens then. Nothing here changes the heap. HZ3_OPTIONS=reject=
+// abort (default), report or count.
 #include "hz3.h"
 
 #include "../common/check.h"

@@ -30,7 +30,7 @@ def run(name, command, argv):
     """The exit code of `command(argv)`, all that it printed written out. Nothing unexpected ends as 1, which says that
     a gate failed: a fault of the scripts is FAULT, with its traceback."""
     # A name that the terminal's encoding lacks is shown escaped; it must not end the command.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     try:
         try:
             code = command(argv)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cache lines that travel between threads, an operation of a workload, for any allocator and 1 to 64 threads.
 
-QEMU runs the program and tells a plug-in (runner/coherence) each memory access; the plug-in lets one thread run at a time,
-for a quantum of instructions, and keeps a directory of the lines that each thread's cache holds. So two cores, or one, are
-enough to count what N threads do to each other, and a busy machine changes nothing. Each cell runs with N and with 2N
-operations a thread; the difference has start-up cancelled. Seeds vary the lengths of turns and the workload's events; the
-interval is over them.
+QEMU runs the program and tells a plug-in (runner/coherence) each memory access; the plug-in lets one thread run at a
+time, for a quantum of instructions, and keeps a directory of the lines that each thread's cache holds. So two cores, or
+one, are enough to count what N threads do to each other, and a busy machine changes nothing. Each cell runs with N and
+with 2N operations a thread; the difference has start-up cancelled. Seeds vary the lengths of turns and the workload's
+events; the interval is over them.
 """
 
 import argparse
@@ -66,7 +66,9 @@ def malloc_range(library):
     """
     names = {"malloc", "free", "calloc", "realloc", "memalign", "malloc_trim", "mallopt", "mallinfo", "malloc_info",
              "malloc_usable_size", "posix_memalign", "aligned_alloc", "pvalloc", "valloc"}  # fmt: skip
-    listed = subprocess.run(["nm", "-D", "-S", "--defined-only", str(library)], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["nm", "-D", "-S", "--defined-only", str(library)], capture_output=True, text=True, check=True
+    )
     ranges = []
     for line in listed.stdout.splitlines():
         fields = line.split()
@@ -122,7 +124,9 @@ def run_sample(tools, cell, library, ops, quantum, seed):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not report.exists():
             code = done.returncode if done.returncode in (2, 3) else 4
-            raise InputError(f"{cell.allocator}, {cell.workload}, {cell.threads} threads: {last_line(done.stderr)}", code)
+            raise InputError(
+                f"{cell.allocator}, {cell.workload}, {cell.threads} threads: {last_line(done.stderr)}", code
+            )
         with open(f"{folder}/sample.csv", encoding="utf-8", newline="") as file:
             row = next(csv.DictReader(file))
         return json.loads(report.read_text(encoding="utf-8")), int(row["ops"])
@@ -139,8 +143,9 @@ def run_program(tools, library, program, length, quantum, seed):
         found = shutil.which(arguments[0])
         if found is None:
             raise InputError(f"{arguments[0]}: no such program", 2)
-        done = subprocess.run([*command, found, *arguments[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            [*command, found, *arguments[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+        )
         if done.returncode != 0 or not report.exists():
             raise InputError(f"{arguments[0]} ended with {done.returncode}: {last_line(done.stderr)}", 4)
         return json.loads(report.read_text(encoding="utf-8")), length
@@ -207,8 +212,10 @@ def render(rows):
         mean, half = interval([row["moves"] for row in cell])
         by = {name: sum(row[name] for row in cell) / len(cell) for name in (*COUNTS, *PARTS)}
         user, metadata, other = (by[f"allocator_{data}"] + by[f"other_{data}"] for data in DATA)
-        lines.append(f"{allocator:14} {mean:7.3f} {half:6.3f} {user:7.3f} {metadata:7.3f} {other:7.3f} "
-                     f"{by['upgrades']:8.3f} {by['invalidations']:7.3f} {by['false_shared']:6.3f} {by['atomics']:7.3f}")  # fmt: skip
+        lines.append(
+            f"{allocator:14} {mean:7.3f} {half:6.3f} {user:7.3f} {metadata:7.3f} {other:7.3f} "
+            f"{by['upgrades']:8.3f} {by['invalidations']:7.3f} {by['false_shared']:6.3f} {by['atomics']:7.3f}"
+        )
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -226,7 +233,9 @@ class Symbols:
         if path not in self.tables:
             rows = set()
             for which in ([], ["-D"]):
-                listed = subprocess.run(["nm", *which, "-S", "--defined-only", path], capture_output=True, text=True, check=False)
+                listed = subprocess.run(
+                    ["nm", *which, "-S", "--defined-only", path], capture_output=True, text=True, check=False
+                )
                 for line in listed.stdout.splitlines():
                     fields = line.split()
                     if len(fields) == 4:
@@ -250,7 +259,9 @@ class Symbols:
         for entry in self.objects:
             if entry["base"] <= address < entry["end"]:
                 own = address - entry["base"]
-                found += [name for start, size, name in self.table(entry["path"]) if start < own + 64 and start + size > own]
+                found += [
+                    name for start, size, name in self.table(entry["path"]) if start < own + 64 and start + size > own
+                ]
         return sorted(set(found))
 
 
@@ -294,19 +305,34 @@ def numbers(text):
 
 def make_parser():
     parser = cli.Parser(
-        "scripts/coherence", description="Cache lines that travel between threads, an operation, counted under qemu-user.",
-        epilog="With '-- PROGRAM ARG...' that program runs instead of a workload; {n} in its arguments stands for the length, and"
-        " counts are a unit of it.")  # fmt: skip
-    parser.add_argument("--alloc", default=",".join([*allocators.named(allocators.OURS, allocators.PEER, allocators.LIBC), allocators.NULL]),
-                        help="allocators, comma separated (default: all that quickstart measures, and null)")  # fmt: skip
+        "scripts/coherence",
+        description="Cache lines that travel between threads, an operation, counted under qemu-user.",
+        epilog=(
+            "With '-- PROGRAM ARG...' that program runs instead of a workload; {n} in its arguments stands for the"
+            " length, and counts are a unit of it."
+        ),
+    )
+    parser.add_argument(
+        "--alloc",
+        default=",".join([*allocators.named(allocators.OURS, allocators.PEER, allocators.LIBC), allocators.NULL]),
+        help="allocators, comma separated (default: all that quickstart measures, and null)",
+    )
     parser.add_argument("--workload", default="local,remote", help="workloads of the runner (default: local,remote)")
     parser.add_argument("--threads", type=numbers, default=[2, 8], help="thread counts (default: 2,8)")
-    parser.add_argument("--length", type=int, default=2000, help="shorter of the two lengths (default: 2000 operations a thread)")
+    parser.add_argument(
+        "--length", type=int, default=2000, help="shorter of the two lengths (default: 2000 operations a thread)"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="repetitions, each with a seed of its own (default: 3)")
-    parser.add_argument("--quantum", type=int, default=100,
-                        help="instructions a turn: no thread gets further ahead of another that can run (default: 100)")  # fmt: skip
+    parser.add_argument(
+        "--quantum",
+        type=int,
+        default=100,
+        help="instructions a turn: no thread gets further ahead of another that can run (default: 100)",
+    )
     parser.add_argument("--top", action="store_true", help="also the places in the code and the lines that move most")
-    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write a row a cell and seed (results/SCHEMA.md)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.csv", help="write a row a cell and seed (results/SCHEMA.md)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write rows and, with --top, reports")
     parser.add_argument("--build", type=Path, help="build directory (default: build)")
     parser.add_argument("program", nargs="*", metavar="PROGRAM ARG", help=argparse.SUPPRESS)

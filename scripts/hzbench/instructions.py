@@ -167,7 +167,7 @@ def run_workload(runner, allocator, workload, threads, length):
             row = next(csv.DictReader(file))
         library = os.path.realpath(row["library_path"])
         total = 0
-        for profile in folder.glob("callgrind.*"):
+        for profile in folder.glob("callgrind.*"):  # type: ignore[attr-defined]
             costs = parse_callgrind(profile.read_text(encoding="utf-8", errors="replace"))
             total += library_costs(costs, library)
         return total, int(row["ops"])

@@ -46,7 +46,8 @@ def registered(build):
 
 
 def packages(build: str, arguments: list[str]) -> list[str]:
-    """Of the tests that `meson test` with these arguments runs: the packages that they name before `--` of scripts/needs."""
+    """Of the tests that `meson test` with these arguments runs: the packages that they name before `--` of
+    scripts/needs."""
     told = subprocess.run(
         ["meson", "test", "-C", build, "--no-rebuild", "--list", *arguments], stdout=subprocess.PIPE, text=True
     )

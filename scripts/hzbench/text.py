@@ -83,8 +83,19 @@ def cell_title(value, platforms=1):
 
 
 # Parameters that have words of their own below; any other is told by its name.
-_TOLD = {"threads", "seed", "min_bytes", "max_bytes", "sizes", "working_set", "topology", "duration_ns", "ops_per_thread",
-         "rounds", "touch"}  # fmt: skip
+_TOLD = {
+    "threads",
+    "seed",
+    "min_bytes",
+    "max_bytes",
+    "sizes",
+    "working_set",
+    "topology",
+    "duration_ns",
+    "ops_per_thread",
+    "rounds",
+    "touch",
+}
 
 
 def cell_details(value):
