@@ -3,7 +3,7 @@
 // one system has to tell is in doctor_linux.c and doctor_windows.c. Layer: runner.
 #include "doctor.h"
 
-#include "lab.h"
+#include "memory_run.h"
 #include "plan/sequential.h"
 #include "sample/sample.h"
 #include "system/machine.h"
@@ -91,16 +91,16 @@ static void check_harness(const struct options *options, const struct topology *
 
 // Two copies of one allocator: what differs between them is the machine's, and the width of the interval is what a real
 // difference would have to exceed.
-static void report_floor(const struct lab *lab, uint32_t cell) {
+static void report_floor(const struct memory_run *run, uint32_t cell) {
     double differences[FLOOR_ROUNDS], low, high;
     char name[64];
     uint32_t used = 0;
-    for (uint32_t round = 0; round < lab->rounds; round++) {
-        const struct record *one = lab_row_of(lab, round, cell), *other = lab_row_of(lab, round, cell + 1);
+    for (uint32_t round = 0; round < run->rounds; round++) {
+        const struct record *one = memory_run_record(run, round, cell), *other = memory_run_record(run, round, cell + 1);
         if (record_throughput(one) > 0 && record_throughput(other) > 0)
             differences[used++] = log(record_throughput(one) / record_throughput(other));
     }
-    snprintf(name, sizeof name, "A/A %.40s", lab->plan.cells[cell].workload->name);
+    snprintf(name, sizeof name, "A/A %.40s", run->plan.cells[cell].workload->name);
     if (!sequential_interval(differences, used, 0.05, &low, &high)) {
         doctor_report(name, NULL, "not known: %" PRIu32 " rounds in the time there was", used);
         return;
@@ -117,13 +117,13 @@ static void check_floor(const struct topology *topology, const char *worker) {
         "--alloc=system,system",     "--workload=local{ops=400k},remote{ops=20k},mixed{ops=1k}",
         "--runs=" FLOOR_ROUNDS_TEXT, "--settle=0",
         "--rss-interval=0",          NULL};
-    struct lab lab;
-    int code = lab_run(&lab, arguments, topology, worker, FLOOR_NS);
-    for (uint32_t cell = 0; code == EXIT_CODE_OK && cell + 1 < lab.plan.cell_count; cell += 2)
-        report_floor(&lab, cell);
+    struct memory_run run;
+    int code = memory_run_perform(&run, arguments, topology, worker, FLOOR_NS);
+    for (uint32_t cell = 0; code == EXIT_CODE_OK && cell + 1 < run.plan.cell_count; cell += 2)
+        report_floor(&run, cell);
     if (code != EXIT_CODE_OK && code != EXIT_CODE_INTERRUPTED)
-        doctor_report("A/A floor", "no difference can be put into proportion", "not measured: %s", lab.why);
-    lab_free(&lab);
+        doctor_report("A/A floor", "no difference can be put into proportion", "not measured: %s", run.why);
+    memory_run_free(&run);
 }
 
 int doctor_run(const struct options *options, const struct topology *topology, const char *worker) {

@@ -188,21 +188,16 @@ static int run_sample(struct run *run, uint32_t number) {
     const struct plan *plan = &run->plan;
     const struct plan_cell *cell = &plan->cells[plan->visits[number]];
     struct sample_allocator *allocator = &run->allocators[cell->allocator];
-    struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
+    struct sample sample = {.process = PROCESS_NONE};
     int32_t cpus[WORKLOAD_MAX_THREADS];
     char text[512];
     int code = EXIT_CODE_OK;
-    struct sample_request request = {.plan = plan,
-                                     .cell = cell,
-                                     .allocator = allocator,
-                                     .cpus = cpus,
-                                     .worker = cell->workload->is_program ? run->app_worker : run->worker,
-                                     .run_id = run->provenance.run_id,
-                                     .sample = number,
-                                     .round = number / plan->cell_count,
-                                     .order = number % plan->cell_count,
-                                     .pus = run->topology.pus,
-                                     .canary_reference_ns = run->canary_reference_ns};
+    struct sample_request request = sample_request_of(plan, run->allocators, number);
+    request.cpus = cpus;
+    request.worker = cell->workload->is_program ? run->app_worker : run->worker;
+    request.run_id = run->provenance.run_id;
+    request.pus = run->topology.pus;
+    request.canary_reference_ns = run->canary_reference_ns;
     plan_cell_text(plan, cell, 1, text, sizeof text);
     if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);

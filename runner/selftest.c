@@ -3,7 +3,7 @@
 // is busy with something else slows everything down and changes neither much. Layer: runner.
 #include "selftest.h"
 
-#include "lab.h"
+#include "memory_run.h"
 #include "plan/sequential.h"
 #include "system/process.h"
 
@@ -93,19 +93,19 @@ static void line(const char *name, const char *injected, const char *recovered, 
 static int recover(const struct check *check, const struct topology *topology, const char *worker) {
     const char *arguments[] = {
         check->allocators, check->workload, "--runs=" ROUNDS, "--settle=0", "--rss-interval=0", check->more, NULL};
-    struct lab lab;
+    struct memory_run run;
     char injected[64], recovered[32] = "-", error[32] = "-";
     int is_found = 0;
-    int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
+    int code = memory_run_perform(&run, arguments, topology, worker, LIMIT_NS);
     snprintf(injected, sizeof injected, "%g %s", check->injected, check->unit);
-    double *differences = calloc(lab.rounds + 1, sizeof *differences);
+    double *differences = calloc(run.rounds + 1, sizeof *differences);
     uint32_t used = 0;
-    for (uint32_t round = 0; differences != NULL && code == EXIT_CODE_OK && round < lab.rounds; round++) {
-        const struct record *without = lab_row_of(&lab, round, 0), *with = lab_row_of(&lab, round, 1);
+    for (uint32_t round = 0; differences != NULL && code == EXIT_CODE_OK && round < run.rounds; round++) {
+        const struct record *without = memory_run_record(&run, round, 0), *with = memory_run_record(&run, round, 1);
         if (record_is_ok(without) && record_is_ok(with))
             differences[used++] = check->figure(with) - check->figure(without);
         else
-            snprintf(lab.why, sizeof lab.why, "%s: %.900s", record_status_names[with->status], with->message);
+            snprintf(run.why, sizeof run.why, "%s: %.900s", record_status_names[with->status], with->message);
     }
     double low, high;
     if (used > 0 && sequential_interval(differences, used, ERROR_OF_RANK_INTERVAL, &low, &high)) {
@@ -117,10 +117,10 @@ static int recover(const struct check *check, const struct topology *topology, c
         is_found = fabs(middle - check->injected) <= half && half < check->injected;
     }
     line(check->name, injected, recovered, error, is_found);
-    if (!is_found && lab.why[0])
-        printf("%18s %s\n", "", lab.why);
+    if (!is_found && run.why[0])
+        printf("%18s %s\n", "", run.why);
     free(differences);
-    lab_free(&lab);
+    memory_run_free(&run);
     return code == EXIT_CODE_INTERRUPTED ? code : is_found ? EXIT_CODE_OK : EXIT_CODE_NOT_FOUND;
 }
 
@@ -132,16 +132,16 @@ static int refuse(const struct refusal *refusal, const struct topology *topology
                                "--rss-interval=0",
                                refusal->load,
                                NULL};
-    struct lab lab;
-    int code = lab_run(&lab, arguments, topology, worker, LIMIT_NS);
+    struct memory_run run;
+    int code = memory_run_perform(&run, arguments, topology, worker, LIMIT_NS);
     int is_refused = 0;
-    const char *status = code == EXIT_CODE_OK ? record_status_names[lab_row_of(&lab, 0, 0)->status] : "not run";
+    const char *status = code == EXIT_CODE_OK ? record_status_names[memory_run_record(&run, 0, 0)->status] : "not run";
     for (size_t i = 0; refusal->expected[i] != NULL; i++)
         is_refused |= strcmp(refusal->expected[i], status) == 0;
     line(refusal->name, "to be refused", status, "-", is_refused);
     if (code == EXIT_CODE_OK)
-        printf("%18s %s\n", "", lab_row_of(&lab, 0, 0)->message);
-    lab_free(&lab);
+        printf("%18s %s\n", "", memory_run_record(&run, 0, 0)->message);
+    memory_run_free(&run);
     return code == EXIT_CODE_INTERRUPTED ? code : is_refused ? EXIT_CODE_OK : EXIT_CODE_NOT_FOUND;
 }
 

@@ -140,7 +140,7 @@ struct workload_run {
     const struct workload *workload;
     struct workload_params params; // complete, no unset field
     struct allocator allocator;    // complete table of the backend under test
-    // The allocator's free, for an object that another thread allocated; NULL: allocator.free. The latency probe tells
+    // The allocator's free, for an object that another thread allocated; NULL: allocator.free. The latency timer tells
     // the two apart, so whoever frees remotely calls this one (core_env_of).
     void (*free_remote)(void *block);
     const struct workload_host *host;

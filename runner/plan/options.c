@@ -9,6 +9,7 @@
 #include "../text/quantity.h"
 #include "../text/words.h"
 #include "sequential.h"
+#include "settle.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -737,7 +738,7 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .load = ALLOCATOR_LOAD_DLOPEN,
                                 .pin = "spread",
                                 .rss_interval_ns = 10000000,
-                                .settle_ns = 1000000000,
+                                .settle_ns = SETTLE_LONG_NS,
                                 .budget_ns = DEFAULT_BUDGET_NS};
     workload_params_unset(&options->params);
     words_join(argv, options->command, sizeof options->command); // what a user would have to type again

@@ -2,6 +2,8 @@
 // Cells, rounds and their shuffled order. Layer: runner.
 #include "plan.h"
 
+#include "settle.h"
+
 #include "../text/buffer.h"
 
 #include "../../allocators/loader/digest.h"
@@ -237,9 +239,9 @@ uint64_t plan_work_ns(const struct workload_params *params) {
 
 uint64_t plan_sample_ns(const struct plan *plan, const struct plan_cell *cell) {
     const struct options *options = plan->options;
-    uint64_t settle_ns = options->settle_ns >= 1000000000  ? 1000000000
-                         : options->settle_ns >= 100000000 ? 100000000
-                                                           : 0;
+    uint64_t settle_ns = options->settle_ns >= SETTLE_LONG_NS    ? SETTLE_LONG_NS
+                         : options->settle_ns >= SETTLE_SHORT_NS ? SETTLE_SHORT_NS
+                                                                 : 0;
     return GUESS_START_NS + plan_work_ns(&cell->params) + (options->fake_clock ? 0 : settle_ns);
 }
 

@@ -8,6 +8,7 @@
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
 #include "../system/os.h"
 #include "../text/words.h"
+#include "../plan/settle.h"
 #include "../tools/hzrun_report.h"
 #include "app_tree.h"
 #include "rss.h"
@@ -45,8 +46,6 @@
 #define READY_TRIES_NS UINT64_C(20000000000)
 #define READY_PAUSE_NS UINT64_C(20000000)
 #define STOP_NS UINT64_C(10000000000)
-#define SETTLE_SHORT_NS UINT64_C(100000000)
-#define SETTLE_LONG_NS UINT64_C(1000000000)
 #define WATCH_MOST 50 // watching may cost one part in so many of a CPU
 #define TEXT_BYTES 4096
 
@@ -343,7 +342,7 @@ static void tell_other_heap(const struct proof *proof) {
                         app->proof, proof->other, library);
 }
 
-static void judge(void) {
+static void take_status(void) {
     const struct proof proof = read_proof();
     memcpy(shared->result.measured.rejects, proof.rejects, sizeof proof.rejects);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
@@ -683,7 +682,7 @@ static void keep(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && run_app()) {
         shared->result.measured.rss_peak = peak_bytes;
-        judge();
+        take_status();
     }
     app_tree_kill();
     remove_all();

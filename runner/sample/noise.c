@@ -32,7 +32,7 @@ static int exceeds(uint64_t part, double limit, double whole) {
     return part != UINT64_MAX && (double)part > limit * whole;
 }
 
-uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t reason_bytes) {
+uint64_t noise_is_contaminated(const struct noise_sample *sample, char *reason, size_t reason_bytes) {
     const struct noise *noise = sample->noise;
     const double elapsed_ns = (double)sample->elapsed_ns;
     const double reference_ns = (double)noise->canary_reference_ns;

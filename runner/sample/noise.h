@@ -26,6 +26,6 @@ struct noise_sample {
 };
 
 // Returns 1 when contaminated, with the reasons in `reason`, joined by ';'; UINT64_MAX when nothing was measured.
-uint64_t noise_judge(const struct noise_sample *sample, char *reason, size_t reason_bytes);
+uint64_t noise_is_contaminated(const struct noise_sample *sample, char *reason, size_t reason_bytes);
 
 #endif

@@ -240,7 +240,7 @@ static void take_noise(struct record *record, const struct sample_request *reque
         measured->noise.canary_reference_ns = request->canary_reference_ns;
     struct noise_sample noise = {&measured->noise, measured->elapsed_ns, measured->run_delay_ns, record->params.threads,
                                  request->pus};
-    record->contaminated = noise_judge(&noise, record->contamination, sizeof record->contamination);
+    record->contaminated = noise_is_contaminated(&noise, record->contamination, sizeof record->contamination);
 }
 
 // What the worker has proved. A program proves the file only; the rest is what the load check has found.
@@ -257,6 +257,19 @@ static void take_result(struct record *record, const struct sample_shared *share
         record->latency_every = shared->request.latency_every;
     summarise_rss(shared, &record->rss_mean, &record->rss_p95);
     list_rejects(record->measured.rejects, record->rejects, sizeof record->rejects);
+}
+
+struct sample_request sample_request_of(const struct plan *plan, const struct sample_allocator *allocators,
+                                        uint32_t number) {
+    const struct plan_cell *cell = &plan->cells[plan->visits[number]];
+    return (struct sample_request){.plan = plan,
+                                   .cell = cell,
+                                   .allocator = &allocators[cell->allocator],
+                                   .run_id = "",
+                                   .sample = number,
+                                   .round = number / plan->cell_count,
+                                   .order = number % plan->cell_count,
+                                   .canary_reference_ns = NOT_MEASURED};
 }
 
 enum sample_end sample_run(struct sample *sample, const struct sample_request *request) {
@@ -294,7 +307,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
 }
 
 void sample_unavailable(struct sample *sample, const struct sample_request *request) {
-    sample->process = (struct process_worker){.shared_fd = -1, .output_fd = -1, .pid_fd = -1};
+    sample->process = (struct process_worker)PROCESS_NONE;
     describe(&sample->record, request);
     conclude(&sample->record, STATUS_UNAVAILABLE, "%s", request->allocator->why);
 }
@@ -354,7 +367,7 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
 
 enum sample_end sample_check_load(struct sample_allocator *allocator, const struct options *options,
                                   const char *worker) {
-    struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
+    struct sample sample = {.process = PROCESS_NONE};
     enum process_end end = PROCESS_EXITED;
     int code = 0;
     allocator->is_available = 0;
@@ -381,7 +394,7 @@ double sample_null_overhead_ns(const struct options *options, const char *worker
         return -1;
     // The best of a few: whatever disturbs a measurement of the harness makes it longer.
     for (int i = 0; i < OVERHEAD_RUNS && !process_interrupted(); i++) {
-        struct sample sample = {.process = {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}};
+        struct sample sample = {.process = PROCESS_NONE};
         enum process_end end = PROCESS_EXITED;
         int code = 0;
         if (run_small(&sample, &null, options, ALLOCATOR_LOAD_DLOPEN, worker, OVERHEAD_OPS, cpus[0], &end, &code) ==

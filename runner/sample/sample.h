@@ -39,6 +39,10 @@ enum sample_end {
     SAMPLE_IMPOSSIBLE,  // no process could be started; errno says why
 };
 
+// Sample `number` of the plan; worker, CPUs, run and machine are the caller's.
+struct sample_request sample_request_of(const struct plan *plan, const struct sample_allocator *allocators,
+                                        uint32_t number);
+
 // To be paired with sample_release whatever it returns.
 enum sample_end sample_run(struct sample *sample, const struct sample_request *request);
 void sample_release(struct sample *sample);

@@ -40,14 +40,14 @@ enum sample_status {
     STATUS_COUNT
 };
 
-enum timed_call { // what the latency probe times
+enum timed_call { // what the latency timer times
     CALL_MALLOC,
     CALL_FREE_LOCAL,
     CALL_FREE_REMOTE, // of an object that another thread allocated
     CALL_COUNT
 };
 
-// Of the calls that were timed; what the probe itself costs is contained.
+// Of the calls that were timed; what the timer itself costs is contained.
 struct latency {
     uint64_t count, p50_ns, p90_ns, p99_ns, p999_ns, max_ns;
 };

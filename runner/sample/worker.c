@@ -2,10 +2,11 @@
 // The child process of one sample: maps the memory that the runner made, loads one allocator, runs one workload and
 // writes what it saw back into it memory. The main thread only watches: once the allocator is loaded it allocates
 // nothing itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
+#include "../plan/settle.h"
 #include "../system/counters.h"
 #include "../system/os.h"
 #include "noise.h"
-#include "probe.h"
+#include "latency.h"
 #include "rss.h"
 #include "shared.h"
 
@@ -27,8 +28,6 @@
 #define STACK_BYTES (UINT64_C(256) << 10)
 #endif
 #define STACK_TOUCHED_BYTES (UINT64_C(32) << 10) // what threads use of it, with thread descriptor and TLS
-#define SETTLE_SHORT_NS UINT64_C(100000000)
-#define SETTLE_LONG_NS UINT64_C(1000000000)
 
 // Made-up values of the fake clock: any constants do, so long as they are told apart in a table.
 #define FAKE_NS_PER_OP 10u
@@ -98,9 +97,9 @@ struct generation {
 
 static void *generation_main(void *argument) {
     const struct generation *generation = argument;
-    probe_begin(generation->thread);
+    latency_begin(generation->thread);
     generation->body(&run, generation->thread, generation->number);
-    probe_end();
+    latency_end();
     struct os_usage used;
     const int usage_fd = os_usage_open();
     os_usage_read(usage_fd, &used);
@@ -142,9 +141,9 @@ static void measure(uint32_t index) {
     if (with_hardware)
         counters_start(&hardware);
     atomic_store_explicit(&counters->begin_ns, os_now_ns(), memory_order_relaxed);
-    probe_begin(index);
+    latency_begin(index);
     run.workload->measured(&run, index);
-    probe_end();
+    latency_end();
     atomic_store_explicit(&counters->end_ns, os_now_ns(), memory_order_relaxed);
     if (with_hardware)
         counters_stop(&hardware);
@@ -204,8 +203,8 @@ static int prepare(void) {
     const uint32_t threads = run.params.threads;
     const uint64_t memory_bytes = workload_memory_bytes(run.workload, &run.params);
     run.allocator = loaded.table;
-    if (request->latency_every != 0 && !probe_install(&run, request->latency_every)) {
-        return shared_conclude(shared, STATUS_ERROR, "cannot map the histograms of the latency probe: %s",
+    if (request->latency_every != 0 && !latency_install(&run, request->latency_every)) {
+        return shared_conclude(shared, STATUS_ERROR, "cannot map the histograms of the latency timer: %s",
                                strerror(errno));
     }
     run.host = &host;
@@ -335,7 +334,7 @@ static void settle(int rss_fd) {
     }
 }
 
-static void judge(void) {
+static void take_status(void) {
     struct measurement *result = &shared->result.measured;
     result->corruptions = 0;
     result->failures = 0;
@@ -499,7 +498,7 @@ static int run_cell(uint64_t started_ns) {
     pthread_barrier_wait(&barrier);
     read_measured(rss_fd);
     read_noise(&machine);
-    probe_collect(shared, run.params.threads);
+    latency_collect(shared, run.params.threads);
     shared_enter(shared, PHASE_TEAR_DOWN);
     pthread_barrier_wait(&barrier);
 
@@ -518,7 +517,7 @@ static int run_cell(uint64_t started_ns) {
     find_peaks();
     if (request->fake_clock)
         fake();
-    judge();
+    take_status();
     return 1;
 }
 

@@ -20,6 +20,9 @@ struct process_worker {
     int pid_fd;    // -1: the system has none, the wait polls
 };
 
+// A worker that has not been prepared: may be released.
+#define PROCESS_NONE {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}
+
 enum process_end {
     PROCESS_EXITED,
     PROCESS_SIGNALLED,

@@ -3,6 +3,7 @@
 // parameters. Layer: tests.
 #include "driver.h"
 
+#include "../../workloads/parameters.h"
 #include "../../workloads/core.h"
 
 #include <math.h>
@@ -288,6 +289,19 @@ static const char *refusal(const char *name, struct workload_params params) {
     return why;
 }
 
+// What is not in the table could be set by nobody, and would be missing in the plan's hash and the rows.
+static void each_field_is_one_entry_of_the_table(void **state) {
+    (void)state;
+    unsigned char entries[sizeof(struct workload_params)] = {0};
+    size_t covered = WORKLOAD_INPUT_BYTES;
+    for (size_t i = 0; i < WORKLOAD_INPUT_BYTES; i++)
+        entries[offsetof(struct workload_params, input) + i]++;
+    for (size_t i = 0; i < parameter_count; i++)
+        for (uint32_t k = 0; k < parameters[i].field_bytes; k++, covered++)
+            assert_int_equal(entries[parameters[i].offset + k]++, 0);
+    assert_in_range(covered, sizeof entries - (sizeof(uint64_t) - 1), sizeof entries); // less is padding at its end
+}
+
 static void refusals_say_what_and_why(void **state) {
     (void)state;
     struct workload_params p = unset(1);
@@ -379,6 +393,7 @@ int main(void) {
         cmocka_unit_test(queue_keeps_order_between_threads),
         cmocka_unit_test(wiring_leads_where_it_says),
         cmocka_unit_test(payload_checks_see_every_touched_byte),
+        cmocka_unit_test(each_field_is_one_entry_of_the_table),
         cmocka_unit_test(refusals_say_what_and_why),
         cmocka_unit_test(completion_is_idempotent),
         cmocka_unit_test(memory_sums_saturate),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clock, wrappers and sums of the latency probe. Layer: runner.
-#include "probe.h"
+// Clock, wrappers and sums of the latency timer. Layer: runner.
+#include "latency.h"
 
 #include "../system/os.h"
 
@@ -12,19 +12,19 @@
 #endif
 
 #define CALIBRATION_NS UINT64_C(5000000)
-#define EMPTY_PROBES 2001
+#define EMPTY_TIMINGS 2001
 
-struct probe_thread {
+struct latency_thread {
     _Alignas(128) uint64_t random; // splitmix64 state; owner: the thread
     uint32_t left[CALL_COUNT];     // calls until the next that is timed
     struct histogram calls[CALL_COUNT];
 };
 
 static struct allocator under_test;
-static struct probe_thread *probes;
+static struct latency_thread *timers;
 static uint32_t mean_distance;
 static double ns_per_tick;
-static _Thread_local struct probe_thread *self; // NULL outside the measured part
+static _Thread_local struct latency_thread *self; // NULL outside the measured part
 
 #if defined(__x86_64__)
 // Fenced on both sides: nothing of the call before or after may move into the interval.
@@ -56,73 +56,73 @@ static uint64_t ns_since(uint64_t begin_ticks) {
     return passed > 0 ? (uint64_t)((double)passed * ns_per_tick + 0.5) : 0;
 }
 
-static uint32_t next_distance(struct probe_thread *probe) {
-    uint64_t value = probe->random += UINT64_C(0x9e3779b97f4a7c15);
+static uint32_t next_distance(struct latency_thread *timer) {
+    uint64_t value = timer->random += UINT64_C(0x9e3779b97f4a7c15);
     value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
     // Uniform from 1 to 2N - 1, so N on average.
     return 1 + (uint32_t)((value >> 32) * (2 * (uint64_t)mean_distance - 1) >> 32);
 }
 
-static int is_timed(struct probe_thread *probe, enum timed_call call) {
-    if (probe == NULL || --probe->left[call] != 0)
+static int is_timed(struct latency_thread *timer, enum timed_call call) {
+    if (timer == NULL || --timer->left[call] != 0)
         return 0;
-    probe->left[call] = next_distance(probe);
+    timer->left[call] = next_distance(timer);
     return 1;
 }
 
-static void *probe_alloc(size_t bytes) {
-    struct probe_thread *probe = self;
-    if (!is_timed(probe, CALL_MALLOC))
+static void *latency_alloc(size_t bytes) {
+    struct latency_thread *timer = self;
+    if (!is_timed(timer, CALL_MALLOC))
         return under_test.alloc(bytes);
     const uint64_t begin = ticks();
     void *block = under_test.alloc(bytes);
-    histogram_record(&probe->calls[CALL_MALLOC], ns_since(begin));
+    histogram_record(&timer->calls[CALL_MALLOC], ns_since(begin));
     return block;
 }
 
 static void free_as(enum timed_call call, void *block) {
-    struct probe_thread *probe = self;
-    if (!is_timed(probe, call)) {
+    struct latency_thread *timer = self;
+    if (!is_timed(timer, call)) {
         under_test.free(block);
         return;
     }
     const uint64_t begin = ticks();
     under_test.free(block);
-    histogram_record(&probe->calls[call], ns_since(begin));
+    histogram_record(&timer->calls[call], ns_since(begin));
 }
 
-static void probe_free(void *block) {
+static void latency_free(void *block) {
     free_as(CALL_FREE_LOCAL, block);
 }
 
-static void probe_free_remote(void *block) {
+static void latency_free_remote(void *block) {
     free_as(CALL_FREE_REMOTE, block);
 }
 
-int probe_install(struct workload_run *run, uint32_t every) {
-    probes = os_memory_map(run->params.threads * sizeof *probes);
-    if (probes == NULL)
+int latency_install(struct workload_run *run, uint32_t every) {
+    timers = os_memory_map(run->params.threads * sizeof *timers);
+    if (timers == NULL)
         return 0;
     mean_distance = every;
     calibrate();
     for (uint32_t i = 0; i < run->params.threads; i++) {
-        probes[i].random = run->params.seed + i;
+        timers[i].random = run->params.seed + i;
         for (int call = 0; call < CALL_COUNT; call++)
-            probes[i].left[call] = next_distance(&probes[i]);
+            timers[i].left[call] = next_distance(&timers[i]);
     }
     under_test = run->allocator;
-    run->allocator.alloc = probe_alloc;
-    run->allocator.free = probe_free;
-    run->free_remote = probe_free_remote;
+    run->allocator.alloc = latency_alloc;
+    run->allocator.free = latency_free;
+    run->free_remote = latency_free_remote;
     return 1;
 }
 
-void probe_begin(uint32_t thread) {
-    self = probes != NULL ? &probes[thread] : NULL;
+void latency_begin(uint32_t thread) {
+    self = timers != NULL ? &timers[thread] : NULL;
 }
 
-void probe_end(void) {
+void latency_end(void) {
     self = NULL;
 }
 
@@ -132,24 +132,24 @@ static int compare_ns(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-static uint64_t empty_probe_ns(void) {
-    static uint64_t passed[EMPTY_PROBES];
-    for (int i = 0; i < EMPTY_PROBES; i++) {
+static uint64_t empty_timing_ns(void) {
+    static uint64_t passed[EMPTY_TIMINGS];
+    for (int i = 0; i < EMPTY_TIMINGS; i++) {
         const uint64_t begin = ticks();
         passed[i] = ns_since(begin);
     }
-    qsort(passed, EMPTY_PROBES, sizeof passed[0], compare_ns);
-    return passed[EMPTY_PROBES / 2];
+    qsort(passed, EMPTY_TIMINGS, sizeof passed[0], compare_ns);
+    return passed[EMPTY_TIMINGS / 2];
 }
 
-void probe_collect(struct sample_shared *shared, uint32_t threads) {
-    if (probes == NULL)
+void latency_collect(struct sample_shared *shared, uint32_t threads) {
+    if (timers == NULL)
         return;
-    shared->result.measured.latency_probe_ns = empty_probe_ns();
+    shared->result.measured.latency_probe_ns = empty_timing_ns();
     for (int call = 0; call < CALL_COUNT; call++) {
         struct histogram *sum = &shared->latency[call];
         for (uint32_t i = 0; i < threads; i++)
-            histogram_add(sum, &probes[i].calls[call]);
+            histogram_add(sum, &timers[i].calls[call]);
         shared->result.measured.latency[call] = (struct latency){.count = sum->count,
                                                                  .p50_ns = histogram_percentile(sum, 500000),
                                                                  .p90_ns = histogram_percentile(sum, 900000),
