@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hzrun: runs a program on an allocator of one's choice, proves that it did, and says at exit what the program held.
 // The command line, the summary and the exit code; everything of the operating system is behind hzrun.h. Layer: runner.
+#include "hzrun_advise.h"
 #include "hzrun_bench.h"
 #include "hzrun_record.h"
 
@@ -77,6 +78,7 @@ static void list_allocators(void) {
 static void help(void) {
     puts("usage: hzrun [OPTION...] ALLOCATOR [SETTINGS] -- PROGRAM [ARGUMENT...]\n"
          "       hzrun bench --alloc=LIST [OPTION...] -- PROGRAM [ARGUMENT...]   (hzrun bench --help)\n"
+         "       hzrun advise [OPTION...] -- PROGRAM [ARGUMENT...]               (hzrun advise --help)\n"
          "Runs PROGRAM with ALLOCATOR preloaded, proves that it took, and ends as PROGRAM does.\n\n"
          "  hzrun hz5 -- python3 script.py\n"
          "  hzrun --stats hz5 profile=rss -- make\n\n"
@@ -242,6 +244,8 @@ int main(int argc, char **argv) {
     struct hzrun_end end = {0};
     if (argc > 1 && strcmp(argv[1], "bench") == 0)
         return hzrun_bench(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "advise") == 0)
+        return hzrun_advise(argc - 1, argv + 1);
     parse(argc, argv, &run, &request, text, sizeof text);
     if (allocator_spec_parse(text, &spec, why, sizeof why) != ALLOCATOR_LOADED)
         fail(EXIT_USAGE, "%s", why);

@@ -1,13 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// hzrun bench: the runner on any program. Layer: runner.
+// hzrun bench: the runner on any program; and what hzrun advise takes of it. Layer: runner.
 #ifndef HZBENCH_HZRUN_BENCH_H
 #define HZBENCH_HZRUN_BENCH_H
 
+struct hzrun_bench { // the command line
+    const char *name; // "bench" or "advise"
+    const char *setup, *prepare, *cleanup, *output, *runs, *allocators; // NULL: not given
+    char **options;                                                     // all others, for the runner; ends with NULL
+    int option_count;
+    char **program;
+    const char *log; // of hzrun_bench_measure: hzrun_bench_start()
+};
+
+// argv[0] is the command's name. 0 or the exit code of the line on standard error. `options` is to be freed.
+int hzrun_bench_parse(struct hzrun_bench *bench, int argc, char **argv);
+
+// Whether the program can take a preloaded library. 0 or the exit code of the line on standard error.
+int hzrun_bench_look(const struct hzrun_bench *bench);
+
+// Runs a command in a shell. 0 or the exit code of the line on standard error.
+int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const char *command);
+
+// Starts what lies beside hzrun, `words[0]`, waits, and returns its exit code; signals that end hzrun end it, too, and
+// the runner keeps what it has measured. `log` gets what it prints on standard error, nobody the rest; empty: standard
+// error as hzrun; NULL: both.
+int hzrun_bench_start(char *const *words, const char *log);
+
+// The runner on the program, as the command line says; its exit code.
+int hzrun_bench_measure(const struct hzrun_bench *bench);
+
 // argv[0] is "bench". Returns the exit code: the runner's, or 2 or 3 with one line when nothing was started.
 int hzrun_bench(int argc, char **argv);
-
-// Starts `runner` with these arguments (the first one its name), waits, and returns its exit code; signals that end
-// hzrun end the runner, which keeps what it has measured. `output` gets what it prints, -1: it prints as hzrun does.
-int hzrun_bench_runner(char *const *arguments, int output);
 
 #endif

@@ -7,6 +7,7 @@
 #include "hzrun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,26 +18,21 @@
 
 enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3 };
 
-struct bench {
-    const char *setup, *cleanup; // NULL: none
-    char **arguments;            // of the runner, ends with NULL
-    int count;
-    char **program;
-};
+#define OWN_WORDS 8 // of the runner's command line, beside the user's
 
-static volatile sig_atomic_t runner_pid;
+static volatile sig_atomic_t started_pid;
 
 static void hand_on(int number) {
     int saved = errno;
-    if (runner_pid > 0)
-        kill((pid_t)runner_pid, number);
+    if (started_pid > 0)
+        kill((pid_t)started_pid, number);
     errno = saved;
 }
 
-__attribute__((format(printf, 2, 3))) static int fail(int code, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static int fail(const char *name, int code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fputs("hzrun bench: ", stderr);
+    fprintf(stderr, "hzrun %s: ", name);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -48,8 +44,8 @@ static int help(void) {
          "Measures PROGRAM on each allocator: fresh processes, the order shuffled anew in\n"
          "each round; wall and CPU time and peak memory of all its processes; proof in\n"
          "each process that the allocator took.\n\n"
-         "  hzrun bench --alloc=hz5,system --output=mine.csv -- convert in.png out.jpg\n"
-         "  hzrun bench --alloc=hz5,mimalloc,system --rounds-until=2% -- sh -c 'a | b'\n\n"
+         "  hzrun bench --alloc=system,hz5 --output=mine.csv -- convert in.png out.jpg\n"
+         "  hzrun bench --alloc=system,hz5,mimalloc --rounds-until=2% -- sh -c 'a | b'\n\n"
          "  --alloc=LIST          hz3,hz5,mimalloc,system,./libmine.so; the first is the\n"
          "                        baseline\n"
          "  --setup=COMMAND       runs once in a shell before all samples\n"
@@ -65,105 +61,154 @@ static int help(void) {
     return 0;
 }
 
-// "--NAME=VALUE" or NULL.
-static const char *value_of(const char *argument, const char *name) {
+// Takes "--NAME=VALUE".
+static int take(const char *argument, const char *name, const char **value) {
     const size_t length = strlen(name);
-    return strncmp(argument, name, length) == 0 && argument[length] == '=' ? argument + length + 1 : NULL;
+    if (strncmp(argument, name, length) != 0 || argument[length] != '=')
+        return 0;
+    *value = argument + length + 1;
+    return 1;
 }
 
-static int parse(struct bench *bench, int argc, char **argv) {
-    int has_allocators = 0;
-    bench->arguments = calloc((size_t)argc + 2, sizeof *bench->arguments);
-    if (bench->arguments == NULL)
-        return fail(EXIT_UNAVAILABLE, "out of memory");
-    static char name[] = "runner";
-    bench->arguments[bench->count++] = name;
-    for (int i = 1; i < argc; i++) {
-        const char *setup = value_of(argv[i], "--setup"), *cleanup = value_of(argv[i], "--cleanup");
+int hzrun_bench_parse(struct hzrun_bench *bench, int argc, char **argv) {
+    *bench = (struct hzrun_bench){.name = argv[0]};
+    bench->options = calloc((size_t)argc + 1, sizeof *bench->options);
+    if (bench->options == NULL)
+        return fail(bench->name, EXIT_UNAVAILABLE, "out of memory");
+    for (int i = 1; i < argc && bench->program == NULL; i++) {
         if (strcmp(argv[i], "--") == 0)
             bench->program = argv + i + 1;
-        if (setup != NULL)
-            bench->setup = setup;
-        else if (cleanup != NULL)
-            bench->cleanup = cleanup;
-        else if (bench->program == NULL && argv[i][0] != '-')
-            return fail(EXIT_USAGE, "unexpected '%s' - put -- before the program (hzrun bench --help)", argv[i]);
-        else
-            bench->arguments[bench->count++] = argv[i];
-        has_allocators |= value_of(argv[i], "--alloc") != NULL;
-        if (bench->program != NULL)
-            break;
+        else if (argv[i][0] != '-')
+            return fail(bench->name, EXIT_USAGE, "unexpected '%s' - put -- before the program (hzrun %s --help)",
+                        argv[i], bench->name);
+        else if (!take(argv[i], "--setup", &bench->setup) && !take(argv[i], "--prepare", &bench->prepare) &&
+                 !take(argv[i], "--cleanup", &bench->cleanup) && !take(argv[i], "--alloc", &bench->allocators) &&
+                 !take(argv[i], "--runs", &bench->runs) && !take(argv[i], "--output", &bench->output))
+            bench->options[bench->option_count++] = argv[i];
     }
     if (bench->program == NULL || bench->program[0] == NULL)
-        return fail(EXIT_USAGE, "no program given - hzrun bench --alloc=hz5,system -- PROGRAM (hzrun bench --help)");
-    if (!has_allocators)
-        return fail(EXIT_USAGE, "--alloc is missing - hzrun bench --alloc=hz5,system -- PROGRAM (hzrun bench --help)");
-    for (char **word = bench->program; *word != NULL; word++)
-        bench->arguments[bench->count++] = *word;
+        return fail(bench->name, EXIT_USAGE, "no program given - put it behind -- (hzrun %s --help)", bench->name);
     return 0;
 }
 
-static int run_shell(const char *name, const char *command) {
+int hzrun_bench_look(const struct hzrun_bench *bench) {
+    static struct hzrun program; // to be looked at only
+    char why[HZRUN_PATH_BYTES + 512];
+    program.program = bench->program;
+    if (hzrun_find_program(&program, why, sizeof why))
+        return 0;
+    return fail(bench->name, strstr(why, "nothing was started") != NULL ? EXIT_UNAVAILABLE : EXIT_USAGE, "%s", why);
+}
+
+int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const char *command) {
+    if (command == NULL)
+        return 0;
     fflush(NULL);
     const int status = system(command);
     if (status == -1)
-        return fail(EXIT_UNAVAILABLE, "--%s: no process: %s", name, strerror(errno));
+        return fail(bench->name, EXIT_UNAVAILABLE, "--%s: no process: %s", option, strerror(errno));
     if (WIFSIGNALED(status))
-        return fail(EXIT_USAGE, "--%s ended by SIG%s", name, sigabbrev_np(WTERMSIG(status)));
+        return fail(bench->name, EXIT_USAGE, "--%s ended by SIG%s", option, sigabbrev_np(WTERMSIG(status)));
     if (WEXITSTATUS(status) != 0)
-        return fail(EXIT_USAGE, "--%s ended with code %d: %s", name, WEXITSTATUS(status), command);
+        return fail(bench->name, EXIT_USAGE, "--%s ended with code %d: %s", option, WEXITSTATUS(status), command);
     return 0;
 }
 
-int hzrun_bench_runner(char *const *arguments, int output) {
+_Noreturn static void become(const char *path, char *const *words, const char *log) {
+    const int nowhere = log != NULL ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    const int fd = log != NULL && log[0] != '\0' ? open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+    if (nowhere >= 0)
+        dup2(nowhere, STDOUT_FILENO);
+    if (fd >= 0)
+        dup2(fd, STDERR_FILENO);
+    execv(path, words);
+    fprintf(stderr, "hzrun: %s: %s - build everything or install\n", path, strerror(errno));
+    _exit(EXIT_UNAVAILABLE);
+}
+
+static int wait_for(pid_t pid) {
     static const int handed_on[] = {SIGTERM, SIGHUP};
-    char directory[OS_PATH_BYTES], path[OS_PATH_BYTES + 8];
     int status = 0;
-    if (!os_library_executable_directory(directory, sizeof directory))
-        return fail(EXIT_UNAVAILABLE, "cannot tell where it lies itself - is /proc mounted?");
-    snprintf(path, sizeof path, "%s/runner", directory);
-    fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        if (output >= 0)
-            dup2(output, STDOUT_FILENO);
-        execv(path, arguments);
-        fprintf(stderr, "hzrun: %s: %s - build everything or install\n", path, strerror(errno));
-        _exit(EXIT_UNAVAILABLE);
-    }
-    if (pid < 0)
-        return fail(EXIT_UNAVAILABLE, "no process: %s", strerror(errno));
-    runner_pid = (sig_atomic_t)pid;
     struct sigaction action = {.sa_handler = hand_on, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
+    started_pid = (sig_atomic_t)pid;
     for (size_t i = 0; i < sizeof handed_on / sizeof handed_on[0]; i++)
         sigaction(handed_on[i], &action, NULL);
     action.sa_handler = SIG_IGN; // the terminal sends it to the runner, too, which ends its sample and tells
     sigaction(SIGINT, &action, NULL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    runner_pid = 0;
+    started_pid = 0;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+int hzrun_bench_start(char *const *words, const char *log) {
+    char directory[OS_PATH_BYTES], path[OS_PATH_BYTES + 16];
+    if (!os_library_executable_directory(directory, sizeof directory)) {
+        fputs("hzrun: cannot tell where it lies itself - is /proc mounted?\n", stderr);
+        return EXIT_UNAVAILABLE;
+    }
+    snprintf(path, sizeof path, "%s/%s", directory, words[0]);
+    fflush(NULL);
+    signal(SIGINT, SIG_DFL); // for the child, if one before it has been waited for
+    const pid_t pid = fork();
+    if (pid == 0)
+        become(path, words, log);
+    if (pid > 0)
+        return wait_for(pid);
+    fprintf(stderr, "hzrun: no process: %s\n", strerror(errno));
+    return EXIT_UNAVAILABLE;
+}
+
+// "--NAME=VALUE" in memory of its own, where there is a value.
+static char *option_of(const char *name, const char *value) {
+    char *text = NULL;
+    return value != NULL && asprintf(&text, "--%s=%s", name, value) >= 0 ? text : NULL;
+}
+
+int hzrun_bench_measure(const struct hzrun_bench *bench) {
+    static char runner[] = "runner", dashes[] = "--";
+    char *const own[] = {option_of("alloc", bench->allocators), option_of("runs", bench->runs),
+                         option_of("output", bench->output), option_of("prepare", bench->prepare)};
+    int program_words = 0, count = 0;
+    while (bench->program[program_words] != NULL)
+        program_words++;
+    char **words = calloc((size_t)(bench->option_count + program_words + OWN_WORDS), sizeof *words);
+    if (words == NULL)
+        return fail(bench->name, EXIT_UNAVAILABLE, "out of memory");
+    words[count++] = runner;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (own[i] != NULL)
+            words[count++] = own[i];
+    for (int i = 0; i < bench->option_count; i++)
+        words[count++] = bench->options[i];
+    words[count++] = dashes;
+    for (int i = 0; i < program_words; i++)
+        words[count++] = bench->program[i];
+    const int code = hzrun_bench_start(words, bench->log);
+    free(words);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        free(own[i]);
+    return code;
+}
+
 int hzrun_bench(int argc, char **argv) {
-    static struct hzrun program; // to be looked at only
-    struct bench bench = {0};
-    char why[HZRUN_PATH_BYTES + 512];
+    struct hzrun_bench bench;
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0)
             return help();
-    int code = parse(&bench, argc, argv);
-    program.program = bench.program;
-    if (code == 0 && !hzrun_find_program(&program, why, sizeof why))
-        code = fail(strstr(why, "nothing was started") != NULL ? EXIT_UNAVAILABLE : EXIT_USAGE, "%s", why);
-    if (code == 0 && bench.setup != NULL)
-        code = run_shell("setup", bench.setup);
+    int code = hzrun_bench_parse(&bench, argc, argv);
+    if (code == 0 && bench.allocators == NULL)
+        code = fail(bench.name, EXIT_USAGE, "--alloc is missing - hzrun bench --alloc=system,hz5 -- PROGRAM");
+    if (code == 0)
+        code = hzrun_bench_look(&bench);
+    if (code == 0)
+        code = hzrun_bench_shell(&bench, "setup", bench.setup);
     if (code == 0) {
-        code = hzrun_bench_runner(bench.arguments, -1);
-        const int cleaned = bench.cleanup != NULL ? run_shell("cleanup", bench.cleanup) : 0;
+        code = hzrun_bench_measure(&bench);
+        const int cleaned = hzrun_bench_shell(&bench, "cleanup", bench.cleanup);
         code = code == 0 ? cleaned : code;
     }
-    free(bench.arguments);
+    free(bench.options);
     return code;
 }

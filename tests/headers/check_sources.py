@@ -38,7 +38,7 @@ LAYERS = {
     "runner/sample": ["allocators/loader", "workloads", "runner/plan", "runner/system", "runner/text", "runner/tools"],
     "runner/results": ["allocators/loader", "workloads", "runner/plan", "runner/sample", "runner/system", "runner/text"],
     "runner/results/windows": [],
-    "runner/tools": ["allocators", "allocators/loader", "workloads/trace", "workloads/recorder"],
+    "runner/tools": ["allocators", "allocators/loader", "runner/plan", "runner/results", "workloads/trace", "workloads/recorder"],
     "runner/coherence": [],
     "tests": None,  # may look at anything
 }

@@ -4,6 +4,8 @@
 import csv
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -195,3 +197,94 @@ def test_a_long_command_is_told_apart_by_its_end(bench, tmp_path):
     inputs = [rows(tmp_path / f"{name}.csv")[0]["input"] for name in "ab"]
     assert inputs[0] != inputs[1] and all(len(text) < 256 and text.startswith("true xxx") for text in inputs)
     assert "script" in one_line(bench("--alloc=system", "--", "true", "x" * 20000), 2)
+
+
+# ---- hzrun advise ----------------------------------------------------------------------------------------------------
+
+
+def advise(cwd, *arguments, env=None):
+    return subprocess.run([str(BUILD / "hzrun"), "advise", *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=cwd,
+                          capture_output=True, text=True, timeout=120, env=environment(env))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Rows of a real bench: three allocators, twelve rounds."""
+    directory = tmp_path_factory.mktemp("measured")
+    command = [BUILD / "hzrun", "bench", "--alloc=system,hz5,hz3", "--runs=12", "--output=o.csv", "--", "true"]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, env=environment())
+    return directory / "o.csv"
+
+
+def said(measured, tmp_path, value, rounds=12):
+    """What is said of the rows with times and memory by value(allocator, round)."""
+    table = [row for row in rows(measured) if int(row["round"]) < rounds]
+    for row in table:
+        seconds, mebibytes = value(row["allocator"], int(row["round"]))
+        row["elapsed_ns"], row["rss_peak"] = str(int(seconds * 1e9)), str(int(mebibytes * MIB))
+    with open(tmp_path / "v.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, table[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    done = advise(tmp_path, "--from=v.csv")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 12
+    return [line.partition(": ")[2] for line in lines[-2:]]
+
+
+def test_a_winner_that_the_data_separates_is_named_with_its_interval(measured, tmp_path):
+    noise = random.Random(1)
+    factor = {"system": 1, "hz5": 0.8, "hz3": 0.95}
+    time_, memory = said(measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.99, 1.01), 50 / factor[name]))
+    assert re.fullmatch(r"hz5 needs the least, 20 % \[(19|20), 2[01]\] less than system\.", time_)
+    assert memory == "system needs the least memory, less than each of the others."
+
+
+def test_nobody_wins_who_is_not_separated_from_each_other(measured, tmp_path):
+    noise = random.Random(2)
+    factor = {"system": 1, "hz5": 0.8, "hz3": 0.8}
+    time_, memory = said(measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.95, 1.05), noise.uniform(49.9, 50.1)))
+    assert time_ in ("hz5 and hz3 cannot be told apart; slower than the best of them: system.",
+                     "hz3 and hz5 cannot be told apart; slower than the best of them: system.")
+    assert memory == "no difference you could notice (all within 2 %)."
+
+
+def test_noise_alone_names_nobody(measured, tmp_path):
+    named = 0
+    for seed in range(60):
+        noise = random.Random(seed)
+        time_, _ = said(measured, tmp_path, lambda *_: (noise.lognormvariate(0, 0.1), 50))
+        named += "needs the least" in time_
+    assert named <= 7  # at 5 % a run of 60 has more once in 50 000
+
+
+def test_few_rounds_decide_nothing_and_say_how_many_would(measured, tmp_path):
+    time_, memory = said(measured, tmp_path, lambda name, _: ({"system": 1, "hz5": 0.1, "hz3": 10}[name], 50), rounds=4)
+    assert time_ == memory == "4 rounds decide nothing about 3 allocators - take more, such as --runs=9."
+    nine, _ = said(measured, tmp_path, lambda name, _: ({"system": 1, "hz5": 0.1, "hz3": 10}[name], 50), rounds=9)
+    assert nine.startswith("hz5 needs the least")
+
+
+def test_advice_on_a_program(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    done = advise(tmp_path, "--alloc=system,hz5", "--runs=7", "--output=o.csv", "--", *python("x = [bytes(1000) for _ in range(20000)]"),
+                  env={"TMPDIR": str(tmp_path / "tmp")})
+    assert done.returncode == 0, done.stderr
+    first, *_, time_, memory = done.stdout.splitlines()
+    calls = int(re.search(r"(\d+) calls of malloc and free, (?:less than )?\d+ % of its CPU time\.$", first)[1])
+    assert 40000 < calls < 80000 and time_.startswith("Time: ") and memory.startswith("Memory: ")
+    assert len(rows(tmp_path / "o.csv")) == 14 and not list((tmp_path / "tmp").iterdir())
+    assert advise(tmp_path, "--from=o.csv").stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
+
+
+def test_what_cannot_be_advised_on_is_one_line(tmp_path):
+    assert "statically linked" in one_line(advise(tmp_path, "--", STATIC), 3)
+    assert "malloc" in one_line(advise(tmp_path, "--", OWN_MALLOC), 3)
+    assert "ended with code 5" in one_line(advise(tmp_path, "--", "sh", "-c", "exit 5"), 4)
+    assert "--setup ended with code 1" in one_line(advise(tmp_path, "--setup=false", "--", "true"), 2)
+    assert "no program" in one_line(advise(tmp_path, "--runs=3"), 2)
+    assert "No such file" in one_line(advise(tmp_path, "--from=none.csv"), 2)
+    assert "no rows" in one_line(advise(tmp_path, "--from=/etc/passwd"), 2)
+    once = "[ -e ran ] && exit 9; touch ran"  # the recording succeeds, no sample does
+    assert "fails already on system" in advise(tmp_path, "--alloc=system,hz5", "--runs=1", "--", "sh", "-c", once).stderr
