@@ -31,6 +31,14 @@ static int take_key(void) {
     uint64_t none = 0;
     if (pthread_key_create(&key, run) != 0)
         return 0;
+    // Key 0 is what a program uses that forgets to create its key: it has to stay refused.
+    if (key == 0) {
+        pthread_key_t zero = key;
+        int found = pthread_key_create(&key, run) == 0;
+        pthread_key_delete(zero);
+        if (!found)
+            return 0;
+    }
     if (!atomic_compare_exchange_strong_explicit(&key_plus_one, &none, (uint64_t)key + 1, memory_order_relaxed,
                                                  memory_order_relaxed))
         pthread_key_delete(key); // another thread was faster

@@ -612,6 +612,12 @@ static void no_huge_pages(void) {
 
 // ---- the table -----------------------------------------------------------------------------------------------------
 
+static void key_never_created(void) {
+    static pthread_key_t key; // 0, and nobody has created it
+    EXPECT(pthread_setspecific(key, &key) != 0);
+    EXPECT(pthread_key_create(&key, NULL) == 0 && key == 0);
+}
+
 static const struct situation {
     const char *name;
     void (*run)(void);
@@ -620,6 +626,7 @@ static const struct situation {
     {"2 destructors of 60 keys and thread_locals allocate", thread_exit_allocates},
     {"2 destructors that allocate in all four rounds", every_round_allocates},
     {"3 libraries come and go, ours stays", open_and_close},
+    {"2 a key that was never created", key_never_created},
     {"4 fork handlers that allocate, in a threaded parent", fork_handlers_allocate},
     {"5 a block from before all constructors", early_block},
     {"5 settings from before all constructors", early_settings},
