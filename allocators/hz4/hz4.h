@@ -17,6 +17,7 @@
 #include "../common/core.h"
 #include "../common/lock.h"
 #include "../common/sizeclass.h"
+#include "hz4_states.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -39,9 +40,6 @@
 #define HZ4_SLOTS 128u
 #define HZ4_FIRST_SLOT 128u          // slots 128..255; below are the classes
 #define HZ4_GROUPS 4u                // of sizes: a message has one, so its bytes are bounded by counting names
-#define HZ4_ROUTE_NONE 0u            // the granule holds nothing
-#define HZ4_ROUTE_LARGE 1u           // first granule of a run that is one live block; nobody owns it
-#define HZ4_ROUTE_LARGE_FREE 2u      // the same in a thread's cache
 #define HZ4_ROUTE_CLOSED 0xffffffffu // of a staging slot: not in use
 
 // One a granule, in the arena's side table. any: read by every thread that frees. Written by whoever holds the run's
@@ -51,7 +49,7 @@ struct hz4_tag {
     _Atomic uint8_t index; // size class + 1; 0: no blocks of a class here
     uint8_t free_mask;     // of an arena unit, in its first tag; hz4_granule.c
     uint8_t unused[2];
-    _Atomic uint32_t route;
+    struct hz4_way route;
 };
 
 _Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
@@ -132,12 +130,6 @@ _Static_assert(sizeof(struct hz4_message) == 256, "four lines");
 #define HZ4_LARGE_CLASSES 32u // of runs that are one block, up to 1 MiB: eight a doubling, as below 64 KiB
 #define HZ4_LARGE_DEPTH 4u    // of each class in a thread's cache
 
-enum hz4_control {
-    HZ4_ALIVE = 0u,
-    HZ4_DEAD = 1u, // its thread has ended, and a new thread may take it
-    HZ4_LOST = 2u, // in the child of a fork: who held it is not there any more, so nobody ever can
-};
-
 // What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins with zeros.
 struct hz4_local {
     int64_t budget_bytes;   // what magazines and staging may hold together
@@ -172,10 +164,10 @@ struct hz4_list {
 // A home for runs. Outlives its thread and goes, whole, to the next one; ids are heap ids and never mean another heap.
 struct hz4_heap {
     // any: senders push by compare-and-swap, the holder takes all by exchange.
-    _Alignas(128) _Atomic uint64_t inbox; // index of the newest message | charge in bytes << 32
+    _Alignas(128) struct hz4_inbox inbox; // index of the newest message | charge in bytes << 32
     // any
     _Alignas(128) hz_mutex lock;                  // "holding" the heap
-    _Atomic uint32_t control;                     // holder writes, any: enum hz4_control
+    struct hz4_control control;                   // holder writes, any: enum hz4_control_value
     _Atomic uint32_t activity;                    // owner: counts its visits
     _Atomic uint32_t activity_seen;               // any: when another heap last looked
     uint32_t id;                                  // const

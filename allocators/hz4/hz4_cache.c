@@ -96,7 +96,7 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
 // ---- surplus ------------------------------------------------------------------------------------------------------
 
 uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
-    uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(blocks[0]))->route, memory_order_relaxed);
+    uint32_t route = hz4_way_read(&hz4_tag_at(hz4_granule_of(blocks[0]))->route);
     if (hz4_route_owner(route) == heap->id)
         return hz4_run_put(heap, blocks, count);
     hz4_stage(blocks[0], route);
@@ -104,7 +104,7 @@ uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t coun
 }
 
 static uint32_t owner_of(const void *block) {
-    return hz4_route_owner(atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed));
+    return hz4_route_owner(hz4_way_read(&hz4_tag_at(hz4_granule_of(block))->route));
 }
 
 // The oldest entries leave first: they are the coldest.
@@ -321,7 +321,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
         uint32_t activity = atomic_load_explicit(&other->activity, memory_order_relaxed);
         int is_idle = activity == atomic_load_explicit(&other->activity_seen, memory_order_relaxed);
         atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
-        int is_dead = atomic_load_explicit(&other->control, memory_order_relaxed) == HZ4_DEAD;
+        int is_dead = hz4_control_is_dead(&other->control);
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
         uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
         home += has;

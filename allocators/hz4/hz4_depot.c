@@ -12,7 +12,7 @@
 #define FOLD_BYTES HZ_KIB(32) // a thread's share of the account that others do not see yet
 
 struct shelf {
-    _Alignas(HZ_CACHE_LINE) _Atomic uint64_t places[PLACES];
+    _Alignas(HZ_CACHE_LINE) struct hz4_place places[PLACES];
 };
 
 static struct shelf shelves[SIZECLASS_COUNT];
@@ -65,18 +65,14 @@ static uint32_t pack(struct hz4_local *local, void **blocks, uint32_t count, uin
 uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count) {
     struct shelf *shelf = &shelves[size_class];
     uint32_t place = 0;
-    while (place < PLACES && atomic_load_explicit(&shelf->places[place], memory_order_relaxed) != 0)
+    while (place < PLACES && !hz4_place_is_empty(&shelf->places[place]))
         place++;
     if (place == PLACES || atomic_load_explicit(&held_bytes, memory_order_relaxed) > limit_bytes())
         return 0;
     uint64_t packed;
     uint32_t taken = pack(local, blocks, count, &packed);
     for (; taken != 0 && place < PLACES; place++) {
-        uint64_t expected = 0;
-        // ORDER: release: the names, and this thread's uses of the blocks; partner: hz4_depot_take().
-        if (atomic_load_explicit(&shelf->places[place], memory_order_relaxed) == 0 &&
-            atomic_compare_exchange_strong_explicit(&shelf->places[place], &expected, packed, memory_order_release,
-                                                    memory_order_relaxed)) {
+        if (hz4_place_is_empty(&shelf->places[place]) && hz4_place_put(&shelf->places[place], packed)) {
             account(local, (int64_t)taken * sizeclass_bytes[size_class]);
             return taken;
         }
@@ -87,11 +83,8 @@ uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **bloc
 }
 
 static uint64_t take_place(unsigned size_class, uint32_t place) {
-    _Atomic uint64_t *word = &shelves[size_class].places[place];
-    if (atomic_load_explicit(word, memory_order_relaxed) == 0)
-        return 0;
-    // ORDER: acquire: the names and what earlier users did to the blocks; partner: hz4_depot_put().
-    return atomic_exchange_explicit(word, 0, memory_order_acquire);
+    struct hz4_place *at = &shelves[size_class].places[place];
+    return hz4_place_look(at) != 0 ? hz4_place_take(at) : 0;
 }
 
 // Up to 60 blocks, no more than the class's wide magazine has entries.
@@ -150,7 +143,7 @@ void hz4_depot_age(struct hz4_heap *heap) {
     uint32_t place = PLACES;
     uint64_t packed = 0;
     while (place > 0 && packed == 0)
-        packed = atomic_load_explicit(&shelf->places[--place], memory_order_relaxed);
+        packed = hz4_place_look(&shelf->places[--place]);
     uint64_t seen = atomic_load_explicit(&last_seen[size_class], memory_order_relaxed);
     atomic_store_explicit(&last_seen[size_class], packed, memory_order_relaxed);
     if (packed != 0 && packed == seen)

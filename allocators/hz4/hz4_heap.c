@@ -34,7 +34,7 @@ int hz4_try_hold(struct hz4_heap *heap) {
 }
 
 int hz4_may_await(struct hz4_heap *heap) {
-    return hz4_thread.holds == 0 && atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_LOST;
+    return hz4_thread.holds == 0 && !hz4_control_is_lost(&heap->control);
 }
 
 void hz4_await(struct hz4_heap *heap) {
@@ -53,18 +53,15 @@ void hz4_hold(struct hz4_heap *heap) {
 
 void hz4_let_go(struct hz4_heap *heap) {
     for (;;) {
-        int is_dead = atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_DEAD;
+        int is_dead = hz4_control_is_dead(&heap->control);
         hz4_thread.holds--;
         hz_unlock(&heap->lock);
         if (!is_dead) // or a new thread was faster than we
             return;
-        // ORDER: seq_cst: DEAD, and that nobody holds the heap, come before the look at the inbox; partners: send(),
-        // which looks at `control` after it has sent, and help(), which tries to hold after that. One of the two sees
-        // the other, so no message stays with a dead heap.
-        atomic_thread_fence(memory_order_seq_cst);
-        if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) == 0 || !hz4_try_hold(heap))
+        hz4_fence_let_go();
+        if (hz4_inbox_look(&heap->inbox) == 0 || !hz4_try_hold(heap))
             return;
-        if (atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_DEAD)
+        if (!hz4_control_is_dead(&heap->control))
             continue;
         hz4_drain(heap, UINT32_MAX);
         if (heap == hz4_thread.heap) { // the end of its thread: what belongs to others goes on at once
@@ -87,8 +84,7 @@ int core_fork_is_quiet(void) {
     uint32_t count = hz4_heap_count();
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (heap == NULL || heap == hz4_thread.heap ||
-            atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_LOST)
+        if (heap == NULL || heap == hz4_thread.heap || hz4_control_is_lost(&heap->control))
             continue;
         if (!hz_try_lock(&heap->lock))
             return 0;
@@ -130,11 +126,11 @@ void core_fork_child(void) {
         if (heap == NULL || heap == hz4_thread.heap)
             continue;
         if (!hz_try_lock(&heap->lock)) {
-            atomic_store_explicit(&heap->control, HZ4_LOST, memory_order_relaxed);
+            hz4_control_lose(&heap->control);
             continue;
         }
-        if (atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_ALIVE) {
-            atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
+        if (hz4_control_is_alive(&heap->control)) {
+            hz4_control_survive(&heap->control);
             atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
         }
         hz_unlock(&heap->lock);
@@ -200,10 +196,9 @@ static struct hz4_heap *revive_heap(void) {
     uint32_t count = atomic_load_explicit(&heaps.dead, memory_order_relaxed) > 0 ? hz4_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (heap == NULL || atomic_load_explicit(&heap->control, memory_order_relaxed) != HZ4_DEAD ||
-            !hz4_try_hold(heap))
+        if (heap == NULL || !hz4_control_is_dead(&heap->control) || !hz4_try_hold(heap))
             continue;
-        if (atomic_load_explicit(&heap->control, memory_order_relaxed) == HZ4_DEAD) {
+        if (hz4_control_is_dead(&heap->control)) {
             atomic_fetch_sub_explicit(&heaps.dead, 1, memory_order_relaxed);
             // After a fork the last owner may have been stopped anywhere; what it cached is lost.
             memset(&heap->local, 0, sizeof heap->local);
@@ -257,7 +252,7 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
         return NULL;
     hz4_magazines_begin(heap);
     hz4_thread.heap = heap;
-    atomic_store_explicit(&heap->control, HZ4_ALIVE, memory_order_relaxed);
+    hz4_control_begin(&heap->control);
     hz4_let_go(heap);
     if (hz4_thread_has_ended)
         return heap;       // for one call: hz4_heap_leave()
@@ -287,7 +282,7 @@ void hz4_thread_fini(void) {
     hz4_pool_give_all(&heap->local);
     hz4_depot_fold(&heap->local);
     atomic_fetch_add_explicit(&heaps.dead, 1, memory_order_relaxed);
-    atomic_store_explicit(&heap->control, HZ4_DEAD, memory_order_relaxed);
+    hz4_control_end(&heap->control);
     hz4_let_go(heap);
     hz4_thread.heap = NULL;
 }

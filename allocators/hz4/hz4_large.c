@@ -54,7 +54,7 @@ static size_t units_at(void *base) {
 
 static void give(void *base) {
     size_t units = units_at(base);
-    atomic_store_explicit(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_NONE, memory_order_relaxed);
+    hz4_way_write(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_NONE);
     count(-(int64_t)units);
     arena_give(base, units, 0);
 }
@@ -188,20 +188,17 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         }
         count((int64_t)units);
     }
-    atomic_store_explicit(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_LARGE, memory_order_relaxed);
+    hz4_way_write(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_LARGE);
     return base;
 }
 
 int hz4_large_free(void *block, size_t granule) {
     struct hz4_tag *tag = hz4_tag_at(granule);
-    uint32_t expected = HZ4_ROUTE_LARGE;
-    if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 ||
-        atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE)
+    if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 || !hz4_way_is_large(&tag->route))
         return 0;
     // Relaxed is enough to let one free win; the block itself travels through this thread's cache, a shelf or the
     // arena's lock.
-    if (!atomic_compare_exchange_strong_explicit(&tag->route, &expected, HZ4_ROUTE_LARGE_FREE, memory_order_relaxed,
-                                                 memory_order_relaxed))
+    if (!hz4_way_free_large(&tag->route))
         return 0;
     size_t units = hz4_map_large(granule);
     unsigned large_class = hz4_map_large_class(granule);

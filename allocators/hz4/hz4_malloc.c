@@ -121,7 +121,7 @@ static HZ_COLD void free_slow(void *block) {
     errno = saved;
     if (HZ_UNLIKELY(heap == NULL))
         return; // no memory even for a heap: the block is lost, nothing else
-    uint32_t route = atomic_load_explicit(&tag->route, memory_order_relaxed);
+    uint32_t route = hz4_way_read(&tag->route);
     hz4_overflow(heap, block, index - 1, route);
     hz4_heap_leave();
 }
@@ -140,7 +140,7 @@ HZ_INLINE void free_block(void *block) {
         return;
     }
     __asm__("" : "+r"(granule)); // else gcc computes the tag's address early, for both paths
-    uint32_t route = atomic_load_explicit(&hz4_tags[granule].route, memory_order_relaxed);
+    uint32_t route = hz4_way_read(&hz4_tags[granule].route);
     size_t slot = (uint8_t)route;
     if (HZ_UNLIKELY(hz4_thread.stage_route[slot] != route)) {
         free_slow(block);
@@ -172,8 +172,7 @@ static size_t usable_bytes(const void *block) {
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
     if (index != 0)
         return sizeclass_bytes[index - 1];
-    if (atomic_load_explicit(&tag->route, memory_order_relaxed) != HZ4_ROUTE_LARGE ||
-        ((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0)
+    if (!hz4_way_is_large(&tag->route) || ((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0)
         return 0;
     return hz4_map_large(granule) << ARENA_UNIT_SHIFT;
 }

@@ -102,7 +102,7 @@ void hz4_pool_give_all(struct hz4_local *local) {
 // ---- inbox --------------------------------------------------------------------------------------------------------
 
 uint32_t hz4_inbox_charge(struct hz4_heap *heap) {
-    return (uint32_t)(atomic_load_explicit(&heap->inbox, memory_order_relaxed) >> 32);
+    return (uint32_t)(hz4_inbox_look(&heap->inbox) >> 32);
 }
 
 // Does the owner's work: it is dead, or it has not looked for long and memory piles up. If somebody else is at that,
@@ -128,7 +128,7 @@ static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
         for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
             struct hz4_heap *other = hz4_heap_by_id(id);
             if (other != NULL && other != hz4_thread.heap && hz4_inbox_charge(other) != 0 &&
-                atomic_load_explicit(&other->control, memory_order_relaxed) == HZ4_DEAD && hz4_try_hold(other)) {
+                hz4_control_is_dead(&other->control) && hz4_try_hold(other)) {
                 hz4_drain(other, UINT32_MAX);
                 hz4_let_go(other);
             }
@@ -139,19 +139,15 @@ static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
 
 static void send(struct hz4_message *message, uint32_t charge) {
     struct hz4_heap *heap = hz4_heap_by_id(hz4_route_owner(message->route));
-    uint64_t head = atomic_load_explicit(&heap->inbox, memory_order_relaxed);
+    uint64_t head = hz4_inbox_look(&heap->inbox);
     uint64_t total;
     do {
         atomic_store_explicit(&message->next, (uint32_t)head, memory_order_relaxed);
         total = (head >> 32) + charge;
         total = total > CHARGE_MAX ? CHARGE_MAX : total;
-        // ORDER: seq_cst: (1) releases the names, and this thread's uses of the blocks, to hz4_drain(); (2) comes
-        // before the look at `control`, and before help() tries to hold; partner: the fence in hz4_let_go().
-    } while (!atomic_compare_exchange_weak_explicit(&heap->inbox, &head, hz4_message_index(message) | total << 32,
-                                                    memory_order_seq_cst, memory_order_relaxed));
-    atomic_thread_fence(memory_order_seq_cst);
-    uint32_t control = atomic_load_explicit(&heap->control, memory_order_relaxed);
-    if (HZ_UNLIKELY(control == HZ4_DEAD || total > hz4_thread.heap->local.help_bytes))
+    } while (!hz4_inbox_push(&heap->inbox, &head, hz4_message_index(message) | total << 32));
+    hz4_fence_sent();
+    if (HZ_UNLIKELY(hz4_control_is_dead(&heap->control) || total > hz4_thread.heap->local.help_bytes))
         help(heap, total);
 }
 
@@ -173,11 +169,9 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
     for (; messages > 0; messages--) {
         struct hz4_message *message = heap->rest;
         if (message == NULL) {
-            if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) == 0)
+            if (hz4_inbox_look(&heap->inbox) == 0)
                 return;
-            // ORDER: acquire: the names and what senders did to the blocks; partner: send(). Each sender's exchange
-            // continues the release sequence of those before it.
-            message = hz4_message_at((uint32_t)atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire));
+            message = hz4_message_at((uint32_t)hz4_inbox_take(&heap->inbox));
             if (message == NULL)
                 return;
         }
@@ -306,14 +300,14 @@ static int stage_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
 // cannot be had; this thread may itself be the one that holds it.
 static HZ_COLD void carry(void *block) {
     for (unsigned attempt = 0; attempt < CARRY_ATTEMPTS; attempt++) {
-        uint32_t route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
+        uint32_t route = hz4_way_read(&hz4_tag_at(hz4_granule_of(block))->route);
         struct hz4_heap *heap = hz4_heap_by_id(hz4_route_owner(route));
         if (hz4_may_await(heap))
             hz4_await(heap);
         else if (!hz4_try_hold(heap))
             continue;
         // Runs change hands only while their heap is held: now the owner is certain.
-        route = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(block))->route, memory_order_relaxed);
+        route = hz4_way_read(&hz4_tag_at(hz4_granule_of(block))->route);
         int is_owner = hz4_route_owner(route) == heap->id;
         if (is_owner)
             hz4_run_put(heap, &block, 1);

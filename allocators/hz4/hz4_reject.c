@@ -41,7 +41,7 @@ enum allocator_reject hz4_classify(const void *pointer) {
         return ALLOCATOR_REJECT_FOREIGN;
     if (atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) != 0)
         return ALLOCATOR_REJECT_INTERIOR;
-    switch (atomic_load_explicit(&hz4_tag_at(granule)->route, memory_order_relaxed)) {
+    switch (hz4_way_read(&hz4_tag_at(granule)->route)) {
     case HZ4_ROUTE_LARGE:
         return ALLOCATOR_REJECT_INTERIOR;
     case HZ4_ROUTE_LARGE_FREE:

@@ -83,7 +83,7 @@ static void set_tags(struct hz4_run *run, uint32_t owner, unsigned index) {
         struct hz4_tag *tag = hz4_tag_at(granule + i);
         uintptr_t address = run->base + ((uintptr_t)i << HZ4_GRANULE_SHIFT);
         uint32_t route = owner != 0 ? hz4_route(owner, group, address) : HZ4_ROUTE_NONE;
-        atomic_store_explicit(&tag->route, route, memory_order_relaxed);
+        hz4_way_write(&tag->route, route);
         atomic_store_explicit(&tag->index, (uint8_t)index, memory_order_relaxed);
     }
 }

@@ -90,7 +90,7 @@ static int verify(void) {
             contradictions++;
             continue;
         }
-        uint32_t owner = hz4_route_owner(atomic_load_explicit(&tag->route, memory_order_relaxed));
+        uint32_t owner = hz4_route_owner(hz4_way_read(&tag->route));
         contradictions += owner == 0 || owner > hz4_heap_count();
         if (granule != hz4_granule_of((void *)run->base))
             continue;

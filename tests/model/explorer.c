@@ -180,7 +180,7 @@ int store_is_under_way(const struct machine *machine, unsigned but_of, unsigned 
 
 // ---- search -------------------------------------------------------------------------------------------------------
 
-#define STATES_MAX ((size_t)1 << 24)
+#define STATES_MAX ((size_t)1 << 22)
 
 static struct {
     uint8_t *states; // one behind the other
