@@ -34,5 +34,6 @@ uint64_t os_random64(void);         // for placement only
 const char *os_environment(const char *name);
 void os_write_error(const char *text, size_t bytes); // to standard error, async-signal-safe, errno kept
 _Noreturn void os_abort(void);
+_Noreturn void os_exit(int code); // at once, without handlers
 
 #endif

@@ -158,3 +158,7 @@ void os_write_error(const char *text, size_t bytes) {
 void os_abort(void) {
     abort();
 }
+
+void os_exit(int code) {
+    _exit(code);
+}

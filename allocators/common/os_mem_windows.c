@@ -212,3 +212,9 @@ void os_abort(void) {
     for (;;)
         Sleep(INFINITE);
 }
+
+void os_exit(int code) {
+    TerminateProcess(GetCurrentProcess(), (UINT)code);
+    for (;;)
+        Sleep(INFINITE);
+}

@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SANITIZER_EXIT 3
 
 // ---- operator new --------------------------------------------------------------------------------------------------
 
@@ -130,7 +129,7 @@ static void refuse_sanitizer(void (*start)(void), const char *name) {
     check_line_text(&line,
                     ", which needs a malloc of its own - run it without this library, or build it without -fsanitize");
     check_line_write(&line);
-    syscall(SYS_exit_group, SANITIZER_EXIT); // not _exit(), in front of which the sanitizer stands as well
+    syscall(SYS_exit_group, ALLOCATOR_EXIT_REFUSED); // not _exit(), in front of which the sanitizer stands as well
 }
 
 // Before the sanitizer's start, as ours is the first (-z initfirst).

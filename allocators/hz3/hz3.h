@@ -17,6 +17,7 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/fork.h"
+#include "../common/reject.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
 
@@ -298,10 +299,6 @@ uint64_t hz3_large_bytes(void); // of all large runs, those in caches included
 void hz3_large_release_cached(struct hz3_heap *heap);
 
 // hz3_reject.c: pointers that lead to no block
-enum hz3_operation { HZ3_OP_FREE, HZ3_OP_REALLOC, HZ3_OP_USABLE_SIZE };
-void hz3_reject_init(void); // from HZ3_OPTIONS
-void hz3_reject(const void *pointer, enum hz3_operation operation);
-void hz3_reject_as(const void *pointer, enum hz3_operation operation, enum allocator_reject reason);
-uint64_t hz3_reject_count(enum allocator_reject reason);
+void hz3_reject(const void *pointer, enum reject_operation operation);
 
 #endif

@@ -6,6 +6,7 @@
 //   after fork, in the child: others ALIVE -> DEAD; ORPHAN if they were being changed, or CLAIMED
 #include "hz3.h"
 
+#include "../common/options.h"
 #include "../common/os_mem.h"
 #include "../common/thread_end.h"
 
@@ -114,10 +115,11 @@ static HZ_COLD int init_slow(void) {
     pthread_mutex_lock(&heaps.lock);
     int ready = atomic_load_explicit(&heaps.ready, memory_order_relaxed);
     if (!ready && arena_init(sizeof(struct hz3_run), follow_units) && (hz3_lookup.tags != NULL || tags_init())) {
-        static const struct arena_limits limits = {
+        static const struct option none = {NULL, NULL, NULL};
+        struct arena_limits limits = {
             .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .learns = 1, .holes_percent = 25};
+        options_load("HZ3_OPTIONS", &limits, &none);
         arena_set_limits(&limits);
-        hz3_reject_init();
         sizeclass_init();
         hz3_list_init();
         ready = 1;
@@ -131,6 +133,10 @@ static HZ_COLD int init_slow(void) {
 int hz3_init(void) {
     // ORDER: acquire: pairs with the release store in init_slow().
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
+}
+
+int core_init(void) {
+    return hz3_init();
 }
 
 // ---- fork ----------------------------------------------------------------------------------------------------------

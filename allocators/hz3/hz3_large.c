@@ -137,7 +137,7 @@ size_t hz3_large_usable(const void *block) {
 void hz3_large_free(void *block) {
     size_t unit = hz3_unit_of(block);
     if (!hz3_large_is_start(block)) {
-        hz3_reject(block, HZ3_OP_FREE);
+        hz3_reject(block, REJECT_FREE);
         return;
     }
     // A second free finds no tag. Not an exchange: two frees at the same instant are not told apart, as with small

@@ -93,7 +93,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
 
 static HZ_COLD void free_untagged(void *block) {
     if (block != NULL)
-        hz3_reject(block, HZ3_OP_FREE);
+        hz3_reject(block, REJECT_FREE);
 }
 
 HZ_INLINE void free_to_slot(void *block, uint32_t slot) {
@@ -163,7 +163,7 @@ static size_t usable_bytes(const void *block) {
 size_t core_usable_size(void *block) {
     size_t bytes = block != NULL ? usable_bytes(block) : 0;
     if (bytes == 0 && block != NULL)
-        hz3_reject(block, HZ3_OP_USABLE_SIZE);
+        hz3_reject(block, REJECT_USABLE_SIZE);
     return bytes;
 }
 
@@ -171,7 +171,7 @@ void core_free_sized(void *block, size_t bytes) {
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     if (usable != 0 && bytes > usable) {
-        hz3_reject_as(block, HZ3_OP_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
+        reject(block, REJECT_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
         return;
     }
     free_block(block);
@@ -180,7 +180,7 @@ void core_free_sized(void *block, size_t bytes) {
 void *core_realloc(void *block, size_t bytes, int *refused) {
     size_t old_bytes = usable_bytes(block);
     if (old_bytes == 0) {
-        hz3_reject(block, HZ3_OP_REALLOC);
+        hz3_reject(block, REJECT_REALLOC);
         *refused = 1;
         return NULL;
     }

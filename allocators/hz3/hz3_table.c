@@ -41,8 +41,7 @@ void core_stats(struct allocator_stats *out) {
     }
     freed += sent > received ? sent - received : 0;
     out->live_bytes = held > freed ? held - freed : 0;
-    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
-        out->rejects[reason] = hz3_reject_count((enum allocator_reject)reason);
+    reject_read(out);
 }
 
 uint64_t core_unguarded(void) {

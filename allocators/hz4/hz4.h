@@ -16,6 +16,7 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/lock.h"
+#include "../common/reject.h"
 #include "../common/sizeclass.h"
 #include "hz4_states.h"
 
@@ -310,6 +311,9 @@ uint32_t hz4_message_index(const struct hz4_message *message); // never 0
 struct hz4_message *hz4_message_at(uint32_t index);            // NULL for 0
 void hz4_messages_begin(struct hz4_heap *heap);                // its own messages, once
 void hz4_pool_give_all(struct hz4_local *local);
+// The first block, and those behind it if they go into the same run of `heap`, which the calling thread holds. Returns
+// how many.
+uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count);
 
 // ---- hz4_depot.c: messages for whoever needs them -----------------------------------------------------------------
 uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count);
@@ -328,9 +332,6 @@ void hz4_magazines_begin(struct hz4_heap *heap);
 void hz4_magazines_end(struct hz4_heap *heap); // the calling thread holds it
 int hz4_refill(struct hz4_heap *heap, unsigned size_class);
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route); // no room for the block
-// The first block, and those behind it if they go into the same run of `heap`, which the calling thread holds. Returns
-// how many.
-uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count);
 void hz4_spill_all(struct hz4_heap *heap); // the calling thread holds it
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 
@@ -344,10 +345,6 @@ uint64_t hz4_large_bytes(void);              // of all large runs, those in cach
 uint64_t hz4_large_shelved_bytes(void);
 
 // ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------
-enum hz4_operation { HZ4_OP_FREE, HZ4_OP_REALLOC, HZ4_OP_USABLE_SIZE, HZ4_OP_RETURN };
-void hz4_reject_load(void); // policy, from HZ4_OPTIONS
-void hz4_reject(const void *pointer, enum hz4_operation operation, enum allocator_reject reason);
 enum allocator_reject hz4_classify(const void *pointer);
-uint64_t hz4_reject_count(enum allocator_reject reason);
 
 #endif

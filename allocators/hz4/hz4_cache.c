@@ -95,14 +95,6 @@ void hz4_magazines_begin(struct hz4_heap *heap) {
 
 // ---- surplus ------------------------------------------------------------------------------------------------------
 
-uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
-    uint32_t route = hz4_way_read(&hz4_tag_at(hz4_granule_of(blocks[0]))->route);
-    if (hz4_route_owner(route) == heap->id)
-        return hz4_run_put(heap, blocks, count);
-    hz4_stage(blocks[0], route);
-    return 1;
-}
-
 static uint32_t owner_of(const void *block) {
     return hz4_route_owner(hz4_way_read(&hz4_tag_at(hz4_granule_of(block))->route));
 }

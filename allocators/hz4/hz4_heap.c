@@ -11,6 +11,7 @@
 
 #include "../common/check.h"
 #include "../common/fork.h"
+#include "../common/options.h"
 #include "../common/os_mem.h"
 #include "../common/thread_end.h"
 
@@ -157,9 +158,11 @@ static HZ_COLD int init_slow(void) {
         // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
         // long as it is less than what is used, or small. The peak does not suffer: free units are used before new
         // ones.
-        arena_set_limits(&(struct arena_limits){
-            .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .learns = 1, .holes_percent = 25});
-        hz4_reject_load();
+        static const struct option none = {NULL, NULL, NULL};
+        struct arena_limits limits = {
+            .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .learns = 1, .holes_percent = 25};
+        options_load("HZ4_OPTIONS", &limits, &none);
+        arena_set_limits(&limits);
         sizeclass_init();
         hz4_magazines_lay_out();
         ready = hz4_granule_init();
@@ -173,6 +176,10 @@ static HZ_COLD int init_slow(void) {
 int hz4_init(void) {
     // ORDER: acquire: pairs with the release store in init_slow().
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
+}
+
+int core_init(void) {
+    return hz4_init();
 }
 
 // ---- heaps --------------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
 
 static HZ_COLD void free_refused(void *block) {
     if (block != NULL)
-        hz4_reject(block, HZ4_OP_FREE, hz4_classify(block));
+        reject(block, REJECT_FREE, hz4_classify(block));
 }
 
 // No room in the magazine and no open message to the owner: an own block, a first one for that owner, a large one, or
@@ -180,7 +180,7 @@ static size_t usable_bytes(const void *block) {
 size_t core_usable_size(void *block) {
     size_t bytes = block != NULL ? usable_bytes(block) : 0;
     if (bytes == 0 && block != NULL)
-        hz4_reject(block, HZ4_OP_USABLE_SIZE, hz4_classify(block));
+        reject(block, REJECT_USABLE_SIZE, hz4_classify(block));
     return bytes;
 }
 
@@ -188,7 +188,7 @@ void core_free_sized(void *block, size_t bytes) {
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     if (usable != 0 && bytes > usable) {
-        hz4_reject(block, HZ4_OP_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
+        reject(block, REJECT_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
         return;
     }
     free_block(block);
@@ -197,7 +197,7 @@ void core_free_sized(void *block, size_t bytes) {
 void *core_realloc(void *block, size_t bytes, int *refused) {
     size_t old_bytes = usable_bytes(block);
     if (old_bytes == 0) {
-        hz4_reject(block, HZ4_OP_REALLOC, hz4_classify(block));
+        reject(block, REJECT_REALLOC, hz4_classify(block));
         *refused = 1;
         return NULL;
     }

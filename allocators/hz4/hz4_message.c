@@ -335,3 +335,11 @@ void hz4_stage(void *block, uint32_t route) {
     if ((void *)name >= hz4_thread.limit[slot])
         hz4_stage_flush(slot);
 }
+
+uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
+    uint32_t route = hz4_way_read(&hz4_tag_at(hz4_granule_of(blocks[0]))->route);
+    if (hz4_route_owner(route) == heap->id)
+        return hz4_run_put(heap, blocks, count);
+    hz4_stage(blocks[0], route);
+    return 1;
+}

@@ -243,11 +243,11 @@ uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count)
         uint64_t bit = (uint64_t)1 << index % WORD_BITS;
         // Late, and no promise: a pointer inside a block, or a block that came home before.
         if (HZ_UNLIKELY((uint64_t)product >= run->magic || index >= run->block_count)) {
-            hz4_reject(blocks[done], HZ4_OP_RETURN, ALLOCATOR_REJECT_INTERIOR);
+            reject(blocks[done], REJECT_RETURN, ALLOCATOR_REJECT_INTERIOR);
             continue;
         }
         if (HZ_UNLIKELY((run->bits[word] & bit) != 0)) {
-            hz4_reject(blocks[done], HZ4_OP_RETURN, ALLOCATOR_REJECT_DOUBLE_FREE);
+            reject(blocks[done], REJECT_RETURN, ALLOCATOR_REJECT_DOUBLE_FREE);
             continue;
         }
         run->bits[word] |= bit;

@@ -23,8 +23,7 @@ void core_stats(struct allocator_stats *out) {
         live -= (int64_t)hz4_magazines_bytes(mine) + mine->large_bytes + mine->local.depot_bytes;
     live -= (int64_t)(hz4_depot_bytes() + hz4_large_shelved_bytes());
     out->live_bytes = live > 0 ? (uint64_t)live : 0;
-    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
-        out->rejects[reason] = hz4_reject_count((enum allocator_reject)reason);
+    reject_read(out);
 }
 
 // Empties the inboxes of all other heaps that nobody holds and, at the second time, gives their empty runs back.

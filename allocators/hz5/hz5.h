@@ -11,6 +11,7 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/fork.h"
+#include "../common/reject.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
 #include "hz5_states.h"
@@ -245,16 +246,12 @@ uint64_t hz5_large_bytes(void);     // of all large runs, those in caches includ
 uint64_t hz5_large_unguarded(void); // blocks that the profile wanted to guard and that have no guard
 void hz5_large_flush(struct hz5_heap *heap);
 
-// hz5_reject.c: what happens to a pointer that is not a live block's start
-enum hz5_operation { HZ5_OP_FREE, HZ5_OP_REALLOC, HZ5_OP_USABLE_SIZE };
-void hz5_reject(const void *pointer, enum hz5_operation operation, enum allocator_reject reason);
+// hz5_reject.c: why a pointer is not a live block's start
 enum allocator_reject hz5_classify(const void *pointer);
-uint64_t hz5_reject_count(enum allocator_reject reason);
 void hz5_audit(void); // counts the double frees that were absorbed without being refused (hz5_table.c)
-void hz5_reject_add(enum allocator_reject reason, uint64_t count);
 
-// 1 when a block starts at `pointer` in the unit of `desc`: one of a run of small blocks, or the one of a large run
-// (both in hz5_malloc.c). *state is its state byte.
+// hz5_find.c: 1 when a block starts at `pointer` in the unit of `desc`: one of a run of small blocks, or the one of a
+// large run. *state is its state byte.
 int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state);
 int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state);
 
@@ -262,8 +259,6 @@ int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block 
 struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state);
 
 // hz5_profile.c
-enum hz5_policy { HZ5_POLICY_ABORT, HZ5_POLICY_REPORT, HZ5_POLICY_COUNT };
-
 struct hz5_profile {
     const char *name;
     uint32_t magazine_bytes;    // a class's magazine holds about this much
@@ -275,11 +270,10 @@ struct hz5_profile {
     uint32_t quarantine_bytes;  // freed memory held back from reuse, a thread; 0: none
     uint32_t large_cache_bytes; // large runs a thread keeps
     uint32_t guard_large;       // 1: an inaccessible unit behind every large run
-    enum hz5_policy policy;
     struct arena_limits limits;
 };
 
 extern struct hz5_profile hz5_profile; // const after hz5_init()
-void hz5_profile_load(void);           // from HZ5_PROFILE
+void hz5_profile_load(void);           // from HZ5_OPTIONS
 
 #endif

@@ -25,11 +25,10 @@ static const char *profile(void) {
 
 static const char *text(void) {
     static char line[256];
-    static const char *const policies[] = {"abort", "report", "count"};
     snprintf(line, sizeof line,
              "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s reject=%s",
              hz5_descriptor.head.version, hz5_descriptor.version, hz5_descriptor.source_commit,
-             hz5_descriptor.head.features, hz5_descriptor.head.forbidden, profile(), policies[hz5_profile.policy]);
+             hz5_descriptor.head.features, hz5_descriptor.head.forbidden, profile(), reject_policy());
     return line;
 }
 

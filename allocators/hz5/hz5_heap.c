@@ -73,6 +73,10 @@ int hz5_init(void) {
     return HZ_LIKELY(atomic_load_explicit(&heaps.ready, memory_order_acquire)) ? 1 : init_slow();
 }
 
+int core_init(void) {
+    return hz5_init();
+}
+
 // ---- fork
 // ----------------------------------------------------------------------------------------------------------------
 

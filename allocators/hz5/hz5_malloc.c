@@ -114,7 +114,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
 
 static HZ_COLD void free_refused(void *block) {
     if (block != NULL)
-        hz5_reject(block, HZ5_OP_FREE, hz5_classify(block));
+        reject(block, REJECT_FREE, hz5_classify(block));
 }
 
 // The magazine is full: half of it goes back to the runs. With a quarantine every free comes here.
@@ -239,36 +239,6 @@ void core_free(void *block) {
 
 // ---- lookups with verification ------------------------------------------------------------------------------------
 
-int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
-    uint64_t magic = hz5_magic_read(&desc->magic);
-    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
-    struct hz5_place place = hz5_place_of(offset, magic);
-    if (place.low >= magic)
-        return 0;
-    *state = hz5_states_of(desc) + place.high;
-    return 1;
-}
-
-int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
-    uint64_t ident = hz5_ident_read(&desc->ident);
-    if (hz5_owner_of(ident) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
-        return 0;
-    *state = &desc->large_state;
-    return 1;
-}
-
-struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state) {
-    size_t unit = hz5_unit_of_pointer(pointer);
-    if (!arena_has(unit))
-        return NULL;
-    struct hz5_desc *desc = hz5_desc_at(unit);
-    if (!hz5_find_small(pointer, desc, state) && !hz5_find_large(pointer, desc, state))
-        return NULL;
-    if (!hz5_block_is_live(*state))
-        return NULL;
-    return desc;
-}
-
 static size_t usable_bytes(const struct hz5_desc *desc) {
     return atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE
                ? (size_t)desc->large_bytes
@@ -281,7 +251,7 @@ size_t core_usable_size(void *block) {
     struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
-        hz5_reject(block, HZ5_OP_USABLE_SIZE, hz5_classify(block));
+        reject(block, REJECT_USABLE_SIZE, hz5_classify(block));
         return 0;
     }
     return usable_bytes(desc);
@@ -292,7 +262,7 @@ void core_free_sized(void *block, size_t bytes) {
     struct hz5_desc *desc = block != NULL ? hz5_find_live(block, &state) : NULL;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     if (desc != NULL && bytes > usable_bytes(desc)) {
-        hz5_reject(block, HZ5_OP_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
+        reject(block, REJECT_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
         return;
     }
     free_block(block);
@@ -301,7 +271,7 @@ void core_free_sized(void *block, size_t bytes) {
 // While a large block changes its size nobody may free it, so it leaves LIVE; a concurrent free is refused.
 static int resize_large(void *block, struct hz5_desc *desc, struct hz5_block *state, size_t bytes, int *refused) {
     if (!hz5_block_resize(state)) {
-        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        reject(block, REJECT_REALLOC, hz5_classify(block));
         *refused = 1;
         return 0;
     }
@@ -357,7 +327,7 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
     struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
-        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        reject(block, REJECT_REALLOC, hz5_classify(block));
         *refused = 1;
         return NULL;
     }
@@ -377,7 +347,7 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
     if (taken)
         memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
     if (!taken || !give_moved(block, desc, state)) {
-        hz5_reject(block, HZ5_OP_REALLOC, hz5_classify(block));
+        reject(block, REJECT_REALLOC, hz5_classify(block));
         *refused = 1;
         free_block(moved);
         return NULL;

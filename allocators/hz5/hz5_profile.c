@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Profiles are data, chosen by HZ5_PROFILE="NAME[,key=value...]" or "profile=NAME,key=value...", read once.
+// Profiles are data, chosen by HZ5_OPTIONS="profile=NAME"; keys behind it change the profile, keys before it are its.
 #include "hz5.h"
 
-#include "../common/check.h"
-#include "../common/os_mem.h"
+#include "../common/options.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 // Sources of the numbers: docs/design.md. A magazine of 32 KiB lets a random walk of a class's population run for
@@ -61,95 +58,30 @@ static const struct hz5_profile profiles[] = {
 
 struct hz5_profile hz5_profile;
 
-static void complain(const char *what, const char *text) {
-    struct check_line line = {0};
-    check_line_text(&line, "hz5: HZ5_PROFILE: ");
-    check_line_text(&line, what);
-    check_line_text(&line, " '");
-    check_line_text(&line, text);
-    check_line_text(
-        &line,
-        "' ignored (profiles: balanced, local, remote, rss, strict; keys: profile, retain, decay, quarantine, reject)");
-    check_line_write(&line);
-}
-
-static int parse_bytes(const char *text, uint64_t *out) {
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-    unsigned shift = 0;
-    if (strcmp(end, "KiB") == 0)
-        shift = 10;
-    else if (strcmp(end, "MiB") == 0)
-        shift = 20;
-    else if (strcmp(end, "GiB") == 0)
-        shift = 30;
-    else if (*end != '\0')
-        return 0;
-    if (end == text || value > UINT64_MAX >> shift)
-        return 0;
-    *out = (uint64_t)value << shift;
-    return 1;
-}
-
 static int set_profile(const char *name) {
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
         if (strcmp(profiles[i].name, name) == 0) {
-            enum hz5_policy policy = hz5_profile.policy;
             hz5_profile = profiles[i];
-            hz5_profile.policy = policy;
             return 1;
         }
     }
     return 0;
 }
 
-static int set_key(const char *key, const char *value) {
-    uint64_t number;
-    if (strcmp(key, "profile") == 0)
-        return set_profile(value);
-    if (strcmp(key, "retain") == 0 && parse_bytes(value, &number)) {
-        hz5_profile.limits.retain_bytes = number;
-        hz5_profile.limits.retain_percent = 0;
-        hz5_profile.limits.learns = 0;
-        return 1;
-    }
-    if (strcmp(key, "decay") == 0 && parse_bytes(value, &number) && number <= 1000000) {
-        hz5_profile.limits.decay_ms = (uint32_t)number;
-        return 1;
-    }
-    if (strcmp(key, "quarantine") == 0 && parse_bytes(value, &number) && number <= 1u << 30) {
-        hz5_profile.quarantine_bytes = (uint32_t)number;
-        return 1;
-    }
-    if (strcmp(key, "reject") == 0) {
-        static const char *const policies[] = {"abort", "report", "count"};
-        for (int i = 0; i < 3; i++) {
-            if (strcmp(value, policies[i]) == 0) {
-                hz5_profile.policy = (enum hz5_policy)i;
-                return 1;
-            }
-        }
-    }
-    return 0;
+static int set_quarantine(const char *value) {
+    uint64_t bytes;
+    if (!options_bytes(value, 1u << 30, &bytes))
+        return 0;
+    hz5_profile.quarantine_bytes = (uint32_t)bytes;
+    return 1;
 }
 
 void hz5_profile_load(void) {
+    static const struct option own[] = {
+        {"profile", "balanced|local|remote|rss|strict", set_profile},
+        {"quarantine", "BYTES", set_quarantine},
+        {NULL, NULL, NULL},
+    };
     hz5_profile = profiles[0];
-    const char *text = os_environment("HZ5_PROFILE");
-    while (text != NULL && *text != '\0') {
-        char item[64];
-        size_t bytes = strcspn(text, ",");
-        if (bytes < sizeof item) {
-            memcpy(item, text, bytes);
-            item[bytes] = '\0';
-            char *value = strchr(item, '=');
-            if (value != NULL)
-                *value++ = '\0';
-            if (value != NULL ? !set_key(item, value) : !set_profile(item))
-                complain(value != NULL ? "setting" : "profile", item);
-        } else {
-            complain("setting", "(too long)");
-        }
-        text += bytes + (text[bytes] == ',');
-    }
+    options_load("HZ5_OPTIONS", &hz5_profile.limits, own);
 }

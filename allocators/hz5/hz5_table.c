@@ -78,7 +78,7 @@ static void report_absorbed(uint64_t issued, uint64_t seen) {
     while (absorbed > before) {
         if (atomic_compare_exchange_weak_explicit(&absorbed_reported, &before, absorbed, memory_order_relaxed,
                                                   memory_order_relaxed)) {
-            hz5_reject_add(ALLOCATOR_REJECT_DOUBLE_FREE_REMOTE, absorbed - before);
+            reject_add(ALLOCATOR_REJECT_DOUBLE_FREE_REMOTE, absorbed - before);
             break;
         }
     }
@@ -108,8 +108,7 @@ void core_stats(struct allocator_stats *out) {
     uint64_t freed = totals.large_cached_bytes + totals.waiting_bytes;
     freed += hz5_thread.heap != NULL ? cached_bytes(hz5_thread.heap) : 0;
     out->live_bytes = held > freed ? held - freed : 0;
-    for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
-        out->rejects[reason] = hz5_reject_count((enum allocator_reject)reason);
+    reject_read(out);
 }
 
 uint64_t core_unguarded(void) {

@@ -349,13 +349,14 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
     int is_unavailable = record->status == STATUS_UNAVAILABLE;
     // Whoever comes past loading is measured; what goes wrong then is a result and not for the probe to judge.
     allocator->is_available = !is_unavailable && phase >= PHASE_LOADED;
-    // Ours say in one line which setting they do not know, and run without it: under a name that promises it.
+    // Ours say in one line which setting they do not know, and end the process at their first call.
     const struct allocator_spec *spec = allocator->spec;
     const int is_ours = spec->backend != NULL && spec->backend->debian_package == NULL;
-    if (allocator->is_available && is_ours && spec->options[0] && record->message[0] && record_is_ok(record)) {
+    if (is_ours && spec->options[0] && end == PROCESS_EXITED && code == ALLOCATOR_EXIT_REFUSED) {
+        char line[256];
+        process_output_line(&sample->process, line, sizeof line);
         allocator->is_available = 0;
-        snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text,
-                 record->message);
+        snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text, line);
     } else if (is_unavailable || result->status == STATUS_ERROR)
         snprintf(allocator->why, sizeof allocator->why, "%.500s", record->message);
     else

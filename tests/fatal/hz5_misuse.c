@@ -552,8 +552,8 @@ static void child(const char *path, const struct misuse *misuse, size_t size_ind
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(CHILD_SECONDS);
     char profile[64];
-    snprintf(profile, sizeof profile, "%s%s", profile_name, counts ? ",reject=count" : "");
-    setenv("HZ5_PROFILE", profile, 1);
+    snprintf(profile, sizeof profile, "profile=%s%s", profile_name, counts ? ",reject=count" : "");
+    setenv("HZ5_OPTIONS", profile, 1);
     library = test_library_open(path);
     heap = library.table;
     size = sizes[size_index];

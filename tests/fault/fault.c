@@ -191,7 +191,7 @@ static void trial(const char *path, size_t work, uint64_t first, uint64_t count)
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(60);
     // hz5: little is kept, so that memory goes back and comes again often.
-    setenv("HZ5_PROFILE", "rss", 1);
+    setenv("HZ5_OPTIONS", "profile=rss", 1);
     struct test_library library = test_library_open(path);
     heap = library.table;
     *(void **)(void *)&fault_arm = dlsym(library.handle, "os_fault_arm");

@@ -140,7 +140,7 @@ static size_t next_size(struct reader *reader) {
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc;
     (void)argv;
-    setenv("HZ5_PROFILE", "reject=count", 0);
+    setenv("HZ5_OPTIONS", "reject=count", 0);
     return 0;
 }
 

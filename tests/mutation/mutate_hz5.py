@@ -38,19 +38,19 @@ MUTANTS = [
     ("sized free: size", "hz5_malloc.c", "core_free_sized", r"bytes > usable_bytes\(desc\)", "0", "case:wrong_size"),
     ("large free: state is LIVE", "hz5_malloc.c", "free_large",
      r"!hz5_block_free_large\(state\)", "((void)state, 0)", "race:k2"),
-    ("lookup: state is LIVE", "hz5_malloc.c", "hz5_find_live",
+    ("lookup: state is LIVE", "hz5_find.c", "hz5_find_live",
      r"!hz5_block_is_live\(\*state\)", "0", "case:double_interleaved"),
-    ("lookup: exact start", "hz5_malloc.c", "hz5_find_small", r"place\.low >= magic", "magic == 0",
+    ("lookup: exact start", "hz5_find.c", "hz5_find_small", r"place\.low >= magic", "magic == 0",
      "case:interior_last"),
-    ("lookup: start of a large run", "hz5_malloc.c", "hz5_find_large",
+    ("lookup: start of a large run", "hz5_find.c", "hz5_find_large",
      r"\(uintptr_t\)pointer % ARENA_UNIT_BYTES != 0", "0", "case:interior_near"),
     ("reason: alignment", "hz5_reject.c", "hz5_classify", r"\(uintptr_t\)pointer % SIZECLASS_GRANULE != 0", "0",
      "case:misaligned_one"),
     ("reason: inside a large run", "hz5_reject.c", "hz5_classify", r"is_inside_run\(unit\)", "((void)is_inside_run, 0)",
      "case:large_inside_unit"),
-    ("reason: counted", "hz5_reject.c", "hz5_reject", r"hz5_reject_add\(reason, 1\)", "hz5_reject_add(reason, 0)",
+    ("reason: counted", "../common/reject.c", "reject", r"reject_add\(reason, 1\)", "reject_add(reason, 0)",
      "case:stack"),
-    ("reason: counted once", "hz5_reject.c", "hz5_reject", r"hz5_reject_add\(reason, 1\)", "hz5_reject_add(reason, 2)",
+    ("reason: counted once", "../common/reject.c", "reject", r"reject_add\(reason, 1\)", "reject_add(reason, 2)",
      "case:static"),
     ("tail of a run is no block", "hz5_run.c", "state_array_take", r"hz5_block_rest\(array \+ i, HZ5_NO_BLOCK\);\n    return",
      "hz5_block_rest(array + i, HZ5_LIVE);\n    return", "case:run_tail"),
@@ -131,13 +131,15 @@ def main():
                 failures += 1
                 continue
             # Includes with "../" are relative to the file: the copy stands where the original would.
-            place = build / "allocators" / "hz5"
+            original = (root / "allocators/hz5" / name).resolve()
+            place = build / "allocators" / original.parent.name
             place.mkdir(parents=True, exist_ok=True)
-            mutated = mutated.replace('"../common/', f'"{root}/allocators/common/')
-            (place / name).write_text(mutated)
-            compile_one(place / name, place / (name + ".o"), build, root)
+            mutated = mutated.replace('"../', f'"{root}/allocators/')
+            (place / original.name).write_text(mutated)
+            compile_one(place / original.name, place / (original.name + ".o"), build, root)
             library = build / "libmutant.so"
-            link([place / (name + ".o") if key == name else path for key, path in objects.items()], library)
+            link([place / (original.name + ".o") if key == original.name else path for key, path in objects.items()],
+                 library)
             red = is_red(row, library, misuse, race, 1000000 if what in NEEDS_LUCK else 20000)
             print(f"{'red ' if red else 'FAIL: still green'} {row:28} without: {what}")
             caught += red

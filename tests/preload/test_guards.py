@@ -56,7 +56,7 @@ class Privileged:
                               cwd="/", capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("name, variable", [("hz3", "HZ3_OPTIONS"), ("hz4", "HZ4_OPTIONS"), ("hz5", "HZ5_PROFILE")])
+@pytest.mark.parametrize("name, variable", [("hz3", "HZ3_OPTIONS"), ("hz4", "HZ4_OPTIONS"), ("hz5", "HZ5_OPTIONS")])
 def test_privileged_program_does_not_take_settings(folder, name, variable):
     program = Privileged(folder, LIBRARY[name])
     assert program.run(False, "foreign-free", **{variable: "reject=count"}).returncode == 0
@@ -91,6 +91,37 @@ def test_privileged_program_does_not_record_where_it_is_told(folder):
         directory.chmod(0o777)
         assert program.run(is_privileged, "hold", HZRECORD=str(directory / "trace")).returncode == 0
         assert (list(directory.iterdir()) == []) == is_privileged
+
+
+# ---- settings -----------------------------------------------------------------------------------------------------------
+
+def run_with(name, settings, *arguments):
+    environment = {"LD_PRELOAD": str(LIBRARY[name]), f"{name.upper()}_OPTIONS": settings}
+    return subprocess.run([BUILD / "tests" / "preload" / "victim", *arguments], env=environment, capture_output=True,
+                          text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("wrong", ["nonsense=1", "reject=nonsense", "reject", "retain=1.5MiB", "retain=-1", "decay=99999999",
+                                   "decay=", "profile=nonsense", "reject=" + 80 * "x"])
+def test_a_setting_that_is_none_ends_the_process(name, wrong):
+    for settings in (wrong, f"reject=count,{wrong}", f"{wrong},retain=1MiB"):
+        run = run_with(name, settings, "bad-free")
+        assert (run.returncode, run.stdout) == (3, "")
+        line = run.stderr.splitlines()
+        assert len(line) == 1
+        assert line[0].startswith(f"{name}: {name.upper()}_OPTIONS: '{wrong[:63]}' is no setting - write")
+        assert "reject=abort|report|count retain=BYTES decay=MILLISECONDS" in line[0]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_are_the_same_for_all(name):
+    for settings in ("reject=count", "retain=64MiB,decay=100,reject=count", "reject=count,decay=0,retain=0"):
+        run = run_with(name, settings, "bad-free")
+        assert (run.returncode, run.stderr) == (0, "")
+    told = run_with(name, "retain=1MiB,reject=report", "bad-free")
+    assert told.returncode == 0 and told.stderr.startswith(f"{name}: refused free(")
+    assert run_with(name, "retain=1MiB", "bad-free").returncode == -signal.SIGABRT
 
 
 # ---- sanitizers ---------------------------------------------------------------------------------------------------------

@@ -310,7 +310,7 @@ int main(int argc, char **argv) {
     }
     const char *mode = argv[2];
     // Little is retained where the bytes committed tell what came back.
-    setenv("HZ5_PROFILE", mode[0] == 'q' ? "reject=count,retain=1MiB" : "reject=count", 1);
+    setenv("HZ5_OPTIONS", mode[0] == 'q' ? "reject=count,retain=1MiB" : "reject=count", 1);
     heap = test_library_open(argv[1]).table;
     int has_threads_to_start = mode[0] == 'e' || mode[0] == 'h';
     rounds =

@@ -396,7 +396,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: hz5_oracle LIBRARY oracle|random [COUNT]\n");
         return 2;
     }
-    setenv("HZ5_PROFILE", "reject=count", 1);
+    setenv("HZ5_OPTIONS", "reject=count", 1);
     library = test_library_open(argv[1]);
     heap = library.table;
     if (strcmp(argv[2], "oracle") == 0)

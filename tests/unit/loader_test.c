@@ -447,15 +447,15 @@ static void preload_is_proved(void **state) {
     char path[OS_PATH_BYTES];
     load_spec("hz5");
     assert_int_equal(allocator_find(&spec, path, sizeof path, why, sizeof why), ALLOCATOR_LOADED);
-    snprintf(environment, sizeof environment, "-u HZ5_PROFILE LD_PRELOAD='%s'", path);
+    snprintf(environment, sizeof environment, "-u HZ5_OPTIONS LD_PRELOAD='%s'", path);
     preload_line(environment, "hz5", line, sizeof line);
     assert_string_equal(line, "0 ");
     preload_line(environment, "hz5{reject=count}", line, sizeof line);
-    assert_string_equal(line, "2 hz5: preloaded without its options - start the process with HZ5_PROFILE=reject=count");
+    assert_string_equal(line, "2 hz5: preloaded without its options - start the process with HZ5_OPTIONS=reject=count");
     preload_line(environment, "system", line, sizeof line); // another allocator has the process
     assert_string_equal(line, "2 system: preloaded but malloc still resolves to libhz5.so - not measuring libhz5.so as "
                               "'system'");
-    snprintf(environment, sizeof environment, "HZ5_PROFILE=reject=count LD_PRELOAD='%s'", path);
+    snprintf(environment, sizeof environment, "HZ5_OPTIONS=reject=count LD_PRELOAD='%s'", path);
     preload_line(environment, "hz5{reject=count}", line, sizeof line);
     assert_string_equal(line, "0 ");
 

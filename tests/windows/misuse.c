@@ -204,7 +204,7 @@ static unsigned long run_case(const char *path, size_t index, const char *profil
     GetModuleFileNameA(NULL, self, sizeof self);
     snprintf(command, sizeof command, "\"%s\" \"%s\" %zu", self, path, index);
     CreatePipe(&from, &to, &inherited, 0);
-    SetEnvironmentVariableA("HZ5_PROFILE", profile);
+    SetEnvironmentVariableA("HZ5_OPTIONS", profile);
     STARTUPINFOA start = {.cb = sizeof start,
                           .dwFlags = STARTF_USESTDHANDLES,
                           .hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE),

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a pointer to the block that starts there, with proof. Free has this inlined, for the runs of small blocks.
+#include "hz5.h"
+
+int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
+    uint64_t magic = hz5_magic_read(&desc->magic);
+    uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
+    struct hz5_place place = hz5_place_of(offset, magic);
+    if (place.low >= magic)
+        return 0;
+    *state = hz5_states_of(desc) + place.high;
+    return 1;
+}
+
+int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
+    uint64_t ident = hz5_ident_read(&desc->ident);
+    if (hz5_owner_of(ident) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
+        return 0;
+    *state = &desc->large_state;
+    return 1;
+}
+
+struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state) {
+    size_t unit = hz5_unit_of_pointer(pointer);
+    if (!arena_has(unit))
+        return NULL;
+    struct hz5_desc *desc = hz5_desc_at(unit);
+    if (!hz5_find_small(pointer, desc, state) && !hz5_find_large(pointer, desc, state))
+        return NULL;
+    if (!hz5_block_is_live(*state))
+        return NULL;
+    return desc;
+}
