@@ -55,7 +55,7 @@ static int set_decay(const char *value) {
 static const struct option common[] = {
     {"reject", "abort|report|count", set_reject},
     {"retain", "BYTES", set_retain},
-    {"decay", "MILLISECONDS", set_decay},
+    {"decay", "MS", set_decay},
     {NULL, NULL, NULL},
 };
 
@@ -92,7 +92,7 @@ void options_load(const char *variable, struct arena_limits *limits, const struc
     arena_settings = limits;
     const char *text = os_environment(variable);
     while (text != NULL && *text != '\0') {
-        char item[64]; // cut, an item is none
+        char item[48]; // cut, an item is none
         size_t bytes = strcspn(text, ",");
         size_t kept = bytes < sizeof item ? bytes : sizeof item - 1;
         memcpy(item, text, kept);
