@@ -6,9 +6,9 @@
 //
 // Two processes: the runner's child only waits; the keeper, outside of its group, does the work. When the runner kills
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
+#include "../plan/settle.h"
 #include "../system/os.h"
 #include "../text/words.h"
-#include "../plan/settle.h"
 #include "../tools/hzrun_report.h"
 #include "app_tree.h"
 #include "rss.h"

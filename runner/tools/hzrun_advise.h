@@ -9,7 +9,8 @@
 // argv[0] is "advise". Returns the exit code.
 int hzrun_advise(int argc, char **argv);
 
-// ---- hzrun_advice.c: from rows to sentences --------------------------------------------------------------------------
+// ---- hzrun_advice.c: from rows to sentences
+// --------------------------------------------------------------------------
 
 // What is known beside the rows.
 struct advice_facts {

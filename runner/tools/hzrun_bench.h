@@ -3,8 +3,8 @@
 #ifndef HZBENCH_HZRUN_BENCH_H
 #define HZBENCH_HZRUN_BENCH_H
 
-struct hzrun_bench { // the command line
-    const char *name; // "bench" or "advise"
+struct hzrun_bench {                                                    // the command line
+    const char *name;                                                   // "bench" or "advise"
     const char *setup, *prepare, *cleanup, *output, *runs, *allocators; // NULL: not given
     char **options;                                                     // all others, for the runner; ends with NULL
     int option_count;

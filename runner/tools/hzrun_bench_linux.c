@@ -75,7 +75,7 @@ int hzrun_bench_parse(struct hzrun_bench *bench, int argc, char **argv) {
     bench->options = calloc((size_t)argc + 1, sizeof *bench->options);
     if (bench->options == NULL)
         return fail(bench->name, EXIT_UNAVAILABLE, "out of memory");
-    for (int i = 1; i < argc && bench->program == NULL; i++) {
+    for (int i = 1; i < argc && bench->program == NULL; i++)
         if (strcmp(argv[i], "--") == 0)
             bench->program = argv + i + 1;
         else if (argv[i][0] != '-')
@@ -85,7 +85,6 @@ int hzrun_bench_parse(struct hzrun_bench *bench, int argc, char **argv) {
                  !take(argv[i], "--cleanup", &bench->cleanup) && !take(argv[i], "--alloc", &bench->allocators) &&
                  !take(argv[i], "--runs", &bench->runs) && !take(argv[i], "--output", &bench->output))
             bench->options[bench->option_count++] = argv[i];
-    }
     if (bench->program == NULL || bench->program[0] == NULL)
         return fail(bench->name, EXIT_USAGE, "no program given - put it behind -- (hzrun %s --help)", bench->name);
     return 0;
