@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 #define ALLOCATOR_ABI_VERSION 1u
-#define ALLOCATOR_TABLE_SYMBOL "hzbench_allocator" // const struct allocator, exported by hz3, hz4, hz5, null, faulty and heapapi
+#define ALLOCATOR_TABLE_SYMBOL                                                                                         \
+    "hzbench_allocator" // const struct allocator, exported by hz3, hz4, hz5, null, faulty and heapapi
 // With this code, and one line on standard error, a library of ours ends a process in which it refuses to serve.
 #define ALLOCATOR_EXIT_REFUSED 3
 

@@ -96,7 +96,8 @@ static void report_floor(const struct memory_run *run, uint32_t cell) {
     char name[64];
     uint32_t used = 0;
     for (uint32_t round = 0; round < run->rounds; round++) {
-        const struct record *one = memory_run_record(run, round, cell), *other = memory_run_record(run, round, cell + 1);
+        const struct record *one = memory_run_record(run, round, cell),
+                            *other = memory_run_record(run, round, cell + 1);
         if (record_throughput(one) > 0 && record_throughput(other) > 0)
             differences[used++] = log(record_throughput(one) / record_throughput(other));
     }

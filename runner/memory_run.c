@@ -47,8 +47,8 @@ static int run_one(struct memory_run *run, const struct sample_allocator *alloca
     return code;
 }
 
-static int run_rounds(struct memory_run *run, const struct sample_allocator *allocators, const struct topology *topology,
-                      const char *worker, uint64_t limit_ns) {
+static int run_rounds(struct memory_run *run, const struct sample_allocator *allocators,
+                      const struct topology *topology, const char *worker, uint64_t limit_ns) {
     const uint64_t begin_ns = os_now_ns();
     for (uint32_t round = 0; round < run->options.runs && os_now_ns() - begin_ns < limit_ns; round++) {
         for (uint32_t i = 0; i < run->plan.cell_count; i++) {
@@ -61,8 +61,8 @@ static int run_rounds(struct memory_run *run, const struct sample_allocator *all
     return EXIT_CODE_OK;
 }
 
-int memory_run_perform(struct memory_run *run, const char *const *arguments, const struct topology *topology, const char *worker,
-            uint64_t limit_ns) {
+int memory_run_perform(struct memory_run *run, const char *const *arguments, const struct topology *topology,
+                       const char *worker, uint64_t limit_ns) {
     char program[] = "runner";
     char *argv[MAX_ARGUMENTS] = {program};
     int argc = 1;

@@ -18,8 +18,8 @@ struct memory_run {
 
 // Runs `arguments` (without the program's name, ended by NULL) round by round, at most `limit_ns`; `rounds` is how many
 // were finished. Returns EXIT_CODE_OK or the code of the line in run->why. Always to be paired with memory_run_free.
-int memory_run_perform(struct memory_run *run, const char *const *arguments, const struct topology *topology, const char *worker,
-            uint64_t limit_ns);
+int memory_run_perform(struct memory_run *run, const char *const *arguments, const struct topology *topology,
+                       const char *worker, uint64_t limit_ns);
 void memory_run_free(struct memory_run *run);
 
 static inline const struct record *memory_run_record(const struct memory_run *run, uint32_t round, uint32_t cell) {

@@ -18,7 +18,7 @@ void core_free(void *block);
 // Frees after proving that a request of `bytes` could have produced the block; designs that cannot tell just free.
 void core_free_sized(void *block, size_t bytes);
 size_t core_usable_size(void *block); // 0 for NULL and for refused pointers
-int core_init(void); // idempotent; 1 on success
+int core_init(void);                  // idempotent; 1 on success
 void core_purge(void);
 void core_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
 uint64_t core_unguarded(void);                // large blocks without the guard that the user asked for

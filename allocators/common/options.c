@@ -15,7 +15,10 @@
 static struct arena_limits *arena_settings;
 
 int options_bytes(const char *text, uint64_t most, uint64_t *out) {
-    static const struct { const char *unit; unsigned shift; } units[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+    static const struct {
+        const char *unit;
+        unsigned shift;
+    } units[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
     char *end;
     if (*text < '0' || *text > '9')
         return 0;

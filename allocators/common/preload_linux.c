@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-
 // ---- operator new --------------------------------------------------------------------------------------------------
 
 // What happens when there is no memory is the C++ runtime's: the new handler, then an exception or NULL. Its own

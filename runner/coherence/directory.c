@@ -45,7 +45,7 @@ static void insert(struct page **slots, unsigned bits, struct page *page) {
 
 static void grow(void) {
     unsigned bits = table.slots == NULL ? FIRST_TABLE_BITS : table.bits + 1;
-    struct page **slots = reserve(sizeof *slots << bits);
+    struct page **slots = reserve(sizeof(void *) << bits);
     for (size_t i = 0; table.slots != NULL && i < (size_t)1 << table.bits; i++)
         if (table.slots[i] != NULL)
             insert(slots, bits, table.slots[i]);

@@ -375,7 +375,7 @@ static json_t *matrix_json(void) {
 }
 
 static json_t *sites_json(void) {
-    for (size_t i = 0; i < sizeof sites / sizeof *sites; i++)
+    for (size_t i = 0; i < (size_t)1 << SITE_TABLE_BITS; i++)
         for (const struct site_node *node = sites[i]; node != NULL; node = node->next)
             offer(&top_sites, &node->site,
                   directory_moves(&node->site.counts) + node->site.counts.upgrades + node->site.counts.atomics);

@@ -49,7 +49,7 @@ static uint32_t draw(uint32_t bound) {
 
 static void give_turn(unsigned thread) {
     state.current = thread;
-    state.left = (int64_t)(state.quantum / 2 + draw(state.quantum + 1));
+    state.left = (int64_t)(state.quantum / 2) + draw(state.quantum + 1);
     state.turns++;
     pthread_cond_signal(&state.threads[thread].turn);
 }

@@ -356,7 +356,8 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
         char line[256];
         process_output_line(&sample->process, line, sizeof line);
         allocator->is_available = 0;
-        snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text, line);
+        snprintf(allocator->why, sizeof allocator->why, "%.180s: does not take these settings: %.250s", spec->text,
+                 line);
     } else if (is_unavailable || result->status == STATUS_ERROR)
         snprintf(allocator->why, sizeof allocator->why, "%.500s", record->message);
     else

@@ -5,8 +5,8 @@
 #include "../plan/settle.h"
 #include "../system/counters.h"
 #include "../system/os.h"
-#include "noise.h"
 #include "latency.h"
+#include "noise.h"
 #include "rss.h"
 #include "shared.h"
 

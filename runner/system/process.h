@@ -21,7 +21,8 @@ struct process_worker {
 };
 
 // A worker that has not been prepared: may be released.
-#define PROCESS_NONE {.shared_fd = -1, .output_fd = -1, .pid_fd = -1}
+#define PROCESS_NONE                                                                                                   \
+    { .shared_fd = -1, .output_fd = -1, .pid_fd = -1 }
 
 enum process_end {
     PROCESS_EXITED,

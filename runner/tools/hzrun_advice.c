@@ -83,7 +83,7 @@ static int read_rows(struct advice *advice, const char *file, char *why, size_t 
         snprintf(why, why_bytes, "%s: %s", file, strerror(errno));
         return 0;
     }
-    while (fgets(line, sizeof line, rows)) {
+    while (fgets(line, sizeof line, rows) != NULL) {
         const size_t bytes = strcspn(line, "\n");
         if (sscanf(line, "%*d,%16[0-9a-f],", run_id) == 1 && csv_parse(line, bytes, run_id, &record))
             take_row(advice, &record);
@@ -116,7 +116,7 @@ static int compare(const void *left, const void *right) {
 }
 
 static double median(const double *values, size_t count) {
-    double sorted[MOST_ROUNDS];
+    double sorted[MOST_ROUNDS] = {0};
     size_t used = 0;
     for (size_t i = 0; i < count; i++)
         if (values[i] > 0)

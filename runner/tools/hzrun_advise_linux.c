@@ -54,18 +54,19 @@ static const char *in_directory(const char *name) {
 
 static int make_directory(void) {
     const char *temporary = getenv("TMPDIR");
-    snprintf(directory, sizeof directory, "%.4000s/hzrun-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    return mkdtemp(directory) ? 0
-                              : fail(EXIT_UNAVAILABLE, "%s: %s - set TMPDIR to a directory that can be written",
-                                     directory, strerror(errno));
+    snprintf(directory, sizeof directory, "%.4000s/hzrun-XXXXXX",
+             temporary != NULL && *temporary != '\0' ? temporary : "/tmp");
+    return mkdtemp(directory) != NULL ? 0
+                                      : fail(EXIT_UNAVAILABLE, "%s: %s - set TMPDIR to a directory that can be written",
+                                             directory, strerror(errno));
 }
 
 static void remove_directory(void) {
     DIR *folder = opendir(directory);
-    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;)
         if (entry->d_name[0] != '.')
             unlink(in_directory(entry->d_name));
-    if (folder)
+    if (folder != NULL)
         closedir(folder);
     rmdir(directory);
 }
@@ -93,10 +94,10 @@ static const char *last_line(const char *log) {
     char next[4096];
     FILE *file = fopen(log, "r");
     line[0] = '\0';
-    while (file && fgets(next, sizeof next, file))
+    while (file != NULL && fgets(next, sizeof next, file) != NULL)
         if (next[strspn(next, " \t\r\n")] != '\0')
             memcpy(line, next, sizeof line);
-    if (file)
+    if (file != NULL)
         fclose(file);
     line[strcspn(line, "\r\n")] = '\0';
     return line;
@@ -107,10 +108,10 @@ static uint64_t recorded_calls(const char *log, const char *trace) {
     uint64_t calls = 0;
     const int length = snprintf(start, sizeof start, "hzrun: %s: ", trace);
     FILE *file = fopen(log, "r");
-    while (file && fgets(line, sizeof line, file))
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
         if (strncmp(line, start, (size_t)length) == 0)
             calls = strtoull(line + length, NULL, 10);
-    if (file)
+    if (file != NULL)
         fclose(file);
     return calls;
 }

@@ -172,7 +172,7 @@ int hzrun_bench_measure(const struct hzrun_bench *bench) {
     int program_words = 0, count = 0;
     while (bench->program[program_words] != NULL)
         program_words++;
-    char **words = calloc((size_t)(bench->option_count + program_words + OWN_WORDS), sizeof *words);
+    char **words = calloc((size_t)bench->option_count + (size_t)program_words + OWN_WORDS, sizeof *words);
     if (words == NULL)
         return fail(bench->name, EXIT_UNAVAILABLE, "out of memory");
     words[count++] = runner;

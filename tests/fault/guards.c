@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hz5's strict profile with more large blocks than a process may have guarded: blocks go without a guard, nothing
-// fails, and malloc_stats() says how many. Run with libhz5.so preloaded and HZ5_OPTIONS=profile=strict. Layer: test, preload.
+// fails, and malloc_stats() says how many. Run with libhz5.so preloaded and HZ5_OPTIONS=profile=strict. Layer: test,
+// preload.
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
 // parameters. Layer: tests.
 #include "driver.h"
 
-#include "../../workloads/parameters.h"
 #include "../../workloads/core.h"
+#include "../../workloads/parameters.h"
 
 #include <math.h>
 #include <pthread.h>
