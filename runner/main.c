@@ -321,7 +321,7 @@ static int perform(struct run *run) {
     int code;
     switch (run->options.action) {
     case OPTIONS_HELP:
-        options_print_help(stdout);
+        options_print_help(stdout, progress_program());
         return EXIT_CODE_OK;
     case OPTIONS_VERSION:
         printf("%s\n", provenance_version_text);
@@ -347,6 +347,7 @@ static int perform(struct run *run) {
 int main(int argc, char **argv) {
     static struct run run;
     progress_init(0);
+    progress_name(argc > 0 ? argv[0] : "");
     int code = options_parse(&run.options, argc, argv, run.why, sizeof run.why);
     progress_init(run.options.quiet);
     code = code == EXIT_CODE_OK ? perform(&run) : fail(&run, code);

@@ -5,13 +5,25 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define LINE_BYTES 79 // of the oldest terminal; a longer line would wrap and could not be taken back
 
+static const char *program = "runner"; // and `hzbench` where it is installed under that name
 static int is_quiet;
 static int is_live;  // stderr is a terminal and not --quiet
 static int is_shown; // the live line is on the screen
+
+void progress_name(const char *path) {
+    const char *last = strrchr(path, '/');
+    if (strcmp(last ? last + 1 : path, "hzbench") == 0)
+        program = "hzbench";
+}
+
+const char *progress_program(void) {
+    return program;
+}
 
 void progress_init(int quiet) {
     is_quiet = quiet;
@@ -32,7 +44,7 @@ static void say(const char *format, va_list arguments) {
         if ((unsigned char)*at < ' ')
             *at = ' ';
     progress_clear();
-    fprintf(stderr, "runner: %s\n", line);
+    fprintf(stderr, "%s: %s\n", program, line);
 }
 
 void progress_error(const char *format, ...) {

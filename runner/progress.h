@@ -8,6 +8,10 @@
 
 void progress_init(int quiet);
 
+// What the program was started as, argv[0], and what its lines begin with: runner or hzbench.
+void progress_name(const char *path);
+const char *progress_program(void);
+
 // "runner: ..." whatever --quiet says.
 __attribute__((format(printf, 1, 2))) void progress_error(const char *format, ...);
 

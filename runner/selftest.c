@@ -5,6 +5,7 @@
 
 #include "memory_run.h"
 #include "plan/sequential.h"
+#include "progress.h"
 #include "system/process.h"
 
 #include "../allocators/loader/loader.h"
@@ -152,9 +153,9 @@ int selftest_run(const struct topology *topology, const char *worker) {
     if (allocator_spec_parse("faulty", &faulty, why, sizeof why) != ALLOCATOR_LOADED ||
         allocator_find(&faulty, path, sizeof path, why, sizeof why) != ALLOCATOR_LOADED) {
         fprintf(stderr,
-                "runner: selftest needs %s, which lies in the build directory and is not installed - run the "
+                "%s: selftest needs %s, which lies in the build directory and is not installed - run the "
                 "selftest there (ninja -C build && build/runner selftest)\n",
-                faulty.backend != NULL ? faulty.backend->library : "faulty");
+                progress_program(), faulty.backend != NULL ? faulty.backend->library : "faulty");
         return EXIT_CODE_UNAVAILABLE;
     }
     printf("%-18s %-26s %-12s %-14s %s\n", "fault", "injected", "recovered", "stated error", "verdict");

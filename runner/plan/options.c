@@ -578,8 +578,8 @@ static void print_parameters(FILE *out) {
             print_option(out, parameters[i].name, parameters[i].value, 0, parameters[i].help);
 }
 
-void options_print_help(FILE *out) {
-    fputs("usage: runner --alloc=LIST --workload=LIST [options]\n\n", out);
+void options_print_help(FILE *out, const char *program) {
+    fprintf(out, "usage: %s --alloc=LIST --workload=LIST [options]\n\n", program);
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
         if (entry->group != NULL && i > 0 && strcmp(entry->group, "How to measure") == 0)

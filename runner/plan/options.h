@@ -103,7 +103,7 @@ extern const char *const options_load_names[];
 uint64_t option_entry_number(const struct options *options, const struct option_entry *entry);
 const char *option_entry_text(const struct options *options, const struct option_entry *entry); // NULL: it is a number
 
-void options_print_help(FILE *out);
+void options_print_help(FILE *out, const char *program);
 
 // Returns EXIT_CODE_OK or the exit code of the one line it wrote into `why`.
 int options_parse(struct options *options, int argc, char **argv, char *why, size_t why_bytes);

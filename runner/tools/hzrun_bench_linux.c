@@ -142,12 +142,14 @@ static int wait_for(pid_t pid) {
 }
 
 int hzrun_bench_start(char *const *words, const char *log) {
-    char directory[OS_PATH_BYTES], path[OS_PATH_BYTES + 16];
+    char directory[OS_PATH_BYTES], path[OS_PATH_BYTES + 64];
     if (!os_library_executable_directory(directory, sizeof directory)) {
         fputs("hzrun: cannot tell where it lies itself - is /proc mounted?\n", stderr);
         return EXIT_UNAVAILABLE;
     }
     snprintf(path, sizeof path, "%s/%s", directory, words[0]);
+    if (!os_library_is_file(path)) // the runner is no program of /usr/bin
+        snprintf(path, sizeof path, "%s/../" INSTALL_LIBEXEC "/hzbench/%s", directory, words[0]);
     fflush(NULL);
     signal(SIGINT, SIG_DFL); // for the child, if one before it has been waited for
     const pid_t pid = fork();

@@ -40,6 +40,9 @@ PARTS = {
 def main(argv: list[str]) -> int:
     """Runs the command that argv[0] names on the rest."""
     name = argv[0] if argv else ""
+    if name == "--list":
+        print("  " + ", ".join(COMMANDS))
+        return errors.OK
     place = {**COMMANDS, **PARTS}.get(name)
     if place is None:
         print(

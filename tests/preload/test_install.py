@@ -51,7 +51,7 @@ def test_installed_hzrun(root, allocator):
 
 
 def test_installed_runner(root, tmp_path):
-    output = run(root / "bin/runner", "--alloc=hz5,null", "--workload=local", "--ops=2000", "--settle=0", "--runs=1",
+    output = run(root / "bin/hzbench", "--alloc=hz5,null", "--workload=local", "--ops=2000", "--settle=0", "--runs=1",
                  f"--output={tmp_path / 'a.csv'}")
     assert "hz5" in output and (tmp_path / "a.csv").exists()
 
@@ -101,5 +101,29 @@ def test_only_what_a_user_links_is_installed(root):
 
 
 def test_the_installed_selftest_says_what_it_lacks(root):
-    output = run(root / "bin/runner", "selftest", code=3)
+    output = run(root / "bin/hzbench", "selftest", code=3)
     assert output.count("\n") == 1 and "run the selftest there" in output
+
+
+def test_one_name_on_the_system_reaches_runner_and_scripts(root, tmp_path):
+    assert sorted(p.name for p in (root / "bin").iterdir()) == ["hzbench", "hzrun", "hztrace"]
+    hzbench = root / "bin/hzbench"
+    link = tmp_path / "link"
+    link.symlink_to(hzbench)
+    rows = tmp_path / "a.csv"
+    run(link, "--alloc=hz5,system", "--workload=local", "--ops=20k", "--settle=0", "--runs=6", f"--output={rows}")
+    assert "local" in run(hzbench, "tables", rows) and "hz5" in run(link, "compare", f"{rows}:hz5", f"{rows}:system")
+    run(hzbench, "figures", rows, f"--out={tmp_path / 'figures'}")
+    assert list((tmp_path / "figures").glob("*.svg"))
+    assert "few-rounds" not in run(hzbench, "lint", rows, code=1)
+    run(hzbench, "gate", rows, rows, "--max-worse=50%")
+    build = {"BUILD_DIR": str(BUILD)} if (BUILD / "npm/node_modules/uplot").exists() else None
+    if build:
+        run(hzbench, "report", rows, f"--out={tmp_path / 'a.html'}", env=build)
+    help_text = run(hzbench, "--help")
+    assert help_text.startswith("usage: hzbench ") and "compare" in help_text and "runner" not in help_text.split("\n")[0]
+    assert "usage: " in run(hzbench, "compare", "--help")
+    assert run(hzbench, "--alloc=hz55", "--workload=local", code=2).startswith("hzbench: unknown allocator")
+    assert "unknown command 'comparre'" in run(hzbench, "comparre", code=2)
+    assert "took" in run(root / "bin/hzrun", "--stats", "hz5", "--", VICTIM, "exit", 0)
+    assert "hz5" in run(root / "bin/hzrun", "bench", "--alloc=hz5,system", "--runs=1", "--", "true")
