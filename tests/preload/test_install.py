@@ -76,7 +76,8 @@ def documented():
 
 
 def test_the_documented_lines_work_on_the_system(tmp_path):
-    """As they stand, in a shell that knows nothing of this test; what they write to the system is thrown away with it."""
+    """As they stand, in a shell that knows nothing of this test and with Debian's linker configuration; what they write to the
+    system is thrown away with it."""
     lines = documented()[0]
     assert lines[0] == "meson install -C build" and lines[-1] == "./program"
     (tmp_path / "program.c").write_text(PROGRAM)
@@ -85,7 +86,8 @@ def test_the_documented_lines_work_on_the_system(tmp_path):
     script.write_text("set -eu\nmount -t tmpfs tmpfs /mnt\nfor place in usr/local etc; do\n"
                       "    mkdir -p /mnt/$place/upper /mnt/$place/work\n"
                       "    mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place/upper,workdir=/mnt/$place/work /$place\n"
-                      "done\necho mounted\n" + "\n".join(lines) + "\n")  # fmt: skip
+                      "done\necho mounted\n"
+                      "echo 'include /etc/ld.so.conf.d/*.conf' >/etc/ld.so.conf\n" + "\n".join(lines) + "\n")  # fmt: skip
     space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     clean = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     done = subprocess.run([*clean, *space, "sh", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -115,7 +117,7 @@ def test_one_name_on_the_system_reaches_runner_and_scripts(root, tmp_path):
     assert "local" in run(hzbench, "tables", rows) and "hz5" in run(link, "compare", f"{rows}:hz5", f"{rows}:system")
     run(hzbench, "figures", rows, f"--out={tmp_path / 'figures'}")
     assert list((tmp_path / "figures").glob("*.svg"))
-    assert "few-rounds" not in run(hzbench, "lint", rows, code=1)
+    assert " rules" in run(hzbench, "lint", rows)
     run(hzbench, "gate", rows, rows, "--max-worse=50%")
     build = {"BUILD_DIR": str(BUILD)} if (BUILD / "npm/node_modules/uplot").exists() else None
     if build:
