@@ -58,7 +58,9 @@ def packages(build: str, arguments: list[str]) -> list[str]:
     named: list[str] = []
     for test in json.loads(text):
         command = test["cmd"]
-        if f"{'+'.join(test['suite'])} / {test['name']}" in chosen and os.path.basename(command[0]) == "needs":
+        project = test["suite"][0].split(":")[0]
+        suites = "+".join(suite.split(":")[1] for suite in test["suite"])
+        if f"{project}:{suites} / {test['name']}" in chosen and os.path.basename(command[0]) == "needs":
             named += [name for name in command[1 : command.index("--")] if name not in named]
     return named
 

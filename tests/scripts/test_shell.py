@@ -192,6 +192,21 @@ def test_tests_name_what_is_listed_and_all_that_is_listed():
     assert {p for s, p, _ in PACKAGES if s != "run"} - windows == named - set(RUN)
 
 
+def test_the_map_names_every_suite():
+    text = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, capture_output=True, text=True).stdout
+    suites = {suite.split(":")[1] for test in json.loads(text) for suite in test["suite"]} - {"quick"}
+    table = "".join(line.split("|")[1] for line in (ROOT / "tests/README.md").read_text().splitlines() if line.startswith("| `"))
+    assert suites | {"windows"} == set(re.findall(r"`([a-z-]+)`", table))
+
+
+def test_the_quick_suite_needs_little_and_has_each_kind(script):
+    assert script("command", "test-log", "--packages", BUILD, "--suite", "quick").stdout.split() == ["python3-pytest", "python3-hypothesis"]
+    listed = subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--list", "--suite", "quick"], capture_output=True, text=True)
+    for name in ("unit+quick / loader", "contract+quick / contract hz4", "contract+quick / contract preload hz5",
+                 "fatal+quick / hz5 misuse, policy count", "runner+quick / runner cells", "scripts+quick / scripts tables"):  # fmt: skip
+        assert f"hzbench:{name}\n" in listed.stdout
+
+
 def test_small_suites_need_little():
     named = needed_by_tests()
     assert not named["unit"] | named["contract"] | named["headers"] | named["workloads"] | named["stress"] | named["fault"]
