@@ -17,7 +17,7 @@ static int is_shown; // the live line is on the screen
 
 void progress_name(const char *path) {
     const char *last = strrchr(path, '/');
-    if (strcmp(last ? last + 1 : path, "hzbench") == 0)
+    if (strcmp(last != NULL ? last + 1 : path, "hzbench") == 0)
         program = "hzbench";
 }
 
