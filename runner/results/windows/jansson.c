@@ -47,6 +47,10 @@ json_t *json_null(void) {
     return value_of(KIND_NULL);
 }
 
+json_t *json_boolean(int value) {
+    return value_of(value != 0 ? KIND_TRUE : KIND_FALSE);
+}
+
 json_t *json_integer(json_int_t number) {
     json_t *value = value_of(KIND_INTEGER);
     value->integer = number;
@@ -139,7 +143,7 @@ static json_t *pack(const char **format, struct arguments *arguments, char unit)
     case 'I':
         return json_integer(va_arg(arguments->list, json_int_t));
     case 'b':
-        return value_of(va_arg(arguments->list, int) != 0 ? KIND_TRUE : KIND_FALSE);
+        return json_boolean(va_arg(arguments->list, int));
     case '[':
         value = json_array();
         for (char next = next_of(format); next != ']' && next != '\0'; next = next_of(format))

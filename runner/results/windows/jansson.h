@@ -16,6 +16,7 @@ typedef long long json_int_t;
 json_t *json_object(void);
 json_t *json_array(void);
 json_t *json_null(void);
+json_t *json_boolean(int value);
 json_t *json_integer(json_int_t value);
 json_t *json_real(double value);
 json_t *json_string(const char *text); // NULL when the text is not UTF-8
