@@ -30,8 +30,8 @@ BOUNDS = {"churn": "{working-set=100,rounds=20}", "phase": "{working-set=100,rou
           "bleed": "{working-set=100,rounds=20}", "fill-50": "{working-set=2000}", "fill-90": "{working-set=2000}",
           "fill-99": "{working-set=2000}", "idle": "", "fresh": "{ops=50}", "grow-double": "{working-set=2,rounds=2}",
           "grow-step": "{working-set=2,rounds=2}", "fleet": ":3{ops=2000}", "profile": ":small{ops=2000}"}
-# trace: the recordings are compressed, and the build for Windows has no zstd; app: starts programs of Linux.
-ELSEWHERE = {"trace", "app"}
+# trace: the recordings are compressed, and the build for Windows has no zstd; app, program: start programs of Linux.
+ELSEWHERE = {"trace", "app", "program"}
 
 
 @pytest.fixture
