@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define QUIET_SPINS 1000u
-#define QUIET_SLEEPS 50u
+#define QUIET_SLEEPS 200u
 #define QUIET_SLEEP_NS 100000
 
 // glibc's, since 2.2.5 and 2.32; elsewhere absent.

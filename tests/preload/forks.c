@@ -151,7 +151,8 @@ static void replaced_blocks(void) {
 
 #define ANCHORS 3000
 #define WORKERS 4
-#define FORKS 15
+#define FORKS 25
+#define BURST 2000
 
 static struct {
     unsigned char *block;
@@ -163,6 +164,15 @@ static void *_Atomic handed_over[64]; // from thread to thread
 
 static size_t anchor_bytes(size_t i) {
     return 16 + i * 7919 % (i % 64 == 0 ? 200000 : 1500);
+}
+
+// Through the runs and back: most of the time is spent where lists change.
+static void burst(unsigned random) {
+    void *many[BURST];
+    for (size_t i = 0; i < BURST; i++)
+        EXPECT((many[i] = malloc(1 + (random + i / 500 * 200) % 1000)) != NULL);
+    for (size_t i = 0; i < BURST; i++)
+        free(many[i]);
 }
 
 static void *work(void *argument) {
@@ -180,6 +190,8 @@ static void *work(void *argument) {
     while (atomic_load_explicit(&is_over, memory_order_relaxed) == 0) {
         random = random * 1664525u + 1013904223u;
         void **slot = &mine[random >> 8 & 511];
+        if (random >> 16 & 1)
+            burst(random >> 8);
         free(*slot);
         *slot = malloc(1 + (random >> 20) % (random % 50 == 0 ? 300000 : 700));
         // ORDER: acq_rel: the block was written by the thread that gave it; partner: this exchange in another thread.
@@ -193,14 +205,15 @@ static void *work(void *argument) {
 
 // Uses up what the heaps of all threads have free, and finds every block that was live at the fork unharmed.
 static void expect_whole_heaps(void) {
-    static unsigned char *own[20000];
+    static unsigned char *own[6000];
     expect_sound();
     for (size_t i = 0; i < COUNT(own); i++) {
         size_t bytes = anchor_bytes(i);
         own[i] = malloc(bytes);
         EXPECT(own[i] != NULL);
-        own[i][0] = own[i][bytes - 1] = 0xee;
-        memset(own[i], 0xee, bytes < 64 ? bytes : 64);
+        memset(own[i], (int)(i % 251), bytes);
+        if (i % 500 == 0) // while what has been taken over is still in the lists
+            expect_sound();
     }
     for (size_t worker = 0; worker < WORKERS; worker++) {
         for (size_t i = 0; i < ANCHORS; i++) {
@@ -211,7 +224,7 @@ static void expect_whole_heaps(void) {
         }
     }
     for (size_t i = 0; i < COUNT(own); i++) {
-        EXPECT(own[i][0] == 0xee);
+        EXPECT(own[i][0] == i % 251 && memcmp(own[i], own[i] + 1, anchor_bytes(i) - 1) == 0);
         free(own[i]);
     }
     use_heap(0);
