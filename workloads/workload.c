@@ -4,6 +4,7 @@
 #include "workload.h"
 
 #include "../allocators/loader/edit_distance.h"
+#include "build_workloads.h"
 #include "core.h"
 #include "parameters.h"
 #include "registry.h"
@@ -15,39 +16,11 @@
 
 #define MAX_MEMORY_BYTES (UINT64_C(64) << 30) // of harness memory
 
-const struct workload *const workloads[] = {
-    &local_workload,
-    &remote_workload,
-    &mixed_workload,
-    &larson_workload,
-    &xmalloc_workload,
-    &pipeline_workload,
-    &churn_workload,
-    &phase_workload,
-    &bleed_workload,
-    &large_workload,
-    &pingpong_workload,
-    &burst_lifo_workload,
-    &burst_fifo_workload,
-    &burst_random_workload,
-    &replace_workload,
-    &fill_50_workload,
-    &fill_90_workload,
-    &fill_99_workload,
-    &idle_workload,
-    &fresh_workload,
-    &grow_double_workload,
-    &grow_step_workload,
-    &aligned_workload,
-    &sharing_thrash_workload,
-    &sharing_scratch_workload,
-    &fleet_workload,
-    &profile_workload,
-    &trace_workload,
-    &app_workload,
-    &program_workload,
-    NULL,
-};
+#define DECLARE(name) extern const struct workload name##_workload;
+#define ADDRESS(name) &name##_workload,
+
+WORKLOAD_LIST(DECLARE)
+const struct workload *const workloads[] = {WORKLOAD_LIST(ADDRESS) NULL};
 
 const struct workload *workload_find(const char *name) {
     for (const struct workload *const *w = workloads; *w != NULL; w++)
