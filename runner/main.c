@@ -2,6 +2,7 @@
 // The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
 // Layer: runner, the top.
 #include "doctor.h"
+#include "estimate.h"
 #include "plan/options.h"
 #include "plan/plan.h"
 #include "progress.h"
@@ -12,6 +13,7 @@
 #include "sample/noise.h"
 #include "sample/sample.h"
 #include "selftest.h"
+#include "system/os.h"
 #include "system/process.h"
 #include "system/topology.h"
 
@@ -31,6 +33,8 @@ struct run {
     struct sample_allocator *allocators;
     struct provenance provenance;
     struct output output;
+    struct rounds rounds;
+    struct estimate estimate;
     char worker[2048];
     char app_worker[2048]; // for workloads that are programs
     uint64_t canary_reference_ns;
@@ -97,6 +101,12 @@ static int print_plan(const struct run *run) {
         plan_cell_text(plan, &plan->cells[i], 1, text, sizeof text);
         printf("cell %" PRIu32 ": %s\n", i, text);
         round_ns += plan_sample_ns(plan, &plan->cells[i]);
+    }
+    if (run->options.rounds_until_ppm > 0) {
+        progress_time_text(run->options.budget_ns, time_text, sizeof time_text);
+        printf("%" PRIu32 " cells in rounds until all pairs are decided, at most %s (--budget)\n", plan->cell_count,
+               time_text);
+        return EXIT_CODE_OK;
     }
     progress_time_text(round_ns * run->options.runs, time_text, sizeof time_text);
     printf("%" PRIu32 " cells x %" PRIu32 " runs = %" PRIu32 " samples, about %s (a guess)\n", plan->cell_count,
@@ -165,12 +175,14 @@ static void check_stream(const struct run *run, struct sample *sample, uint32_t 
     }
 }
 
-static uint64_t time_left(const struct run *run, uint32_t from) {
-    uint64_t left_ns = 0;
-    for (uint32_t i = from; i < run->plan.sample_count; i++)
-        if (!run->output.is_present[i])
-            left_ns += plan_sample_ns(&run->plan, &run->plan.cells[run->plan.visits[i]]);
-    return left_ns;
+static void show_progress(const struct run *run, uint32_t number, const char *cell_text) {
+    const uint64_t left_ns = estimate_left_ns(&run->estimate, run->output.is_present, number);
+    const uint64_t budget_ns = rounds_budget_left_ns(&run->rounds);
+    const struct progress_state state = {.done = run->output.present_count,
+                                         .all = run->options.rounds_until_ppm > 0 ? 0 : run->plan.sample_count,
+                                         .left_ns = left_ns < budget_ns ? left_ns : budget_ns,
+                                         .what = cell_text};
+    progress_show(&state);
 }
 
 // One line a sample that has failed; what a program lacks is told once, not for each allocator and round.
@@ -201,13 +213,15 @@ static int run_sample(struct run *run, uint32_t number) {
     plan_cell_text(plan, cell, 1, text, sizeof text);
     if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);
-    progress_show(number, plan->sample_count, text, time_left(run, number));
+    show_progress(run, number, text);
+    const uint64_t begin_ns = os_now_ns();
     enum sample_end end = SAMPLE_DONE;
     if (allocator->is_available)
         end = sample_run(&sample, &request);
     else
         sample_unavailable(&sample, &request);
     if (end == SAMPLE_DONE) {
+        estimate_learn(&run->estimate, plan->visits[number], os_now_ns() - begin_ns);
         check_stream(run, &sample, number, cell->group);
         code = output_append(&run->output, &sample.record, sample.process.shared, run->why, sizeof run->why);
         if (code != EXIT_CODE_OK)
@@ -225,10 +239,12 @@ static int run_sample(struct run *run, uint32_t number) {
 
 static int run_samples(struct run *run) {
     int code = EXIT_CODE_OK;
-    struct rounds rounds;
-    rounds_start(&rounds, &run->plan, &run->output);
+    if (!rounds_start(&run->rounds, &run->plan, &run->output) || !estimate_start(&run->estimate, &run->plan)) {
+        snprintf(run->why, sizeof run->why, "out of memory");
+        return fail(run, EXIT_CODE_UNAVAILABLE);
+    }
     for (uint32_t number = 0; number < run->plan.sample_count && code == EXIT_CODE_OK; number++) {
-        if (number % run->plan.cell_count == 0 && rounds_are_enough(&rounds, number / run->plan.cell_count))
+        if (number % run->plan.cell_count == 0 && rounds_are_enough(&run->rounds, number / run->plan.cell_count))
             break;
         if (process_interrupted())
             code = EXIT_CODE_INTERRUPTED;
@@ -236,7 +252,7 @@ static int run_samples(struct run *run) {
             code = run_sample(run, number);
     }
     progress_clear();
-    return code == EXIT_CODE_OK ? rounds_report(&rounds) : code;
+    return code == EXIT_CODE_OK ? rounds_report(&run->rounds) : code;
 }
 
 static void tell_resumed(const struct run *run) {
@@ -273,7 +289,11 @@ static int measure(struct run *run) {
     if (code == EXIT_CODE_OK) {
         tell_resumed(run);
         code = run_samples(run);
-        struct summary_note note = {run->null_overhead_ns, run->null_why};
+        const int is_ended = code == EXIT_CODE_OK || code == EXIT_CODE_INCONCLUSIVE;
+        struct summary_note note = {.null_overhead_ns = run->null_overhead_ns,
+                                    .why = run->null_why,
+                                    .decided = run->rounds.ratios,
+                                    .is_finished = is_ended};
         if (run->output.present_count > 0)
             summary_print(&run->plan, &run->output, &note);
         int summary_code = summary_exit_code(&run->plan, &run->output);
@@ -286,6 +306,8 @@ static int measure(struct run *run) {
     if (close_code != EXIT_CODE_OK)
         code = fail(run, close_code);
     output_free(&run->output);
+    rounds_free(&run->rounds);
+    estimate_free(&run->estimate);
     return code;
 }
 

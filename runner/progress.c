@@ -2,18 +2,22 @@
 // stderr. Layer: runner.
 #include "progress.h"
 
+#include "system/os.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define MINUTE_NS UINT64_C(60000000000)
 #define LINE_BYTES 79 // of the oldest terminal; a longer line would wrap and could not be taken back
 
 static const char *program = "runner"; // and `hzbench` where it is installed under that name
 static int is_quiet;
-static int is_live;  // stderr is a terminal and not --quiet
-static int is_shown; // the live line is on the screen
+static int is_live;      // stderr is a terminal and not --quiet
+static int is_shown;     // the live line is on the screen
+static uint64_t told_ns; // when, without a terminal, the last line was written
 
 void progress_name(const char *path) {
     const char *last = strrchr(path, '/');
@@ -28,6 +32,7 @@ const char *progress_program(void) {
 void progress_init(int quiet) {
     is_quiet = quiet;
     is_live = !quiet && isatty(STDERR_FILENO);
+    told_ns = os_now_ns();
 }
 
 void progress_clear(void) {
@@ -73,13 +78,24 @@ void progress_time_text(uint64_t ns, char *out, unsigned long out_bytes) {
         snprintf(out, out_bytes, "%" PRIu64 "s", seconds);
 }
 
-void progress_show(uint32_t done, uint32_t all, const char *what, uint64_t left_ns) {
-    char line[256], left[32];
-    if (!is_live)
-        return;
-    progress_time_text(left_ns, left, sizeof left);
-    snprintf(line, sizeof line, "%" PRIu32 "/%" PRIu32 "  %s left  %s", done, all, left, what);
-    fprintf(stderr, "\r%-*.*s", LINE_BYTES, LINE_BYTES, line);
-    fflush(stderr);
-    is_shown = 1;
+static void state_text(const struct progress_state *state, char *out, size_t out_bytes) {
+    char left[32], all[16] = "";
+    progress_time_text(state->left_ns, left, sizeof left);
+    if (state->all != 0)
+        snprintf(all, sizeof all, "/%" PRIu32, state->all);
+    snprintf(out, out_bytes, "%" PRIu32 "%s  %s%s left  %s", state->done, all, state->all != 0 ? "" : "at most ", left,
+             state->what);
+}
+
+void progress_show(const struct progress_state *state) {
+    char line[256];
+    state_text(state, line, sizeof line);
+    if (is_live) {
+        fprintf(stderr, "\r%-*.*s", LINE_BYTES, LINE_BYTES, line);
+        fflush(stderr);
+        is_shown = 1;
+    } else if (os_now_ns() - told_ns >= MINUTE_NS) {
+        progress_notice("%s", line);
+        told_ns = os_now_ns();
+    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All chatter on stderr: one live line with the time left on a terminal, nothing on a pipe; and the error and notice
-// lines that must not collide with it. Layer: runner.
+// All chatter on stderr: one live line with the time left on a terminal, a line a minute elsewhere; and the error and
+// notice lines that must not collide with it. Layer: runner.
 #ifndef HZBENCH_PROGRESS_H
 #define HZBENCH_PROGRESS_H
 
@@ -18,8 +18,14 @@ __attribute__((format(printf, 1, 2))) void progress_error(const char *format, ..
 // "runner: ..." unless --quiet.
 __attribute__((format(printf, 1, 2))) void progress_notice(const char *format, ...);
 
-// The live line: `done` of `all` samples, what runs now, and what is expected to be left.
-void progress_show(uint32_t done, uint32_t all, const char *what, uint64_t left_ns);
+struct progress_state {
+    uint32_t done, all; // samples; all is 0 when nobody knows: the time left is then an upper limit
+    uint64_t left_ns;   // expected
+    const char *what;   // runs now
+};
+
+// The live line; without a terminal a line of its own when the last one, or the start, was a minute ago.
+void progress_show(const struct progress_state *state);
 void progress_clear(void);
 
 // "1h 05m", "3m 20s", "12s".

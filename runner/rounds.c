@@ -4,23 +4,15 @@
 
 #include "plan/sequential.h"
 #include "progress.h"
+#include "results/summary.h"
 #include "system/os.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ALPHA 0.05
-
-// Cell of the first allocator in the group of `cell`; the cell itself when it is that or has nothing to be compared
-// with: null does no work.
-static uint32_t base_of(const struct plan *plan, uint32_t cell) {
-    uint32_t base = cell;
-    while (base > 0 && plan->cells[base - 1].group == plan->cells[cell].group)
-        base--;
-    const char *name = plan->options->allocators[plan->cells[cell].allocator].name;
-    return strcmp(name, "null") == 0 ? cell : base;
-}
 
 static double throughput(const struct rounds *rounds, uint32_t round, uint32_t cell) {
     const struct plan *plan = rounds->plan;
@@ -34,32 +26,49 @@ static double throughput(const struct rounds *rounds, uint32_t round, uint32_t c
 
 // A failed sample decides nothing and will not get better: its pair counts as decided, its row says why.
 static int is_decided(const struct rounds *rounds, uint32_t cell, uint32_t base, uint32_t finished, double alpha) {
-    double differences[SEQUENTIAL_MAX], low, high;
+    double differences[SEQUENTIAL_MAX];
+    struct verdict_ratio *ratio = &rounds->ratios[cell];
     for (uint32_t round = 0; round < finished; round++) {
         double ours = throughput(rounds, round, cell), theirs = throughput(rounds, round, base);
         if (!(ours > 0 && theirs > 0))
             return 1;
-        differences[round] = log(ours / theirs);
+        differences[round] = log(theirs / ours); // of times
     }
-    return sequential_interval(differences, finished, alpha, &low, &high) &&
-           sequential_decide(low, high, log1p(rounds->plan->options->rounds_until_ppm / 1e6)) != SEQUENTIAL_OPEN;
+    ratio->middle = sequential_middle(differences, finished);
+    ratio->is_known = sequential_interval(differences, finished, alpha, &ratio->low, &ratio->high);
+    ratio->decision = ratio->is_known ? sequential_decide(ratio->low, ratio->high,
+                                                          log1p(rounds->plan->options->rounds_until_ppm / 1e6))
+                                      : SEQUENTIAL_OPEN;
+    return ratio->decision != SEQUENTIAL_OPEN;
 }
 
 static void look(struct rounds *rounds, uint32_t finished, unsigned number) {
     rounds->decided = 0;
     for (uint32_t cell = 0; cell < rounds->plan->cell_count; cell++) {
-        uint32_t base = base_of(rounds->plan, cell);
+        uint32_t base = summary_base_of(rounds->plan, cell);
         if (base != cell)
             rounds->decided += (uint32_t)is_decided(rounds, cell, base, finished,
                                                     ALPHA * sequential_share(number) / (double)rounds->pairs);
     }
 }
 
-void rounds_start(struct rounds *rounds, const struct plan *plan, const struct output *output) {
+int rounds_start(struct rounds *rounds, const struct plan *plan, const struct output *output) {
     *rounds = (struct rounds){.plan = plan, .output = output, .begin_ns = os_now_ns()};
     rounds->is_active = plan->options->rounds_until_ppm > 0;
     for (uint32_t cell = 0; cell < plan->cell_count; cell++)
-        rounds->pairs += base_of(plan, cell) != cell;
+        rounds->pairs += summary_base_of(plan, cell) != cell;
+    rounds->ratios = rounds->is_active ? calloc(plan->cell_count, sizeof *rounds->ratios) : NULL;
+    return !rounds->is_active || rounds->ratios != NULL;
+}
+
+void rounds_free(struct rounds *rounds) {
+    free(rounds->ratios);
+    rounds->ratios = NULL;
+}
+
+uint64_t rounds_budget_left_ns(const struct rounds *rounds) {
+    const uint64_t spent_ns = os_now_ns() - rounds->begin_ns, budget_ns = rounds->plan->options->budget_ns;
+    return !rounds->is_active ? UINT64_MAX : budget_ns > spent_ns ? budget_ns - spent_ns : 0;
 }
 
 int rounds_are_enough(struct rounds *rounds, uint32_t finished) {
@@ -69,7 +78,7 @@ int rounds_are_enough(struct rounds *rounds, uint32_t finished) {
     rounds->count = finished;
     if (number != 0)
         look(rounds, finished, number);
-    rounds->is_out_of_budget = os_now_ns() - rounds->begin_ns >= rounds->plan->options->budget_ns;
+    rounds->is_out_of_budget = rounds_budget_left_ns(rounds) == 0;
     return rounds->decided == rounds->pairs || rounds->is_out_of_budget;
 }
 

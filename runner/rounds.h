@@ -7,19 +7,25 @@
 
 #include "plan/plan.h"
 #include "results/output.h"
+#include "results/verdict.h"
 
 struct rounds {
     const struct plan *plan;
     const struct output *output;
+    struct verdict_ratio *ratios; // by cell, as the last look found them; NULL without --rounds-until
     uint64_t begin_ns;
     uint32_t pairs, decided, count; // count: rounds at the last look or end
     int is_active, is_out_of_budget;
 };
 
-void rounds_start(struct rounds *rounds, const struct plan *plan, const struct output *output);
+// Returns 0 without memory.
+int rounds_start(struct rounds *rounds, const struct plan *plan, const struct output *output);
+void rounds_free(struct rounds *rounds);
 
 // Asked before each round: 1 when all pairs are decided or the budget is spent. Always 0 without --rounds-until.
 int rounds_are_enough(struct rounds *rounds, uint32_t finished);
+
+uint64_t rounds_budget_left_ns(const struct rounds *rounds); // UINT64_MAX without --rounds-until
 
 // Tells what came of it. Returns EXIT_CODE_INCONCLUSIVE when a pair is left undecided.
 int rounds_report(const struct rounds *rounds);

@@ -12,6 +12,7 @@ struct app {
     const char *proof;    // the executable whose malloc must be the allocator's
     const char *user;     // who it runs as when we are root; empty: root
     const char *stop;     // name of the signal that ends a server, without SIG
+    const char *unit;     // what an operation is, in the plural
     uint64_t ops;         // a thread, by default
     uint32_t max_threads;
     uint32_t is_server; // 0: a batch

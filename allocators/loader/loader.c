@@ -151,6 +151,7 @@ enum allocator_load_result allocator_spec_parse(const char *text, struct allocat
                       text);
     }
     memcpy(out->text, text, length);
+    memcpy(out->label, text, length);
     memcpy(out->name, name, name_length);
     memcpy(out->options, text + tail, options_length);
     if (is_path) {

@@ -31,6 +31,7 @@ enum allocator_load_mode { ALLOCATOR_LOAD_DLOPEN, ALLOCATOR_LOAD_PRELOAD };
 // A parsed --alloc item: "hz5", "hz5{profile=rss}", "./libfoo.so".
 struct allocator_spec {
     char text[256];                          // as given
+    char label[256];                         // what rows and tables call it: the text, unless it was given a name
     char name[64];                           // backend name, or the file name of a path
     char path[512];                          // library to load; empty for a library named by soname until resolved
     char options[128];                       // text between the braces

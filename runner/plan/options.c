@@ -21,6 +21,7 @@
 #define DEFAULT_LATENCY 64 // the timer costs tens of nanoseconds: well below one an op
 #define DEFAULT_BUDGET_NS UINT64_C(600000000000)
 #define MAX_RUNS 100000
+#define MAX_NAME 40 // of an item of --alloc
 #define MAX_LATENCY 1000000
 
 struct context { // where a parse stands, for its one line of error
@@ -170,6 +171,36 @@ static int parse_workload(struct context *context, char *text) {
     return open != NULL && *open ? parse_braces(context, item, open) : EXIT_CODE_OK;
 }
 
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-"
+
+// NAME=ITEM: where the item begins; `text` itself without a name. A path may hold the sign, and so do settings.
+static const char *item_behind_name(const char *text) {
+    const size_t length = strcspn(text, "={/");
+    return length > 0 && text[length] == '=' ? text + length + 1 : text;
+}
+
+static int check_name(struct context *context, const char *text, size_t length) {
+    if (length == 0 || length > MAX_NAME || strspn(text, NAME_CHARACTERS) < length)
+        return refuse(context, "--alloc=%s: a name has 1 to %d letters, digits or one of _ . + -", text, MAX_NAME);
+    for (size_t i = 0; i < allocator_backend_count; i++)
+        if (strlen(allocator_backends[i].name) == length && strncmp(allocator_backends[i].name, text, length) == 0)
+            return refuse(context, "--alloc=%s: '%.*s' is an allocator's own name - choose another", text, (int)length,
+                          text);
+    return EXIT_CODE_OK;
+}
+
+// One name for two items, or two items under one name, would be one row in every table.
+static int check_clash(struct context *context, const struct allocator_spec *spec) {
+    const struct options *options = context->options;
+    const int is_named = strcmp(spec->label, spec->text) != 0;
+    for (size_t i = 0; i < options->allocator_count; i++) {
+        const struct allocator_spec *other = &options->allocators[i];
+        if (strcmp(other->label, spec->label) == 0 && (is_named || strcmp(other->text, spec->text) != 0))
+            return refuse(context, "--alloc: two items are called '%s' - give each a name of its own", spec->label);
+    }
+    return EXIT_CODE_OK;
+}
+
 static int parse_allocator(struct context *context, const char *text) {
     struct options *options = context->options;
     struct allocator_spec *grown =
@@ -177,14 +208,22 @@ static int parse_allocator(struct context *context, const char *text) {
     if (grown == NULL)
         return refuse(context, "out of memory");
     options->allocators = grown;
-    enum allocator_load_result result =
-        allocator_spec_parse(text, &grown[options->allocator_count], context->why, context->why_bytes);
+    struct allocator_spec *spec = &grown[options->allocator_count];
+    const char *item = item_behind_name(text);
+    const size_t name_length = item == text ? 0 : (size_t)(item - text) - 1;
+    int code = item == text ? EXIT_CODE_OK : check_name(context, text, name_length);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum allocator_load_result result = allocator_spec_parse(item, spec, context->why, context->why_bytes);
     if (result == ALLOCATOR_UNKNOWN)
         return EXIT_CODE_USAGE;
     if (result != ALLOCATOR_LOADED)
         return EXIT_CODE_UNAVAILABLE;
-    options->allocator_count++;
-    return EXIT_CODE_OK;
+    if (item != text)
+        snprintf(spec->label, sizeof spec->label, "%.*s", (int)name_length, text);
+    code = check_clash(context, spec);
+    options->allocator_count += code == EXIT_CODE_OK;
+    return code;
 }
 
 // Splits --alloc or --workload and hands each item on.
@@ -305,7 +344,7 @@ const struct option_entry option_entries[] = {
     {.group = "What to measure (lists are separated by commas; each combination is a cell)",
      .name = "alloc",
      .value = "LIST",
-     .help = "hz5, hz5{profile=rss}, jemalloc, ./libfoo.so; the same name twice is an A/A test",
+     .help = "hz5, hz5{profile=rss}, ./libfoo.so, NAME=ITEM; the first is the baseline, one item twice an A/A test",
      .kind = OPTION_OWN,
      .parse = parse_alloc},
     {.name = "workload",
@@ -326,7 +365,8 @@ const struct option_entry option_entries[] = {
      OFFSET(runs),
      .least = 1,
      .most = MAX_RUNS,
-     .key = "runs"},
+     .key = "runs",
+     .is_extent = 1},
     {.name = "seed",
      .value = "N",
      .help = "of the order of samples and of the events; default 1",

@@ -94,6 +94,7 @@ struct option_entry {
     int (*parse)(struct context *context, const char *text); // instead of the kind's own way
     // What the plan's hash and run.json call it: a run with another value is another plan. NULL: it changes no row.
     const char *key;
+    int is_extent; // how many rows, not which: in run.json, not in the hash, so that a run can grow
 };
 
 extern const struct option_entry option_entries[];

@@ -165,6 +165,8 @@ char *plan_canonical_text(const struct plan *plan) {
     for (size_t i = 0; i < option_entry_count; i++) {
         const struct option_entry *entry = &option_entries[i];
         const char *value = entry->key != NULL ? option_entry_text(options, entry) : NULL;
+        if (entry->is_extent)
+            continue;
         if (value != NULL && value[0])
             buffer_print(out, "%s=%s ", entry->key, value);
         else if (entry->key != NULL && value == NULL)
@@ -172,8 +174,10 @@ char *plan_canonical_text(const struct plan *plan) {
     }
     for (uint32_t i = 0; i < plan->cell_count; i++) {
         const struct plan_cell *cell = &plan->cells[i];
-        buffer_print(out, "\n%s %s:%s", options->allocators[cell->allocator].text, cell->workload->name,
-                     cell->params.input);
+        const struct allocator_spec *spec = &options->allocators[cell->allocator];
+        if (strcmp(spec->label, spec->text) != 0)
+            buffer_print(out, "\n%s=", spec->label);
+        buffer_print(out, "\n%s %s:%s", spec->text, cell->workload->name, cell->params.input);
         for (size_t k = 0; k < parameter_count; k++)
             buffer_print(out, " %s=%" PRIu64, parameters[k].column, parameter_get(&cell->params, &parameters[k]));
     }
@@ -308,7 +312,7 @@ void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int w
     const struct workload_params *params = &cell->params;
     out[0] = '\0';
     if (with_allocator)
-        add(&text, "%s ", plan->options->allocators[cell->allocator].text);
+        add(&text, "%s ", plan->options->allocators[cell->allocator].label);
     if (strcmp(cell->workload->name, "program") == 0) { // the command says it all
         add(&text, "%s", params->input);
         return;

@@ -16,8 +16,13 @@ unsigned sequential_look(size_t count);
 double sequential_share(unsigned look);
 
 // The interval of the Walsh averages (Hodges-Lehmann) with an error of at most `alpha` in total, both sides, by the
-// exact distribution of Wilcoxon's signed ranks. Returns 0 when `count` is too small for any. Memory: NULL-safe.
+// exact distribution of Wilcoxon's signed ranks. Returns 0 when `count` is too small for any, or above SEQUENTIAL_MAX.
 int sequential_interval(const double *differences, size_t count, double alpha, double *low, double *high);
+
+double sequential_middle(const double *differences, size_t count); // Hodges-Lehmann; 0 without differences
+
+// How likely signed ranks as one-sided as these are, or more, when the truth is 0: exact, two-sided.
+double sequential_chance(const double *differences, size_t count);
 
 enum sequential_verdict { SEQUENTIAL_OPEN, SEQUENTIAL_LESS, SEQUENTIAL_SAME, SEQUENTIAL_MORE };
 

@@ -2,6 +2,7 @@
 // Quoting, and a record to text and back, a column at a time. Layer: runner, results.
 #include "csv.h"
 
+#include "../../workloads/app_table.h"
 #include "../text/buffer.h"
 
 #include <inttypes.h>
@@ -332,6 +333,9 @@ char *csv_schema_json(size_t *bytes) {
             put_json_text(out, "meaning", column->meaning);
         buffer_print(out, "}");
     }
-    buffer_print(out, "\n]}\n");
+    buffer_print(out, "\n], \"units\": {");
+    for (const struct app *app = apps; app->name != NULL; app++)
+        buffer_print(out, "%s\"%s\": \"%s\"", app == apps ? "" : ", ", app->name, app->unit);
+    buffer_print(out, "}}\n");
     return buffer_take(out, bytes);
 }

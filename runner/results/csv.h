@@ -28,7 +28,8 @@ int csv_parse(const char *line, size_t bytes, const char *run_id, struct record 
 // Sample number of a line of NAME.rss.csv; UINT64_MAX when it is none.
 uint64_t csv_parse_rss_sample(const char *line, size_t bytes, const char *run_id);
 
-// The columns for readers in other languages: results/schema.json. To be freed by the caller; NULL without memory.
+// The columns, and what an op of each app is, for readers in other languages: results/schema.json. To be freed by the
+// caller; NULL without memory.
 char *csv_schema_json(size_t *bytes);
 
 #endif

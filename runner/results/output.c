@@ -64,19 +64,27 @@ static int take_record(struct output *output, const struct record *record, uint3
 static int read_rows(struct output *output, const struct provenance *provenance, const char *text, size_t bytes,
                      size_t *end, char *why, size_t why_bytes) {
     size_t at = strlen(csv_header());
+    uint64_t rounds = 0;
     for (size_t line = 2; at < bytes; line++) {
         const char *newline = memchr(text + at, '\n', bytes - at);
         struct record record;
         if (newline == NULL)
             break;
         size_t length = (size_t)(newline - (text + at));
-        if (!csv_parse(text + at, length, provenance->run_id, &record) ||
-            !take_record(output, &record, provenance->plan->sample_count))
+        const int is_row = csv_parse(text + at, length, provenance->run_id, &record);
+        rounds = is_row && record.round >= rounds ? record.round + 1 : rounds;
+        if (!is_row || (record.round < provenance->plan->options->runs &&
+                        !take_record(output, &record, provenance->plan->sample_count)))
             return refuse(EXIT_CODE_USAGE, why, why_bytes,
                           "%s: line %zu is no row of this run - restore the file or choose another --output",
                           output->rows.path, line);
         at += length + 1;
     }
+    if (rounds > provenance->plan->options->runs)
+        return refuse(EXIT_CODE_USAGE, why, why_bytes,
+                      "%s: has %" PRIu64 " rounds already, --runs=%" PRIu32
+                      " would be fewer - give at least as many, or choose another --output",
+                      output->rows.path, rounds, provenance->plan->options->runs);
     *end = at;
     return EXIT_CODE_OK;
 }

@@ -82,7 +82,7 @@ static json_t *parameter_json(const struct plan_cell *cell, const struct paramet
 }
 
 static json_t *cell_json(const struct plan *plan, const struct plan_cell *cell) {
-    json_t *object = json_pack("{s:o, s:s}", "allocator", text_of(plan->options->allocators[cell->allocator].text),
+    json_t *object = json_pack("{s:o, s:s}", "allocator", text_of(plan->options->allocators[cell->allocator].label),
                                "workload", cell->workload->name);
     for (size_t i = 0; i < parameter_count; i++)
         if (strcmp(parameters[i].name, "seed") != 0) // another in each round
@@ -167,13 +167,13 @@ static json_t *allocators_json(const struct provenance *provenance) {
     for (size_t i = 0; i < provenance->plan->options->allocator_count; i++) {
         const struct sample_allocator *allocator = &provenance->allocators[i];
         const struct allocator_provenance *found = &allocator->resolved;
-        json_array_append_new(allocators,
-                              json_pack("{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "allocator",
-                                        text_of(allocator->spec->text), "available", allocator->is_available, "why",
-                                        text_or_null(allocator->is_available ? "" : allocator->why), "path",
-                                        text_or_null(found->path), "version", text_or_null(found->version), "build_id",
-                                        text_or_null(found->build_id), "sha256", text_or_null(found->sha256),
-                                        "contract", text_or_null(found->contract)));
+        json_array_append_new(
+            allocators,
+            json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "allocator", text_of(allocator->spec->label),
+                      "item", text_of(allocator->spec->text), "available", allocator->is_available, "why",
+                      text_or_null(allocator->is_available ? "" : allocator->why), "path", text_or_null(found->path),
+                      "version", text_or_null(found->version), "build_id", text_or_null(found->build_id), "sha256",
+                      text_or_null(found->sha256), "contract", text_or_null(found->contract)));
     }
     return allocators;
 }
@@ -224,10 +224,13 @@ int provenance_write(const struct provenance *provenance, const char *path) {
 
 int provenance_add_session(const struct provenance *provenance, const char *path, uint32_t samples_before) {
     json_t *document = json_load_file(path, 0, NULL);
-    json_t *sessions = json_object_get(document, "sessions");
+    json_t *sessions = json_object_get(document, "sessions"), *plan = json_object_get(document, "plan");
     errno = EINVAL;
-    int ok = sessions != NULL && json_array_append_new(sessions, session_json(provenance, samples_before)) == 0 &&
-             save(document, path);
+    // The run may have grown.
+    int ok = sessions != NULL && plan != NULL &&
+             json_object_set_new(plan, "samples", json_integer((json_int_t)provenance->plan->sample_count)) == 0 &&
+             json_object_set_new(plan, "runs", json_integer((json_int_t)provenance->plan->options->runs)) == 0 &&
+             json_array_append_new(sessions, session_json(provenance, samples_before)) == 0 && save(document, path);
     int error = errno;
     json_decref(document);
     errno = error;
@@ -255,7 +258,7 @@ static enum provenance_match compare(struct provenance *provenance, const json_t
         return PROVENANCE_OTHER_HOST;
     const json_t *allocators = json_object_get(document, "allocators");
     for (size_t i = 0; i < provenance->plan->options->allocator_count; i++) {
-        snprintf(detail, detail_bytes, "%s", provenance->allocators[i].spec->text);
+        snprintf(detail, detail_bytes, "%s", provenance->allocators[i].spec->label);
         const char *before = text_at(json_array_get(allocators, i), "sha256");
         // One that was not there before has no rows it could contradict.
         if (before[0] && strcmp(before, provenance->allocators[i].resolved.sha256) != 0)

@@ -70,7 +70,8 @@ static const struct record_column head[] = {
              "number of the cell in the plan, from 0, as `--plan` prints it; tells the copies of an A/A test "
              "(`--alloc=hz5,hz5`) apart"),
     REQUIRED_TEXT("platform", platform, "linux, windows, wine"),
-    REQUIRED_TEXT("allocator", allocator, "the --alloc item as given, e.g. `hz5{profile=rss}`"),
+    REQUIRED_TEXT("allocator", allocator,
+                  "the --alloc item as given, e.g. `hz5{profile=rss}`, or the name that NAME=ITEM gave it"),
     NAME("load", load, load_names, sizeof load_names / sizeof load_names[0], "dlopen or preload"),
     REQUIRED_TEXT("workload", workload, "its name"),
     TEXT("input", params.input,
@@ -92,7 +93,8 @@ static const struct record_column tail[] = {
      .kind = RECORD_HEX,
      MEMBER(measured.stream_hash),
      .meaning = "of the events; equal for every allocator in the same cell and round"},
-    MEASURED(elapsed_ns, "an op is one object's life: one alloc and its one free; of `program` one run of it"),
+    MEASURED(elapsed_ns, "an op is one object's life: one alloc and its one free; of `program` one run of it, of `app` "
+                         "what `units` of schema.json says"),
     MEASURED(ops, NULL),
     {.name = "throughput_ops_s", .kind = RECORD_RATE, .compute = record_throughput},
     MEASURED(remote_frees, "achieved, of the measured part"),

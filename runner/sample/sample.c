@@ -223,7 +223,7 @@ static void describe(struct record *record, const struct sample_request *request
     record->order = request->order;
     record->cell_index = (uint64_t)(request->cell - request->plan->cells);
     snprintf(record->platform, sizeof record->platform, "%s", process_platform());
-    snprintf(record->allocator, sizeof record->allocator, "%s", request->allocator->spec->text);
+    snprintf(record->allocator, sizeof record->allocator, "%s", request->allocator->spec->label);
     snprintf(record->workload, sizeof record->workload, "%s", workload->name);
     snprintf(record->pin, sizeof record->pin, "%s", workload->is_program ? "none" : options->pin);
     record->load = workload->is_program ? ALLOCATOR_LOAD_PRELOAD : options->load;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which allocator for this program, from the rows of a bench. Every statement about two allocators rests on an exact
-// interval of their ratio in the same rounds, with an error that all pairs of a column share: a name stands in front
-// only when the data separates it from each of the others. Layer: runner.
+// Which allocator for this program, from the rows of a bench: the numbers of each beside the baseline's, and what they
+// support in the words of every other run (results/verdict.h). Layer: runner.
 #include "hzrun_advise.h"
 
-#include "../plan/sequential.h"
 #include "../results/csv.h"
+#include "../results/verdict.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,52 +13,62 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_SIDES 24
+#define MOST_SIDES VERDICT_MOST_SIDES
 #define MOST_ROUNDS SEQUENTIAL_MAX
 #define MOST_LINES 8 // of the table
-#define ERROR 0.05   // of all pairs of a column together
-#define MARGIN 0.02  // what nobody notices
 #define LINE_BYTES 65536
 
-enum column { TIME, MEMORY, COLUMN_COUNT };
-
 struct side { // one allocator
-    char name[64];
-    double values[COLUMN_COUNT][MOST_ROUNDS]; // by round; 0: none
-    double cpu[MOST_ROUNDS];                  // seconds
-    char failure[64];                         // of its first row that is not ok; empty: none
+    uint64_t cell_index;
+    size_t copy;              // of an item that is there more than once
+    struct verdict_side told; // seconds and bytes
+    double cpu[MOST_ROUNDS];  // seconds
+    char failure[64];         // of its first row that is not ok; empty: none
 };
 
 struct advice {
-    struct side sides[MOST_SIDES];
+    struct side sides[MOST_SIDES]; // in the order of the plan
     size_t count, rounds;
     char command[64];
-    double error; // of one pair
-};
-
-struct ratio {
-    double middle, low, high; // of logarithms
-    int is_known;             // enough rounds for an interval
+    char work[512];                       // what all rows must have in common
+    struct verdict_side good[MOST_SIDES]; // of those without a failure
+    struct verdict verdict;               // of these
 };
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
-static struct side *side_of(struct advice *advice, const char *name) {
-    for (size_t i = 0; i < advice->count; i++)
-        if (strcmp(advice->sides[i].name, name) == 0)
+static struct side *side_of(struct advice *advice, const struct record *record) {
+    size_t place = 0, copy = 0;
+    for (size_t i = 0; i < advice->count; i++) {
+        if (advice->sides[i].cell_index == record->cell_index)
             return &advice->sides[i];
+        place += advice->sides[i].cell_index < record->cell_index;
+    }
     if (advice->count == MOST_SIDES)
         return NULL;
-    struct side *side = &advice->sides[advice->count++];
-    snprintf(side->name, sizeof side->name, "%s", name);
-    return side;
+    memmove(&advice->sides[place + 1], &advice->sides[place], (advice->count - place) * sizeof advice->sides[0]);
+    memset(&advice->sides[place], 0, sizeof advice->sides[0]);
+    advice->sides[place].cell_index = record->cell_index;
+    snprintf(advice->sides[place].told.name, sizeof advice->sides[place].told.name, "%s", record->allocator);
+    advice->count++;
+    for (size_t i = 0; i < advice->count; i++) // one that is found later may have come first
+        if (strcmp(advice->sides[i].told.name, record->allocator) == 0)
+            advice->sides[i].copy = copy++;
+    return &advice->sides[place];
 }
 
-static void take_row(struct advice *advice, const struct record *record) {
+static int take_row(struct advice *advice, const struct record *record) {
     const struct measurement *measured = &record->measured;
-    struct side *side = side_of(advice, record->allocator);
+    char work[512];
+    struct side *side = side_of(advice, record);
+    snprintf(work, sizeof work, "%s:%s threads=%" PRIu32, record->workload, record->params.input,
+             record->params.threads);
+    if (advice->work[0] == '\0')
+        memcpy(advice->work, work, sizeof work);
+    if (strcmp(advice->work, work) != 0)
+        return 0;
     if (side == NULL || record->round >= MOST_ROUNDS)
-        return;
+        return 1;
     snprintf(advice->command, sizeof advice->command, "%.60s%s", record->params.input,
              strlen(record->params.input) > 60 ? "..." : "");
     if (record->round >= advice->rounds)
@@ -67,45 +76,36 @@ static void take_row(struct advice *advice, const struct record *record) {
     if (!record_is_ok(record)) {
         snprintf(side->failure, sizeof side->failure, "%s: %.50s", record_status_names[record->status],
                  record->message);
-        return;
+        return 1;
     }
-    side->values[TIME][record->round] = (double)measured->elapsed_ns / 1e9;
-    side->values[MEMORY][record->round] = measured->rss_peak != NOT_MEASURED ? (double)measured->rss_peak : 0;
+    side->told.values[VERDICT_TIME][record->round] = (double)measured->elapsed_ns / 1e9;
+    side->told.values[VERDICT_MEMORY][record->round] =
+        measured->rss_peak != NOT_MEASURED ? (double)measured->rss_peak : 0;
     side->cpu[record->round] = (double)(measured->user_ns + measured->system_ns) / 1e9;
+    return 1;
 }
 
 static int read_rows(struct advice *advice, const char *file, char *why, size_t why_bytes) {
     static char line[LINE_BYTES];
     char run_id[RECORD_RUN_ID_BYTES];
     static struct record record;
+    int is_one = 1;
     FILE *rows = fopen(file, "r");
     if (rows == NULL) {
         snprintf(why, why_bytes, "%s: %s", file, strerror(errno));
         return 0;
     }
-    while (fgets(line, sizeof line, rows) != NULL) {
+    while (is_one && fgets(line, sizeof line, rows) != NULL) {
         const size_t bytes = strcspn(line, "\n");
         if (sscanf(line, "%*d,%16[0-9a-f],", run_id) == 1 && csv_parse(line, bytes, run_id, &record))
-            take_row(advice, &record);
+            is_one = take_row(advice, &record);
     }
     fclose(rows);
-    if (advice->count == 0)
+    if (!is_one)
+        snprintf(why, why_bytes, "%s: holds more than one workload - scripts/tables tells of each", file);
+    else if (advice->count == 0)
         snprintf(why, why_bytes, "%s: has no rows of this version - measure with hzrun bench --output=NAME.csv", file);
-    return advice->count != 0;
-}
-
-// The baseline comes first in the plan; its rows may not.
-static void order_sides(struct advice *advice) {
-    for (size_t i = 1; i < advice->count; i++)
-        if (strcmp(advice->sides[i].name, "system") == 0) {
-            struct side *kept = malloc(sizeof *kept);
-            if (kept == NULL)
-                return;
-            *kept = advice->sides[0];
-            advice->sides[0] = advice->sides[i];
-            advice->sides[i] = *kept;
-            free(kept);
-        }
+    return is_one && advice->count != 0;
 }
 
 // ---- statistics ----------------------------------------------------------------------------------------------------
@@ -125,46 +125,13 @@ static double median(const double *values, size_t count) {
     return used == 0 ? -1 : used % 2 ? sorted[used / 2] : (sorted[used / 2 - 1] + sorted[used / 2]) / 2;
 }
 
-// `side` to `other` in the rounds that both have.
-static struct ratio ratio_of(const struct advice *advice, const struct side *side, const struct side *other,
-                             enum column column) {
-    double differences[MOST_ROUNDS];
-    struct ratio ratio = {.low = -INFINITY, .high = INFINITY};
-    double low = 0, high = 0;
-    size_t used = 0;
-    for (size_t i = 0; i < advice->rounds; i++)
-        if (side->values[column][i] > 0 && other->values[column][i] > 0)
-            differences[used++] = log(side->values[column][i] / other->values[column][i]);
-    if (used > 0 && sequential_interval(differences, used, 1, &low, &high))
-        ratio.middle = (low + high) / 2;
-    ratio.is_known = sequential_interval(differences, used, advice->error, &ratio.low, &ratio.high);
-    return ratio;
-}
-
-static int is_same(const struct ratio *ratio) {
-    return ratio->is_known && sequential_decide(ratio->low, ratio->high, log1p(MARGIN)) == SEQUENTIAL_SAME;
-}
-
 // ---- printing ------------------------------------------------------------------------------------------------------
 
-static void print_ratio(const struct ratio *ratio) {
-    char text[48];
-    if (ratio->is_known)
-        snprintf(text, sizeof text, "%.2f [%.2f, %.2f]", exp(ratio->middle), exp(ratio->low), exp(ratio->high));
-    else
-        snprintf(text, sizeof text, "%.2f [0, inf]", exp(ratio->middle));
+static void print_ratio(const struct verdict_ratio *ratio) {
+    char text[80], middle[24], low[24], high[24];
+    snprintf(text, sizeof text, "%s [%s, %s]", verdict_number(exp(ratio->middle), middle),
+             verdict_number(exp(ratio->low), low), verdict_number(exp(ratio->high), high));
     printf("  %-20s", text);
-}
-
-struct ranked {
-    const struct side *side;
-    struct ratio ratios[COLUMN_COUNT]; // to the baseline
-};
-
-static int compare_ranked(const void *left, const void *right) {
-    const struct ranked *a = left, *b = right;
-    const double first = a->ratios[TIME].middle, second = b->ratios[TIME].middle;
-    return (first > second) - (first < second);
 }
 
 // By the backend's own word for it, as in --list-allocators.
@@ -176,85 +143,53 @@ static int is_fail_closed(const char *name) {
     return 0;
 }
 
-static void print_table(const struct advice *advice, const struct ranked *ranked, size_t count) {
-    printf("  %-10s  %-20s  %-20s\n", "allocator", "time", "peak memory");
-    for (size_t i = 0; i < count && i < MOST_LINES; i++) {
-        printf("  %-10.20s", ranked[i].side->name);
-        print_ratio(&ranked[i].ratios[TIME]);
-        print_ratio(&ranked[i].ratios[MEMORY]);
-        puts(is_fail_closed(ranked[i].side->name) ? "  refuses bad frees" : "");
+// Those beside the baseline, the fastest first.
+static void print_table(const struct advice *advice) {
+    const struct verdict *verdict = &advice->verdict;
+    size_t order[MOST_SIDES], lines = 0;
+    for (size_t i = 1; i < verdict->count; i++) {
+        size_t place = i - 1;
+        for (; place > 0 &&
+               verdict->ratios[VERDICT_TIME][i][0].middle < verdict->ratios[VERDICT_TIME][order[place - 1]][0].middle;
+             place--)
+            order[place] = order[place - 1];
+        order[place] = i;
     }
-    size_t lines = count < MOST_LINES ? count : MOST_LINES;
+    printf("  %-10s  %-20s  %-20s\n", "allocator", "time", "peak memory");
+    for (; lines + 1 < verdict->count && lines < MOST_LINES; lines++) {
+        const char *name = verdict->sides[order[lines]].name;
+        printf("  %-10.20s", name);
+        print_ratio(&verdict->ratios[VERDICT_TIME][order[lines]][0]);
+        print_ratio(&verdict->ratios[VERDICT_MEMORY][order[lines]][0]);
+        puts(is_fail_closed(name) ? "  refuses bad frees" : "");
+    }
     for (size_t i = 0; i < advice->count && lines < MOST_LINES; i++)
         if (advice->sides[i].failure[0] != '\0') {
-            printf("  %-10.20s  %s\n", advice->sides[i].name, advice->sides[i].failure);
+            printf("  %-10.20s  %s\n", advice->sides[i].told.name, advice->sides[i].failure);
             lines++;
         }
 }
 
-// "a, b and c" of those that are marked.
-static void print_names(const struct ranked *ranked, const int *marks, size_t count, int mark) {
-    size_t left = 0, printed = 0;
-    for (size_t i = 0; i < count; i++)
-        left += marks[i] == mark;
-    for (size_t i = 0; i < count; i++)
-        if (marks[i] == mark) {
-            printf("%s%s", printed == 0 ? "" : printed + 1 == left ? " and " : ", ", ranked[i].side->name);
-            printed++;
-        }
-}
-
-static void print_winner(const struct ranked *winner, const struct side *baseline, enum column column) {
-    const struct ratio *ratio = &winner->ratios[column];
-    if (winner->side == baseline)
-        printf("%s needs the least %s, less than each of the others.\n", baseline->name,
-               column == TIME ? "time" : "memory");
-    else
-        printf("%s needs the least, %.0f %% [%.0f, %.0f] less than %s.\n", winner->side->name,
-               -100 * expm1(ratio->middle), -100 * expm1(ratio->high), -100 * expm1(ratio->low), baseline->name);
-}
-
-// One sentence about a column.
-static void print_sentence(const struct advice *advice, const struct ranked *ranked, size_t count, enum column column) {
-    enum { APART = 0, TOGETHER = 1 };
-    int marks[MOST_SIDES], together = 0, same = 0, known = 0;
-    const struct ranked *best = &ranked[0];
-    for (size_t i = 0; i < count; i++) {
-        best = ranked[i].ratios[column].middle < best->ratios[column].middle ? &ranked[i] : best;
-        same += ranked[i].side == &advice->sides[0] || is_same(&ranked[i].ratios[column]);
-        known += ranked[i].ratios[column].is_known;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const struct ratio ratio = ratio_of(advice, best->side, ranked[i].side, column);
-        marks[i] = &ranked[i] == best || !ratio.is_known || ratio.high >= 0 ? TOGETHER : APART;
-        together += marks[i] == TOGETHER;
-    }
-    printf("%s: ", column == TIME ? "Time" : "Memory");
-    if (count < 2)
-        puts("nothing to compare.");
-    else if (known == 0)
-        printf("%zu rounds decide nothing about %zu allocators - take more, such as --runs=%d.\n", advice->rounds,
-               count, (int)ceil(log2(2 / advice->error)) + 2);
-    else if (same == (int)count)
-        puts("no difference you could notice (all within 2 %).");
-    else if (together == 1)
-        print_winner(best, advice->sides, column);
-    else {
-        print_names(ranked, marks, count, TOGETHER);
-        fputs(" cannot be told apart", stdout);
-        if (together < (int)count) {
-            fputs(column == TIME ? "; slower than the best of them: " : "; more than the least of them: ", stdout);
-            print_names(ranked, marks, count, APART);
-        }
-        puts(".");
-    }
+static void print_sentences(const struct verdict *verdict) {
+    struct buffer text = {0};
+    char *whole;
+    size_t bytes;
+    buffer_print(&text, "Time: ");
+    verdict_sentence(verdict, &text);
+    buffer_print(&text, "%s\nMemory: ", verdict->count < 2 ? "nothing to compare." : "");
+    verdict_column_sentence(verdict, VERDICT_MEMORY, &text);
+    buffer_print(&text, "%s", verdict->count < 2 ? "nothing to compare." : "");
+    whole = buffer_take(&text, &bytes);
+    puts(whole != NULL ? whole : "out of memory");
+    free(whole);
 }
 
 static void print_facts(const struct advice *advice, const struct advice_facts *facts) {
     const struct side *baseline = &advice->sides[0];
     const double cpu = median(baseline->cpu, advice->rounds);
-    printf("%s: %.3g s a run, %.3g MiB on %s", advice->command, median(baseline->values[TIME], advice->rounds),
-           median(baseline->values[MEMORY], advice->rounds) / (1 << 20), baseline->name);
+    printf("%s: %.3g s a run, %.3g MiB on %s", advice->command,
+           median(baseline->told.values[VERDICT_TIME], advice->rounds),
+           median(baseline->told.values[VERDICT_MEMORY], advice->rounds) / (1 << 20), baseline->told.name);
     if (facts->calls != 0)
         printf("; %" PRIu64 " calls of malloc and free", facts->calls);
     if (facts->allocator_cpu >= 0 && cpu > 0 && facts->allocator_cpu < 0.01 * cpu)
@@ -270,42 +205,38 @@ double advice_cpu(const char *file, const char *allocator) {
     double found = -1;
     if (advice != NULL && read_rows(advice, file, ignored, sizeof ignored))
         for (size_t i = 0; i < advice->count; i++)
-            if (strcmp(advice->sides[i].name, allocator) == 0)
+            if (strcmp(advice->sides[i].told.name, allocator) == 0)
                 found = median(advice->sides[i].cpu, advice->rounds);
     free(advice);
     return found;
 }
 
+// Those that never failed, the baseline first. 0: that failed.
+static int take_good(struct advice *advice, char *why, size_t why_bytes) {
+    size_t count = 0;
+    for (size_t i = 0; i < advice->count; i++) {
+        if (advice->sides[i].failure[0] != '\0')
+            continue;
+        advice->good[count] = advice->sides[i].told;
+        verdict_name(advice->sides[i].told.name, advice->sides[i].copy, advice->good[count].name,
+                     sizeof advice->good[count].name);
+        count++;
+    }
+    verdict_make(&advice->verdict, advice->good, count);
+    if (count == 0 || advice->sides[0].failure[0] != '\0')
+        snprintf(why, why_bytes, "%s fails already on %s: %s", advice->command, advice->sides[0].told.name,
+                 advice->sides[0].failure);
+    return count != 0 && advice->sides[0].failure[0] == '\0';
+}
+
 int advice_print(const char *file, const struct advice_facts *facts, char *why, size_t why_bytes) {
     struct advice *advice = calloc(1, sizeof *advice);
-    struct ranked ranked[MOST_SIDES], others[MOST_SIDES];
-    size_t count = 0, other_count = 0;
-    if (advice == NULL || !read_rows(advice, file, why, why_bytes)) {
-        free(advice);
-        return 0;
+    const int is_told = advice != NULL && read_rows(advice, file, why, why_bytes) && take_good(advice, why, why_bytes);
+    if (is_told) {
+        print_facts(advice, facts);
+        print_table(advice);
+        print_sentences(&advice->verdict);
     }
-    order_sides(advice);
-    for (size_t i = 0; i < advice->count; i++)
-        if (advice->sides[i].failure[0] == '\0')
-            ranked[count++].side = &advice->sides[i];
-    if (count == 0 || ranked[0].side != advice->sides) {
-        snprintf(why, why_bytes, "%s fails already on %s: %s", advice->command, advice->sides[0].name,
-                 advice->sides[0].failure);
-        free(advice);
-        return 0;
-    }
-    advice->error = count > 1 ? ERROR / ((double)count * (double)(count - 1) / 2) : ERROR;
-    for (size_t i = 0; i < count; i++)
-        for (int column = 0; column < COLUMN_COUNT; column++)
-            ranked[i].ratios[column] = ratio_of(advice, ranked[i].side, advice->sides, (enum column)column);
-    qsort(ranked, count, sizeof *ranked, compare_ranked);
-    for (size_t i = 0; i < count; i++)
-        if (ranked[i].side != advice->sides)
-            others[other_count++] = ranked[i];
-    print_facts(advice, facts);
-    print_table(advice, others, other_count);
-    print_sentence(advice, ranked, count, TIME);
-    print_sentence(advice, ranked, count, MEMORY);
     free(advice);
-    return 1;
+    return is_told;
 }

@@ -82,6 +82,9 @@ def test_rounds_until_stops_when_all_is_decided(run, tmp_path):
     assert result.code == 0, result.err
     count = int(re.search(r"1 of 1 pairs decided after (\d+) rounds", result.err).group(1))
     assert count in (8, 12, 18, 27) and len(rows(tmp_path / "r.csv")) == 2 * count
+    said = " ".join(result.out.split())
+    assert re.search(r"faulty\{slow=5us\} is 0\.\d+ times as fast as faulty \[0\.\d+, 0\.\d+\]\.", said), said
+    assert "Incomplete" not in result.out
     before = (tmp_path / "r.csv").read_bytes()
     assert run(*command).code == 0  # again: nothing is left to do
     assert (tmp_path / "r.csv").read_bytes() == before
@@ -92,6 +95,7 @@ def test_rounds_until_ends_with_its_budget(run, tmp_path):
                  "--rounds-until=0.01%", "--budget=1s", "--output=r.csv")
     assert result.code == 5
     assert re.search(r"0 of 1 pairs decided after \d+ rounds: the budget is spent", result.err)
+    assert "system#2 and system are undecided" in " ".join(result.out.split()) and "Incomplete" not in result.out
 
 
 @pytest.mark.parametrize("option, message", [

@@ -132,8 +132,26 @@ def test_failed_samples_of_an_earlier_session_still_count(run, fake, tmp_path):
 def test_another_plan_is_refused(run, tmp_path, finished):
     command = json.loads((tmp_path / "r.run.json").read_text())["command"]
     line = f"r.csv: belongs to another plan ({command}) - repeat that command or choose another --output"
-    for other in ("--runs=4", "--seed=2", "--ops=2001", "--settle=100ms", "--pin=none", "--threads=2"):
+    for other in ("--seed=2", "--ops=2001", "--settle=100ms", "--pin=none", "--threads=2"):
         refused(run, tmp_path, line, *COMMAND, other)
+
+
+def test_a_run_grows(run, tmp_path, finished):
+    before = finished.read_text()
+    longer = [o if not o.startswith("--runs") else "--runs=5" for o in COMMAND]
+    result = run(*longer)
+    assert (result.code, result.lines) == (0, ["runner: r.csv: 6 of 10 samples are there already"])
+    text = finished.read_text()
+    assert text.startswith(before) and [int(r["sample"]) for r in rows(finished)] == list(range(10))
+    document = json.loads((tmp_path / "r.run.json").read_text())
+    assert (document["plan"]["runs"], document["plan"]["samples"]) == (5, 10)
+    assert [s["samples_before"] for s in document["sessions"]] == [0, 6]
+    # As if five rounds had been asked for at once.
+    at_once = ("r2.csv" if o == "r.csv" else o for o in longer)
+    assert run(*[o.replace("r.csv", "r2.csv") for o in at_once]).code == 0
+    key = lambda path: [(r["sample"], r["cell_index"], r["seed"], r["stream_hash"]) for r in rows(path)]  # noqa: E731
+    assert key(finished) == key(tmp_path / "r2.csv")
+    refused(run, tmp_path, "r.csv: has 5 rounds already, --runs=3 would be fewer - give at least as many, or choose another --output")
 
 
 def test_another_host_is_refused(run, tmp_path, finished):

@@ -251,8 +251,48 @@ def test_table_goes_to_stdout(run):
     result = run("--alloc=null,system", "--workload=local", *QUICK, "--runs=3")
     assert (result.code, result.err) == (0, "")
     for name in ("null", "system"):
-        assert re.search(rf"^  {name} +[\d.]+  [\d.]+\.\.[\d.]+ +[\d.]+ +-  3/3$", result.out, re.M), name
+        assert re.search(rf"^  {name} +[\d.]+  [\d.]+\.\.[\d.]+ +[\d.]+ +3/3$", result.out, re.M), name
     assert re.search(r"^Harness: [\d.]+ ns an op over the null allocator", result.out, re.M)
+
+
+def test_what_is_printed_fits_a_terminal(run):
+    """Two names, one too long for its column, latencies, a copy; a sentence first, and no column without numbers."""
+    named = "a-name-of-forty-characters-and-no-blanks"
+    result = run(f"--alloc=null,system,{named}=system,system", "--workload=local,remote", "--threads=2", *QUICK, "--runs=3",
+                 "--latency=1")
+    assert (result.code, result.err) == (0, "")
+    assert max(map(len, result.out.splitlines())) <= 80
+    local, remote = result.out.split("\n\n")[:2]
+    assert "3 rounds decide nothing about 3 allocators - take more, such as --runs=9." in " ".join(local.split())
+    assert re.search(rf"^  {named}\n {{11,}}[\d.]+ ", local, re.M) and re.search(r"^  system#2 +[\d.]+  ", local, re.M)
+    assert "MiB after 1s" not in result.out
+    head = r"^  allocator +p50 +p99 +p99.9 +p50 +p99 +p99.9"
+    assert re.search(head + "$", local, re.M) and "free of others" not in local
+    assert re.search(head + r" +p50 +p99 +p99.9$", remote, re.M) and "free of others, ns" in remote
+    assert re.search(r"^  system( +\d+){9}$", remote, re.M)
+
+
+def test_names_of_allocators(run, tmp_path):
+    """Rows, run.json, --plan and the table have the name; the library is that of the item."""
+    null = rows_of_null(run, tmp_path)
+    command = (f"--alloc=old={null},new=system", "--workload=local", *QUICK, "--runs=7", "--output=r.csv")
+    plan = run(*command, "--plan").out
+    assert re.search(r"^cell 0: old local", plan) and re.search(r"^cell 1: new local", plan, re.M)
+    result = run(*command)
+    assert (result.code, result.err) == (0, "")
+    assert {(r["allocator"], Path(r["library_path"]).name == Path(null).name) for r in rows(tmp_path / "r.csv")} == {
+        ("old", True), ("new", False)}
+    document = json.loads((tmp_path / "r.run.json").read_text())
+    assert [(a["allocator"], a["item"]) for a in document["allocators"]] == [("old", null), ("new", "system")]
+    assert re.search(r"^  (old|new) ", result.out, re.M)
+    assert "belongs to another plan" in run(f"--alloc=old={null},newer=system", *command[1:]).err  # the rows would not fit
+    assert run(*command).lines == ["runner: r.csv: 14 of 14 samples are there already"]
+
+
+def rows_of_null(run, tmp_path):
+    """The path of the null library, as a row proves it."""
+    assert run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=null.csv").code == 0
+    return rows(tmp_path / "null.csv")[0]["library_path"]
 
 
 def test_full_stdout_is_an_error(tmp_path):

@@ -172,6 +172,21 @@ def test_lists_name_what_is_unavailable_and_why(run):
         assert re.search(rf"^{name} +\S", workloads.out, re.M)
 
 
+@pytest.mark.parametrize("item, line", [
+    ("a=system,a=null", "--alloc: two items are called 'a' - give each a name of its own"),
+    ("a=system,a=system", "--alloc: two items are called 'a' - give each a name of its own"),
+    ("hz5=system", "--alloc=hz5=system: 'hz5' is an allocator's own name - choose another"),
+    ("a b=system", "--alloc=a b=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+    ("a#2=system", "--alloc=a#2=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+    ("x" * 41 + "=system", f"--alloc={'x' * 41}=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+    ("a=", "'' names no allocator - use a name from --list-allocators or the path of a library"),
+    ("a=b=system", "unknown allocator 'b=system' - did you mean 'system'? (--list-allocators)"),
+])
+def test_names_that_cannot_be(run, item, line):
+    result = run(f"--alloc={item}", "--workload=local", "--plan")
+    assert (result.code, result.lines) == (2, ["runner: " + line])
+
+
 def test_help_fits_one_screen(run):
     result = run("--help")
     assert (result.code, result.err) == (0, "")

@@ -4,6 +4,7 @@
 # programs: gcc awk
 # proof: cc1
 # ops: 60
+# unit: functions
 # threads: 1
 # kind: batch
 

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-NEEDED = ("summary", "packages", "programs", "proof", "ops", "threads", "kind")
+NEEDED = ("summary", "packages", "programs", "proof", "ops", "unit", "threads", "kind")
 OPTIONAL = {"user": "", "stop": "TERM"}
 
 output, *inputs = sys.argv[1:]
@@ -21,7 +21,7 @@ for path in map(Path, inputs):
     missing = [name for name in NEEDED if name not in head]
     if missing or head["kind"] not in ("server", "batch") or re.search(r'["\\]', "".join(head.values())):
         sys.exit(f"{path}: the head lacks {', '.join(missing) or 'a kind that is server or batch, or holds a quote'} (README.md)")
-    quoted = ", ".join(f'"{head[name]}"' for name in ("summary", "packages", "proof", "user", "stop"))
+    quoted = ", ".join(f'"{head[name]}"' for name in ("summary", "packages", "proof", "user", "stop", "unit"))
     text += f'    {{"{path.stem}", {quoted}, {int(head["ops"])}, {int(head["threads"])}, {int(head["kind"] == "server")}}},\n'
-text += "    {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},\n};\n"
+text += "    {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},\n};\n"
 Path(output).write_text(text)

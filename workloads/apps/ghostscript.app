@@ -4,6 +4,7 @@
 # programs: gs awk
 # proof: gs
 # ops: 6
+# unit: pages
 # threads: 1
 # kind: batch
 

@@ -4,6 +4,7 @@
 # programs: memcached python3
 # proof: memcached
 # ops: 20000
+# unit: requests
 # threads: 64
 # kind: server
 # user: nobody

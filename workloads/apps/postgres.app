@@ -4,6 +4,7 @@
 # programs: initdb postgres pgbench psql
 # proof: postgres
 # ops: 1000
+# unit: transactions
 # threads: 32
 # kind: server
 # user: postgres

@@ -4,6 +4,7 @@
 # programs: python3
 # proof: python3
 # ops: 10000
+# unit: records
 # threads: 1
 # kind: batch
 

@@ -4,6 +4,7 @@
 # programs: redis-server redis-cli redis-benchmark
 # proof: redis-server
 # ops: 40000
+# unit: requests
 # threads: 64
 # kind: server
 

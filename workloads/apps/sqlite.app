@@ -4,6 +4,7 @@
 # programs: sqlite3
 # proof: sqlite3
 # ops: 100000
+# unit: rows
 # threads: 1
 # kind: batch
 
