@@ -50,8 +50,9 @@ def main(argv: list[str]) -> int:
         )
         return errors.USAGE
 
+    module, function = place.split(":")
+
     def command(arguments: list[str]) -> int:
-        module, function = place.split(":")
         return getattr(importlib.import_module(f".{module}", __package__), function)(arguments)
 
     return cli.run(name, command, argv[1:])

@@ -12,13 +12,17 @@ import json
 import re
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from . import cli
 from .errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOI_PLACEHOLDER = "10.5281/zenodo.PLACEHOLDER"  # an archive replaces it; tests/paper knows it
+
+Files: TypeAlias = dict[str, tuple[bytes, bool]]  # path in the archive: content, whether it is executable
 
 REVIEWER_README = """\
 hzbench {version}, commit {commit}
@@ -34,21 +38,29 @@ Licence: Apache-2.0 (LICENSE). To cite: CITATION.cff.
 """
 
 
-def git(*arguments, binary=False):
+def _git(*arguments: str) -> bytes:
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         raise InputError(
             f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}; the archive is made from a"
             " commit"
         )
-    return done.stdout if binary else done.stdout.decode().strip()
+    return done.stdout
 
 
-def version_of(files):
-    return re.search(r"version: '([^']+)'", files["meson.build"][0].decode()).group(1)
+def git(*arguments: str) -> str:
+    """What git prints, as one text without the last line's end."""
+    return _git(*arguments).decode().strip()
 
 
-def disagreements(files):
+def version_of(files: Files) -> str:
+    found = re.search(r"version: '([^']+)'", files["meson.build"][0].decode())
+    if found is None:
+        raise InputError("meson.build of the commit names no version; the archive needs one for its name")
+    return found[1]
+
+
+def disagreements(files: Files) -> list[str]:
     """Where the descriptions of this release contradict each other, as lines."""
     import yaml
 
@@ -72,13 +84,14 @@ def disagreements(files):
     return lines
 
 
-def tree(commit):
+def tree(commit: str) -> Files:
     """{path: (bytes, executable)} of a commit."""
-    archive = tarfile.open(fileobj=io.BytesIO(git("archive", "--format=tar", commit, binary=True)))
-    return {m.name: (archive.extractfile(m).read(), bool(m.mode & 0o100)) for m in archive.getmembers() if m.isfile()}
+    archive = tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", commit)))
+    opened = ((m, archive.extractfile(m)) for m in archive.getmembers())  # None: neither a file nor a link to one
+    return {m.name: (file.read(), bool(m.mode & 0o100)) for m, file in opened if file is not None and m.isfile()}
 
 
-def pack(files, prefix, epoch, out):
+def pack(files: Files, prefix: str, epoch: int, out: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
@@ -95,7 +108,7 @@ def pack(files, prefix, epoch, out):
         packed.write(buffer.getvalue())
 
 
-def make(commit, pdfs, out):
+def make(commit: str, pdfs: Sequence[Path], out: str | Path) -> Path:
     commit = git("rev-parse", "--verify", f"{commit}^{{commit}}")
     epoch = int(git("log", "-1", "--format=%ct", commit))
     files = tree(commit)

@@ -16,14 +16,18 @@ import json
 import math
 import re
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.stats
 
 from . import compare, errors, files, gate, load, model, stats, text
+from .schema import Cell
 
 AA_ROUNDS = 8
 CURVE_ROUNDS = (8, 16, 32)
@@ -37,6 +41,10 @@ SAMPLE_S = 0.045  # measured part of a sample of the base: twice what starting a
 SHORTEST_PS = 1000  # a delay is whole clock cycles, 300 ps or so
 RESAMPLES = 1000
 
+T = TypeVar("T")
+Speeds: TypeAlias = dict[str, float]  # block: ops/s
+Turn: TypeAlias = tuple[str, str, Sequence[int]]  # base, new, rounds
+
 
 @dataclass
 class Rate:
@@ -46,17 +54,17 @@ class Rate:
     trials: int
 
     @property
-    def share(self):
+    def share(self) -> float:
         return self.hits / self.trials if self.trials else math.nan
 
     @property
-    def interval(self):
+    def interval(self) -> stats.Interval:
         if not self.trials:
             return 0.0, 1.0
         found = scipy.stats.binomtest(self.hits, self.trials).proportion_ci(0.95, method="exact")
         return float(found.low), float(found.high)
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.trials:
             return "no window of so many rounds"
         low, high = self.interval
@@ -76,12 +84,12 @@ class Fit:
     start_high: float
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Of what is injected, as a share of it."""
         return max(self.high - self.slope, self.slope - self.low) / self.slope
 
     @property
-    def adds(self):
+    def adds(self) -> bool:
         """Whether the pilot is compatible with a delay that simply adds to the work."""
         return self.start_low <= 0 <= self.start_high
 
@@ -93,7 +101,7 @@ class Plan:
     base: str
     base_ns: float  # wall time an op of one thread
     fit: Fit
-    levels: dict  # injected share of the base's time an op: name of the variant
+    levels: dict[float, str]  # injected share of the base's time an op: name of the variant
     workload: str
     threads: int
     alloc: str
@@ -103,25 +111,27 @@ class Plan:
 
 @dataclass
 class Calibration:
-    plans: dict  # cell label: Plan
-    aa: dict  # cell label: Rate of A/A pairs called different
-    pairs: list  # Comparison of each A/A pair
+    plans: dict[str, Plan]  # cell label: Plan
+    aa: dict[str, Rate]  # cell label: Rate of A/A pairs called different
+    pairs: list[stats.Comparison]  # Comparison of each A/A pair
     aa_adjusted: Rate  # the same pairs judged as one table, after control of false discoveries
-    spread: dict  # cell label: median visible effect of an A/A pair
-    recovered: dict  # (cell label, level): estimate over all rounds, share of time added
-    curve: dict  # (rounds, level): Rate of windows called slower
+    spread: dict[str, float]  # cell label: median visible effect of an A/A pair
+    recovered: dict[
+        tuple[str, float], tuple[float, float, float]
+    ]  # (cell label, level): share of time added, low, high
+    curve: dict[tuple[int, float], Rate]  # (rounds, level): Rate of windows called slower
     wrong_sign: Rate  # windows of slowed variants called faster
     planted: Rate  # gates that failed on the variant with PLANTED
     unchanged: Rate  # gates that failed on a copy
     gate_rounds: int  # fewest rounds a gate had
 
 
-def _windows(blocks, rounds):
+def _windows(blocks: Sequence[T], rounds: int) -> list[Sequence[T]]:
     """Disjoint runs of `rounds` consecutive rounds, in the order they were measured."""
     return [blocks[i : i + rounds] for i in range(0, len(blocks) - rounds + 1, rounds)]
 
 
-def _speeds(results, cell, name):
+def _speeds(results: load.Results, cell: Cell, name: str) -> Speeds:
     """{block: ops/s} of the good samples."""
     rows = results.data[
         (results.data["cell"] == cell) & (results.data["name"] == name) & (results.data["status"] == "ok")
@@ -129,31 +139,31 @@ def _speeds(results, cell, name):
     return dict(zip(rows["block"], rows["throughput_ops_s"]))
 
 
-def _ordered_blocks(results):
+def _ordered_blocks(results: load.Results) -> list[tuple[str, int, str]]:
     data = results.data.sort_values("sample")
     return list(dict.fromkeys(zip(data["file"], data["round"], data["block"])))
 
 
-def _compare(new, base, window):
+def _compare(new: Speeds, base: Speeds, window: Iterable[str]) -> stats.Comparison | None:
     both = [b for b in window if b in new and b in base]
     return stats.compare_paired([new[b] for b in both], [base[b] for b in both], resamples=RESAMPLES) if both else None
 
 
-def _copies(results, base):
+def _copies(results: load.Results, base: str) -> list[str]:
     """Names of the copies of `base` in one run: base, base#2, ..."""
     return [n for n in results.allocators if n == base or n.startswith(base + "#")]
 
 
-def _slowdown(ratio):
+def _slowdown(ratio: float) -> float:
     return 1 / ratio - 1 if ratio > 0 else math.inf
 
 
-def _average(speeds):
+def _average(speeds: Sequence[Speeds]) -> Speeds:
     """Geometric mean of several {block: ops/s} in the blocks that all of them have."""
     return {b: stats.geometric_mean([s[b] for s in speeds]) for b in speeds[0] if all(b in s for s in speeds)}
 
 
-def _turns(pairs, rounds, gates):
+def _turns(pairs: Sequence[tuple[str, str]], rounds: Sequence[int], gates: int) -> list[Turn]:
     """[(base, new, rounds)] for so many gates, as long as can be, none of which shares a sample with another."""
     if not pairs or not gates:
         return []
@@ -161,7 +171,7 @@ def _turns(pairs, rounds, gates):
     return [(*pair, window) for window in windows for pair in pairs][:gates]
 
 
-def _gates(path, turns):
+def _gates(path: str | Path, turns: Sequence[Turn]) -> Rate:
     """Runs the gate once for each turn, on a file that holds just its rounds."""
     content = files.read_text(path)
     reader = csv.reader(io.StringIO(content))
@@ -185,11 +195,11 @@ def _gates(path, turns):
     return Rate(failed, len(turns))
 
 
-def _add(a, b):
+def _add(a: Rate, b: Rate) -> Rate:
     return Rate(a.hits + b.hits, a.trials + b.trials)
 
 
-def analyse(runs):
+def analyse(runs: Sequence[tuple[str, Plan]]) -> Calibration:
     """Calibration from several (result file, Plan), a file a workload."""
     turns = [GATES * i // len(runs) for i in range(len(runs) + 1)]
     parts = [_analyse(*run, end - begin) for run, begin, end in zip(runs, turns, turns[1:])]
@@ -213,7 +223,7 @@ def analyse(runs):
     return whole
 
 
-def _analyse(path, plan, gates):
+def _analyse(path: str, plan: Plan, gates: int) -> Calibration:
     results = load.load([path])
     base, levels = plan.base, plan.levels
     for name in (base, *levels.values()):
@@ -226,15 +236,17 @@ def _analyse(path, plan, gates):
     copies = _copies(results, base)
     if len(copies) < 2:
         raise errors.InputError(f"{path}: {base} occurs once; a false-positive rate needs it at least twice in --alloc")
-    aa, spread, everything = {}, {}, []
-    recovered, curve = {}, {}
+    aa, spread = {}, {}
+    everything: list[stats.Comparison] = []
+    recovered: dict[tuple[str, float], tuple[float, float, float]] = {}
+    curve: dict[tuple[int, float], Rate] = {}
     wrong = [0, 0]
     variants = {level: _copies(results, name) for level, name in levels.items()}
     pairs = list(zip(copies[::2], copies[1::2]))  # no copy is in two pairs
     for cell in results.cells:
         speeds = {n: _speeds(results, cell, n) for n in (*copies, *sum(variants.values(), []))}
-        compared = [_compare(speeds[a], speeds[b], w) for w in _windows(blocks, AA_ROUNDS) for a, b in pairs]
-        compared = [c for c in compared if c]
+        halves = [(speeds[a], speeds[b], w) for w in _windows(blocks, AA_ROUNDS) for a, b in pairs]
+        compared = [c for one in halves if (c := _compare(*one))]
         aa[labels[cell]] = Rate(sum(c.verdict() in ("faster", "slower") for c in compared), len(compared))
         spread[labels[cell]] = float(np.median([c.visible for c in compared])) if compared else math.nan
         everything += compared
@@ -242,11 +254,12 @@ def _analyse(path, plan, gates):
         for level, names in variants.items():
             whole = _compare(_average([speeds[n] for n in names]), average, blocks)
             if whole:
-                recovered[(labels[cell], level)] = tuple(_slowdown(r) for r in (whole.ratio, whole.high, whole.low))
-            for rounds in CURVE_ROUNDS:
-                windows = [(speeds[n], speeds[b], w) for n, b in zip(names, copies) for w in _windows(blocks, rounds)]
+                found_slower = (_slowdown(whole.ratio), _slowdown(whole.high), _slowdown(whole.low))
+                recovered[(labels[cell], level)] = found_slower
+            for length in CURVE_ROUNDS:
+                windows = [(speeds[n], speeds[b], w) for n, b in zip(names, copies) for w in _windows(blocks, length)]
                 found = [c for one in windows if (c := _compare(*one))]
-                rate = curve.setdefault((rounds, level), Rate(0, 0))
+                rate = curve.setdefault((length, level), Rate(0, 0))
                 rate.hits += sum(c.verdict() == "slower" for c in found)
                 rate.trials += len(found)
                 wrong[0] += sum(c.verdict() == "faster" for c in found)
@@ -269,7 +282,7 @@ def _analyse(path, plan, gates):
     )
 
 
-def render(c):
+def render(c: Calibration) -> str:
     total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
     out = [f"A/A pairs of {AA_ROUNDS} rounds called different (at 5 %; no sample is in two pairs)"]
     for label, rate in c.aa.items():
@@ -301,7 +314,7 @@ def render(c):
     return "\n".join(out) + "\n"
 
 
-def draw(c, path):
+def draw(c: Calibration, path: str | Path) -> None:
     """Detection curve as SVG or PNG: share of windows called slower by injected slow-down, a line a number of
     rounds."""
     from .figures import style
@@ -340,14 +353,14 @@ def draw(c, path):
         plt.close(figure)
 
 
-def _recovery(level, off, value, low, high):
+def _recovery(level: float, off: float, value: float, low: float, high: float) -> str:
     """As in runner selftest: an error as large as the fault itself would find anything."""
     if abs(value - level) > off + (value - low if value > level else high - value):
         return "NOT FOUND"
     return "ok" if off + (high - low) / 2 < level else "too noisy"
 
 
-def _fit_text(plan):
+def _fit_text(plan: Plan) -> str:
     f = plan.fit
     start = f"the line begins at {100 * f.start:+.1f} % [{100 * f.start_low:+.1f}, {100 * f.start_high:+.1f}]"
     return (
@@ -355,17 +368,17 @@ def _fit_text(plan):
     )
 
 
-def _slope_text(f):
+def _slope_text(f: Fit) -> str:
     return f"1 ns costs {100 * f.slope:.2f} % [{100 * f.low:.2f}, {100 * f.high:.2f}]"
 
 
-def _lines(logs, ns):
+def _lines(logs: stats.Floats, ns: stats.Floats) -> tuple[float, float]:
     """(slope through the origin, start of a free line) of log(time with delay / time without), a row a round."""
     share = np.array([math.expm1(stats.hodges_lehmann(column)) for column in logs.T])
     return float(ns @ share / (ns @ ns)), float(np.polyfit(ns, share, 1)[1])
 
 
-def fit(logs, ns, seed=stats.SEED, resamples=RESAMPLES):
+def fit(logs: npt.ArrayLike, ns: npt.ArrayLike, seed: int = stats.SEED, resamples: int = RESAMPLES) -> Fit:
     """Fit of a pilot: `logs` has a row a round and a column for each delay of `ns`. The intervals are a bootstrap of
     rounds."""
     logs, ns = np.asarray(logs, float), np.asarray(ns, float)
@@ -376,14 +389,14 @@ def fit(logs, ns, seed=stats.SEED, resamples=RESAMPLES):
     return Fit(slope, float(low), float(high), start, float(start_low), float(start_high))
 
 
-def _start_seconds(rows, measured_s):
+def _start_seconds(rows: pd.DataFrame, measured_s: float) -> float:
     """What a sample takes beside its measured part, from when the samples began; those times are whole seconds."""
     begun = pd.to_datetime(rows["started_at"])
     passed_s = (begun.max() - begun.min()).total_seconds()
     return max(0.0, passed_s / max(1, len(rows) - 1) - measured_s)
 
 
-def _pilot(path, variant):
+def _pilot(path: str | Path, variant: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(rows, ops/s with a row a round and a column for each delay in ns, 0 first) of a pilot run."""
     results = load.load([path])
     if len(results.cells) != 1:
@@ -403,7 +416,7 @@ def _pilot(path, variant):
     return results.data, speeds
 
 
-def plan(path, variant, workload, levels=LEVELS):
+def plan(path: str | Path, variant: str, workload: str, levels: Sequence[float] = LEVELS) -> Plan:
     """Plan from the pilot run of one cell: the variant with 0 ps and with others. `variant` is an --alloc item in which
     @ stands for picoseconds; in `workload` @ stands for the operations of a thread."""
     rows, speeds = _pilot(path, variant)
@@ -438,11 +451,11 @@ def plan(path, variant, workload, levels=LEVELS):
     )
 
 
-def store_plan(plan):
+def store_plan(plan: Plan) -> str:
     return json.dumps(asdict(plan), indent=1)
 
 
-def load_plan(path):
+def load_plan(path: str | Path) -> Plan:
     """Plan in the JSON file that scripts/calibrate writes beside a run."""
     try:
         content = json.loads(files.read_text(path, "calibration plan"))
@@ -453,7 +466,7 @@ def load_plan(path):
         raise errors.InputError(f"{path}: not a calibration plan ({error})") from error
 
 
-def announce(plans, rounds):
+def announce(plans: Sequence[tuple[str, Plan]], rounds: int) -> str:
     """What is going to be measured and how long it takes: a line for each (name, Plan)."""
     out, total_s = [], 0.0
     for name, plan in plans:

@@ -5,16 +5,18 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import NoReturn
 
 from . import errors
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise errors.InputError(f"{message} ({self.prog} --help)")
 
 
-def share(text):
+def share(text: str) -> float:
     """'5%' or '0.05' -> 0.05."""
     number = text[:-1] if text.endswith("%") else text
     try:
@@ -26,7 +28,7 @@ def share(text):
     return value
 
 
-def run(name, command, argv):
+def run(name: str, command: Callable[[list[str]], int], argv: list[str]) -> int:
     """The exit code of `command(argv)`, all that it printed written out. Nothing unexpected ends as 1, which says that
     a gate failed: a fault of the scripts is FAULT, with its traceback."""
     # A name that the terminal's encoding lacks is shown escaped; it must not end the command.
@@ -35,7 +37,7 @@ def run(name, command, argv):
         try:
             code = command(argv)
         except SystemExit as leaving:  # argparse, after --help
-            code = leaving.code or errors.OK
+            code = int(leaving.code or errors.OK)
         sys.stdout.flush()
         return code
     except errors.InputError as error:
@@ -57,6 +59,6 @@ def run(name, command, argv):
         return errors.FAULT
 
 
-def _drop_output():
+def _drop_output() -> None:
     """What is still buffered goes nowhere: Python flushes at exit and would complain, and end with 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ events; the interval is over them.
 import argparse
 import concurrent.futures
 import csv
+import functools
 import json
 import math
 import os
@@ -18,8 +19,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from . import allocators, cli
 from .errors import OK, InputError
@@ -33,6 +36,12 @@ IDENTITY = ("allocator", "workload", "threads", "seed", "quantum", "length", "op
 COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS)
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these use the last.
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+Report: TypeAlias = dict[str, Any]  # the JSON of runner/coherence
+Counted: TypeAlias = tuple[Report, int]  # a report and the operations that it counts
+Run: TypeAlias = Callable[[int, int, int], Counted]  # of a length, a quantum and a seed
+Row: TypeAlias = dict[str, Any]  # of COLUMNS
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Tools:
     runner: Path
 
 
-def find_tools(build):
+def find_tools(build: Path) -> Tools:
     qemu = shutil.which("qemu-x86_64")
     if qemu is None:
         raise InputError("qemu-x86_64 not found. Debian: apt-get install qemu-user", 3)
@@ -59,7 +68,7 @@ def find_tools(build):
     return Tools(qemu, plugin, build / "runner")
 
 
-def malloc_range(library):
+def malloc_range(library: str | Path) -> str:
     """Own addresses of malloc's part of the C library, 'FIRST-END' in hexadecimal, from its dynamic symbols.
 
     malloc.c is one object file, so all between its first and its last exported function is its own.
@@ -79,26 +88,26 @@ def malloc_range(library):
     return f"{min(r[0] for r in ranges):x}-{max(r[1] for r in ranges):x}"
 
 
-def code_option(library):
+def code_option(library: str) -> str:
     """What of a library is the allocator: all of it, but for the C library."""
     name = os.path.basename(os.path.realpath(library))
     return f"{name}:{malloc_range(library)}" if name.startswith("libc.so") else name
 
 
-def plugin_option(tools, report, code, quantum, seed):
+def plugin_option(tools: Tools, report: Path, code: str, quantum: int, seed: int) -> str:
     option = f"{tools.plugin},out={report},quantum={quantum},seed={seed}"
     return option + (f",code={code}" if code else "")
 
 
-def last_line(text):
+def last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
 
-def library_paths(tools):
+def library_paths(tools: Tools) -> dict[str, str]:
     """Path of each allocator's library, as the runner finds it."""
     listed = subprocess.run([str(tools.runner), "--list-allocators"], capture_output=True, text=True, check=False)
-    paths = {}
+    paths: dict[str, str] = {}
     name = None
     for line in listed.stdout.splitlines():
         if line and not line[0].isspace():
@@ -108,11 +117,11 @@ def library_paths(tools):
     return paths
 
 
-def with_ops(workload, ops):
+def with_ops(workload: str, ops: int) -> str:
     return workload[:-1] + f",ops={ops}" + "}" if workload.endswith("}") else workload + f"{{ops={ops}}}"
 
 
-def run_sample(tools, cell, library, ops, quantum, seed):
+def run_sample(tools: Tools, cell: Cell, library: str, ops: int, quantum: int, seed: int) -> Counted:
     """(report of the plug-in, operations of all threads) of one sample of a workload."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "coherence.json"
@@ -132,7 +141,7 @@ def run_sample(tools, cell, library, ops, quantum, seed):
         return json.loads(report.read_text(encoding="utf-8")), int(row["ops"])
 
 
-def run_program(tools, library, program, length, quantum, seed):
+def run_program(tools: Tools, library: str, program: Sequence[str], length: int, quantum: int, seed: int) -> Counted:
     """(report, length) of one run of a program with the allocator preloaded."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "coherence.json"
@@ -151,7 +160,7 @@ def run_program(tools, library, program, length, quantum, seed):
         return json.loads(report.read_text(encoding="utf-8")), length
 
 
-def totals(report):
+def totals(report: Report) -> dict[str, int]:
     """Sums of a report: the counts over all code and data, and the moves by part."""
     sums = dict.fromkeys((*COUNTS, *PARTS), 0)
     for code in CODES:
@@ -163,26 +172,26 @@ def totals(report):
     return sums
 
 
-def slope(short, long):
+def slope(short: Counted, long: Counted) -> dict[str, float]:
     """Counts an operation between two lengths of one cell."""
     (report, ops), (long_report, long_ops) = short, long
     before, after = totals(report), totals(long_report)
-    row = {name: (after[name] - before[name]) / (long_ops - ops) for name in before}
+    row: dict[str, float] = {name: (after[name] - before[name]) / (long_ops - ops) for name in before}
     row["moves"] = row["from_modified"] + row["from_clean"]
     return row
 
 
-def measure(run, lengths, quantum, seeds, identity):
+def measure(run: Run, lengths: tuple[int, int], quantum: int, seeds: Iterable[int], identity: Row) -> list[Row]:
     """A row a seed: slopes of all counts."""
     rows = []
     for seed in seeds:
         short, long = (run(length, quantum, seed) for length in lengths)
-        rows.append({**identity, "seed": seed, "quantum": quantum, "length": lengths[0], "ops": long[1] - short[1],
-                     **slope(short, long)})  # fmt: skip
+        row: Row = {**identity, "seed": seed, "quantum": quantum, "length": lengths[0], "ops": long[1] - short[1]}
+        rows.append(row | slope(short, long))
     return rows
 
 
-def interval(values):
+def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval; infinite for a single value."""
     mean = sum(values) / len(values)
     if len(values) < 2:
@@ -192,14 +201,14 @@ def interval(values):
     return mean, quantile * deviation / math.sqrt(len(values))
 
 
-def grouped(rows):
-    cells = {}
+def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, str], list[Row]]:
+    cells: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
         cells.setdefault((row["workload"], row["threads"], row["allocator"]), []).append(row)
     return cells
 
 
-def render(rows):
+def render(rows: Sequence[Row]) -> str:
     """Text tables, one a workload and thread count: what travels, and between whom."""
     lines = []
     heading = None
@@ -225,14 +234,15 @@ def render(rows):
 class Symbols:
     """Names of addresses in the objects of a report."""
 
-    def __init__(self, objects):
+    def __init__(self, objects: list[dict[str, Any]]) -> None:
         self.objects = objects
-        self.tables = {}
+        self.tables: dict[str, list[tuple[int, int, str]]] = {}
 
-    def table(self, path):
+    def table(self, path: str) -> list[tuple[int, int, str]]:
         if path not in self.tables:
             rows = set()
-            for which in ([], ["-D"]):
+            tables: tuple[list[str], ...] = ([], ["-D"])  # the symbols' own table and that of the dynamic linker
+            for which in tables:
                 listed = subprocess.run(
                     ["nm", *which, "-S", "--defined-only", path], capture_output=True, text=True, check=False
                 )
@@ -243,7 +253,7 @@ class Symbols:
             self.tables[path] = sorted(rows)
         return self.tables[path]
 
-    def name(self, address):
+    def name(self, address: int) -> str:
         """'library: symbol+offset', or the bare address."""
         for entry in self.objects:
             if entry["base"] <= address < entry["end"]:
@@ -253,7 +263,7 @@ class Symbols:
                 return f"{short}: {near[-1][2]}+{own - near[-1][0]}" if near else f"{short}+{own:#x}"
         return f"{address:#x}"
 
-    def names_in_line(self, address):
+    def names_in_line(self, address: int) -> list[str]:
         """Symbols whose bytes lie in the line at `address`."""
         found = []
         for entry in self.objects:
@@ -265,11 +275,11 @@ class Symbols:
         return sorted(set(found))
 
 
-def travels(counts):
+def travels(counts: Mapping[str, int]) -> int:
     return counts["from_modified"] + counts["from_clean"]
 
 
-def render_top(report, count=10):
+def render_top(report: Report, count: int = 10) -> str:
     """The places in the code and the lines that most travel comes from, of one run, start-up included."""
     symbols = Symbols(report["objects"])
     lines = ["    moves  upgrades  atomics  place in the code"]
@@ -288,12 +298,12 @@ def render_top(report, count=10):
 # ---- command line --------------------------------------------------------------------------------------------------
 
 
-def split_specs(text):
+def split_specs(text: str) -> list[str]:
     """Commas within braces belong to one item."""
     return re.findall(r"[^,{]+(?:\{[^}]*\})?", text)
 
 
-def numbers(text):
+def numbers(text: str) -> list[int]:
     try:
         values = [int(part) for part in text.split(",")]
     except ValueError as error:
@@ -303,7 +313,7 @@ def numbers(text):
     return values
 
 
-def make_parser():
+def make_parser() -> cli.Parser:
     parser = cli.Parser(
         "scripts/coherence",
         description="Cache lines that travel between threads, an operation, counted under qemu-user.",
@@ -339,7 +349,7 @@ def make_parser():
     return parser
 
 
-def plan(args, tools):
+def plan(args: argparse.Namespace, tools: Tools) -> Iterator[tuple[Row, Run]]:
     """What to run: (identity, run) for each cell."""
     libraries = library_paths(tools)
     for allocator in split_specs(args.alloc):
@@ -349,16 +359,16 @@ def plan(args, tools):
             raise InputError(f"no allocator '{name}' (runner --list-allocators), and no such file", 3)
         if args.program:
             identity = {"allocator": allocator, "workload": " ".join(args.program), "threads": 0}
-            yield identity, lambda n, q, s, library=library: run_program(tools, library, args.program, n, q, s)
+            yield identity, functools.partial(run_program, tools, library, args.program)
             continue
         for workload in split_specs(args.workload):
             for threads in args.threads:
                 cell = Cell(allocator, workload, threads)
                 identity = {"allocator": allocator, "workload": workload, "threads": threads}
-                yield identity, lambda n, q, s, cell=cell, library=library: run_sample(tools, cell, library, n, q, s)
+                yield identity, functools.partial(run_sample, tools, cell, library)
 
 
-def write_csv(path, rows):
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

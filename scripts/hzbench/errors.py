@@ -14,12 +14,12 @@ INTERRUPTED = 130
 class InputError(Exception):
     """Bad input or usage; the text is the whole message. Control characters are made visible: one line stays one."""
 
-    def __init__(self, text, code=USAGE):
+    def __init__(self, text: str, code: int = USAGE) -> None:
         super().__init__(printable(text))
         self.code = code
 
 
-def printable(text, limit=None):
+def printable(text: object, limit: int | None = None) -> str:
     """`text` with everything unprintable escaped and, with a limit, cut to that many characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
     if limit is not None and len(shown) > limit:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/replay-fidelity: redis-server itself and the replay of its trace, on each allocator, ordered by peak RSS."""
 
+import argparse
 import csv
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import cli, errors
@@ -22,7 +24,7 @@ BATCH = 64  # commands sent before their answers are read: redis sees them in th
 NEAR = 0.02  # two peaks closer than this have no order
 
 
-def commands(scale):
+def commands(scale: int) -> Iterator[tuple[str, ...]]:
     """The same load in every run: strings of many sizes, half of them deleted, larger ones in their place, lists,
     hashes."""
     draw = random.Random(8)
@@ -42,15 +44,15 @@ def commands(scale):
         yield "SET", f"late:{key}", "v" * draw.randint(700, 1500)
 
 
-def encoded(command):
+def encoded(command: Sequence[str]) -> bytes:
     return b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in command)
 
 
-def drive(port, scale):
+def drive(port: int, scale: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         answers = connection.makefile("rb")
 
-        def send(batch):
+        def send(batch: Sequence[Sequence[str]]) -> None:
             connection.sendall(b"".join(encoded(command) for command in batch))
             for _ in batch:
                 if answers.readline()[:1] not in (b"+", b":"):
@@ -65,13 +67,13 @@ def drive(port, scale):
         send(batch)
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def server_of(hzrun):
+def server_of(hzrun: subprocess.Popen[str]) -> int:
     children = Path(f"/proc/{hzrun.pid}/task/{hzrun.pid}/children")
     for _ in range(200):
         pids = children.read_text().split()
@@ -81,14 +83,14 @@ def server_of(hzrun):
     raise errors.InputError("redis-server did not start under hzrun")
 
 
-def peak_of(pid):
+def peak_of(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
     raise errors.InputError("no VmHWM in /proc - this needs Linux")
 
 
-def run_redis(allocator, scale, directory, record=None):
+def run_redis(allocator: str, scale: int, directory: str, record: str | None = None) -> int:
     """Peak RSS of one run in bytes."""
     port = free_port()
     options = [f"--record={record}"] if record else []
@@ -119,7 +121,7 @@ def run_redis(allocator, scale, directory, record=None):
             except OSError:
                 if process.poll() is not None:
                     raise errors.InputError(
-                        f"redis-server on {allocator}: {process.stderr.read().strip()}", errors.FAILED
+                        f"redis-server on {allocator}: {process.communicate()[1].strip()}", errors.FAILED
                     )
                 time.sleep(0.05)
         drive(port, scale)
@@ -136,7 +138,7 @@ def run_redis(allocator, scale, directory, record=None):
             process.wait()
 
 
-def replay(allocators, runs, directory):
+def replay(allocators: Sequence[str], runs: int, directory: str) -> dict[str, list[int]]:
     """allocator -> peak RSS of each run, above what the replay itself held before the first allocation."""
     output = Path(directory) / "replay.csv"
     command = [
@@ -152,18 +154,18 @@ def replay(allocators, runs, directory):
     process = subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL)
     if process.returncode != 0:
         raise errors.InputError(f"the replay ended with exit code {process.returncode}", errors.FAILED)
-    peaks = {}
+    peaks: dict[str, list[int]] = {}
     with open(output, newline="") as file:
         for row in csv.DictReader(file):
             peaks.setdefault(row["allocator"], []).append(int(row["rss_peak"]) - int(row["rss_baseline"]))
     return peaks
 
 
-def mebibytes(peaks):
+def mebibytes(peaks: Sequence[float]) -> str:
     return f"{statistics.median(peaks) / (1 << 20):9.1f} [{min(peaks) / (1 << 20):.1f}, {max(peaks) / (1 << 20):.1f}]"
 
 
-def swapped(first, second):
+def swapped(first: Mapping[str, float], second: Mapping[str, float]) -> tuple[list[tuple[str, str]], int]:
     """Pairs that stand in another order, of those that differ in both by more than NEAR."""
     names = list(first)
     wrong, compared = [], 0
@@ -178,11 +180,11 @@ def swapped(first, second):
     return wrong, compared
 
 
-def measure(options, directory):
+def measure(options: argparse.Namespace, directory: str) -> int:
     allocators = options.alloc.split(",")
     run_redis("system", options.scale, directory, record=f"{directory}/redis.hzt")
     idle = {name: run_redis(name, 0, directory) for name in allocators}
-    redis = {name: [] for name in allocators}
+    redis: dict[str, list[int]] = {name: [] for name in allocators}
     for _ in range(options.runs):
         for name in allocators:
             redis[name].append(run_redis(name, options.scale, directory) - idle[name])

@@ -14,7 +14,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from . import cli
 from .allocators import LIBC, PEER, named
@@ -24,11 +26,15 @@ ROUNDS = {"local": 2000, "remote": 8}
 OPS_A_ROUND = {"local": 4, "remote": 4096}
 SIZES = (16, 64, 256, 1024, 4096, 16384, 65536)
 
+Costs: TypeAlias = dict[tuple[str, str], int]  # (object, function): instructions
+Table: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]  # allocator, pattern, size, what
+Workloads: TypeAlias = Mapping[str, Mapping[str, tuple[int, float]]]  # allocator, workload: (threads, instructions)
 
-def parse_callgrind(text):
+
+def parse_callgrind(text: str) -> Costs:
     """Exclusive instruction counts: {(object, function): count}."""
-    names = {"ob": {}, "fn": {}}
-    costs = {}
+    names: dict[str, dict[str, str]] = {"ob": {}, "fn": {}}
+    costs: Costs = {}
     current = {"ob": "", "fn": ""}
     skip = False
     header = re.compile(r"^(ob|fn)=\((\d+)\)(?: (.*))?$")
@@ -52,7 +58,7 @@ def parse_callgrind(text):
     return costs
 
 
-def run(budget, allocator, pattern, size, rounds):
+def run(budget: Path, allocator: str, pattern: str, size: int, rounds: int) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         # Fair scheduling keeps the two threads of `remote` in step; nothing else may write into the file.
@@ -81,13 +87,13 @@ def run(budget, allocator, pattern, size, rounds):
 TABLE_ONLY = {"faulty": "libhzfaulty.", "faulty-hz5": "hzfaulty_hz5", "null": "hznull"}
 
 
-def table_costs(costs, library):
+def table_costs(costs: Costs, library: str) -> tuple[float, float, float] | None:
     """The same three figures for such a backend; the first two are not known."""
     total = sum(n for (ob, _), n in costs.items() if library in Path(ob).name)
     return (math.nan, math.nan, total) if total else None
 
 
-def object_costs(costs, is_malloc):
+def object_costs(costs: Costs, is_malloc: str) -> tuple[float, float, float] | None:
     """Instructions of the object that holds the allocator's malloc: (in malloc, in free, all)."""
     objects = {ob for (ob, fn) in costs if fn == is_malloc or fn.startswith(is_malloc + ".")}
     objects.discard("")
@@ -101,7 +107,7 @@ def object_costs(costs, is_malloc):
     return total["malloc"], total["free"], sum(n for (ob, _), n in costs.items() if ob == best)
 
 
-def measure(budget, allocator, pattern, size):
+def measure(budget: Path, allocator: str, pattern: str, size: int) -> dict[str, float]:
     """Instructions an operation: {"malloc", "free", "pair"}; free and malloc are exclusive of what they call."""
     rounds = ROUNDS[pattern]
     library = TABLE_ONLY.get(re.split("{", allocator)[0])
@@ -120,7 +126,7 @@ def measure(budget, allocator, pattern, size):
 MALLOC_FAMILY = ("malloc", "free", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign")
 
 
-def library_costs(costs, library):
+def library_costs(costs: Costs, library: str) -> int:
     """Instructions executed in the library, a resolved path; the process must have no other malloc of unknown
     object."""
     return sum(n for (ob, fn), n in costs.items()
@@ -131,11 +137,11 @@ def library_costs(costs, library):
 LENGTHS = (("ops", 4000), ("rounds", 4), ("working-set", 4000))
 
 
-def run_workload(runner, allocator, workload, threads, length):
+def run_workload(runner: Path, allocator: str, workload: str, threads: int, length: str) -> tuple[int, int] | None:
     """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner
     refuses."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
         spec = workload[:-1] + "," + length + "}" if workload.endswith("}") else workload + "{" + length + "}"
         command = [
             "valgrind",
@@ -167,13 +173,13 @@ def run_workload(runner, allocator, workload, threads, length):
             row = next(csv.DictReader(file))
         library = os.path.realpath(row["library_path"])
         total = 0
-        for profile in folder.glob("callgrind.*"):  # type: ignore[attr-defined]
+        for profile in folder.glob("callgrind.*"):
             costs = parse_callgrind(profile.read_text(encoding="utf-8", errors="replace"))
             total += library_costs(costs, library)
         return total, int(row["ops"])
 
 
-def measure_workload(runner, allocator, workload, threads=1):
+def measure_workload(runner: Path, allocator: str, workload: str, threads: int = 1) -> float:
     """Instructions an object's life in the allocator's object, as a slope over two lengths of a workload of the
     runner."""
     for name, value in LENGTHS:
@@ -186,7 +192,7 @@ def measure_workload(runner, allocator, workload, threads=1):
     )
 
 
-def render_workloads(result):
+def render_workloads(result: Workloads) -> str:
     lines = [f"{'allocator':20} {'workload':32} threads  instructions an object"]
     for name, workloads in result.items():
         for workload, (threads, count) in workloads.items():
@@ -194,14 +200,14 @@ def render_workloads(result):
     return "\n".join(lines)
 
 
-def table(budget, allocators, patterns, sizes):
+def table(budget: Path, allocators: Sequence[str], patterns: Sequence[str], sizes: Sequence[int]) -> Table:
     return {
         name: {pattern: {str(size): measure(budget, name, pattern, size) for size in sizes} for pattern in patterns}
         for name in allocators
     }
 
 
-def render(result):
+def render(result: Table) -> str:
     lines = ["allocator            pattern   bytes   malloc     free     pair"]
     for name, patterns in result.items():
         for pattern, sizes in patterns.items():
@@ -212,7 +218,7 @@ def render(result):
     return "\n".join(lines)
 
 
-def differences(golden, now):
+def differences(golden: Table, now: Table) -> Iterator[str]:
     """Cells that differ: local counts must be equal to the instruction, remote ones (slow paths, two threads) within 3
     %."""
     for name, patterns in golden.items():
@@ -246,17 +252,18 @@ def main(argv: list[str]) -> int:
         runner = budget.parents[2] / "runner"
         # Commas within braces belong to one workload.
         workloads = re.findall(r"[^,{]+(?:\{[^}]*\})?", args.workload)
-        now = {
+        counted = {
             a: {w: (args.threads, measure_workload(runner, a, w, args.threads)) for w in workloads}
             for a in re.findall(r"[^,{]+(?:\{[^}]*\})?", args.alloc)
         }
-        print(render_workloads(now))
+        print(render_workloads(counted))
         if args.json:
-            args.json.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+            args.json.write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
         return OK
+    golden: Table = {}
     if args.check:
         golden = json.loads(args.check.read_text(encoding="utf-8"))
-        now = {
+        now: Table = {
             name: {
                 pattern: {size: measure(budget, name, pattern, int(size)) for size in sizes}
                 for pattern, sizes in patterns.items()

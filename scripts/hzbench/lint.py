@@ -10,8 +10,10 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +25,10 @@ CORE = ("local", "remote", "mixed")
 SHORT_NS = 50e6  # below it one scheduler tick of a few milliseconds is several percent of a sample
 HARNESS_SHARE = 0.5  # of a sample's time: from there on mostly the harness is measured
 
+Labels: TypeAlias = dict[schema.Cell, str]
+Findings: TypeAlias = Iterator[tuple[str, str]]  # (where, what)
+Table: TypeAlias = Sequence[Sequence[str]]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -31,7 +37,7 @@ class Finding:
     what: str
 
 
-def no_baseline(results, labels):
+def no_baseline(results: load.Results, labels: Labels) -> Findings:
     for cell in results.cells:
         names = {allocators.base_name(n) for n in results.data.loc[results.data["cell"] == cell, "name"]}
         names.discard(allocators.NULL)
@@ -39,7 +45,7 @@ def no_baseline(results, labels):
             yield labels[cell], f"only {', '.join(sorted(names))}: nothing that a reader knows to compare with"
 
 
-def peers_missing(results, labels):
+def peers_missing(results: load.Results, labels: Labels) -> Findings:
     """Only looks when a table compares with somebody at all; without any reference `no-baseline` has spoken."""
     names = {allocators.base_name(n) for n in results.allocators}
     missing = [p for p in PEERS if p not in names]
@@ -47,7 +53,7 @@ def peers_missing(results, labels):
         yield "file", f"{', '.join(missing)} not measured: whom a table leaves out is chosen by its author"
 
 
-def few_rounds(results, labels):
+def few_rounds(results: load.Results, labels: Labels) -> Findings:
     counts = results.data[results.data["allocator"] != allocators.NULL].groupby(["cell", "name"])["block"].nunique()
     for cell in results.cells:
         mine = counts[[c == cell for c, _ in counts.index]]
@@ -59,7 +65,7 @@ def few_rounds(results, labels):
             )
 
 
-def failures_dropped(results, labels):
+def failures_dropped(results: load.Results, labels: Labels) -> Findings:
     """Samples that the plan promises and the file lacks: rows deleted, or a run that never ended."""
     for run in results.runs:
         plan = run.provenance.get("plan")
@@ -75,16 +81,16 @@ def failures_dropped(results, labels):
             )
 
 
-def uneven_rounds(results, labels):
+def uneven_rounds(results: load.Results, labels: Labels) -> Findings:
     counts = results.data[results.data["allocator"] != allocators.NULL].groupby(["cell", "name"])["block"].nunique()
     for cell in results.cells:
         mine = {name: int(n) for (c, name), n in counts.items() if c == cell}
         if mine and max(mine.values()) != min(mine.values()):
-            least = min(mine, key=mine.get)
+            least = min(mine, key=mine.__getitem__)
             yield labels[cell], f"{least} has {mine[least]} rounds, others {max(mine.values())}: a selection of rounds"
 
 
-def mixed_load_modes(results, labels):
+def mixed_load_modes(results: load.Results, labels: Labels) -> Findings:
     loads = sorted(set(results.data["load"]))
     if len(loads) > 1:
         yield (
@@ -93,13 +99,13 @@ def mixed_load_modes(results, labels):
         )
 
 
-def mixed_platforms(results, labels):
+def mixed_platforms(results: load.Results, labels: Labels) -> Findings:
     platforms = sorted(set(results.data["platform"]))
     if len(platforms) > 1:
         yield "files", f"{' and '.join(platforms)} in one table; they count memory differently"
 
 
-def oversubscribed(results, labels):
+def oversubscribed(results: load.Results, labels: Labels) -> Findings:
     """Crowded cells are fine when they are marked; marking needs the number of CPUs."""
     for cell in results.cells:
         rows = results.data[results.data["cell"] == cell]
@@ -113,7 +119,7 @@ def oversubscribed(results, labels):
             )
 
 
-def short_samples(results, labels):
+def short_samples(results: load.Results, labels: Labels) -> Findings:
     ran = results.data[(results.data["status"] == "ok") & (results.data["allocator"] != allocators.NULL)]
     for cell in results.cells:
         times = ran.loc[ran["cell"] == cell].groupby("name")["elapsed_ns"].median()
@@ -127,7 +133,7 @@ def short_samples(results, labels):
             )
 
 
-def subset_of_matrix(results, labels):
+def subset_of_matrix(results: load.Results, labels: Labels) -> Findings:
     """Thread counts or core workloads that some have and others lack: a matrix with holes."""
     data = results.data[results.data["allocator"] != allocators.NULL]
     everywhere = set(results.cells)
@@ -137,13 +143,13 @@ def subset_of_matrix(results, labels):
             yield name, f"not measured in {', '.join(sorted(labels[c] for c in lacking)[:3])}; others are"
 
 
-def core_workloads(results, labels):
+def core_workloads(results: load.Results, labels: Labels) -> Findings:
     lacking = [w for w in CORE if w not in set(results.data["workload"])]
     if lacking:
         yield "file", f"no {', '.join(lacking)}: a claim about the allocator needs all three core workloads"
 
 
-def unequal_work(results, labels):
+def unequal_work(results: load.Results, labels: Labels) -> Findings:
     """By the clock nobody does the same work: fine for throughput, not for memory."""
     for cell in results.cells:
         duration = cell[schema.CELL.index("duration_ns")]
@@ -151,7 +157,7 @@ def unequal_work(results, labels):
             yield labels[cell], "measured by the clock: the faster one allocates more, so memory must not be compared"
 
 
-def harness_dominates(results, labels):
+def harness_dominates(results: load.Results, labels: Labels) -> Findings:
     """`null` measures the harness; without it the reader cannot know its share."""
     ok = results.data[results.data["status"] == "ok"]
     for cell in results.cells:
@@ -169,7 +175,7 @@ def harness_dominates(results, labels):
                 )
 
 
-def contaminated(results, labels):
+def contaminated(results: load.Results, labels: Labels) -> Findings:
     bad = model.is_disturbed(results.data)
     if bad.mean() > 0.2:
         yield (
@@ -178,7 +184,7 @@ def contaminated(results, labels):
         )
 
 
-def no_provenance(results, labels):
+def no_provenance(results: load.Results, labels: Labels) -> Findings:
     for run in results.runs:
         if not run.provenance:
             yield run.path.name, "no run.json: machine, build, libraries and command are unknown"
@@ -194,9 +200,9 @@ def no_provenance(results, labels):
             yield run.path.name, "measured with uncommitted changes: nobody can build this again"
 
 
-def best_of_profiles(results, labels):
+def best_of_profiles(results: load.Results, labels: Labels) -> Findings:
     """Several profiles of ours beside peers in one setting each invite to pick the best one a row."""
-    profiles = {}
+    profiles: dict[str, set[str]] = {}
     for name in results.allocators:
         profiles.setdefault(allocators.base_name(name), set()).add(name.split("#")[0])
     many = {b: p for b, p in profiles.items() if len(p) > 1 and b not in (allocators.NULL,)}
@@ -205,19 +211,19 @@ def best_of_profiles(results, labels):
         yield "file", f"{len(names)} profiles of {b} beside peers with one each: never a column 'best of {b}'"
 
 
-def mixed_hosts(runs):
+def mixed_hosts(runs: Sequence[load.Run]) -> Findings:
     known = [r for r in runs if r.host]
     for run in known[1:]:
         if run.host != known[0].host:
             yield run.path.name, f"another machine or system than {known[0].path.name}"
 
 
-def mixed_schemas(runs, schemas):
+def mixed_schemas(runs: Sequence[load.Run], schemas: Sequence[str]) -> Findings:
     if len(set(schemas)) > 1:
         yield "files", f"schemas {', '.join(sorted(set(map(str, schemas))))}: other versions of the harness"
 
 
-def mean_of_ratios(path, table):
+def mean_of_ratios(path: Path, table: Table) -> Findings:
     """A table that summarises ratios by their arithmetic mean: 2x and 1/2x then average to a gain of 25 %."""
     for row in table:
         said = " ".join(row).lower()
@@ -235,7 +241,7 @@ def mean_of_ratios(path, table):
                 )
 
 
-def _averaged_column(table, row):
+def _averaged_column(table: Table, row: Sequence[str]) -> str | None:
     """Header of a ratio column whose arithmetic, and not geometric, mean stands in `row`."""
     for at, name in _ratio_columns(table[0]):
         if at >= len(row):
@@ -252,12 +258,12 @@ def _averaged_column(table, row):
     return None
 
 
-def _ratio_columns(head):
+def _ratio_columns(head: Sequence[str]) -> list[tuple[int, str]]:
     """[(place, header)] of the columns that hold ratios."""
     return [(at, name) for at, name in enumerate(head) if "ratio" in name.lower()]
 
 
-def _float(value):
+def _float(value: str) -> float | None:
     try:
         return float(value)
     except ValueError:
@@ -289,13 +295,15 @@ FILE_RULES = {  # rule: why; these look at several files, or at tables
 }
 
 
-def _is_samples(first_line):
+def _is_samples(first_line: str) -> bool:
     return first_line.startswith("schema,")
 
 
-def _read(paths):
+def _read(paths: Iterable[str | Path]) -> tuple[list[list[str]], list[load.Run], list[str], list[tuple[Path, Table]]]:
     """(groups of result files that go together, runs, schemas, tables)"""
-    runs, schemas, tables, loaded = [], [], [], []
+    runs: list[load.Run] = []
+    tables: list[tuple[Path, Table]] = []
+    schemas, loaded = [], []
     for path in dict.fromkeys(str(p) for p in paths):
         content = files.read_text(path)
         if _is_samples(content.split("\n", 1)[0]):
@@ -305,13 +313,13 @@ def _read(paths):
             schemas.append(results.data["schema"].iloc[0])
         else:
             tables.append((Path(path), list(csv.reader(io.StringIO(content)))))
-    hosts = {}
+    hosts: dict[str, list[str]] = {}
     for run, path in zip(runs, loaded):
         hosts.setdefault(run.host or path, []).append(path)
     return list(hosts.values()), runs, schemas, tables
 
 
-def check(paths):
+def check(paths: Iterable[str | Path]) -> list[Finding]:
     """All findings, by rule in the order of RULES."""
     groups, runs, schemas, tables = _read(paths)
     found = []
@@ -331,11 +339,11 @@ def check(paths):
     return found
 
 
-def why(rule):
+def why(rule: str) -> str:
     return RULES[rule][1] if rule in RULES else FILE_RULES[rule]
 
 
-def render(findings, form):
+def render(findings: Sequence[Finding], form: str) -> str:
     if form == "json":
         return (
             json.dumps(

@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import TypeAlias
 
 from . import allocators, cli, stats
 from .allocators import SYSTEM as BASELINE
@@ -33,6 +34,9 @@ LOADS = Path(__file__).with_name("loads")
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240  # of one command, on a loaded machine
 
+Argument: TypeAlias = str | Path  # of a command
+Times: TypeAlias = list[tuple[float, float]]  # (seconds, peak MiB) of each timed command
+
 
 class Failure(Exception):
     """A program that did not do its work: one line."""
@@ -41,13 +45,13 @@ class Failure(Exception):
 class Stage:
     """Copies of hzrun and the libraries in a directory that every user can read."""
 
-    def __init__(self, build, directory):
+    def __init__(self, build: str | Path, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.directory.chmod(0o755)
         for name in ["hzrun", "libhzrun.so", *(f"allocators/{a}/lib{a}.so" for a in OURS)]:
             shutil.copy(Path(build) / name, self.directory)
 
-    def command(self, allocator, argv, stats_file=None):
+    def command(self, allocator: str, argv: Iterable[Argument], stats_file: Path | None = None) -> list[str]:
         # The path of a library of ours, so that no other copy is found; peers by name.
         which = str(self.directory / f"lib{allocator}.so") if allocator in OURS else allocator
         options = [f"--stats={stats_file}"] if stats_file else []
@@ -57,13 +61,13 @@ class Stage:
 class Run:
     """One run of a program: an allocator, a directory of its own, and the commands that it has started."""
 
-    def __init__(self, stage, allocator, directory, times=None):
+    def __init__(self, stage: Stage, allocator: str, directory: str | Path, times: Times | None = None) -> None:
         self.stage = stage
         self.allocator = allocator
         self.directory = Path(directory)
         self.times = times  # where timed() puts (seconds, peak MiB)
 
-    def environment(self, extra=None):
+    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         keep = ("PATH", "HOME", "TMPDIR", "USER", "LOGNAME")
         return {
             **{k: os.environ[k] for k in keep if k in os.environ},
@@ -72,15 +76,15 @@ class Run:
             **(extra or {}),
         }
 
-    def plain(self, *argv, env=None, input=None):
+    def plain(self, *argv: Argument, env: dict[str, str] | None = None, input: bytes | None = None) -> bytes:
         """A command on the C library: what prepares the work or looks at it."""
         return self._run([str(a) for a in argv], env, input)
 
-    def __call__(self, *argv, env=None, input=None):
+    def __call__(self, *argv: Argument, env: dict[str, str] | None = None, input: bytes | None = None) -> bytes:
         """A command on the allocator; its output."""
         return self._run(self.stage.command(self.allocator, argv), env, input)
 
-    def timed(self, *argv, env=None, input=None):
+    def timed(self, *argv: Argument, env: dict[str, str] | None = None, input: bytes | None = None) -> bytes:
         """The same, and the one whose time and memory are taken when somebody asks."""
         if self.times is None:
             return self(*argv, env=env, input=input)
@@ -88,10 +92,13 @@ class Run:
         begin = time.monotonic()
         output = self._run(self.stage.command(self.allocator, argv, file), env, input)
         seconds = time.monotonic() - begin
-        self.times.append((seconds, float(re.search(r"largest process ([\d.]+) MiB", file.read_text())[1])))
+        largest = re.search(r"largest process ([\d.]+) MiB", file.read_text())
+        if largest is None:
+            raise Failure("hzrun --stats names no largest process")
+        self.times.append((seconds, float(largest[1])))
         return output
 
-    def _run(self, argv, env, input):
+    def _run(self, argv: list[str], env: dict[str, str] | None, input: bytes | None) -> bytes:
         try:
             done = subprocess.run(
                 argv,
@@ -109,29 +116,33 @@ class Run:
             raise Failure(f"status {done.returncode}: {lines[-1][:300]}")
         return done.stdout
 
-    def start(self, *argv, env=None, connection=None):
+    def start(
+        self, *argv: Argument, env: dict[str, str] | None = None, connection: socket.socket | None = None
+    ) -> "Service":
         """A service on the allocator, in a group of processes of its own; `with` stops it. `connection`: its input and
         output."""
         return Service(self.stage.command(self.allocator, argv), self.directory, self.environment(env), connection)
 
 
 class Service:
-    def __init__(self, argv, directory, env, connection=None):
+    def __init__(
+        self, argv: list[str], directory: Path, env: dict[str, str], connection: socket.socket | None = None
+    ) -> None:
         self.log = open(Path(directory) / "service.log", "ab")
         self.process = subprocess.Popen(
             argv,
-            stdin=connection or subprocess.DEVNULL,
-            stdout=connection or self.log,
+            stdin=connection.fileno() if connection else subprocess.DEVNULL,
+            stdout=connection.fileno() if connection else self.log,
             stderr=self.log,
             cwd=directory,
             env=env,
             start_new_session=True,
         )
 
-    def __enter__(self):
+    def __enter__(self) -> "Service":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)
@@ -143,7 +154,7 @@ class Service:
                 continue
         self.log.close()
 
-    def until(self, ready, what, seconds=60):
+    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not ready():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -152,7 +163,7 @@ class Service:
             time.sleep(0.05)
 
 
-def digest(data):
+def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).hexdigest().encode()
 
 
@@ -161,32 +172,32 @@ def digest(data):
 PYTHON = "/usr/bin/python3"  # Debian's, whose test modules are installed
 
 
-def python(run):
+def python(run: Run) -> bytes:
     # PYTHONMALLOC: every object is the allocator's, not only those above 512 bytes.
     return run(PYTHON, LOADS / "python_modules.py", env={"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1"})
 
 
-def python_objects(run):
+def python_objects(run: Run) -> bytes:
     return run.timed(PYTHON, LOADS / "python_objects.py", env={"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1"})
 
 
-def perl(run):
+def perl(run: Run) -> bytes:
     return run.timed("perl", LOADS / "perl.pl", env={"PERL_HASH_SEED": "1", "PERL_PERTURB_KEYS": "0"})
 
 
-def lua(run):
+def lua(run: Run) -> bytes:
     return run.timed("lua5.4", LOADS / "lua.lua")
 
 
-def sqlite(run):
+def sqlite(run: Run) -> bytes:
     return run.timed("sqlite3", "work.db", input=(LOADS / "sqlite.sql").read_bytes())
 
 
-def php(run):
+def php(run: Run) -> bytes:
     return run("php", LOADS / "php.php")
 
 
-def git(run):
+def git(run: Run) -> bytes:
     date = {
         "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
         "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
@@ -213,12 +224,14 @@ def git(run):
     return fsck + grep + digest(log)
 
 
-def gcc(run):
+def gcc(run: Run) -> bytes:
     output = b""
     for name in ["hz5_malloc", "hz5_run", "hz5_heap", "hz4_cache", "hz3_list"]:
         source = ROOT / "allocators" / name[:3] / f"{name}.c"
-        timed = run.timed if name == "hz5_malloc" else run
-        timed(
+        command: Callable[..., bytes] = run
+        if name == "hz5_malloc":
+            command = run.timed
+        command(
             "gcc",
             "-std=gnu11",
             "-D_GNU_SOURCE",
@@ -236,7 +249,7 @@ def gcc(run):
     return output
 
 
-def ghostscript(run):
+def ghostscript(run: Run) -> bytes:
     run.timed(
         "gs",
         "-q",
@@ -255,17 +268,17 @@ def ghostscript(run):
 # ---- the heavy ones ------------------------------------------------------------------------------------------------
 
 
-def node(run):
+def node(run: Run) -> bytes:
     return run("node", LOADS / "node.js")
 
 
-def redis(run):
+def redis(run: Run) -> bytes:
     socket = run.directory / "redis.sock"
 
-    def client(*arguments, input=None):
+    def client(*arguments: str, input: bytes | None = None) -> bytes:
         return run("redis-cli", "-s", socket, *arguments, input=input)
 
-    def serve():
+    def serve() -> Service:
         # No port: only this socket.
         service = run.start(
             "redis-server",
@@ -283,7 +296,7 @@ def redis(run):
             "2",
         )
 
-        def answers():
+        def answers() -> bool:
             try:
                 return socket.exists() and run.plain("redis-cli", "-s", socket, "ping") == b"PONG\n"
             except Failure:
@@ -325,7 +338,7 @@ def redis(run):
         return before + client("dbsize") + fields + b"\n" + client("zrange", "z7", "0", "50") + client("strlen", "a3")
 
 
-def postgres(run):
+def postgres(run: Run) -> bytes:
     """initdb, pgbench and a query, as a user that is not root and on a socket only."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     user = []
@@ -341,7 +354,7 @@ def postgres(run):
         "PGDATABASE": "postgres",
     }
 
-    def on(*argv, input=None):
+    def on(*argv: Argument, input: bytes | None = None) -> bytes:
         return run._run([*user, *run.stage.command(run.allocator, argv)], env, input)
 
     data = run.directory / "data"
@@ -388,7 +401,10 @@ def postgres(run):
         )
 
 
-def vsftpd(run):
+FTP_ERRORS: tuple[type[Exception], ...] = (*ftplib.all_errors, AssertionError)
+
+
+def vsftpd(run: Run) -> bytes:
     """Started for one connection, as inetd does. Its processes lower RLIMIT_AS, change the user and enter a sandbox."""
     files, empty = run.directory / "files", run.directory / "empty"
     for path in (files / "below", empty):
@@ -415,16 +431,16 @@ def vsftpd(run):
         try:
             output += [client.getresp(), client.login(), *sorted(client.nlst())]
             for i in range(0, 40, 3):
-                parts = []
+                parts: list[bytes] = []
                 client.retrbinary(f"RETR f{i}", parts.append)
                 output.append(f"{client.size(f'f{i}')} {digest(b''.join(parts)).decode()}")
             output += [client.cwd("below"), client.pwd(), *client.nlst()]
-        except (*ftplib.all_errors, AssertionError) as error:
+        except FTP_ERRORS as error:
             raise Failure(f"vsftpd: {str(error) or type(error).__name__}") from error
     return "\n".join(output).encode()
 
 
-def chromium(run):
+def chromium(run: Run) -> bytes:
     # It brings a malloc of its own and keeps it: what is tested is that it lives with a preloaded one beside it. Its
     # helper processes and libraries start with the preload, and whatever a library allocates before is freed by the
     # right heap.
@@ -452,8 +468,8 @@ class Program:
     name: str
     stage: str  # light or heavy
     what: str
-    run: Callable
-    needs: tuple = ()
+    run: Callable[[Run], bytes]
+    needs: tuple[str, ...] = ()
     is_timed: bool = False
 
 
@@ -481,32 +497,32 @@ PROGRAMS = [
 ]
 
 
-def missing(program):
+def missing(program: Program) -> list[str]:
     return [need for need in program.needs if not (Path(need).exists() if need.startswith("/") else shutil.which(need))]
 
 
-def one_run(program, stage, allocator, times=None):
+def one_run(program: Program, stage: Stage, allocator: str, times: Times | None = None) -> bytes:
     # Short: a socket's path has 107 characters.
     with tempfile.TemporaryDirectory(prefix="hzp-", dir="/tmp", ignore_cleanup_errors=True) as directory:
         os.chmod(directory, 0o755)
         return program.run(Run(stage, allocator, directory, times)).replace(directory.encode(), b"DIRECTORY")
 
 
-def grid(titles, rows):
+def grid(titles: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     widths = [max(len(str(row[i])) for row in [titles, *rows]) for i in range(len(titles))]
     return "\n".join(
         "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [titles, *rows]
     )
 
 
-def first_difference(a, b):
+def first_difference(a: bytes, b: bytes) -> str:
     for left, right in zip(a.splitlines(), b.splitlines()):
         if left != right:
             return f"'{left.decode(errors='replace')[:120]}' became '{right.decode(errors='replace')[:120]}'"
     return f"{len(a)} bytes became {len(b)}"
 
 
-def check(programs, allocators, stage):
+def check(programs: Sequence[Program], allocators: Sequence[str], stage: Stage) -> int:
     """Prints programs x allocators; the number of cells that are not equal."""
     bad = 0
     rows = []
@@ -519,16 +535,20 @@ def check(programs, allocators, stage):
             continue
         wanted, cells = None, []
         try:
-            wanted = one_run(program, stage, BASELINE)
-            if not wanted.strip():
+            printed = one_run(program, stage, BASELINE)
+            if not printed.strip():
                 raise Failure("printed nothing")
+            wanted = printed
         except Failure as error:
             print(f"{program.name} on the C library: {error}", file=sys.stderr)
         for allocator in allocators:
             try:
-                got = one_run(program, stage, allocator) if wanted is not None else None
-                cells.append("equal" if got == wanted and got else "DIFFERS" if got else "no baseline")
-                if cells[-1] == "DIFFERS":
+                if wanted is None:
+                    cells.append("no baseline")
+                    continue
+                got = one_run(program, stage, allocator)
+                cells.append("equal" if got == wanted else "DIFFERS")
+                if got != wanted:
                     print(f"{program.name} on {allocator}: {first_difference(wanted, got)}", file=sys.stderr)
             except Failure as error:
                 cells.append("FAILED")
@@ -539,25 +559,24 @@ def check(programs, allocators, stage):
     return bad
 
 
-def measure(programs, allocators, stage, runs):
+def measure(programs: Sequence[Program], allocators: Sequence[str], stage: Stage, runs: int) -> int:
     """Wall time and peak RSS of the timed programs, allocators interleaved, ratios to the C library in the same
     round."""
     rows = []
     for program in programs:
         if missing(program):
             continue
-        samples = {allocator: [] for allocator in [BASELINE, *allocators]}
+        samples: dict[str, Times] = {allocator: [] for allocator in [BASELINE, *allocators]}
         for number in range(runs):
             order = list(samples)
             for allocator in order[number % len(order) :] + order[: number % len(order)]:
-                times = []
+                times: Times = []
                 one_run(program, stage, allocator, times)
                 samples[allocator].append((sum(t for t, _ in times), max(p for _, p in times)))
         base = samples[BASELINE]
         rows.append([program.name, BASELINE, *_middle(base), "1", "", "1"])
         for allocator in allocators:
-            time_ratio = stats.compare_paired([s for s, _ in samples[allocator]], [s for s, _ in base])
-            peak_ratio = stats.compare_paired([p for _, p in samples[allocator]], [p for _, p in base])
+            time_ratio, peak_ratio = (_ratio(samples[allocator], base, what) for what in (0, 1))
             rows.append(
                 [
                     "",
@@ -575,7 +594,15 @@ def measure(programs, allocators, stage, runs):
     return 0
 
 
-def _middle(samples):
+def _ratio(samples: Times, base: Times, what: int) -> stats.Comparison:
+    """Of the times (0) or the peaks (1)."""
+    found = stats.compare_paired([s[what] for s in samples], [s[what] for s in base])
+    if found is None:
+        raise InputError("no round was measured; --runs begins at 1")
+    return found
+
+
+def _middle(samples: Times) -> tuple[str, str]:
     middle = sorted(samples)[len(samples) // 2]
     return f"{middle[0]:.3f}", f"{sorted(p for _, p in samples)[len(samples) // 2]:.1f}"
 

@@ -4,7 +4,9 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from .errors import printable
 
@@ -19,7 +21,7 @@ _KINDS = {"integer": "u", "number": "f", "text": "t"}
 _KIND_OF = {"seed": "t"}  # compared and never computed with
 
 
-def _kind(column):
+def _kind(column: dict[str, Any]) -> str:
     kind = _KIND_OF.get(column["name"], _KINDS[column["type"]])
     return kind.upper() if column["required"] else kind
 
@@ -58,6 +60,10 @@ LOADS = ("dlopen", "preload")
 _OF_A_CELL = {"platform", "load", "workload", "pin", "input"} | {c["name"] for c in PARAMETERS} - {"seed"}
 CELL = tuple(c for c in dict.fromkeys((*SCHEMA_1, *COLUMNS)) if c in _OF_A_CELL)
 
+# Values of the CELL columns; each has the type that schema.json gives its column, None when the parameter is unset.
+Cell: TypeAlias = tuple[Any, ...]
+Value: TypeAlias = int | float | str  # of any column; NaN or "" when it is empty
+
 RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
 PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")
 
@@ -67,7 +73,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
-def value_of(kind, text):
+def value_of(kind: str, text: str) -> Value:
     """The field as a number or text; raises ValueError with the reason."""
     if text == "":
         if kind.isupper():
@@ -88,7 +94,7 @@ def value_of(kind, text):
     return number
 
 
-def check_row(values):
+def check_row(values: Mapping[str, Any]) -> None:
     if values["platform"] not in PLATFORMS:
         raise ValueError(f"platform '{printable(values['platform'], 40)}' is none of {', '.join(PLATFORMS)}")
     if values["load"] not in LOADS:
@@ -115,7 +121,7 @@ def check_row(values):
 _WORKLOADS = ("local", "remote", "mixed")  # in this order before all others
 
 
-def cell_order(cell):
+def cell_order(cell: Cell) -> tuple[Any, ...]:
     values = dict(zip(CELL, cell))
     known = values["workload"] in _WORKLOADS
     first = (

@@ -8,10 +8,15 @@ of many comparisons controls the rate of false discoveries. All randomness is se
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 from scipy.stats import norm, t
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Interval: TypeAlias = tuple[float, float]  # low, high
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -24,22 +29,22 @@ MIN_SIDE = 4  # with 3 values a side it is 2/20 = 0.1, with 4 it is 2/70
 _CHUNK = 2_000_000  # numbers a bootstrap holds at once
 
 
-def hodges_lehmann(d):
+def hodges_lehmann(d: npt.ArrayLike) -> float:
     """Median of all pairwise means (Walsh averages) of `d`, each value with itself included."""
     return float(_walsh_medians(np.asarray(d, float)[None, :])[0])
 
 
-def _walsh_medians(rows):
+def _walsh_medians(rows: Floats) -> Floats:
     i, j = np.triu_indices(rows.shape[1])
     return np.median((rows[:, i] + rows[:, j]) / 2, axis=1)
 
 
-def hodges_lehmann_shift(x, y):
+def hodges_lehmann_shift(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Median of all differences x[i] - y[j]: the shift between two unpaired samples."""
     return float(np.median(np.subtract.outer(np.asarray(x, float), np.asarray(y, float))))
 
 
-def expanded_levels(n, level=LEVEL):
+def expanded_levels(n: int, level: float = LEVEL) -> tuple[float, float]:
     """Percentile levels that give a bootstrap of `n` values about the coverage it claims.
 
     Resampling n values understates the spread by (n-1)/n and ignores that the spread itself is estimated; the levels of
@@ -49,7 +54,9 @@ def expanded_levels(n, level=LEVEL):
     return tail, 1 - tail
 
 
-def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
+def bootstrap_interval(
+    d: npt.ArrayLike, level: float = LEVEL, seed: int = SEED, resamples: int = RESAMPLES
+) -> Interval:
     """Interval of the Hodges-Lehmann estimate of `d`; infinite for fewer than MIN_PAIRS values: no bootstrap leaves
     their range, and n values all lie on one side of the truth once in 2^(n-1) times, which for 5 is more often than 5
     %."""
@@ -68,7 +75,9 @@ def bootstrap_interval(d, level=LEVEL, seed=SEED, resamples=RESAMPLES):
     return float(low), float(high)
 
 
-def bootstrap_shift_interval(x, y, level=LEVEL, seed=SEED, resamples=RESAMPLES):
+def bootstrap_shift_interval(
+    x: npt.ArrayLike, y: npt.ArrayLike, level: float = LEVEL, seed: int = SEED, resamples: int = RESAMPLES
+) -> Interval:
     """Interval of the Hodges-Lehmann shift between two unpaired samples; infinite for fewer than MIN_SIDE values a
     side."""
     x, y = np.asarray(x, float), np.asarray(y, float)
@@ -86,16 +95,16 @@ def bootstrap_shift_interval(x, y, level=LEVEL, seed=SEED, resamples=RESAMPLES):
     return float(low), float(high)
 
 
-def signed_rank_p(d):
+def signed_rank_p(d: npt.ArrayLike) -> float:
     """Exact two-sided p of Wilcoxon's signed-rank test, midranks for ties, zeros dropped. No zero-free value: 1.
 
     The null distribution of the rank sum is built exactly, ties included, from doubled ranks (which are integers).
     """
-    d = np.asarray(d, float)
-    d = d[d != 0]
-    if len(d) == 0:
+    values = np.asarray(d, float)
+    values = values[values != 0]
+    if len(values) == 0:
         return 1.0
-    ranks = _doubled_midranks(np.abs(d))
+    ranks = _doubled_midranks(np.abs(values))
     total = int(ranks.sum())
     ways = np.zeros(total + 1)
     ways[0] = 1.0
@@ -103,18 +112,18 @@ def signed_rank_p(d):
         joined = np.zeros_like(ways)
         joined[rank:] = ways[: total + 1 - rank]
         ways = (ways + joined) / 2
-    positive = int(ranks[d > 0].sum())
+    positive = int(ranks[values > 0].sum())
     smaller = min(positive, total - positive)
     return float(min(1.0, 2 * ways[: smaller + 1].sum()))
 
 
-def _doubled_midranks(values):
+def _doubled_midranks(values: Floats) -> npt.NDArray[np.int64]:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (2 * last - counts + 1)[inverse]  # first rank + last rank of the tie group
 
 
-def rank_sum_p(x, y):
+def rank_sum_p(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Exact two-sided p of the Mann-Whitney test (permutation distribution of the midrank sum)."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     n, total = len(x), len(x) + len(y)
@@ -135,7 +144,7 @@ def rank_sum_p(x, y):
     return float(min(1.0, probability[distance >= abs(observed - mean)].sum()))
 
 
-def benjamini_hochberg(p):
+def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Adjusted p-values (q): calling everything with q <= a a discovery keeps the false ones among them below a."""
     p = np.asarray(p, float)
     if len(p) == 0:
@@ -159,7 +168,7 @@ class Comparison:
     visible: float
     paired: bool = True
 
-    def verdict(self, q=None, margin=MARGIN, higher_is_better=True):
+    def verdict(self, q: float | None = None, margin: float = MARGIN, higher_is_better: bool = True) -> str:
         """faster, slower, same or undecided (for a quantity where less is better: smaller, larger).
 
         same: the whole interval lies within the margin, however sure the small difference is.
@@ -175,12 +184,12 @@ class Comparison:
         return "undecided"
 
     @property
-    def enough(self):
+    def enough(self) -> bool:
         """Whether there are samples enough for any verdict at all."""
         return self.pairs >= (MIN_PAIRS if self.paired else MIN_SIDE)
 
 
-def rounds_for(family, paired=True):
+def rounds_for(family: int, paired: bool = True) -> int:
     """Fewest rounds (a side) with which one rank test out of `family` can still reach 5 % after the correction."""
     rounds = MIN_PAIRS if paired else MIN_SIDE
     while family * 2 / (2 ** rounds if paired else special.comb(2 * rounds, rounds)) > ALPHA:
@@ -188,7 +197,7 @@ def rounds_for(family, paired=True):
     return rounds
 
 
-def smallest_visible(low, high):
+def smallest_visible(low: float, high: float) -> float:
     """Effect that an interval of this width would have shown with 80 % power, as a share (0.05: 5 %)."""
     half = (high - low) / 2
     # min: beyond a factor of e^50 "not visible" is all there is to say
@@ -197,7 +206,7 @@ def smallest_visible(low, high):
     )
 
 
-def _comparison(count, shift, interval, p, paired):
+def _comparison(count: int, shift: float, interval: Interval, p: float, paired: bool) -> Comparison:
     low, high = interval
     return Comparison(
         count,
@@ -210,7 +219,9 @@ def _comparison(count, shift, interval, p, paired):
     )
 
 
-def compare_paired(new, base, seed=SEED, resamples=RESAMPLES):
+def compare_paired(
+    new: npt.ArrayLike, base: npt.ArrayLike, seed: int = SEED, resamples: int = RESAMPLES
+) -> Comparison | None:
     """Comparison of positive samples paired by position; None without a pair."""
     d = np.log(np.asarray(new, float)) - np.log(np.asarray(base, float))
     if len(d) == 0:
@@ -218,7 +229,9 @@ def compare_paired(new, base, seed=SEED, resamples=RESAMPLES):
     return _comparison(len(d), hodges_lehmann(d), bootstrap_interval(d, LEVEL, seed, resamples), signed_rank_p(d), True)
 
 
-def compare_unpaired(new, base, seed=SEED, resamples=RESAMPLES):
+def compare_unpaired(
+    new: npt.ArrayLike, base: npt.ArrayLike, seed: int = SEED, resamples: int = RESAMPLES
+) -> Comparison | None:
     """Comparison of two independent sets of positive samples; None when either is empty."""
     x, y = np.log(np.asarray(new, float)), np.log(np.asarray(base, float))
     if min(len(x), len(y)) == 0:
@@ -227,6 +240,6 @@ def compare_unpaired(new, base, seed=SEED, resamples=RESAMPLES):
     return _comparison(min(len(x), len(y)), hodges_lehmann_shift(x, y), interval, rank_sum_p(x, y), False)
 
 
-def geometric_mean(ratios):
+def geometric_mean(ratios: npt.ArrayLike) -> float:
     ratios = np.asarray(ratios, float)
     return float(np.exp(np.log(ratios).mean())) if len(ratios) else math.nan

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 
 PASSED = {"OK", "EXPECTEDFAIL"}
 SKIPPED = {"SKIP"}  # all else (FAIL, TIMEOUT, ERROR, INTERRUPT, UNEXPECTEDPASS, ...) is a failure
@@ -14,7 +15,7 @@ class LogError(Exception):
     pass
 
 
-def count(lines):
+def count(lines: Iterable[str]) -> tuple[int, int, int, list[str]]:
     """(passed, failed, skipped, names of the failed) of the lines of a testlog.json."""
     passed = skipped = 0
     failed = []
@@ -35,12 +36,12 @@ def count(lines):
     return passed, len(failed), skipped, failed
 
 
-def verdict(passed, failed, skipped):
+def verdict(passed: int, failed: int, skipped: int) -> str:
     line = f"{passed} passed, {failed} failed"
     return line + (f", {skipped} skipped" if skipped else "")
 
 
-def registered(build):
+def registered(build: str) -> int:
     text = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True).stdout
     return len(json.loads(text))
 
@@ -65,7 +66,7 @@ def packages(build: str, arguments: list[str]) -> list[str]:
     return named
 
 
-def judge(log, build, scope, status):
+def judge(log: str, build: str, scope: str, status: str) -> tuple[int, int, int]:
     """(passed, failed, skipped) of one build; prints what failed, and what makes its log not worth believing."""
     try:
         with open(log, encoding="utf-8") as file:

@@ -6,54 +6,58 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn, TypeAlias
 
 from . import errors
 
 MATRIX_LANES = 12  # a wider matrix is no longer read in a terminal; the figure shows all of it
 BAR = 40
 
+Tables: TypeAlias = dict[str, list[tuple[str, str, str]]]  # name: (first, second, value) of each row
+
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise errors.InputError(f"{message} ({self.prog} --help)")
 
 
-def hztrace():
+def hztrace() -> str:
     built = Path(os.environ.get("BUILD_DIR", Path(__file__).resolve().parents[2] / "build")) / "hztrace"
     if not built.exists():
         raise errors.InputError(f"{built} not found - build first: scripts/quickstart, or set BUILD_DIR")
     return str(built)
 
 
-def read(path):
-    """The tables of `hztrace info`: name -> list of (first, second, value); or its exit code."""
+def read(path: str) -> tuple[Tables, int]:
+    """The tables of `hztrace info` and its exit code; none unless that is 0."""
     process = subprocess.run([hztrace(), "info", path], stdout=subprocess.PIPE, text=True)
     if process.returncode != 0:
-        return None, process.returncode
-    tables = {}
+        return {}, process.returncode
+    tables: Tables = {}
     for row in csv.DictReader(process.stdout.splitlines()):
         tables.setdefault(row["table"], []).append((row["first"], row["second"], row["value"]))
     return tables, 0
 
 
-def amount(number):
+def amount(number: int) -> str:
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if number >= size:
             return f"{number / size:.4g} {unit}"
     return f"{number} B"
 
 
-def doublings(rows):
+def doublings(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, int]]:
     """Exact and eighth-of-a-doubling bins, summed up to doublings for a terminal: (label, count)."""
-    sums = {}
+    sums: dict[int, int] = {}
     for first, _, value in rows:
         power = max(int(first), 1).bit_length() - 1
         sums[power] = sums.get(power, 0) + int(value)
     return [(f"{amount(1 << p)} .. {amount((2 << p) - 1)}", n) for p, n in sorted(sums.items())]
 
 
-def bars(title, rows):
+def bars(title: str, rows: Sequence[tuple[str, int]]) -> list[str]:
     total = sum(count for _, count in rows) or 1
     most = max((count for _, count in rows), default=1)
     width = max((len(label) for label, _ in rows), default=0)
@@ -63,11 +67,11 @@ def bars(title, rows):
     return lines
 
 
-def lifetimes(tables):
+def lifetimes(tables: Tables) -> list[tuple[str, int]]:
     return [(f"{a} .. {b}" if a else "to the end", int(n)) for a, b, n in tables.get("lifetime", [])]
 
 
-def matrix_lines(tables, lanes):
+def matrix_lines(tables: Tables, lanes: int) -> list[str]:
     freed = {(int(a), int(b)): int(n) for a, b, n in tables.get("freed", [])}
     shown = min(lanes, MATRIX_LANES)
     lines = ["frees: whose objects (rows) were freed by which lane (columns)"]
@@ -80,7 +84,7 @@ def matrix_lines(tables, lanes):
     return lines
 
 
-def text(tables):
+def text(tables: Tables) -> str:
     summary = {name: value for name, _, value in tables["summary"]}
     number = {name: int(value) for name, value in summary.items() if name != "program"}
     frees = number["frees"] or 1
@@ -111,7 +115,7 @@ def text(tables):
     return "\n".join(lines + matrix_lines(tables, number["lanes"])) + "\n"
 
 
-def figure(tables, path):
+def figure(tables: Tables, path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -142,7 +146,7 @@ def figure(tables, path):
     plt.close(drawn)
 
 
-def info_command(argv):
+def info_command(argv: list[str]) -> int:
     parser = Parser("scripts/trace info", description="Sizes, lifetimes, live curve and remote frees of a trace.")
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--figure", metavar="FILE.svg", help="draw them, too; .svg or .png")
@@ -158,7 +162,7 @@ def info_command(argv):
     return errors.OK
 
 
-def profile_command(argv):
+def profile_command(argv: list[str]) -> int:
     parser = Parser(
         "scripts/trace profile", description="What may be shared of a trace (docs/traces.md), to standard output."
     )

@@ -22,26 +22,30 @@ test_multiprocessing_spawn.WithProcessesTestArray.test_array
 
 
 class Outcomes(unittest.TestResult):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.lines = []
+        self.lines: list[str] = []
 
-    def note(self, test, outcome):
+    def note(self, test: unittest.TestCase, outcome: str) -> None:
         self.lines.append(f"{test.id()} {outcome}")
 
-    def addSuccess(self, test):
+    def addSuccess(self, test: unittest.TestCase) -> None:
         self.note(test, "ok")
 
-    def addSkip(self, test, reason):
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         self.note(test, "skipped")
 
-    def addExpectedFailure(self, test, error):
+    def addExpectedFailure(self, test: unittest.TestCase, error: object) -> None:
         self.note(test, "expected failure")
 
-    def addFailure(self, test, error):
+    def addFailure(self, test: unittest.TestCase, error: object) -> None:
         self.note(test, "FAILED")
 
-    addError = addUnexpectedSuccess = addFailure
+    def addError(self, test: unittest.TestCase, error: object) -> None:
+        self.note(test, "FAILED")
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+        self.note(test, "FAILED")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ back = json.loads(text)
 assert back == records
 print(len(text), hashlib.sha256(text.encode()).hexdigest())
 
-words = {}
+words: dict[str, list[int]] = {}
 for i in range(150000):
     words.setdefault(f"w{i * 31 % 20011}", []).append(i)
 for key in list(words)[::2]:
     del words[key]
 print(len(words), sum(map(len, words.values())))
 
-results = [None] * 4
+results = [""] * 4
 
 
-def work(number):
+def work(number: int) -> None:
     parts = [bytes([number]) * (i % 3000) for i in range(4000)]
     results[number] = hashlib.sha256(b"".join(parts)).hexdigest()
 
