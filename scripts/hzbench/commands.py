@@ -35,7 +35,7 @@ def run_figures(argv: list[str]) -> int:
     return errors.OK
 
 
-def _sides(parser):
+def _sides(parser: Parser) -> None:
     side = "a result file, or one allocator of it: FILE.csv:ALLOCATOR"
     parser.add_argument("base", metavar="BASE", help=side)
     parser.add_argument("new", metavar="NEW", help=side + "; two of one file are paired by round")

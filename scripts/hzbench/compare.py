@@ -7,15 +7,23 @@ between: an allocator whose library is the same in both (the control) shows by h
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from . import allocators, errors, load, model, schema, stats, text
 
 # What a change of ours does not touch; the first one that both files have in the same build.
 CONTROLS = allocators.named(allocators.LIBC) + allocators.named(allocators.PEER)
+
+# The control's samples in one cell of BASE and of NEW.
+Controls: TypeAlias = tuple[pd.DataFrame, pd.DataFrame] | tuple[None, None]
+
+_NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Side:
 class Line:
     """One allocator in one cell. Samples of NEW and BASE are of equal length and order when they are paired."""
 
-    cell: tuple
+    cell: schema.Cell
     name: str
     label: str
     two_names: bool = False  # BASE and NEW are two allocators, `name` is "BASE's -> NEW's"
@@ -42,7 +50,10 @@ class Line:
     speed: stats.Comparison | None = None
     speed_q: float = math.nan
     verdict: str = ""
-    speed_logs: tuple = ()  # (new, base) logarithms that `speed` was made of; gate tests them against its limit
+    speed_logs: tuple[stats.Floats, stats.Floats] = (
+        _NOTHING,
+        _NOTHING,
+    )  # (new, base) logarithms that `speed` was made of; gate tests them against its limit
     quiet: stats.Comparison | None = None  # speed without the disturbed samples, when there are any
     disturbed: int = 0
     base_rss: float = math.nan  # median peak RSS, bytes
@@ -50,10 +61,10 @@ class Line:
     memory: stats.Comparison | None = None
     memory_q: float = math.nan
     memory_verdict: str = ""
-    samples: tuple = ()  # (base, new) rows, for formats that print every sample
+    samples: tuple[pd.DataFrame, ...] = ()  # (base, new) rows, for formats that print every sample
 
     @property
-    def title(self):
+    def title(self) -> str:
         return f"{self.name}, {self.label}"
 
 
@@ -64,11 +75,13 @@ class Difference:
     margin: float
     paired: bool
     control: str = ""  # "" when there is none
-    drift: list = field(default_factory=list)  # (cell label, Comparison) of the control, NEW against BASE
-    lines: list = field(default_factory=list)
+    drift: list[tuple[str, stats.Comparison]] = field(
+        default_factory=list
+    )  # (cell label, Comparison) of the control, NEW against BASE
+    lines: list[Line] = field(default_factory=list)
 
     @property
-    def notes(self):
+    def notes(self) -> list[str]:
         if self.paired:
             return ["Both sides are of one run: ratios are paired by round."]
         out = ["The files were measured at different times, so rounds cannot be paired."]
@@ -86,7 +99,7 @@ class Difference:
         return out
 
 
-def parse_side(argument):
+def parse_side(argument: str) -> Side:
     """'run.csv' or 'run.csv:hz5'; a file whose name holds a colon wins."""
     path, colon, name = argument.rpartition(":")
     if not colon or Path(argument).exists() or not Path(path).exists():
@@ -98,7 +111,7 @@ def parse_side(argument):
     return Side(argument, path, name)
 
 
-def _rows_of(results, side):
+def _rows_of(results: load.Results, side: Side) -> pd.DataFrame:
     data = results.data
     if side.name is None:
         return data
@@ -109,7 +122,7 @@ def _rows_of(results, side):
     return data[data["name"] == side.name]
 
 
-def _refuse(base, new, base_path, new_path):
+def _refuse(base: load.Results, new: load.Results, base_path: str, new_path: str) -> None:
     """Two files may be compared when machine, schema, way of loading and work are the same."""
     load.same_host(base.runs[0], new.runs[0])
     for column, what in (("schema", "schema"), ("load", "load mode"), ("platform", "platform")):
@@ -119,19 +132,19 @@ def _refuse(base, new, base_path, new_path):
                 f"{new_path}: {what} {' and '.join(sorted(other))}, but {base_path} has {' and '.join(sorted(one))};"
                 " measure both in the same way"
             )
-    known = {}
+    known: dict[tuple[schema.Cell, str], str] = {}  # (cell, seed): stream
     for path, results in ((base_path, base), (new_path, new)):
         ran = results.data[(results.data["status"] == "ok") & (results.data["stream_hash"] != "")]
         for cell, seed, stream in set(zip(ran["cell"], ran["seed"], ran["stream_hash"])):
             if known.setdefault((cell, seed), stream) != stream:
-                title = text.cell_title(lambda c, cell=cell: cell[schema.CELL.index(c)])
+                title = text.cell_title(text.lookup(cell))
                 raise errors.InputError(
                     f"{path}: {title}: other work (stream {stream}) than in {base_path} ({known[(cell, seed)]});"
                     " the workload has changed, so speeds cannot be compared"
                 )
 
 
-def _control(base, new, skip):
+def _control(base: load.Results, new: load.Results, skip: Collection[str]) -> str:
     """Name of an allocator with one and the same library in both files, or ''."""
     for name in CONTROLS:
         builds = [set(r.data.loc[r.data["name"] == name, "library_sha256"]) for r in (base, new)]
@@ -140,7 +153,7 @@ def _control(base, new, skip):
     return ""
 
 
-def _logs(rows, control, column):
+def _logs(rows: pd.DataFrame, control: pd.DataFrame | None, column: str) -> stats.Floats:
     """Log of `column` a round, less the control's in the same round; rounds without a control are left out."""
     rows = rows[rows[column] > 0]
     values = np.log(rows.set_index("block")[column])
@@ -149,7 +162,7 @@ def _logs(rows, control, column):
     return values.to_numpy(float)
 
 
-def _compare(line, base, new, paired, controls):
+def _compare(line: Line, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls) -> None:
     line.base, line.new = base["throughput_ops_s"].median(), new["throughput_ops_s"].median()
     line.base_rss, line.new_rss = (r.loc[r["rss_peak"] > 0, "rss_peak"].median() for r in (base, new))
     if paired:
@@ -163,17 +176,20 @@ def _compare(line, base, new, paired, controls):
         return
     old_control, new_control = controls
     line.speed_logs = (_logs(new, new_control, "throughput_ops_s"), _logs(base, old_control, "throughput_ops_s"))
-    line.speed = stats.compare_unpaired(*(np.exp(v) for v in line.speed_logs))
+    line.speed = stats.compare_unpaired(np.exp(line.speed_logs[0]), np.exp(line.speed_logs[1]))
     quiet = [rows[~model.is_disturbed(rows)] for rows in (new, base)]
     line.disturbed = len(new) + len(base) - sum(map(len, quiet))
     if line.disturbed:
-        line.quiet = stats.compare_unpaired(
-            *(np.exp(_logs(r, c, "throughput_ops_s")) for r, c in zip(quiet, (new_control, old_control)))
-        )
-    line.memory = stats.compare_unpaired(*(np.exp(_logs(r, None, "rss_peak")) for r in (new, base)))
+        undisturbed = zip(quiet, (new_control, old_control))
+        speeds, olds = (np.exp(_logs(r, c, "throughput_ops_s")) for r, c in undisturbed)
+        line.quiet = stats.compare_unpaired(speeds, olds)
+    peaks, old_peaks = (np.exp(_logs(r, None, "rss_peak")) for r in (new, base))
+    line.memory = stats.compare_unpaired(peaks, old_peaks)
 
 
-def _line(cell, name, label, base, new, paired, controls):
+def _line(
+    cell: schema.Cell, name: str, label: str, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls
+) -> Line:
     line = Line(cell, name, label, samples=(base, new))
     base_problem, new_problem = model.failure_text(base), model.failure_text(new)
     if not len(base) or not len(new):
@@ -190,13 +206,15 @@ def _line(cell, name, label, base, new, paired, controls):
     return line
 
 
-def _good(rows, cell, name):
+def _good(rows: pd.DataFrame, cell: schema.Cell, name: str) -> pd.DataFrame | None:
     """The control's samples in a cell, None when there are none or one failed."""
     mine = rows[(rows["cell"] == cell) & (rows["name"] == name)]
     return mine if len(mine) and not model.failure_text(mine) else None
 
 
-def _sides(base_side, new_side):
+def _sides(
+    base_side: Side, new_side: Side
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[load.Results, load.Results] | None]:
     """(rows of BASE, rows of NEW, both Results or None when it is one file)"""
     if Path(base_side.path).resolve() == Path(new_side.path).resolve():
         if base_side.name is None or new_side.name is None or base_side.name == new_side.name:
@@ -213,27 +231,30 @@ def _sides(base_side, new_side):
     return _rows_of(base, base_side), _rows_of(new, new_side), (base, new)
 
 
-def build(base_argument, new_argument, margin=stats.MARGIN):
+def build(base_argument: str | Path, new_argument: str | Path, margin: float = stats.MARGIN) -> Difference:
     base_side, new_side = parse_side(str(base_argument)), parse_side(str(new_argument))
     old_rows, new_rows, files = _sides(base_side, new_side)
     difference = Difference(base_side.text, new_side.text, margin, files is None)
-    named = base_side.name is not None and new_side.name is not None
+    named = None if base_side.name is None or new_side.name is None else (base_side.name, new_side.name)
     if files:
-        difference.control = _control(*files, {base_side.name, new_side.name} if named else set())
+        difference.control = _control(*files, named or ())
     cells = sorted({*old_rows["cell"], *new_rows["cell"]}, key=schema.cell_order)
     labels = text.cell_labels(cells)
     for cell in cells:
-        controls = tuple(_good(r.data, cell, difference.control) for r in files) if difference.control else (None, None)
-        if controls[0] is None or controls[1] is None:
-            controls = (None, None)
-        else:
-            drift = stats.compare_unpaired(controls[1]["throughput_ops_s"], controls[0]["throughput_ops_s"])
-            difference.drift.append((labels[cell], drift))
+        controls: Controls = (None, None)
+        if files and difference.control:
+            old_control, new_control = (_good(r.data, cell, difference.control) for r in files)
+            if old_control is not None and new_control is not None:
+                controls = (old_control, new_control)
+                drift = stats.compare_unpaired(new_control["throughput_ops_s"], old_control["throughput_ops_s"])
+                if drift is not None:
+                    difference.drift.append((labels[cell], drift))
         old_here, new_here = (r[r["cell"] == cell] for r in (old_rows, new_rows))
         if named:
-            name = base_side.name if base_side.name == new_side.name else f"{base_side.name} -> {new_side.name}"
+            one, other = named
+            name = one if one == other else f"{one} -> {other}"
             line = _line(cell, name, labels[cell], old_here, new_here, difference.paired, controls)
-            line.two_names = base_side.name != new_side.name
+            line.two_names = one != other
             difference.lines.append(line)
             continue
         for name in sorted({*old_here["name"], *new_here["name"]}, key=allocators.order):

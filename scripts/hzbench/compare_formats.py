@@ -6,7 +6,8 @@ import math
 import re
 import textwrap
 
-from . import schema, tables, text
+from . import schema, stats, tables, text
+from .compare import Difference, Line
 
 PULL_REQUEST_LINES = 30
 
@@ -15,11 +16,11 @@ NUMERIC = (False, True, True, True, True, False, True, True, False)
 ORDER = ("failed", "slower", "faster", "undecided", "same")
 
 
-def _interval(comparison):
+def _interval(comparison: stats.Comparison) -> str:
     return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
 
 
-def _head(rate):
+def _head(rate: text.Rate) -> list[str]:
     return [
         "allocator, cell",
         f"BASE {rate.unit}",
@@ -33,8 +34,8 @@ def _head(rate):
     ]
 
 
-def _cells(line, rate):
-    if line.problem:
+def _cells(line: Line, rate: text.Rate) -> list[str]:
+    if line.problem or line.speed is None:
         return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
     visible = text.percent(line.speed.visible)
@@ -49,7 +50,7 @@ LEGEND = (
 )
 
 
-def _disturbed(difference):
+def _disturbed(difference: Difference) -> list[str]:
     parts = [
         f"{line.title} {line.disturbed}, without them "
         + (f"{text.three(line.quiet.ratio)} {_interval(line.quiet)}" if line.quiet else "nothing is left")
@@ -59,7 +60,7 @@ def _disturbed(difference):
     return [f"Samples in which other load took the CPU (kept above): {'; '.join(parts)}."] if parts else []
 
 
-def as_text(difference):
+def as_text(difference: Difference) -> str:
     rate = text.rate_of(line.cell for line in difference.lines)
     lines = tables.grid(_head(rate), [_cells(line, rate) for line in difference.lines], NUMERIC)
     lines.append("")
@@ -69,11 +70,11 @@ def as_text(difference):
     return "\n".join(lines) + "\n"
 
 
-def _kind(line):
+def _kind(line: Line) -> str:
     return "failed" if line.problem else line.verdict
 
 
-def as_markdown(difference):
+def as_markdown(difference: Difference) -> str:
     """At most PULL_REQUEST_LINES lines: the count of each verdict, then as many rows as fit, the telling ones first."""
     counts = {kind: sum(_kind(line) == kind for line in difference.lines) for kind in ORDER}
     head = [
@@ -109,28 +110,30 @@ def as_markdown(difference):
     return "\n".join([*head, *grid, *more, *tail]) + "\n"
 
 
-def _size(line):
+def _size(line: Line) -> float:
     return abs(math.log(line.speed.ratio)) if line.speed else math.inf
 
 
-def _number(value):
+def _number(value: float) -> float | None:
     """Ten digits: the last of sixteen are another machine's, whose numpy takes logarithms by other instructions."""
     value = float(value)
     return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
-def _comparison(c, q, verdict):
+def _comparison(
+    c: stats.Comparison | None, q: float, verdict: str | None
+) -> dict[str, int | float | str | None] | None:
     if c is None:
         return None
     values = {k: _number(getattr(c, k)) for k in ("ratio", "low", "high", "p", "visible")}
     return {"samples": c.pairs, **values, "q": _number(q), "verdict": verdict}
 
 
-def _text_or_none(value):
+def _text_or_none(value: str) -> str | None:
     return None if value == "" else value
 
 
-def as_json(difference):
+def as_json(difference: Difference) -> str:
     record = {
         "base": difference.base,
         "new": difference.new,
@@ -160,7 +163,7 @@ def as_json(difference):
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
-def _benchmark_name(line):
+def _benchmark_name(line: Line) -> str:
     """Benchmark names hold no blanks; a word of the label with a number is a key of benchstat's."""
     words = re.sub(r"[^A-Za-z0-9_.={}+-]+", "_", line.label).strip("_")
     threads = line.cell[schema.CELL.index("threads")]
@@ -169,7 +172,7 @@ def _benchmark_name(line):
     return f"Benchmark{words[:1].upper()}{words[1:]}{allocator}-{threads}"
 
 
-def as_benchstat(difference):
+def as_benchstat(difference: Difference) -> str:
     """The Go benchmark format with a line a sample; `benchstat -col side FILE` compares the two sides."""
     out = ["Unit ops/s better=higher", "Unit peak-RSS-bytes better=lower"]
     for index, side in enumerate((difference.base, difference.new)):
@@ -194,5 +197,5 @@ _RENDERERS = {"text": as_text, "markdown": as_markdown, "json": as_json, "benchs
 FORMATS = tuple(_RENDERERS)
 
 
-def render(difference, form):
+def render(difference: Difference, form: str) -> str:
     return _RENDERERS[form](difference)

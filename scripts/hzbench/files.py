@@ -3,6 +3,7 @@
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import InputError, printable
@@ -10,7 +11,7 @@ from .errors import InputError, printable
 _MAX_FIELD = 8192
 
 
-def read_text(path, what="result file"):
+def read_text(path: str | Path, what: str = "result file") -> str:
     try:
         raw = Path(path).read_bytes()
     except IsADirectoryError as error:
@@ -30,7 +31,7 @@ def read_text(path, what="result file"):
     return text
 
 
-def rows_of(path, text, *versions):
+def rows_of(path: str | Path, text: str, *versions: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (line number, dict of fields) of a CSV whose header holds exactly the columns of one of `versions`, which
     go from old to new, each with all columns of the one before."""
     if not text.endswith("\n"):
@@ -71,12 +72,12 @@ def rows_of(path, text, *versions):
         csv.field_size_limit(limit)
 
 
-def _some(names):
+def _some(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{printable(n, 40)}'" for n in names[:3])
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def sibling(path, ending):
+def sibling(path: str | Path, ending: str) -> Path:
     """NAME.csv -> NAME + ending."""
     path = Path(path)
     stem = path.name[:-4] if path.name.endswith(".csv") else path.name

@@ -7,13 +7,16 @@ Proof is both: the interval lies wholly beyond the limit, and the rank test agai
 
 import json
 import math
+from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 
 from . import errors, files, stats, text
+from .compare import Difference, Line
 
 
-def _p_against(line, limit, paired):
+def _p_against(line: Line, limit: float, paired: bool) -> float:
     """p of the hypothesis that the true ratio is `limit`."""
     new, base = line.speed_logs
     if paired:
@@ -21,8 +24,7 @@ def _p_against(line, limit, paired):
     return stats.rank_sum_p(np.asarray(new) - math.log(limit), base)
 
 
-def _speed(line, limit, q, family, paired):
-    c = line.speed
+def _speed(line: Line, c: stats.Comparison, limit: float, q: float, family: int, paired: bool) -> tuple[str, str]:
     numbers = f"{line.title}: {text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]"
     if c.low >= limit and c.enough:
         return "pass", numbers
@@ -37,7 +39,7 @@ def _speed(line, limit, q, family, paired):
     return "open", f"{numbers}, limit {text.three(limit)} is not excluded"
 
 
-def _memory(line, limit):
+def _memory(line: Line, limit: float) -> tuple[str, str]:
     c = line.memory
     if c is None:
         return "open", f"{line.title}: peak RSS was not measured on both sides"
@@ -45,7 +47,13 @@ def _memory(line, limit):
     return ("fail", f"{numbers}, limit {text.three(limit)}") if c.ratio > limit else ("pass", numbers)
 
 
-def judge(difference, max_worse, max_rss=None, only=None, strict=False):
+def judge(
+    difference: Difference,
+    max_worse: float,
+    max_rss: float | None = None,
+    only: Collection[str] | None = None,
+    strict: bool = False,
+) -> tuple[list[str], int]:
     """(lines to print, exit code). 1: a loss beyond `max_worse` is proven, memory is beyond `max_rss`, or NEW fails
     where BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass."""
     unknown = set(only or ()) - {line.name for line in difference.lines}
@@ -60,10 +68,10 @@ def judge(difference, max_worse, max_rss=None, only=None, strict=False):
     for line in lines:
         if line.new_failed or line.problem == "not in NEW":
             judged.append(("fail", f"{line.title}: {line.problem}"))
-        elif not line.speed:
+        elif line.speed is None:
             judged.append(("open", f"{line.title}: {line.problem}"))
         else:
-            judged.append(_speed(line, limit, adjusted[id(line)], len(compared), difference.paired))
+            judged.append(_speed(line, line.speed, limit, adjusted[id(line)], len(compared), difference.paired))
             if max_rss is not None:
                 judged.append(_memory(line, 1 + max_rss))
     counts = {kind: sum(k == kind for k, _ in judged) for kind in ("fail", "open", "pass")}
@@ -74,7 +82,7 @@ def judge(difference, max_worse, max_rss=None, only=None, strict=False):
     return out, errors.INCONCLUSIVE if counts["open"] and strict else errors.OK
 
 
-def _instructions(path):
+def _instructions(path: str | Path) -> dict[tuple[str, str], float]:
     """{(pattern, size): instructions of a malloc and its free} of the one allocator in a file of
     scripts/instructions."""
     try:
@@ -87,7 +95,7 @@ def _instructions(path):
         ) from error
 
 
-def judge_instructions(base_path, new_path, max_worse):
+def judge_instructions(base_path: str | Path, new_path: str | Path, max_worse: float) -> tuple[list[str], int]:
     """(lines, exit code) for two files of scripts/instructions. Counts are exact: more is more, no proof is needed."""
     base, new = _instructions(base_path), _instructions(new_path)
     if set(base) != set(new):

@@ -6,8 +6,10 @@ each allocator, one machine, identical work in each cell. An empty cell becomes 
 """
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +17,7 @@ from . import allocators
 from .errors import InputError, printable
 from .files import read_text, rows_of, sibling
 
-from .schema import (CELL, COLUMNS, PHASES, RSS_COLUMNS, SCHEMAS, SIGNED, UNSIGNED, cell_order, check_row,
+from .schema import (CELL, COLUMNS, PHASES, RSS_COLUMNS, SCHEMAS, SIGNED, UNSIGNED, Cell, Value, cell_order, check_row,
                      value_of)  # fmt: skip
 
 
@@ -25,7 +27,7 @@ class Run:
 
     path: Path
     run_id: str
-    provenance: dict
+    provenance: dict[str, Any]  # run.json
     host: str  # text that is equal for two runs of one machine; "" when unknown
     pus: int  # processing units of the machine, 0 when unknown
 
@@ -42,18 +44,18 @@ class Results:
     """
 
     data: pd.DataFrame
-    runs: list = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     @property
-    def allocators(self):
+    def allocators(self) -> list[str]:
         return sorted(set(self.data["name"]), key=allocators.order)
 
     @property
-    def cells(self):
+    def cells(self) -> list[Cell]:
         return sorted(set(self.data["cell"]), key=cell_order)
 
 
-def _read_csv(path):
+def _read_csv(path: str | Path) -> pd.DataFrame:
     text = read_text(path)
     rows = []
     names = list(COLUMNS)
@@ -64,7 +66,7 @@ def _read_csv(path):
                 f"{path}:{line}: schema '{printable(fields['schema'], 20)}', but the columns are those of schema"
                 f" {known}; these scripts read schemas {', '.join(SCHEMAS)}"
             )
-        values = {}
+        values: dict[str, Value] = {}
         for name in names:
             cell = fields.get(name, "")
             try:
@@ -89,7 +91,7 @@ def _read_csv(path):
     return data
 
 
-def _provenance(path, run_id):
+def _provenance(path: str | Path, run_id: str) -> dict[str, Any]:
     file = sibling(path, ".run.json")
     if not file.exists():
         return {}
@@ -110,7 +112,7 @@ _HOST_KEYS = ("host_id", "cpu_model", "packages", "cores", "machine_pus", "pus",
               "virtualisation")  # fmt: skip
 
 
-def _host(record):
+def _host(record: dict[str, Any]) -> tuple[str, int]:
     machine = record.get("machine")
     if not isinstance(machine, dict):
         return "", 0
@@ -119,7 +121,7 @@ def _host(record):
     return json.dumps({k: machine.get(k) for k in _HOST_KEYS}, sort_keys=True), pus
 
 
-def _number_copies(data):
+def _number_copies(data: pd.DataFrame) -> list[str]:
     """Names further rows of one allocator in one cell and block: hz5, hz5#2, ... (an A/A run lists it twice).
 
     A copy keeps its name through all rounds by its cell of the plan. Rows before schema 4 do not tell it: there the
@@ -133,11 +135,12 @@ def _number_copies(data):
     return [a if r == 0 else f"{a}#{r + 1}" for a, r in zip(data["allocator"], rank)]
 
 
-def load(paths):
+def load(paths: Iterable[str | Path]) -> Results:
     """Loads and cross-checks one or more result files of one machine."""
     if not paths:
         raise InputError("no result file given; name one or more NAME.csv")
-    frames, runs = [], []
+    frames: list[pd.DataFrame] = []
+    runs: list[Run] = []
     for path in dict.fromkeys(str(p) for p in paths):
         data = _read_csv(path)
         run_id = data["run_id"].iloc[0]
@@ -162,13 +165,13 @@ def load(paths):
     return Results(data, runs)
 
 
-def _cells(data):
+def _cells(data: pd.DataFrame) -> list[Cell]:
     # NaN is not equal to itself, so an unset parameter becomes None before it goes into a key.
     columns = [[None if isinstance(v, float) and math.isnan(v) else v for v in data[c]] for c in CELL]
     return list(zip(*columns))
 
 
-def same_host(first, second):
+def same_host(first: Run, second: Run) -> None:
     """Raises InputError unless both runs are known to be of one machine."""
     if not first.host or not second.host:
         lacking = first if not first.host else second
@@ -185,7 +188,7 @@ def same_host(first, second):
         )
 
 
-def _same_builds(data):
+def _same_builds(data: pd.DataFrame) -> None:
     known = data[data["library_sha256"] != ""]
     for allocator, group in known.groupby("allocator", sort=False):
         builds = group.drop_duplicates("library_sha256")
@@ -197,7 +200,7 @@ def _same_builds(data):
             )
 
 
-def _same_work(data):
+def _same_work(data: pd.DataFrame) -> None:
     """Fixed work must be the same work: one event stream hash in each cell and seed."""
     ran = data[(data["status"] == "ok") & (data["stream_hash"] != "")]
     for _, group in ran.groupby(["cell", "seed"], sort=False):
@@ -210,7 +213,7 @@ def _same_work(data):
             )
 
 
-def load_series(run):
+def load_series(run: Run) -> pd.DataFrame | None:
     """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase; live_bytes NaN for programs), or
     None when there is none."""
     file = sibling(run.path, ".rss.csv")

@@ -5,13 +5,20 @@ Nothing is dropped: an allocator with a failed sample is a row that says so, one
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from . import stats
 from .allocators import NULL
 from .allocators import SYSTEM as DEFAULT_BASELINE
 from .errors import InputError, printable
-from .schema import CELL
+from .load import Results
+from .schema import CELL, Cell
 
 DISTURBED = 0.05  # share of a thread's time spent runnable but not running from which on a sample counts as disturbed
 
@@ -49,16 +56,16 @@ class Row:
 
 @dataclass
 class Section:
-    cell: tuple
+    cell: Cell
     crowded: bool | None
-    rows: list = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     harness_ns: float = math.nan  # what null needs for an op, in time of one thread
     harness_waits: bool = False  # that time contains waiting for other threads: objects changed hands
 
-    def value(self, column):
+    def value(self, column: str) -> Any:
         return self.cell[CELL.index(column)]
 
-    def net_ns(self, row):
+    def net_ns(self, row: Row) -> float:
         """Nanoseconds of an op that are not the harness's. NaN without null; where threads hand objects over, because a
         slow allocator hides behind the waiting that null does alone; and where they are no more than an eighth of what
         null needs: two medians that close together leave noise when subtracted."""
@@ -71,12 +78,12 @@ class Report:
     baseline: str
     margin: float
     after_label: str
-    sections: list
+    sections: list[Section]
     rounds: int
-    seeds: list
+    seeds: list[str]
 
 
-def pick_baseline(results, wanted=None):
+def pick_baseline(results: Results, wanted: str | None = None) -> str:
     names = [n for n in results.allocators if n != NULL]
     if wanted is not None:
         if wanted not in results.allocators:
@@ -89,7 +96,7 @@ def pick_baseline(results, wanted=None):
     return DEFAULT_BASELINE if DEFAULT_BASELINE in names else _first_listed(results, names)
 
 
-def _first_listed(results, names):
+def _first_listed(results: Results, names: Sequence[str]) -> str:
     """The allocator that --alloc named first; without a run.json, which has the plan, the first of `names`."""
     for run in results.runs:
         plan = run.provenance.get("plan")
@@ -100,7 +107,7 @@ def _first_listed(results, names):
     return names[0]
 
 
-def failure_text(rows):
+def failure_text(rows: pd.DataFrame) -> str:
     """'' when all samples are ok, else how many ended how; one status with one message also gives the message."""
     bad = rows[rows["status"] != "ok"]
     if not len(bad):
@@ -115,7 +122,7 @@ def failure_text(rows):
     return text + (f": {printable(messages[0], 100)}" if len(messages) == 1 else "")
 
 
-def is_disturbed(rows):
+def is_disturbed(rows: pd.DataFrame) -> pd.Series:
     """Per row: whether the runner marked it as contaminated (runner/sample/noise.h). A row of schema 1 has no mark:
     there it is whether threads waited for a CPU although there were enough. NaN (not measured) is not disturbed."""
     share = rows["run_delay_ns"] / (rows["elapsed_ns"] * rows["threads"])
@@ -124,7 +131,9 @@ def is_disturbed(rows):
     return (rows["contaminated"] > 0) | (rows["contaminated"].isna() & by_delay)
 
 
-def paired(rows, base, column):
+def paired(
+    rows: pd.DataFrame, base: pd.DataFrame, column: str
+) -> tuple[stats.Floats, stats.Floats, npt.NDArray[np.bool_]]:
     """Positive values of `column` of both, joined by block: (new, base, disturbed), one entry a pair."""
     a = rows.assign(bad=is_disturbed(rows)).set_index("block")[[column, "bad"]]
     b = base.assign(bad=is_disturbed(base)).set_index("block")[[column, "bad"]]
@@ -134,16 +143,16 @@ def paired(rows, base, column):
     return both[f"{column}_new"].to_numpy(float), both[f"{column}_base"].to_numpy(float), disturbed
 
 
-def _median(values):
+def _median(values: pd.Series) -> float:
     """NaN, without numpy's warning, where nothing was measured: a program has no RSS baseline."""
     return values.dropna().median()
 
 
-def _op_ns(rows):
+def _op_ns(rows: pd.DataFrame) -> float:
     return (rows["elapsed_ns"] * rows["threads"] / rows["ops"]).median()
 
 
-def _row(name, rows):
+def _row(name: str, rows: pd.DataFrame) -> Row:
     row = Row(name, len(rows), int((rows["status"] == "ok").sum()), failure_text(rows))
     if not len(rows):
         row.failure = "no sample"
@@ -157,7 +166,7 @@ def _row(name, rows):
     return row
 
 
-def _compare(row, rows, base):
+def _compare(row: Row, rows: pd.DataFrame, base: pd.DataFrame) -> None:
     new, old, disturbed = paired(rows, base, "throughput_ops_s")
     row.speed = stats.compare_paired(new, old)
     row.disturbed = int(disturbed.sum())
@@ -167,7 +176,7 @@ def _compare(row, rows, base):
     row.memory = stats.compare_paired(new, old)
 
 
-def build(results, baseline=None, margin=stats.MARGIN):
+def build(results: Results, baseline: str | None = None, margin: float = stats.MARGIN) -> Report:
     """The report of `results`: a section for each cell, in it a row for each allocator."""
     baseline = pick_baseline(results, baseline)
     data = results.data
@@ -205,7 +214,7 @@ def build(results, baseline=None, margin=stats.MARGIN):
     return Report(baseline, margin, label, sections, int(rounds), sorted(set(data["seed"])))
 
 
-def _adjust(sections, margin):
+def _adjust(sections: Sequence[Section], margin: float) -> None:
     """One family of hypotheses a quantity: all rows of all sections together."""
     for comparison, q_field, verdict, better in (
         ("speed", "speed_q", "verdict", True),
@@ -225,10 +234,10 @@ class Summary:
     failed: int  # cells with a failure or without a comparison
     speed: float  # geometric mean of ratios, NaN when a cell failed: a mean over the cells that went well would flatter
     memory: float
-    verdicts: dict
+    verdicts: dict[str, int]  # faster, same, slower, undecided: cells
 
 
-def summaries(report):
+def summaries(report: Report) -> dict[str, list[Summary]]:
     """Per platform: one Summary an allocator, over all sections of that platform."""
     out = {}
     for platform in dict.fromkeys(s.value("platform") for s in report.sections):
@@ -239,6 +248,8 @@ def summaries(report):
                 continue
             mine = [r for s in sections for r in s.rows if r.name == name]
             compared = [r for r in mine if r.speed]
+            speeds = [r.speed.ratio for r in mine if r.speed]
+            memories = [r.memory.ratio for r in mine if r.speed and r.memory]
             failed = len(mine) - len(compared)
             verdicts = {v: sum(r.verdict == v for r in compared) for v in ("faster", "same", "slower", "undecided")}
             whole = compared and not failed
@@ -247,12 +258,8 @@ def summaries(report):
                     name,
                     len(compared),
                     failed,
-                    stats.geometric_mean([r.speed.ratio for r in compared]) if whole else math.nan,
-                    (
-                        stats.geometric_mean([r.memory.ratio for r in compared])
-                        if whole and all(r.memory for r in compared)
-                        else math.nan
-                    ),
+                    stats.geometric_mean(speeds) if whole else math.nan,
+                    stats.geometric_mean(memories) if whole and len(memories) == len(compared) else math.nan,
                     verdicts,
                 )
             )

@@ -8,25 +8,32 @@ are bootstraps; they are computed here for every pair of allocators, because a b
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import jinja2
 import numpy as np
+import numpy.typing as npt
 
 from . import allocators, files, model, stats, text
 from .errors import InputError
 from .figures.data import SEGMENTS, Data, aligned, live_is_resident, panel_title
 from .figures.style import short
+from .load import Results, Run
+from .schema import Cell
 
 SOURCES = Path(__file__).parent / "page"
 POINTS = 240  # of one RSS curve: more than a panel has pixels for
 PERCENTILES = ("p50", "p90", "p99", "p999", "max")
 CALLS = (("malloc", "malloc"), ("free_local", "free, same thread"), ("free_remote", "free, other thread"))
 
+Json: TypeAlias = Any  # what json.dumps takes: dict, list, str, int, float, bool or None
 
-def npm_file(*parts):
+
+def npm_file(*parts: str) -> str:
     """A file that scripts/setup report has installed from the lock file of scripts/npm."""
     build = os.environ.get("BUILD_DIR") or Path(__file__).resolve().parents[2] / "build"
     path = Path(build, "npm", "node_modules", *parts)
@@ -38,14 +45,14 @@ def npm_file(*parts):
         ) from error
 
 
-def _number(value):
+def _number(value: Any) -> Json:
     """A number JSON can hold, None for what is not one; integers stay integers."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _clean(value):
+def _clean(value: Any) -> Json:
     if isinstance(value, dict):
         return {str(k): _clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -53,7 +60,7 @@ def _clean(value):
     return _number(value)
 
 
-def _samples(results, cells, names, after):
+def _samples(results: Results, cells: Sequence[Cell], names: Sequence[str], after: str | None) -> list[dict[str, Any]]:
     data = results.data
     disturbed = model.is_disturbed(data)
     columns = zip(
@@ -95,15 +102,17 @@ def _samples(results, cells, names, after):
     return out
 
 
-def _interval(new, old):
+def _interval(new: npt.ArrayLike, old: npt.ArrayLike) -> list[Json] | None:
     c = stats.compare_paired(new, old)
     return None if c is None else [_number(c.low), _number(c.high)]
 
 
-def _intervals(results, cells, names):
+def _intervals(
+    results: Results, cells: Sequence[Cell], names: Sequence[str]
+) -> dict[int, dict[str, list[list[Json] | None]]]:
     """{cell: {"i/j": [interval of speed, speed without marked samples, memory]}} for i < j; the page turns them
     round."""
-    out = {}
+    out: dict[int, dict[str, list[list[Json] | None]]] = {}
     groups = dict(list(results.data.groupby(["cell", "name"], sort=False)))
     for index, cell in enumerate(cells):
         mine = out[index] = {}
@@ -118,7 +127,7 @@ def _intervals(results, cells, names):
     return out
 
 
-def _curve(data, cell):
+def _curve(data: Data, cell: Cell) -> dict[str, Any] | None:
     """RSS curves of the middle samples in one cell, over the phases of a run."""
     out, live = {}, None
     for name in data.names:
@@ -136,9 +145,9 @@ def _curve(data, cell):
     return {"curves": out, "live": live} if out else None
 
 
-def _latency(data, cell):
+def _latency(data: Data, cell: Cell) -> dict[str, dict[str, list[Json]]]:
     """{call: {allocator: nanoseconds at PERCENTILES, medians over the samples}} of one cell, {} without a probe."""
-    out = {}
+    out: dict[str, dict[str, list[Json]]] = {}
     for call, _ in CALLS:
         columns = [f"latency_{call}_{p}_ns" for p in PERCENTILES]
         for name in data.names:
@@ -148,7 +157,9 @@ def _latency(data, cell):
     return out
 
 
-def _panels(results, platform, cells, names):
+def _panels(
+    results: Results, platform: str, cells: Sequence[Cell], names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, str | int]]]:
     data = Data(results, platform)
     out = []
     for panel in data.panels:
@@ -168,13 +179,13 @@ def _panels(results, platform, cells, names):
     return out, styles
 
 
-def _cell(section, label):
+def _cell(section: model.Section, label: str) -> dict[str, Any]:
     return {"label": label, "workload": section.value("workload"), "threads": section.value("threads"),
             "platform": section.value("platform"), "details": text.cell_details(section.value),
             "crowded": section.crowded, "harness_ns": section.harness_ns}  # fmt: skip
 
 
-def _file(run):
+def _file(run: Run) -> dict[str, Any]:
     record = run.provenance
     return {
         "name": run.path.name,
@@ -192,13 +203,14 @@ def _file(run):
     }
 
 
-def payload(results, baseline=None, margin=stats.MARGIN):
+def payload(results: Results, baseline: str | None = None, margin: float = stats.MARGIN) -> Json:
     """Everything the page knows, as plain data."""
     report = model.build(results, baseline, margin)
     cells = [s.cell for s in report.sections]
     names = [n for n in results.allocators if allocators.base_name(n) != allocators.NULL]
     labels = text.cell_labels(cells)
-    panels, styles = [], {}
+    panels: list[dict[str, Any]] = []
+    styles: dict[str, dict[str, str | int]] = {}
     for platform in dict.fromkeys(s.value("platform") for s in report.sections):
         more, colours = _panels(results, platform, cells, names)
         panels += more
@@ -228,7 +240,7 @@ def payload(results, baseline=None, margin=stats.MARGIN):
     })  # fmt: skip
 
 
-def _json(value):
+def _json(value: Json) -> str:
     """JSON that may stand inside a script element: no end tag, no comment and no line separator can come from data."""
     out = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
@@ -236,7 +248,7 @@ def _json(value):
     return out
 
 
-def render(results, title, baseline=None, margin=stats.MARGIN):
+def render(results: Results, title: str, baseline: str | None = None, margin: float = stats.MARGIN) -> str:
     data = payload(results, baseline, margin)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -257,7 +269,9 @@ def render(results, title, baseline=None, margin=stats.MARGIN):
     )
 
 
-def write(results, out, title, baseline=None, margin=stats.MARGIN):
+def write(
+    results: Results, out: str | Path, title: str, baseline: str | None = None, margin: float = stats.MARGIN
+) -> None:
     page = render(results, title, baseline, margin)
     try:
         Path(out).write_text(page, encoding="utf-8")

@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -17,19 +18,19 @@ from .schema import CELL
 FORMATS = ("text", "markdown", "latex", "csv")
 
 
-def _interval(comparison):
+def _interval(comparison: stats.Comparison) -> str:
     return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
 
 
-def _verdict(row):
-    if row.verdict == "undecided":
-        if not row.speed.enough:
+def _verdict(verdict: str, speed: stats.Comparison) -> str:
+    if verdict == "undecided":
+        if not speed.enough:
             return f"undecided (needs {stats.MIN_PAIRS} rounds)"
-        return f"undecided (would see {text.percent(row.speed.visible)})"
-    return row.verdict
+        return f"undecided (would see {text.percent(speed.visible)})"
+    return verdict
 
 
-def headers(report, section):
+def headers(report: model.Report, section: model.Section) -> list[str]:
     base = report.baseline
     return [
         "allocator",
@@ -47,7 +48,7 @@ def headers(report, section):
 NUMERIC = (False, True, True, True, True, False, True, True, True)
 
 
-def cells_of(row, report, section):
+def cells_of(row: model.Row, report: model.Report, section: model.Section) -> list[str]:
     if row.failure:
         return [row.name, str(row.samples), "failed", text.MISSING, text.MISSING, row.failure] + [text.MISSING] * 3
     if row.name == report.baseline:
@@ -55,7 +56,7 @@ def cells_of(row, report, section):
     elif row.speed is None:
         ratio, interval, verdict, memory = text.MISSING, text.MISSING, "no baseline to compare", text.MISSING
     else:
-        ratio, interval, verdict = text.three(row.speed.ratio), _interval(row.speed), _verdict(row)
+        ratio, interval, verdict = text.three(row.speed.ratio), _interval(row.speed), _verdict(row.verdict, row.speed)
         memory = text.three(row.memory.ratio) if row.memory else text.MISSING
     return [
         row.name,
@@ -70,7 +71,7 @@ def cells_of(row, report, section):
     ]
 
 
-def notes_of(section, report):
+def notes_of(section: model.Section, report: model.Report) -> list[str]:
     """What a reader must know about this section, one sentence each."""
     notes = []
     if section.value("platform") == "wine":
@@ -91,17 +92,17 @@ def notes_of(section, report):
     if baseline_rss:
         low, high = text.mebibytes(min(baseline_rss)), text.mebibytes(max(baseline_rss))
         notes.append(f"RSS before the first allocation: {low if low == high else f'{low} to {high}'} MiB, included.")
-    disturbed = [r for r in section.rows if r.disturbed]
+    disturbed = [(r, r.speed) for r in section.rows if r.disturbed and r.speed]
     if disturbed:
         parts = []
-        for row in disturbed:
+        for row, speed in disturbed:
             quiet = text.three(row.quiet.ratio) + " " + _interval(row.quiet) if row.quiet else "none left"
-            parts.append(f"{row.name} {row.disturbed} of {row.speed.pairs}, without them {quiet}")
+            parts.append(f"{row.name} {row.disturbed} of {speed.pairs}, without them {quiet}")
         notes.append(f"Rounds in which other load took the CPU (kept above): {'; '.join(parts)}.")
     return notes
 
 
-def summary_headers(report):
+def summary_headers(report: model.Report) -> list[str]:
     return ["allocator", "cells", f"throughput / {report.baseline}", f"peak RSS / {report.baseline}",
             "faster", "same", "slower", "undecided", "failed"]  # fmt: skip
 
@@ -109,7 +110,7 @@ def summary_headers(report):
 SUMMARY_NUMERIC = (False,) + (True,) * 8
 
 
-def summary_cells(summary):
+def summary_cells(summary: model.Summary) -> list[str]:
     verdicts = [str(summary.verdicts[v]) for v in ("faster", "same", "slower", "undecided")]
     return [
         summary.name,
@@ -121,7 +122,7 @@ def summary_cells(summary):
     ]
 
 
-def legend(report):
+def legend(report: model.Report) -> list[str]:
     margin = f"{100 * report.margin:g} %"
     lines = [
         (
@@ -142,11 +143,11 @@ def legend(report):
     return lines
 
 
-def _width(s):
+def _width(s: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in s)
 
 
-def grid(head, rows, numeric):
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
     """Lines of a plain-text table; `numeric` columns are aligned right."""
     widths = [max(_width(r[i]) for r in [head, *rows]) for i in range(len(head))]
     lines = []
@@ -159,7 +160,7 @@ def grid(head, rows, numeric):
     return lines
 
 
-def as_text(report):
+def as_text(report: model.Report) -> str:
     platforms = len({s.value("platform") for s in report.sections})
     lines = []
     for section in report.sections:
@@ -184,15 +185,15 @@ _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&
         '"': r"\textquotedbl{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}"}  # fmt: skip
 
 
-def markdown_escape(value):
+def markdown_escape(value: object) -> str:
     return _MARKDOWN.sub(r"\\\1", str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
-def tex_escape(value):
+def tex_escape(value: object) -> str:
     return "".join(_TEX.get(c, c) for c in str(value)).replace(" \\%", "\\,\\%")
 
 
-def _environment():
+def _environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     # Brackets that neither LaTeX nor Markdown use, so that a template reads like what it makes.
     env = jinja2.Environment(loader=loader, block_start_string="<%", block_end_string="%>", variable_start_string="<<",
@@ -204,7 +205,7 @@ def _environment():
     return env
 
 
-def _render(report, template):
+def _render(report: model.Report, template: str) -> str:
     platforms = len({s.value("platform") for s in report.sections})
     sections = [
         {
@@ -235,22 +236,22 @@ def _render(report, template):
     )
 
 
-def as_markdown(report):
+def as_markdown(report: model.Report) -> str:
     return _render(report, "table.md.j2")
 
 
-def markdown_grid(head, rows, numeric):
-    return _environment().get_template("grid.md.j2").module.grid(head, rows, numeric)
+def markdown_grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    return getattr(_environment().get_template("grid.md.j2").module, "grid")(head, rows, numeric)
 
 
-def as_latex(report):
+def as_latex(report: model.Report) -> str:
     return _render(report, "table.tex.j2")
 
 
 _COMPARISON = ("pairs", "ratio", "low", "high", "p", "visible")
 
 
-def as_csv(report):
+def as_csv(report: model.Report) -> str:
     """One line a cell and allocator with all digits; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -272,11 +273,11 @@ def as_csv(report):
     return out.getvalue()
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.10g}" if isinstance(value, float) else value
 
 
-def render(report, form):
+def render(report: model.Report, form: str) -> str:
     return {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv}[form](report)

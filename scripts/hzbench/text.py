@@ -2,14 +2,18 @@
 """Numbers and names as a reader sees them; shared by tables and figures."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from . import schema
 
 MISSING = "-"
 
+Lookup: TypeAlias = Callable[[str], Any]  # value of a cell by the name of its column
 
-def three(value):
+
+def three(value: float | None) -> str:
     """Three significant digits without an exponent: 31.2, 1.02, 0.0654, 1240."""
     if value is None or math.isnan(value):
         return MISSING
@@ -30,7 +34,7 @@ class Rate:
     unit: str
     size: float  # one of the unit, in ops/s
 
-    def __call__(self, value):
+    def __call__(self, value: float) -> str:
         return three(value / self.size)
 
 
@@ -38,24 +42,24 @@ MILLIONS = Rate("M ops/s", 1e6)
 EACH = Rate("ops/s", 1)
 
 
-def rate_of(cells):
+def rate_of(cells: Iterable[schema.Cell]) -> Rate:
     """Objects come in millions a second; an op of a program (app:gcc: one file compiled) takes milliseconds."""
     programs = all(cell[schema.CELL.index("workload")] in ("app", "program") for cell in cells)
     return EACH if programs else MILLIONS
 
 
-def mebibytes(value):
+def mebibytes(value: float) -> str:
     return three(value / 2**20)
 
 
-def percent(share):
+def percent(share: float) -> str:
     """0.034 -> '3.4 %'; above 1000 % precision is noise."""
     if math.isinf(share):
         return "any size"
     return f"{100 * share:.1f} %" if share < 0.1 else f"{min(100 * share, 9999):.0f} %"
 
 
-def size(value):
+def size(value: float) -> str:
     """A byte count as it is typed on the command line: 16 B, 2 KiB, 1 MiB."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= factor and value % factor == 0:
@@ -63,16 +67,21 @@ def size(value):
     return f"{int(value)} B"
 
 
-def count(value):
+def count(value: float) -> str:
     """1000000 -> '1 000 000': groups without a sign that another language reads as a decimal point."""
     return f"{int(value):,}".replace(",", " ")
 
 
-def plural(n, word):
+def plural(n: int, word: str) -> str:
     return f"{n} {word}" + ("" if n == 1 else "s")
 
 
-def cell_title(value, platforms=1):
+def lookup(cell: schema.Cell) -> Lookup:
+    """What cell_title and cell_details ask for the values of a cell."""
+    return lambda column: cell[schema.CELL.index(column)]
+
+
+def cell_title(value: Lookup, platforms: int = 1) -> str:
     """'remote, 2 threads' and what else tells cells apart; `value` looks a CELL column up."""
     parts = [value("workload") + (f":{value('input')}" if value("input") else ""), plural(value("threads"), "thread")]
     if value("load") != "dlopen":
@@ -98,7 +107,7 @@ _TOLD = {
 }
 
 
-def cell_details(value):
+def cell_details(value: Lookup) -> str:
     """The parameters of a cell in one line; those that are unset or 0 are left out."""
     parts = []
     low, high = value("min_bytes"), value("max_bytes")
@@ -142,13 +151,13 @@ _DISTINCT = {
 }
 
 
-def cell_labels(cells):
+def cell_labels(cells: Sequence[schema.Cell]) -> dict[schema.Cell, str]:
     """{cell: title}, every title different: cells that would share one get the parameters in which they differ."""
     columns = schema.CELL
     platforms = len({c[columns.index("platform")] for c in cells})
-    groups = {}
+    groups: dict[str, list[schema.Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell_title(lambda c, cell=cell: cell[columns.index(c)], platforms), []).append(cell)
+        groups.setdefault(cell_title(lookup(cell), platforms), []).append(cell)
     labels = {}
     for title, group in groups.items():
         differ = [i for i in range(len(columns)) if len({cell[i] for cell in group}) > 1]

@@ -130,7 +130,7 @@ def test_why_leads_to_the_samples(committed):
     samples = committed.samples("local-1", "hz3")
     assert all(str(v) in lines for v in samples["stream_hash"])
     for thing in ("figure speed-remote", "table memory-local", "figure retention", "hypothesis/i/outcome", "geomean/local/hz5/speed",
-                  "instructions/hz5/local/256/free", "run/local/cpu", "table hypotheses"):  # fmt: skip
+                  "instructions/hz5/local/256/free", "run/local/cpu", "table hypotheses", "local-1/harness-ns"):  # fmt: skip
         assert len(why.explain(committed, thing)) > 1
     with pytest.raises(errors.InputError, match="--list"):
         why.explain(committed, "local-1/hz9/ratio")

@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from . import figures, tables
+from .evidence import Evidence
 from .spec import LANGUAGES, ROOT
 
 OVERFULL_POINTS = 3.0  # wider is a line that sticks out visibly
@@ -22,13 +24,13 @@ _FAULTS = (
 _OVERFULL = re.compile(r"^Overfull \\hbox \(([0-9.]+)pt too wide\).*$", re.M)
 
 
-def faults(log):
+def faults(log: str) -> list[str]:
     """Lines of a LaTeX log that mean a visible fault on a page."""
     found = [m.group(0) for pattern in _FAULTS for m in pattern.finditer(log)]
     return found + [m.group(0) for m in _OVERFULL.finditer(log) if float(m.group(1)) > OVERFULL_POINTS]
 
 
-def source_date():
+def source_date() -> str:
     """Seconds of the last commit, so that two builds of one commit are equal; 0 outside a repository."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:
@@ -37,7 +39,7 @@ def source_date():
     return done.stdout.strip() or "0"
 
 
-def build(evidence, out, language):
+def build(evidence: Evidence, out: str | Path, language: str) -> Path:
     """Returns the path of the PDF."""
     if shutil.which("latexmk") is None or shutil.which("lualatex") is None:
         raise InputError("latexmk and lualatex not found; scripts/setup paper installs them")
@@ -78,5 +80,5 @@ def build(evidence, out, language):
     return work / f"hzbench-{language}.pdf"
 
 
-def build_all(evidence, out, languages=LANGUAGES):
+def build_all(evidence: Evidence, out: str | Path, languages: Sequence[str] = LANGUAGES) -> list[Path]:
     return [build(evidence, out, language) for language in languages]

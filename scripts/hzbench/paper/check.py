@@ -5,9 +5,11 @@ table and number shows. `accept` writes it after somebody has read the paper aga
 import hashlib
 import json
 import re
+from pathlib import Path
 
 from ..errors import InputError
 from . import figures, tables
+from .evidence import Evidence
 from .spec import LANGUAGES, ROOT
 
 DERIVED = ROOT / "paper" / "derived.json"
@@ -16,11 +18,11 @@ _NUMBER = re.compile(r"\\hz\{([^}]+)\}")
 _INTERVAL = re.compile(r"\\hzinterval\{([^}]+)\}")
 
 
-def _digest(body):
+def _digest(body: str) -> str:
     return hashlib.sha256(body.encode("utf-8")).hexdigest()[:16]
 
 
-def used_keys():
+def used_keys() -> set[str]:
     """Keys that the text of either language uses."""
     keys = set()
     for language in LANGUAGES:
@@ -30,7 +32,7 @@ def used_keys():
     return keys
 
 
-def digests(evidence):
+def digests(evidence: Evidence) -> dict[str, str]:
     out = {}
     for stem in figures.names_of(evidence.spec):
         out[f"figure {stem}"] = _digest(figures.inputs(evidence, stem))
@@ -47,7 +49,7 @@ def digests(evidence):
     return out
 
 
-def stale(evidence):
+def stale(evidence: Evidence) -> list[str]:
     """What shows other things than when it was accepted, as lines; empty when all is current."""
     try:
         accepted = json.loads(DERIVED.read_text(encoding="utf-8"))
@@ -63,6 +65,6 @@ def stale(evidence):
     return lines + [f"stale: {name} is gone since the paper was accepted" for name in accepted if name not in now]
 
 
-def accept(evidence):
+def accept(evidence: Evidence) -> Path:
     DERIVED.write_text(json.dumps(digests(evidence), indent=1) + "\n", encoding="utf-8")
     return DERIVED

@@ -2,9 +2,14 @@
 """The claims table of docs/reproducibility.md, in the form artifact reviewers ask for: claim, command, expected,
 tolerance, time."""
 
+from pathlib import Path
+
 from ..errors import InputError
 from ..tables import markdown_escape
 from . import hypotheses
+from .evidence import Evidence
+from .hypotheses import Facts
+from .spec import Rule, Spec
 
 BEGIN, END = "<!-- claims: made by scripts/paper claims -->", "<!-- end of claims -->"
 
@@ -17,31 +22,31 @@ _TOLERANCE = {
 }
 
 
-def _expected(outcome, facts):
+def _expected(outcome: str, facts: Facts) -> str:
     shown = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
     return f"{outcome} ({shown})" if shown else outcome
 
 
-def _runs(spec, rule):
+def _runs(spec: Spec, rule: Rule) -> list[str]:
     cells = (
         spec.curve["cells"] if rule["kind"] == "curve" else [rule["cell"]] if "cell" in rule else spec.cells_of(rule)
     )
     return list(dict.fromkeys(spec.cells[c].run for c in cells))
 
 
-def _minutes(evidence, run):
+def _minutes(evidence: Evidence, run: str) -> int:
     """How long the committed run took, from its samples' start times."""
     started = sorted(evidence.results[run].data["started_at"])
     return max(1, round((_seconds(started[-1]) - _seconds(started[0])) / 60))
 
 
-def _seconds(stamp):
+def _seconds(stamp: str) -> float:
     from datetime import datetime
 
     return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
-def table(evidence):
+def table(evidence: Evidence) -> str:
     lines = ["| claim | command | found here | tolerance | time |", "|---|---|---|---|---|"]
     decided = hypotheses.decide(evidence)
     for h in evidence.spec.hypotheses:
@@ -55,7 +60,7 @@ def table(evidence):
     return "\n".join(lines)
 
 
-def write(path, body):
+def write(path: Path, body: str) -> None:
     text = path.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise InputError(f"{path}: has no '{BEGIN}' and '{END}' to put the table between")

@@ -10,7 +10,7 @@ from . import build, check, claims, evidence, measure, why
 from . import spec as spec_module
 
 
-def _parser(name, description):
+def _parser(name: str, description: str) -> Parser:
     parser = Parser(name, description=description)
     parser.add_argument(
         "--results", metavar="DIR", help="the runs (default: the committed ones named in paper/paper.toml)"

@@ -11,9 +11,11 @@ import json
 import math
 from functools import cached_property
 
+import pandas as pd
+
 from .. import load, model, stats, text
 from ..errors import InputError
-from .spec import ROOT
+from .spec import ROOT, Cell, Spec
 
 STATISTICS = (
     "rate",
@@ -34,12 +36,12 @@ INSTRUCTIONS = ROOT / "tests" / "budget" / "golden.json"
 class Evidence:
     """Everything that the committed runs say about the cells of the paper."""
 
-    def __init__(self, spec):
+    def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.results = {}  # run id -> load.Results
-        self.sections = {}  # cell id -> model.Section
-        self._reports = {}
-        self._compared = {}
+        self.results: dict[str, load.Results] = {}  # by run id
+        self.sections: dict[str, model.Section] = {}  # by cell id
+        self._reports: dict[str, model.Report] = {}
+        self._compared: dict[tuple[str, str, str, str], stats.Comparison | None] = {}
         for run in spec.runs.values():
             path = spec.results / f"{run.id}.csv"
             if not path.exists():
@@ -50,7 +52,7 @@ class Evidence:
         for cell in spec.cells.values():
             self.sections[cell.id] = self._section(cell)
 
-    def _section(self, cell):
+    def _section(self, cell: Cell) -> model.Section:
         found = [s for s in self._reports[cell.run].sections if all(s.value(k) == v for k, v in cell.match.items())]
         if len(found) != 1:
             raise InputError(
@@ -59,7 +61,7 @@ class Evidence:
             )
         return found[0]
 
-    def row(self, cell, allocator):
+    def row(self, cell: str, allocator: str) -> model.Row:
         for row in self.sections[cell].rows:
             if row.name == allocator:
                 return row
@@ -67,16 +69,16 @@ class Evidence:
             f"'{allocator}' was not measured in cell '{cell}'; there are {', '.join(self.allocators(cell))}"
         )
 
-    def allocators(self, cell):
+    def allocators(self, cell: str) -> list[str]:
         return [row.name for row in self.sections[cell].rows]
 
-    def samples(self, cell, allocator=None):
+    def samples(self, cell: str, allocator: str | None = None) -> pd.DataFrame:
         """The raw rows behind a cell."""
         data = self.results[self.spec.cells[cell].run].data
         data = data[[c == self.sections[cell].cell for c in data["cell"]]]
         return data if allocator is None else data[data["name"] == allocator]
 
-    def compare(self, cell, new, base, column="throughput_ops_s"):
+    def compare(self, cell: str, new: str, base: str, column: str = "throughput_ops_s") -> stats.Comparison | None:
         """Paired comparison of two allocators in one cell; None when one of them failed there."""
         key = (cell, new, base, column)
         if key not in self._compared:
@@ -86,7 +88,7 @@ class Evidence:
             self._compared[key] = stats.compare_paired(a, b)
         return self._compared[key]
 
-    def statistics(self, cell, allocator):
+    def statistics(self, cell: str, allocator: str) -> dict[str, str]:
         """{statistic: text} of one allocator in one cell; '' where there is none."""
         row = self.row(cell, allocator)
         if row.failure:
@@ -108,7 +110,7 @@ class Evidence:
             "verdict": "baseline" if base else row.verdict,
         }
 
-    def geometric_mean(self, group, allocator, quantity):
+    def geometric_mean(self, group: str, allocator: str, quantity: str) -> float:
         rows = [self.row(cell, allocator) for cell in self.spec.groups[group].cells]
         if allocator == self.spec.baseline:
             return 1.0
@@ -116,7 +118,7 @@ class Evidence:
         return stats.geometric_mean([c.ratio for c in found]) if all(found) else math.nan
 
     @cached_property
-    def numbers(self):
+    def numbers(self) -> dict[str, str]:
         """{key: text} of everything."""
         out = {}
         for cell in self.spec.cells:
@@ -129,8 +131,8 @@ class Evidence:
             shared = [a for a in self.allocators(group.cells[0]) if all(a in self.allocators(c) for c in group.cells)]
             for allocator in shared:
                 for key, quantity in (("speed", "speed"), ("peak", "memory")):
-                    value = self.geometric_mean(group.id, allocator, quantity)
-                    out[f"geomean/{group.id}/{allocator}/{key}"] = "failed" if math.isnan(value) else text.three(value)
+                    mean = self.geometric_mean(group.id, allocator, quantity)
+                    out[f"geomean/{group.id}/{allocator}/{key}"] = "failed" if math.isnan(mean) else text.three(mean)
         for run in self.spec.runs:
             out.update(self._origin(run))
         for allocator, patterns in json.loads(INSTRUCTIONS.read_text(encoding="utf-8")).items():
@@ -140,7 +142,7 @@ class Evidence:
                         out[f"instructions/{allocator}/{pattern}/{size}/{what}"] = f"{value:g}"
         return out
 
-    def _origin(self, run):
+    def _origin(self, run: str) -> dict[str, str]:
         results = self.results[run]
         record = results.runs[0].provenance
         machine, build = record.get("machine", {}), record.get("build", {})

@@ -3,22 +3,29 @@
 of scripts/figures. Equal input gives equal bytes (the date inside is SOURCE_DATE_EPOCH's)."""
 
 import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import matplotlib.font_manager
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from .. import text
 from ..allocators import NULL
 from ..errors import InputError
 from ..figures import style as house
+from .evidence import Evidence
+from .spec import Group, Spec
 from .tables import allocators_of, short
 
 WIDTH = 6.3  # inches: the text width of the paper
 JAPANESE = "IPAexGothic"
 
 
-def fonts(language):
+def fonts(language: str) -> dict[str, str | bool]:
     if language != "ja":
         return {"font.family": "DejaVu Sans"}
     if JAPANESE not in {f.name for f in matplotlib.font_manager.fontManager.ttflist}:
@@ -34,7 +41,7 @@ def fonts(language):
     return {"font.family": JAPANESE, "axes.unicode_minus": False}
 
 
-def _axes(count, height, columns):
+def _axes(count: int, height: float, columns: int) -> tuple[Figure, list[Axes]]:
     rows = -(-count // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained")
     axes = list(grid.flat)
@@ -43,23 +50,23 @@ def _axes(count, height, columns):
     return figure, axes[:count]
 
 
-def _plain(axis):
+def _plain(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
 
 
-def _points(styles, names):
+def _points(styles: house.Styles, names: Sequence[str]) -> list[Line2D]:
     return [plt.Line2D([], [], ls="", label=short(n), **styles.mark(n, 5)) for n in names]
 
 
-def _legend(figure, handles):
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """One line above the axes, which the layout keeps out of."""
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
     figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), 9), frameon=False, fontsize=7.5,
                   handletextpad=0.2, columnspacing=1.0, borderaxespad=0.1)  # fmt: skip
 
 
-def speed(evidence, group, language):
+def speed(evidence: Evidence, group: Group, language: str) -> Figure:
     """One line a cell: every allocator's ratio to the baseline with its interval, on a logarithmic axis."""
     names = [n for n in allocators_of(evidence, group) if n != evidence.spec.baseline]
     styles = house.Styles(allocators_of(evidence, group))
@@ -90,7 +97,7 @@ def speed(evidence, group, language):
     return figure
 
 
-def memory(evidence, group, language):
+def memory(evidence: Evidence, group: Group, language: str) -> Figure:
     """One panel a cell: throughput against peak RSS, what an allocator buys with memory."""
     names = allocators_of(evidence, group)
     styles = house.Styles(names)
@@ -110,7 +117,7 @@ def memory(evidence, group, language):
     return figure
 
 
-def retention(evidence, language):
+def retention(evidence: Evidence, language: str) -> Figure:
     """The knob's settings joined by a line, the peers as points beside it."""
     spec = evidence.spec
     knob, cells = spec.curve["knob"], spec.curve["cells"]
@@ -143,9 +150,9 @@ def retention(evidence, language):
     return figure
 
 
-def names_of(spec):
+def names_of(spec: Spec) -> dict[str, tuple[Callable[..., Figure], tuple[Group, ...]]]:
     """{file stem: (function, arguments after evidence)}"""
-    table = {}
+    table: dict[str, tuple[Callable[..., Figure], tuple[Group, ...]]] = {}
     for group in spec.groups.values():
         table[f"speed-{group.id}"] = (speed, (group,))
         table[f"peak-{group.id}"] = (memory, (group,))
@@ -153,15 +160,16 @@ def names_of(spec):
     return table
 
 
-def write_all(evidence, directory, language):
-    with plt.rc_context({**house.RC, **fonts(language), "font.size": 8, "pdf.fonttype": 42}):
+def write_all(evidence: Evidence, directory: Path, language: str) -> None:
+    settings: dict[str, object] = {**house.RC, **fonts(language), "font.size": 8, "pdf.fonttype": 42}
+    with plt.rc_context(settings):
         for stem, (draw, arguments) in names_of(evidence.spec).items():
             figure = draw(evidence, *arguments, language)
             figure.savefig(directory / f"{stem}.pdf", metadata={"Creator": "hzbench", "Producer": None})
             plt.close(figure)
 
 
-def inputs(evidence, stem):
+def inputs(evidence: Evidence, stem: str) -> str:
     """What a figure shows, as text: equal text, equal figure. For the check of stale results."""
     draw, arguments = names_of(evidence.spec)[stem]
     cells = arguments[0].cells if arguments else evidence.spec.curve["cells"]

@@ -6,20 +6,24 @@ A failed cell never helps the allocator that failed: it counts as lost.
 """
 
 from collections import Counter
+from typing import TypeAlias
 
 from .. import stats
+from .evidence import Evidence
+from .spec import Rule
 
-_OPPOSITE = {"faster": "slower", "slower": "faster"}
+Facts: TypeAlias = dict[str, int | float]  # counts and ratios behind an outcome
+Decision: TypeAlias = tuple[str, Facts]
 
 
-def _verdict(evidence, cell, new, base):
+def _verdict(evidence: Evidence, cell: str, new: str, base: str) -> str:
     comparison = evidence.compare(cell, new, base)
     if comparison is None:
         return "slower" if evidence.row(cell, new).failure else "faster"
     return comparison.verdict()
 
 
-def _judge(won, lost, total):
+def _judge(won: int, lost: int, total: int) -> str:
     if won == total:
         return "supported"
     if lost == 0:
@@ -27,13 +31,13 @@ def _judge(won, lost, total):
     return "refuted" if lost >= won else "mixed"
 
 
-def fastest(evidence, rule):
+def fastest(evidence: Evidence, rule: Rule) -> Decision:
     """Faster than every rival in every cell; with peak_limit, also no larger than that times the most compact rival."""
     cells = evidence.spec.cells_of(rule)
     verdicts = [_verdict(evidence, c, rule["allocator"], r) for c in cells for r in rule["rivals"]]
     counts = Counter(verdicts)
     outcome = _judge(counts["faster"], counts["slower"], len(verdicts))
-    facts = {"comparisons": len(verdicts), "faster": counts["faster"], "slower": counts["slower"]}
+    facts: Facts = {"comparisons": len(verdicts), "faster": counts["faster"], "slower": counts["slower"]}
     if "peak_limit" in rule:
         within = sum(_peak_share(evidence, c, rule) <= rule["peak_limit"] for c in cells)
         facts |= {"cells": len(cells), "within": within}
@@ -42,13 +46,13 @@ def fastest(evidence, rule):
     return outcome, facts
 
 
-def _peak_share(evidence, cell, rule):
+def _peak_share(evidence: Evidence, cell: str, rule: Rule) -> float:
     mine = evidence.row(cell, rule["allocator"])
     rivals = [r for r in (evidence.row(cell, name) for name in rule["peak_rivals"]) if not r.failure]
     return float("inf") if mine.failure or not rivals else mine.rss_peak / min(r.rss_peak for r in rivals)
 
 
-def dominates(evidence, rule):
+def dominates(evidence: Evidence, rule: Rule) -> Decision:
     """Faster, and smaller by the factor, in every cell."""
     cells = evidence.spec.cells_of(rule)
     fast = [_verdict(evidence, c, rule["allocator"], rule["rival"]) for c in cells]
@@ -61,7 +65,7 @@ def dominates(evidence, rule):
     return outcome, {"cells": len(cells), "faster": fast.count("faster"), "smaller": sum(small), "both": both}
 
 
-def curve(evidence, _rule):
+def curve(evidence: Evidence, _rule: Rule) -> Decision:
     """No setting of the knob is worse than another in both throughput and memory, beyond the margin of 'same'."""
     knob = evidence.spec.curve["knob"]
     pairs = dominated = 0
@@ -73,12 +77,14 @@ def curve(evidence, _rule):
                 pairs += 1
                 speed = evidence.compare(cell, one, other)
                 peak = evidence.compare(cell, one, other, "rss_peak")
-                lost = speed is None or (speed.high < 1 - stats.MARGIN and peak.low > 1 + stats.MARGIN)
+                lost = speed is None or (
+                    speed.high < 1 - stats.MARGIN and peak is not None and peak.low > 1 + stats.MARGIN
+                )
                 dominated += lost
     return ("supported" if dominated == 0 else "refuted"), {"pairs": pairs, "dominated": dominated}
 
 
-def collapse(evidence, rule):
+def collapse(evidence: Evidence, rule: Rule) -> Decision:
     """Without the mechanism throughput falls below the factor of what it is with it."""
     comparison = evidence.compare(rule["cell"], rule["without"], rule["with"])
     if comparison is None:
@@ -93,7 +99,7 @@ def collapse(evidence, rule):
     return outcome, {"ratio": comparison.ratio, "low": comparison.low, "high": comparison.high}
 
 
-def not_slower(evidence, rule):
+def not_slower(evidence: Evidence, rule: Rule) -> Decision:
     cells = evidence.spec.cells_of(rule)
     comparisons = {c: evidence.compare(c, rule["allocator"], rule["rival"]) for c in cells}
     slower = sum(x is None or x.verdict() == "slower" for x in comparisons.values())
@@ -112,6 +118,6 @@ RULES = {
 }
 
 
-def decide(evidence):
+def decide(evidence: Evidence) -> dict[str, Decision]:
     """{hypothesis id: (outcome, evidence)}"""
     return {h.id: RULES[h.rule["kind"]](evidence, h.rule) for h in evidence.spec.hypotheses}

@@ -3,16 +3,17 @@
 
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import InputError
-from .spec import ROOT
+from .spec import ROOT, Spec
 
 ROUNDS = {"quick": 6, "full": 12}  # 6 are what a rank test needs to reach 5 %
 SETTINGS = ("--settle=100ms", "--rss-interval=20ms", "--keep-going")
 
 
-def commands(spec, build, out, rounds):
+def commands(spec: Spec, build: str | Path, out: str | Path, rounds: int) -> list[tuple[str, list[str]]]:
     """[(run id, command)]"""
     runner = Path(build) / "runner"
     return [
@@ -22,7 +23,7 @@ def commands(spec, build, out, rounds):
     ]  # fmt: skip
 
 
-def estimate(spec, build, out, rounds):
+def estimate(spec: Spec, build: str | Path, out: str | Path, rounds: int) -> list[str]:
     """Lines of the runner's own plans: cells, samples and expected time of each run."""
     lines = []
     for run, command in commands(spec, build, out, rounds):
@@ -31,7 +32,7 @@ def estimate(spec, build, out, rounds):
     return lines
 
 
-def measure(spec, build, out, rounds, only=None):
+def measure(spec: Spec, build: str | Path, out: str | Path, rounds: int, only: Collection[str] | None = None) -> int:
     """Returns the worst exit code that still leaves results (0, 3 or 4); raises for anything else."""
     if not (Path(build) / "runner").exists():
         raise InputError(f"{build}/runner not found; build first: meson setup {build} && ninja -C {build}")

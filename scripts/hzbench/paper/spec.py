@@ -2,14 +2,19 @@
 """Reads paper/paper.toml and refuses with one line what does not fit together."""
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from ..schema import CELL
 
 ROOT = Path(__file__).resolve().parents[3]
 LANGUAGES = ("en", "ja")
+
+Rule: TypeAlias = dict[str, Any]  # of a hypothesis: its kind, cells and limits as paper.toml has them
+Words: TypeAlias = dict[str, dict[str, str]]  # word -> language -> text
 
 
 @dataclass(frozen=True)
@@ -24,40 +29,43 @@ class Run:
 class Cell:
     id: str
     run: str
-    match: dict
-    title: dict  # language -> text
+    match: dict[str, int | str]
+    title: dict[str, str]  # language -> text
 
 
 @dataclass(frozen=True)
 class Group:
     id: str
-    cells: tuple
-    title: dict
+    cells: tuple[str, ...]
+    title: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     id: str
-    text: dict
-    rule: dict
+    text: dict[str, str]
+    rule: Rule
 
 
 @dataclass(frozen=True)
 class Spec:
     results: Path  # directory of RUN.csv, RUN.rss.csv, RUN.run.json
     baseline: str
-    runs: dict
-    cells: dict
-    groups: dict
-    curve: dict
-    hypotheses: tuple
-    words: dict
+    runs: dict[str, Run]
+    cells: dict[str, Cell]
+    groups: dict[str, Group]
+    curve: dict[str, list[str]]  # the knob's settings, the cells
+    hypotheses: tuple[Hypothesis, ...]
+    words: Words
 
-    def cells_of(self, rule):
+    def cells_of(self, rule: Rule) -> tuple[str, ...]:
         return tuple(self.groups[rule["group"]].cells if "group" in rule else rule["cells"])
 
 
-def _by_id(items, what, path):
+T = TypeVar("T", Run, Cell, Group)
+
+
+def _by_id(items: Iterable[T], what: str, path: Path) -> dict[str, T]:
     table = {}
     for item in items:
         if item.id in table:
@@ -66,11 +74,11 @@ def _by_id(items, what, path):
     return table
 
 
-def _texts(entry):
+def _texts(entry: dict[str, Any]) -> dict[str, str]:
     return {language: entry[language] for language in LANGUAGES}
 
 
-def read(path=None, results=None):
+def read(path: str | Path | None = None, results: str | Path | None = None) -> Spec:
     path = Path(path or ROOT / "paper" / "paper.toml")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -102,7 +110,7 @@ def read(path=None, results=None):
                 f"{path}: hypothesis '{hypothesis.id}' names group '{rule['group']}', which is not defined"
             )
         named += rule.get("cells", []) + ([rule["cell"]] if "cell" in rule else [])
-    for cell in named:
-        if cell not in spec.cells:
-            raise InputError(f"{path}: cell '{cell}' is named but not defined")
+    for name in named:
+        if name not in spec.cells:
+            raise InputError(f"{path}: cell '{name}' is named but not defined")
     return spec

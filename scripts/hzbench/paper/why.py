@@ -2,12 +2,17 @@
 """Answers where a figure, a table or a number of the paper comes from: samples, command, commit, machine, stream
 hash."""
 
+from collections.abc import Sequence
+
 from .. import text
+from ..allocators import NULL
 from ..errors import InputError, printable
 from . import figures, tables
+from .evidence import Evidence
+from .spec import Rule, Spec
 
 
-def cells_behind(evidence, what):
+def cells_behind(evidence: Evidence, what: str) -> list[tuple[str, str | None]]:
     """[(cell, allocator or None)] of a key, a figure or a table."""
     spec = evidence.spec
     kind, _, rest = what.partition(" ")
@@ -22,22 +27,24 @@ def cells_behind(evidence, what):
     parts = what.split("/")
     if parts[0] in spec.cells and len(parts) == 3:
         return [(parts[0], parts[1])]
+    if parts[0] in spec.cells and parts[1:] == ["harness-ns"]:
+        return [(parts[0], NULL)]
     if parts[0] == "geomean" and len(parts) == 4 and parts[1] in spec.groups:
         return [(c, parts[2]) for c in spec.groups[parts[1]].cells]
     if parts[0] == "hypothesis" and len(parts) == 3:
         for h in spec.hypotheses:
             if h.id == parts[1]:
                 return [(c, None) for c in _cells_of_rule(spec, h.rule)]
-    return None
+    return []
 
 
-def _cells_of_rule(spec, rule):
+def _cells_of_rule(spec: Spec, rule: Rule) -> Sequence[str]:
     if rule["kind"] == "curve":
         return spec.curve["cells"]
     return [rule["cell"]] if "cell" in rule else spec.cells_of(rule)
 
 
-def things(evidence):
+def things(evidence: Evidence) -> list[str]:
     """Everything that can be asked for."""
     named = [f"figure {s}" for s in figures.names_of(evidence.spec)]
     named += [f"table {kind}-{g}" for g in evidence.spec.groups for kind in ("speed", "memory")]
@@ -56,7 +63,7 @@ _SHOWN = (
 )
 
 
-def explain(evidence, what):
+def explain(evidence: Evidence, what: str) -> list[str]:
     numbers = tables.all_numbers(evidence)
     known = what in numbers or what in things(evidence)
     if not known:
@@ -68,7 +75,7 @@ def explain(evidence, what):
         return [*lines, "counted by callgrind: scripts/instructions --check tests/budget/golden.json repeats it"]
     if what.startswith("run/"):
         runs = [what.split("/")[1]]
-        behind = []
+        behind: list[tuple[str, str | None]] = []
     else:
         behind = cells_behind(evidence, what)
         runs = list(dict.fromkeys(evidence.spec.cells[c].run for c, _ in behind))
@@ -84,7 +91,7 @@ def explain(evidence, what):
         ]
     for cell, allocator in behind:
         samples = evidence.samples(cell, allocator)
-        if allocator is not None and allocator != evidence.spec.baseline:
+        if allocator not in (None, NULL, evidence.spec.baseline):
             samples = evidence.samples(cell)
             samples = samples[samples["name"].isin([allocator, evidence.spec.baseline])]
         lines.append(f"cell {cell}: {text.plural(len(samples), 'sample')}")
