@@ -31,8 +31,15 @@ class Bench:
         return {**kept, "TMPDIR": str(self.temporary), **({"PATH": path} if path else {})}
 
     def run(self, *arguments, path=None, build=BUILD, out="r.csv"):
-        done = subprocess.run(self.command(*arguments, build=build, out=out), cwd=self.path, env=self.environment(path), capture_output=True,
-                              text=True, timeout=200, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            self.command(*arguments, build=build, out=out),
+            cwd=self.path,
+            env=self.environment(path),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            stdin=subprocess.DEVNULL,
+        )
         return done.returncode, self.rows(out), done.stderr
 
     def rows(self, name):
@@ -53,6 +60,7 @@ class Bench:
 
 @pytest.fixture
 def bench():
-    # Not pytest's: those lie in a directory that every run of pytest on the machine closes to the users that servers run as.
+    # Not pytest's: those lie in a directory that every run of pytest on the machine closes to the users that servers
+    # run as.
     with tempfile.TemporaryDirectory(prefix="hzbench-apps-") as path:
         yield Bench(Path(path))

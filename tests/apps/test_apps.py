@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""app:NAME: every program runs under hz5 with the proof that it did; what goes wrong is a row with a reason; nothing of it
-is left behind."""
+"""app:NAME: every program runs under hz5 with the proof that it did; what goes wrong is a row with a reason; nothing of
+it is left behind."""
 
 import os
 import re
@@ -36,8 +36,8 @@ def test_a_program_runs_under_hz5(bench, name):
     assert os.path.basename(row["library_path"]) == "libhz5.so"
     assert int(row["ops"]) == SMALL[name] and float(row["throughput_ops_s"]) > 0
     assert row["stream_hash"] == "" and row["live_work"] == ""
-    # The kernel measures the sum; it divides it by what its ticks have met, and a load of a few milliseconds may meet none
-    # in the program itself.
+    # The kernel measures the sum; it divides it by what its ticks have met, and a load of a few milliseconds may meet
+    # none in the program itself.
     assert int(row["user_ns"]) + int(row["system_ns"]) > 0
     series = bench.rows("r.rss.csv")
     assert series and {p["live_bytes"] for p in series} == {""}
@@ -68,8 +68,12 @@ def test_a_build_in_a_closed_home_serves_programs_of_other_users(bench, name):
     assert paths["hz5"] == str(home / "allocators/hz5/libhz5.so")  # what was asked for, not its copy
     assert bench.left_over() == []
     bench.temporary.chmod(0o700)
-    code, rows, _ = bench.run("--alloc=hz5", f"--workload=app:{name}{{ops={SMALL[name]}}}", build=home, out="closed.csv")
-    assert (code, rows[0]["status"]) == (4, "error") and "set TMPDIR to a directory that every user can enter" in rows[0]["message"]
+    code, rows, _ = bench.run(
+        "--alloc=hz5", f"--workload=app:{name}{{ops={SMALL[name]}}}", build=home, out="closed.csv"
+    )
+    assert (code, rows[0]["status"]) == (4, "error") and "set TMPDIR to a directory that every user can enter" in rows[
+        0
+    ]["message"]
     assert bench.left_over() == []
 
 
@@ -96,9 +100,7 @@ def test_a_missing_program_names_its_package(bench):
         (only / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
     code, rows, _ = bench.run("--alloc=hz5", "--workload=app:sqlite", path=str(only))
     assert rows[0]["status"] == "unavailable" and code != 0
-    assert rows[0]["message"] == (
-        "app:sqlite needs sqlite3, which is not installed. Debian: apt-get install sqlite3"
-    )
+    assert rows[0]["message"] == "app:sqlite needs sqlite3, which is not installed. Debian: apt-get install sqlite3"
     assert bench.left_over() == []
 
 
@@ -133,7 +135,9 @@ def test_without_the_allocator_there_is_no_number(bench):
 def test_null_cannot_run_programs_and_unknown_ones_are_usage(bench):
     code, rows, _ = bench.run("--alloc=null", "--workload=app:sqlite")
     assert rows[0]["status"] == "unavailable" and "null stores nothing" in rows[0]["message"]
-    done = subprocess.run(bench.command("--alloc=hz5", "--workload=app:nginx"), cwd=bench.path, capture_output=True, text=True)
+    done = subprocess.run(
+        bench.command("--alloc=hz5", "--workload=app:nginx"), cwd=bench.path, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "workload 'app' has no program 'nginx' - it has redis, " in done.stderr
 
@@ -182,8 +186,13 @@ def test_a_timeout_leaves_nothing_behind(bench):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_the_runner_is_the_end_of_the_program(bench, number):
     path = bench.shadow("sqlite3", DAEMON)
-    runner = subprocess.Popen(bench.command("--alloc=hz5", "--workload=app:sqlite{ops=10}"), cwd=bench.path,
-                              env=bench.environment(path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runner = subprocess.Popen(
+        bench.command("--alloc=hz5", "--workload=app:sqlite{ops=10}"),
+        cwd=bench.path,
+        env=bench.environment(path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert wait_until(lambda: len(pids(bench)) == 2)
         runner.send_signal(number)

@@ -23,7 +23,10 @@ def main():
                            for n in (ROUNDS, 2 * ROUNDS))  # fmt: skip
             per_call.append((twice - once) / ROUNDS)
         growth = per_call[1] / per_call[0]
-        print(f"{allocator}: {per_call[0]:.0f} instructions with {FEW} holes, {per_call[1]:.0f} with {MANY}: {growth:.2f} times")
+        print(
+            f"{allocator}: {per_call[0]:.0f} instructions with {FEW} holes, {per_call[1]:.0f} with {MANY}:"
+            f" {growth:.2f} times"
+        )
         failed |= growth >= MOST_GROWTH
     return failed
 

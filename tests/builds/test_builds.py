@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tree as others configure it: each of these builds without a warning and passes the unit tests and our own contract
-tests, or meson refuses it in one line that says what to do. The directories are kept (BUILD/builds) for the next run."""
+"""The tree as others configure it: each of these builds without a warning and passes the unit tests and our own
+contract tests, or meson refuses it in one line that says what to do. The directories are kept (BUILD/builds) for the
+next run."""
 
 import json
 import os
@@ -14,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ["HZBENCH_BUILD"])
 # Copies of the allocators for other tests, built with arguments of their own: nothing new in them.
 LEFT_OUT = ("sanitizers", "model", "fault", "mutation")
-HARDENED = "-g -fstack-protector-strong -Wformat -Werror=format-security -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection"
+HARDENED = (
+    "-g -fstack-protector-strong -Wformat -Werror=format-security -D_FORTIFY_SOURCE=2 -fstack-clash-protection"
+    " -fcf-protection"
+)
 
 BUILDS = {  # compiler, options of meson setup
     "debug": ("gcc", ["--buildtype=debug"]),
@@ -30,11 +34,17 @@ REFUSED = {
 
 def environment(compiler, **more):
     drop = ("LD_PRELOAD", "CFLAGS", "LDFLAGS", "CC", "MALLOC_PERTURB_")
-    return {**{k: v for k, v in os.environ.items() if k not in drop}, "CC": os.environ.get("HZBENCH_CC_PREFIX", "") + compiler, **more}
+    return {
+        **{k: v for k, v in os.environ.items() if k not in drop},
+        "CC": os.environ.get("HZBENCH_CC_PREFIX", "") + compiler,
+        **more,
+    }
 
 
 def run(*argv, env, cwd=None):
-    done = subprocess.run([str(a) for a in argv], env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(a) for a in argv], env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout
 
@@ -67,7 +77,9 @@ def test_it_builds_and_works(name):
     assert len(unit) > 8
     if name == "debug":
         unit.remove("loader")  # it loads hz5
-        said = subprocess.run([directory / "runner", "--alloc=hz5", "--workload=local"], env=env, capture_output=True, text=True)
+        said = subprocess.run(
+            [directory / "runner", "--alloc=hz5", "--workload=local"], env=env, capture_output=True, text=True
+        )
         assert said.returncode == 3 and said.stderr.count("\n") == 1 and "build it with optimisation" in said.stderr
     said = run("meson", "test", "-C", directory, "--no-rebuild", "--print-errorlogs", *unit, *ours, env=env)
     assert re.search(rf"^Ok: +{len(unit) + len(ours)} *$", said, re.M), said
@@ -76,8 +88,13 @@ def test_it_builds_and_works(name):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_built_is_refused_in_one_line(name, tmp_path):
     compiler, options, remedy = REFUSED[name]
-    done = subprocess.run(["meson", "setup", tmp_path / "build", ROOT, *options], env=environment(compiler), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        ["meson", "setup", tmp_path / "build", ROOT, *options],
+        env=environment(compiler),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     errors = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert done.returncode != 0 and len(errors) == 1 and remedy in errors[0], done.stdout[-2000:]
 
@@ -89,7 +106,9 @@ def test_a_program_links_with_an_installation_elsewhere(tmp_path):
     assert lines[0] == 'meson setup build-home --prefix="$HOME/hzbench"' and lines[1] == "meson install -C build-home"
     directory, env = built("debug")
     run("meson", "install", "-C", directory, "--no-rebuild", env=env)
-    (tmp_path / "program.c").write_text("#include <allocator.h>\n#include <stdio.h>\nextern const struct allocator hzbench_allocator;\n"
-                                        "int main(void) { puts(hzbench_allocator.name); return 0; }\n")  # fmt: skip
+    (tmp_path / "program.c").write_text(
+        "#include <allocator.h>\n#include <stdio.h>\nextern const struct allocator hzbench_allocator;\n"
+        "int main(void) { puts(hzbench_allocator.name); return 0; }\n"
+    )
     bare = {"PATH": os.environ["PATH"], "HOME": str(directory / "home")}
     assert run("sh", "-euc", "\n".join(lines[2:]), env=bare, cwd=tmp_path) == "hz5\n"

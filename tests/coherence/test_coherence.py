@@ -113,5 +113,7 @@ def test_moves_are_told_apart_by_code_and_data():
     ],
 )
 def test_bad_input_is_one_line(arguments, code, said):
-    done = subprocess.run([SCRIPTS / "coherence", f"--build={BUILD}", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [SCRIPTS / "coherence", f"--build={BUILD}", *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr

@@ -73,8 +73,11 @@ def test_one_changed_cell_is_noticed_and_named(committed, tmp_path):
     # Halving every round of one allocator in one cell is a change that medians and ratios cannot hide.
     for number, line in enumerate(lines[1:], 1):
         values = line.rstrip("\n").split(",")
-        if values[head.index("allocator")] == "hz3" and values[head.index("threads")] == "1" \
-                and values[head.index("working_set")] == "1000":
+        if (
+            values[head.index("allocator")] == "hz3"
+            and values[head.index("threads")] == "1"
+            and values[head.index("working_set")] == "1000"
+        ):
             values[column] = str(float(values[column]) / 2)
             lines[number] = ",".join(values) + "\n"
     path.write_text("".join(lines), encoding="utf-8")
@@ -119,8 +122,11 @@ def test_both_pdfs_build_render_and_hold_their_fonts(pdfs, tmp_path):
 
 
 def test_the_log_reader_knows_faults():
-    log = "Missing character: There is no X in font Y!\nOverfull \\hbox (1.0pt too wide) in paragraph\n" \
-          "Overfull \\hbox (12.5pt too wide) in alignment at lines 1--2\nLaTeX Warning: Reference `a' on page 1 undefined on input line 3.\n"
+    log = (
+        "Missing character: There is no X in font Y!\nOverfull \\hbox (1.0pt too wide) in paragraph\nOverfull \\hbox"
+        " (12.5pt too wide) in alignment at lines 1--2\nLaTeX Warning: Reference `a' on page 1 undefined on input line"
+        " 3.\n"
+    )
     assert len(build.faults(log)) == 3
 
 
@@ -129,15 +135,24 @@ def test_why_leads_to_the_samples(committed):
     assert "command: " in lines and "commit: " in lines and "host: " in lines
     samples = committed.samples("local-1", "hz3")
     assert all(str(v) in lines for v in samples["stream_hash"])
-    for thing in ("figure speed-remote", "table memory-local", "figure retention", "hypothesis/i/outcome", "geomean/local/hz5/speed",
-                  "instructions/hz5/local/256/free", "run/local/cpu", "table hypotheses", "local-1/harness-ns"):  # fmt: skip
+    for thing in (
+        "figure speed-remote",
+        "table memory-local",
+        "figure retention",
+        "hypothesis/i/outcome",
+        "geomean/local/hz5/speed",
+        "instructions/hz5/local/256/free",
+        "run/local/cpu",
+        "table hypotheses",
+        "local-1/harness-ns",
+    ):
         assert len(why.explain(committed, thing)) > 1
     with pytest.raises(errors.InputError, match="--list"):
         why.explain(committed, "local-1/hz9/ratio")
 
 
 def test_every_thing_that_why_lists_can_be_explained(committed):
-    for thing in why.things(committed)[:: 97]:
+    for thing in why.things(committed)[::97]:
         assert why.explain(committed, thing)
 
 
@@ -175,7 +190,14 @@ def test_the_artifact_is_deterministic_and_complete(pdfs, tmp_path):
     subprocess.run(["tar", "-xzf", paths[0], "-C", tmp_path], check=True)
     top = tmp_path / paths[0].name.removesuffix(".tar.gz")
     subprocess.run(["sha256sum", "--quiet", "-c", "MANIFEST.sha256"], cwd=top, check=True)
-    for name in ("LICENSE", "CITATION.cff", ".zenodo.json", "README-REVIEWERS.txt", "paper/hzbench-en.pdf", "paper/hzbench-ja.pdf"):
+    for name in (
+        "LICENSE",
+        "CITATION.cff",
+        ".zenodo.json",
+        "README-REVIEWERS.txt",
+        "paper/hzbench-en.pdf",
+        "paper/hzbench-ja.pdf",
+    ):
         assert (top / name).exists()
     assert os.access(top / "scripts" / "reproduce", os.X_OK)
 
@@ -183,7 +205,9 @@ def test_the_artifact_is_deterministic_and_complete(pdfs, tmp_path):
 def test_two_builds_of_a_pdf_are_equal(committed, pdfs, tmp_path):
     again = build.build(committed, tmp_path, "en")
     if again.read_bytes() != pdfs["en"].read_bytes():
-        done = subprocess.run(["diffoscope", "--text", "-", pdfs["en"], again], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["diffoscope", "--text", "-", pdfs["en"], again], capture_output=True, text=True, check=False
+        )
         pytest.fail(f"two builds differ:\n{done.stdout[:2000]}")
 
 
@@ -200,7 +224,13 @@ def test_descriptions_of_the_release_agree(tmp_path):
 
 def test_links_in_the_documents_resolve():
     broken = []
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md"), *ROOT.glob("results/*.md")]:
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("*/*/README.md"),
+        *ROOT.glob("results/*.md"),
+    ]:
         if "build" in path.relative_to(ROOT).parts[0] or "-out" in path.relative_to(ROOT).parts[0]:
             continue
         for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
@@ -216,7 +246,9 @@ def test_references_are_used_and_complete():
         text = source(language)
         cited = {k.strip() for group in re.findall(r"\\cite\{([^}]+)\}", text) for k in group.split(",")}
         assert cited == set(entries)
-    assert all("year" in body and ("doi" in body or "booktitle" in body or "howpublished" in body) for body in entries.values())
+    assert all(
+        "year" in body and ("doi" in body or "booktitle" in body or "howpublished" in body) for body in entries.values()
+    )
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -229,7 +261,9 @@ def test_references_are_used_and_complete():
 ])  # fmt: skip
 def test_bad_usage_is_one_line_and_exit_2(arguments, words):
     pdf = ["--pdf", str(ROOT / "LICENSE")] if arguments[0] == "artifact" else []
-    done = subprocess.run([SCRIPTS / arguments[0], *arguments[1:], *pdf], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [SCRIPTS / arguments[0], *arguments[1:], *pdf], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 2
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
 

@@ -29,8 +29,15 @@ def environment(extra=None):
 @pytest.fixture
 def bench(tmp_path):
     def call(*arguments, env=None):
-        return subprocess.run([str(BUILD / "hzrun"), "bench", *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=tmp_path,
-                              capture_output=True, text=True, timeout=120, env=environment(env))
+        return subprocess.run(
+            [str(BUILD / "hzrun"), "bench", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment(env),
+        )
 
     return call
 
@@ -95,14 +102,23 @@ os.wait(); os.wait()
     assert 80 * MIB < peak < 100 * MIB  # 20 shared, counted once, and twice 30
     short = "import sys; x = bytearray(b'x') * (64 << 20); del x"
     for interval in ("0", "10ms"):
-        done = bench("--alloc=system", "--runs=1", f"--rss-interval={interval}", f"--output=s{interval}.csv", "--", *python(short))
+        done = bench(
+            "--alloc=system",
+            "--runs=1",
+            f"--rss-interval={interval}",
+            f"--output=s{interval}.csv",
+            "--",
+            *python(short),
+        )
         assert done.returncode == 0 and int(rows(tmp_path / f"s{interval}.csv")[0]["rss_peak"]) > 64 * MIB
 
 
 def test_a_run_that_fails_is_a_row(bench, tmp_path):
     done = bench("--alloc=hz5,system", "--runs=2", "--output=o.csv", "--", "sh", "-c", "echo no such luck >&2; exit 7")
     assert done.returncode == 4
-    assert {(r["status"], r["message"]) for r in rows(tmp_path / "o.csv")} == {("crashed", "sh ended with code 7: no such luck")}
+    assert {(r["status"], r["message"]) for r in rows(tmp_path / "o.csv")} == {
+        ("crashed", "sh ended with code 7: no such luck")
+    }
     assert bench("--alloc=system", "--runs=1", "--output=k.csv", "--", "sh", "-c", "kill -SEGV $$").returncode == 4
     assert rows(tmp_path / "k.csv")[0]["message"] == "sh ended by SIGSEGV"
 
@@ -114,23 +130,39 @@ def test_a_program_that_cannot_be_preloaded_is_one_line(bench, tmp_path):
     assert "brings a malloc of its own" in line
     assert {row["status"] for row in rows(tmp_path / "o.csv")} == {"unavailable"}
     done = bench("--alloc=hz5", "--runs=1", "--output=c.csv", "--", "sh", "-c", f"{OWN_MALLOC}; true")
-    assert done.returncode == 0 and "1 of its processes took malloc from elsewhere" in rows(tmp_path / "c.csv")[0]["message"]
+    assert (
+        done.returncode == 0
+        and "1 of its processes took malloc from elsewhere" in rows(tmp_path / "c.csv")[0]["message"]
+    )
 
 
 def test_commands_run_around_the_samples(bench, tmp_path):
-    done = bench("--alloc=hz5,system", "--runs=3", "--setup=echo s >>log", "--prepare=echo p >>log", "--cleanup=echo c >>log", "--",
-                 "sh", "-c", "echo r >>log")
+    done = bench(
+        "--alloc=hz5,system",
+        "--runs=3",
+        "--setup=echo s >>log",
+        "--prepare=echo p >>log",
+        "--cleanup=echo c >>log",
+        "--",
+        "sh",
+        "-c",
+        "echo r >>log",
+    )
     assert done.returncode == 0, done.stderr
     assert "".join((tmp_path / "log").read_text().split()) == "s" + "pr" * 6 + "c"
 
 
 def test_a_command_that_fails_is_told(bench, tmp_path):
-    assert "--setup ended with code 3" in one_line(bench("--alloc=system", "--setup=exit 3", "--output=o.csv", "--", "true"), 2)
+    assert "--setup ended with code 3" in one_line(
+        bench("--alloc=system", "--setup=exit 3", "--output=o.csv", "--", "true"), 2
+    )
     assert not list(tmp_path.iterdir())
     done = bench("--alloc=system", "--runs=1", "--prepare=echo why >&2; exit 3", "--output=o.csv", "--", "true")
     row = rows(tmp_path / "o.csv")[0]
     assert done.returncode == 4 and (row["status"], row["message"]) == ("error", "--prepare ended with code 3: why")
-    assert "--cleanup ended with code 3" in one_line(bench("--alloc=system", "--runs=1", "--cleanup=exit 3", "--", "true"), 2)
+    assert "--cleanup ended with code 3" in one_line(
+        bench("--alloc=system", "--runs=1", "--cleanup=exit 3", "--", "true"), 2
+    )
 
 
 def left_over(marker):
@@ -146,7 +178,16 @@ def left_over(marker):
 
 def test_a_program_that_never_ends_is_killed_with_all_it_started(bench, tmp_path):
     marker = f"98765.{os.getpid()}"
-    done = bench("--alloc=system", "--runs=1", "--timeout=1s", "--output=o.csv", "--", "sh", "-c", f"sleep {marker} & sleep {marker}")
+    done = bench(
+        "--alloc=system",
+        "--runs=1",
+        "--timeout=1s",
+        "--output=o.csv",
+        "--",
+        "sh",
+        "-c",
+        f"sleep {marker} & sleep {marker}",
+    )
     row = rows(tmp_path / "o.csv")[0]
     assert done.returncode == 4 and row["status"] == "timeout" and "--timeout" in row["message"]
     for _ in range(50):
@@ -157,10 +198,25 @@ def test_a_program_that_never_ends_is_killed_with_all_it_started(bench, tmp_path
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(bench, tmp_path):
-    options = ["--alloc=system,hz5", "--runs=2", "--cleanup=echo c >>log", "--output=o.csv", "--", "sh", "-c",
-               "echo r >>runs; [ $(wc -l <runs) = 3 ] && sleep 100; true"]
-    with subprocess.Popen([BUILD / "hzrun", "bench", *options], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, start_new_session=True, env=environment()) as process:
+    options = [
+        "--alloc=system,hz5",
+        "--runs=2",
+        "--cleanup=echo c >>log",
+        "--output=o.csv",
+        "--",
+        "sh",
+        "-c",
+        "echo r >>runs; [ $(wc -l <runs) = 3 ] && sleep 100; true",
+    ]
+    with subprocess.Popen(
+        [BUILD / "hzrun", "bench", *options],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=environment(),
+    ) as process:
         while not (tmp_path / "runs").exists() or len((tmp_path / "runs").read_text()) < 6:
             assert process.poll() is None
             time.sleep(0.05)
@@ -172,19 +228,22 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(bench, tmp_p
     assert "another plan" in one_line(bench(*options[:-1], "true"), 2)
 
 
-@pytest.mark.parametrize("arguments, code, text", [
-    (["--alloc=hz5"], 2, "no program"),
-    (["--alloc=hz5", "--"], 2, "no program"),
-    (["--", "true"], 2, "--alloc is missing"),
-    (["--alloc=hz5", "true"], 2, "put -- before"),
-    (["--alloc=hz6", "--", "true"], 2, "did you mean"),
-    (["--alloc=hz5", "--", "no-such-program"], 2, "no such program"),
-    (["--alloc=hz5", "--no-such-option", "--", "true"], 2, "no-such-option"),
-    (["--alloc=hz5", "--workload=local", "--", "true"], 2, "one of them"),
-    (["--alloc=hz5", "--threads=2", "--", "true"], 2, "--threads"),
-    (["--alloc=hz5", "--ops=5", "--", "true"], 2, "--ops"),
-    (["--alloc=hz5", "--output=foreign.csv", "--", "true"], 2, "foreign.csv"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, text",
+    [
+        (["--alloc=hz5"], 2, "no program"),
+        (["--alloc=hz5", "--"], 2, "no program"),
+        (["--", "true"], 2, "--alloc is missing"),
+        (["--alloc=hz5", "true"], 2, "put -- before"),
+        (["--alloc=hz6", "--", "true"], 2, "did you mean"),
+        (["--alloc=hz5", "--", "no-such-program"], 2, "no such program"),
+        (["--alloc=hz5", "--no-such-option", "--", "true"], 2, "no-such-option"),
+        (["--alloc=hz5", "--workload=local", "--", "true"], 2, "one of them"),
+        (["--alloc=hz5", "--threads=2", "--", "true"], 2, "--threads"),
+        (["--alloc=hz5", "--ops=5", "--", "true"], 2, "--ops"),
+        (["--alloc=hz5", "--output=foreign.csv", "--", "true"], 2, "foreign.csv"),
+    ],
+)
 def test_what_makes_no_sense_is_one_line(bench, tmp_path, arguments, code, text):
     (tmp_path / "foreign.csv").write_text("mine,not,yours\n1,2,3\n")
     assert text in one_line(bench(*arguments), code)
@@ -193,7 +252,9 @@ def test_what_makes_no_sense_is_one_line(bench, tmp_path, arguments, code, text)
 
 def test_a_long_command_is_told_apart_by_its_end(bench, tmp_path):
     for name, end in (("a", "1"), ("b", "2")):
-        assert bench("--alloc=system", "--runs=1", f"--output={name}.csv", "--", "true", "x" * 400 + end).returncode == 0
+        assert (
+            bench("--alloc=system", "--runs=1", f"--output={name}.csv", "--", "true", "x" * 400 + end).returncode == 0
+        )
     inputs = [rows(tmp_path / f"{name}.csv")[0]["input"] for name in "ab"]
     assert inputs[0] != inputs[1] and all(len(text) < 256 and text.startswith("true xxx") for text in inputs)
     assert "script" in one_line(bench("--alloc=system", "--", "true", "x" * 20000), 2)
@@ -203,8 +264,15 @@ def test_a_long_command_is_told_apart_by_its_end(bench, tmp_path):
 
 
 def advise(cwd, *arguments, env=None):
-    return subprocess.run([str(BUILD / "hzrun"), "advise", *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=cwd,
-                          capture_output=True, text=True, timeout=120, env=environment(env))
+    return subprocess.run(
+        [str(BUILD / "hzrun"), "advise", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(env),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -236,17 +304,30 @@ def said(measured, tmp_path, value, rounds=12):
 def test_a_winner_that_the_data_separates_is_named_with_its_interval(measured, tmp_path):
     noise = random.Random(1)
     factor = {"system": 1, "hz5": 0.8, "hz3": 0.95}
-    time_, memory = said(measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.99, 1.01), 50 / factor[name]))
-    assert re.fullmatch(r"hz5 is the fastest, 1\.2[456] times as fast as system \[1\.2\d, 1\.2\d\], and needs 25 % more memory;"
-                        r" system needs the least memory\.", time_)
+    time_, memory = said(
+        measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.99, 1.01), 50 / factor[name])
+    )
+    assert re.fullmatch(
+        r"hz5 is the fastest, 1\.2[456] times as fast as system \[1\.2\d, 1\.2\d\], and needs 25 % more memory;"
+        r" system needs the least memory\.",
+        time_,
+    )
     assert memory == "system needs the least, less than each of the others."
 
 
 def test_nobody_wins_who_is_not_separated_from_each_other(measured, tmp_path):
     noise = random.Random(2)
     factor = {"system": 1, "hz5": 0.8, "hz3": 0.8}
-    time_, memory = said(measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.95, 1.05), noise.uniform(49.9, 50.1)))
-    assert re.fullmatch(r"hz5 and hz3 are the fastest and cannot be told apart, hz[35] 1\.2\d times as fast as system \[1\.2\d, 1\.\d\d\]\.", time_)
+    time_, memory = said(
+        measured, tmp_path, lambda name, _: (factor[name] * noise.uniform(0.95, 1.05), noise.uniform(49.9, 50.1))
+    )
+    assert re.fullmatch(
+        (
+            r"hz5 and hz3 are the fastest and cannot be told apart, hz[35] 1\.2\d times as fast as system \[1\.2\d,"
+            r" 1\.\d\d\]\."
+        ),
+        time_,
+    )
     assert memory == "no difference you could notice (all within 2 %)."
 
 
@@ -268,8 +349,15 @@ def test_few_rounds_decide_nothing_and_say_how_many_would(measured, tmp_path):
 
 def test_advice_on_a_program(tmp_path):
     (tmp_path / "tmp").mkdir()
-    done = advise(tmp_path, "--alloc=system,hz5", "--runs=7", "--output=o.csv", "--", *python("x = [bytes(1000) for _ in range(20000)]"),
-                  env={"TMPDIR": str(tmp_path / "tmp")})
+    done = advise(
+        tmp_path,
+        "--alloc=system,hz5",
+        "--runs=7",
+        "--output=o.csv",
+        "--",
+        *python("x = [bytes(1000) for _ in range(20000)]"),
+        env={"TMPDIR": str(tmp_path / "tmp")},
+    )
     assert done.returncode == 0, done.stderr
     first, *_, time_, memory = done.stdout.splitlines()
     calls = int(re.search(r"(\d+) calls of malloc and free, (?:less than )?\d+ % of its CPU time\.$", first)[1])
@@ -284,10 +372,20 @@ def test_what_cannot_be_advised_on_is_one_line(tmp_path):
     assert "ended with code 5" in one_line(advise(tmp_path, "--", "sh", "-c", "exit 5"), 4)
     assert "--setup ended with code 1" in one_line(advise(tmp_path, "--setup=false", "--", "true"), 2)
     assert "no program" in one_line(advise(tmp_path, "--runs=3"), 2)
-    runner = [BUILD / "runner", "--alloc=null", "--workload=local,fresh", "--ops=100", "--settle=0", "--runs=1", "--output=two.csv"]
+    runner = [
+        BUILD / "runner",
+        "--alloc=null",
+        "--workload=local,fresh",
+        "--ops=100",
+        "--settle=0",
+        "--runs=1",
+        "--output=two.csv",
+    ]
     subprocess.run(runner, cwd=tmp_path, check=True, capture_output=True, env=environment())
     assert "holds more than one workload" in one_line(advise(tmp_path, "--from=two.csv"), 2)
     assert "No such file" in one_line(advise(tmp_path, "--from=none.csv"), 2)
     assert "no rows" in one_line(advise(tmp_path, "--from=/etc/passwd"), 2)
     once = "[ -e ran ] && exit 9; touch ran"  # the recording succeeds, no sample does
-    assert "fails already on system" in advise(tmp_path, "--alloc=system,hz5", "--runs=1", "--", "sh", "-c", once).stderr
+    assert (
+        "fails already on system" in advise(tmp_path, "--alloc=system,hz5", "--runs=1", "--", "sh", "-c", once).stderr
+    )

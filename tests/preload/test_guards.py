@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our libraries do about the program they find themselves in: one with privileges that its caller lacks, and one that
-is built with a sanitizer."""
+"""What our libraries do about the program they find themselves in: one with privileges that its caller lacks, and one
+that is built with a sanitizer."""
 
 import os
 import shutil
@@ -22,7 +22,8 @@ def compile_victim(program, *arguments):
     subprocess.run(["gcc", "-fno-builtin", "-w", "-o", program, *map(str, arguments)], check=True, timeout=60)
 
 
-# ---- set-uid ------------------------------------------------------------------------------------------------------------
+# ---- set-uid ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def folder():
@@ -52,8 +53,17 @@ class Privileged:
 
     def run(self, is_privileged, *arguments, **environment):
         self.program.chmod(0o4755 if is_privileged else 0o755)
-        return subprocess.run([self.program, *arguments], user=NOBODY, group=NOBODY, extra_groups=[], env=environment,
-                              cwd="/", capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [self.program, *arguments],
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
 
 @pytest.mark.parametrize("name, variable", [("hz3", "HZ3_OPTIONS"), ("hz4", "HZ4_OPTIONS"), ("hz5", "HZ5_OPTIONS")])
@@ -93,17 +103,35 @@ def test_privileged_program_does_not_record_where_it_is_told(folder):
         assert (list(directory.iterdir()) == []) == is_privileged
 
 
-# ---- settings -----------------------------------------------------------------------------------------------------------
+# ---- settings --------------------------------------------------------------------------------------------------------
+
 
 def run_with(name, settings, *arguments):
     environment = {"LD_PRELOAD": str(LIBRARY[name]), f"{name.upper()}_OPTIONS": settings}
-    return subprocess.run([BUILD / "tests" / "preload" / "victim", *arguments], env=environment, capture_output=True,
-                          text=True, timeout=60)
+    return subprocess.run(
+        [BUILD / "tests" / "preload" / "victim", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("wrong", ["nonsense=1", "reject=nonsense", "reject", "retain=1.5MiB", "retain=-1", "decay=99999999",
-                                   "decay=", "profile=nonsense", "reject=" + 80 * "x"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "nonsense=1",
+        "reject=nonsense",
+        "reject",
+        "retain=1.5MiB",
+        "retain=-1",
+        "decay=99999999",
+        "decay=",
+        "profile=nonsense",
+        "reject=" + 80 * "x",
+    ],
+)
 def test_a_setting_that_is_none_ends_the_process(name, wrong):
     for settings in (wrong, f"reject=count,{wrong}", f"{wrong},retain=1MiB"):
         run = run_with(name, settings, "foreign-free")
@@ -124,11 +152,18 @@ def test_settings_are_the_same_for_all(name):
     assert run_with(name, "retain=1MiB", "foreign-free").returncode == -signal.SIGABRT
 
 
-# ---- sanitizers ---------------------------------------------------------------------------------------------------------
+# ---- sanitizers ------------------------------------------------------------------------------------------------------
+
 
 def run_under(library, program, *arguments):
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-                          env={"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
+    return subprocess.run(
+        [program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"},
+    )
 
 
 @pytest.mark.parametrize("sanitizer, title", [("address", "AddressSanitizer"), ("thread", "ThreadSanitizer")])
@@ -140,14 +175,25 @@ def test_sanitizer_behind_us_is_refused(tmp_path, sanitizer, title, position):
     for name, library in LIBRARY.items():
         run = run_under(library, program, "exit", "7")
         assert run.returncode == 3
-        assert run.stderr == (f"{name}: the program is built with {title}, which needs a malloc of its own - run it without this "
-                              "library, or build it without -fsanitize\n")
+        assert (
+            run.stderr
+            == f"{name}: the program is built with {title}, which needs a malloc of its own - run it without this "
+            "library, or build it without -fsanitize\n"
+        )
 
 
 # Those that have no malloc, or have it in the program itself, in front of ours.
-@pytest.mark.parametrize("compiler, arguments", [
-    ("gcc", ["-fsanitize=undefined"]), ("gcc", ["-fsanitize=leak"]), ("gcc", ["-fsanitize=address", "-static-libasan"]),
-    ("clang-14", ["-fsanitize=address"]), ("clang-14", ["-fsanitize=thread"]), ("clang-14", ["-fsanitize=memory"])])
+@pytest.mark.parametrize(
+    "compiler, arguments",
+    [
+        ("gcc", ["-fsanitize=undefined"]),
+        ("gcc", ["-fsanitize=leak"]),
+        ("gcc", ["-fsanitize=address", "-static-libasan"]),
+        ("clang-14", ["-fsanitize=address"]),
+        ("clang-14", ["-fsanitize=thread"]),
+        ("clang-14", ["-fsanitize=memory"]),
+    ],
+)
 def test_sanitizer_that_does_no_harm(tmp_path, compiler, arguments):
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not there - scripts/setup test installs it")

@@ -22,8 +22,15 @@ def environment():
 
 
 def hzrun(*arguments, **kwargs):
-    return subprocess.run([str(HZRUN), *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60, env={**environment(), **kwargs.pop("env", {})}, **kwargs)
+    return subprocess.run(
+        [str(HZRUN), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**environment(), **kwargs.pop("env", {})},
+        **kwargs,
+    )
 
 
 @pytest.mark.parametrize("allocator", [*OURS, "system"])
@@ -36,8 +43,9 @@ def test_ends_as_the_program_does(allocator):
 
 @pytest.mark.parametrize("allocator", OURS)
 def test_hands_signals_on(allocator):
-    with subprocess.Popen([HZRUN, allocator, "--", VICTIM, "signal"], stdout=subprocess.PIPE, text=True,
-                          env=environment()) as process:
+    with subprocess.Popen(
+        [HZRUN, allocator, "--", VICTIM, "signal"], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 42
@@ -48,8 +56,12 @@ def test_summary_tells_what_was_held(allocator):
     run = hzrun("--stats", allocator, "--", VICTIM, "hold")
     assert run.returncode == 0
     peak, committed, live, metadata = map(
-        float, re.search(r"peak RSS ([\d.]+) MiB; at exit committed ([\d.]+) MiB, live ([\d.]+) MiB, metadata ([\d.]+) MiB",
-                         run.stderr).groups())
+        float,
+        re.search(
+            r"peak RSS ([\d.]+) MiB; at exit committed ([\d.]+) MiB, live ([\d.]+) MiB, metadata ([\d.]+) MiB",
+            run.stderr,
+        ).groups(),
+    )
     assert 64 <= live <= committed < 80 and 64 <= peak < 90 and 0 < metadata < 8
     assert "rejects: none" in run.stderr
     assert f"{allocator} took in 1 process image" in run.stderr
@@ -100,26 +112,29 @@ def test_peers_run_too(name):
     assert run.returncode == 0 and f"{name} took in 1 process image" in run.stderr and "not told" in run.stderr
 
 
-@pytest.mark.parametrize("arguments, code, line", [
-    ([], 2, r"no allocator given"),
-    (["hz5"], 2, r"no program given"),
-    (["hz5", "--"], 2, r"no program given"),
-    (["hz5", "a", "b", "--", "true"], 2, r"'b' is one word too many"),
-    (["hz6", "--", "true"], 2, r"unknown allocator 'hz6' - did you mean"),
-    (["mimalloc", "x=1", "--", "true"], 2, r"'mimalloc' takes no options"),
-    (["--stat", "hz5", "--", "true"], 2, r"unknown option '--stat'"),
-    (["-s", "hz5", "--", "true"], 2, r"unknown option '-s'"),
-    (["--stats=", "hz5", "--", "true"], 2, r"--stats= is followed by nothing"),
-    (["--stats=/nowhere/x", "hz5", "--", "true"], 2, r"--stats=/nowhere/x: cannot be written"),
-    (["hz5", "--", "no-such-program"], 2, r"no-such-program: no such program in PATH"),
-    (["hz5", "--", "/no/such/file"], 2, r"/no/such/file: No such file or directory"),
-    (["hz5", "--", "/etc/passwd"], 2, r"/etc/passwd: not an executable file"),
-    (["./nowhere.so", "--", "true"], 3, r"\./nowhere\.so: no such file"),
-    (["/etc/passwd", "--", "true"], 3, r"/etc/passwd: not a shared library"),
-    (["null", "--", "true"], 3, r"the library exports no malloc"),
-    (["hz5", "--", STATIC, "exit"], 3, r"victim_static: statically linked"),
-    (["hz5", "--", OWN_MALLOC], 3, r"own_malloc would take malloc from .*brings a malloc of its own"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, line",
+    [
+        ([], 2, r"no allocator given"),
+        (["hz5"], 2, r"no program given"),
+        (["hz5", "--"], 2, r"no program given"),
+        (["hz5", "a", "b", "--", "true"], 2, r"'b' is one word too many"),
+        (["hz6", "--", "true"], 2, r"unknown allocator 'hz6' - did you mean"),
+        (["mimalloc", "x=1", "--", "true"], 2, r"'mimalloc' takes no options"),
+        (["--stat", "hz5", "--", "true"], 2, r"unknown option '--stat'"),
+        (["-s", "hz5", "--", "true"], 2, r"unknown option '-s'"),
+        (["--stats=", "hz5", "--", "true"], 2, r"--stats= is followed by nothing"),
+        (["--stats=/nowhere/x", "hz5", "--", "true"], 2, r"--stats=/nowhere/x: cannot be written"),
+        (["hz5", "--", "no-such-program"], 2, r"no-such-program: no such program in PATH"),
+        (["hz5", "--", "/no/such/file"], 2, r"/no/such/file: No such file or directory"),
+        (["hz5", "--", "/etc/passwd"], 2, r"/etc/passwd: not an executable file"),
+        (["./nowhere.so", "--", "true"], 3, r"\./nowhere\.so: no such file"),
+        (["/etc/passwd", "--", "true"], 3, r"/etc/passwd: not a shared library"),
+        (["null", "--", "true"], 3, r"the library exports no malloc"),
+        (["hz5", "--", STATIC, "exit"], 3, r"victim_static: statically linked"),
+        (["hz5", "--", OWN_MALLOC], 3, r"own_malloc would take malloc from .*brings a malloc of its own"),
+    ],
+)
 def test_one_clear_line(arguments, code, line):
     run = hzrun(*arguments)
     assert run.returncode == code

@@ -29,7 +29,9 @@ int main(void) {
 def run(*argv, env=None, code=0):
     drop = ("LD_", "HZ", "MALLOC_", "DESTDIR")
     base = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=120, env={**base, **(env or {})})
+    done = subprocess.run(
+        [str(a) for a in argv], capture_output=True, text=True, timeout=120, env={**base, **(env or {})}
+    )
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
@@ -51,8 +53,15 @@ def test_installed_hzrun(root, allocator):
 
 
 def test_installed_runner(root, tmp_path):
-    output = run(root / "bin/hzbench", "--alloc=hz5,null", "--workload=local", "--ops=2000", "--settle=0", "--runs=1",
-                 f"--output={tmp_path / 'a.csv'}")
+    output = run(
+        root / "bin/hzbench",
+        "--alloc=hz5,null",
+        "--workload=local",
+        "--ops=2000",
+        "--settle=0",
+        "--runs=1",
+        f"--output={tmp_path / 'a.csv'}",
+    )
     assert "hz5" in output and (tmp_path / "a.csv").exists()
 
 
@@ -76,18 +85,20 @@ def documented():
 
 
 def test_the_documented_lines_work_on_the_system(tmp_path):
-    """As they stand, in a shell that knows nothing of this test and with Debian's linker configuration; what they write to the
-    system is thrown away with it."""
+    """As they stand, in a shell that knows nothing of this test and with Debian's linker configuration; what they write
+    to the system is thrown away with it."""
     lines = documented()[0]
     assert lines[0] == "meson install -C build" and lines[-1] == "./program"
     (tmp_path / "program.c").write_text(PROGRAM)
     (tmp_path / "build").symlink_to(BUILD)
     script = tmp_path / "script"
-    script.write_text("set -eu\nmount -t tmpfs tmpfs /mnt\nfor place in usr/local etc; do\n"
-                      "    mkdir -p /mnt/$place/upper /mnt/$place/work\n"
-                      "    mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place/upper,workdir=/mnt/$place/work /$place\n"
-                      "done\necho mounted\n"
-                      "echo 'include /etc/ld.so.conf.d/*.conf' >/etc/ld.so.conf\n" + "\n".join(lines) + "\n")  # fmt: skip
+    script.write_text(
+        "set -eu\nmount -t tmpfs tmpfs /mnt\nfor place in usr/local etc; do\n"
+        "    mkdir -p /mnt/$place/upper /mnt/$place/work\n"
+        "    mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place/upper,workdir=/mnt/$place/work /$place\n"
+        "done\necho mounted\n"
+        "echo 'include /etc/ld.so.conf.d/*.conf' >/etc/ld.so.conf\n" + "\n".join(lines) + "\n"
+    )
     space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     clean = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     done = subprocess.run([*clean, *space, "sh", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -123,7 +134,9 @@ def test_one_name_on_the_system_reaches_runner_and_scripts(root, tmp_path):
     if build:
         run(hzbench, "report", rows, f"--out={tmp_path / 'a.html'}", env=build)
     help_text = run(hzbench, "--help")
-    assert help_text.startswith("usage: hzbench ") and "compare" in help_text and "runner" not in help_text.split("\n")[0]
+    assert (
+        help_text.startswith("usage: hzbench ") and "compare" in help_text and "runner" not in help_text.split("\n")[0]
+    )
     assert "usage: " in run(hzbench, "compare", "--help")
     assert run(hzbench, "--alloc=hz55", "--workload=local", code=2).startswith("hzbench: unknown allocator")
     assert "unknown command 'comparre'" in run(hzbench, "comparre", code=2)

@@ -20,7 +20,17 @@ QUICK = ("--ops=2000", "--settle=0", "--rss-interval=0")
 
 def clean_environment(extra=None):
     # What run.json records of the environment; meson sets LD_LIBRARY_PATH for tests that depend on libraries.
-    drop = ("MALLOC_", "MIMALLOC_", "TCMALLOC_", "HZ3_", "HZ4_", "HZ5_", "LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES")
+    drop = (
+        "MALLOC_",
+        "MIMALLOC_",
+        "TCMALLOC_",
+        "HZ3_",
+        "HZ4_",
+        "HZ5_",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "GLIBC_TUNABLES",
+    )
     return {**{k: v for k, v in os.environ.items() if not k.startswith(drop)}, **(extra or {})}
 
 
@@ -88,7 +98,18 @@ def fake(tmp_path):
             text.write_text(source)
         else:
             text = HERE / "fake_allocator.c"
-        command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fno-builtin", "-shared", "-fPIC", "-o", str(path), str(text)]
+        command = [
+            "cc",
+            "-std=gnu11",
+            "-D_GNU_SOURCE",
+            "-O1",
+            "-fno-builtin",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(path),
+            str(text),
+        ]
         subprocess.run(command + ([f"-DFAULT=fault_{fault}"] if fault else []), check=True, timeout=60)
         return f"./lib{name}.so"
 

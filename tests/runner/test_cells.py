@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One small cell of every workload that needs neither a file nor a program, on hz5 and on the C library: each does its work, and
-both see the same events."""
+"""One small cell of every workload that needs neither a file nor a program, on hz5 and on the C library: each does its
+work, and both see the same events."""
 
 import csv
 import re
@@ -22,7 +22,14 @@ def test_one_cell_of_every_workload(run, tmp_path):
     for name in names:
         if name in NEED_A_FILE:
             continue
-        cell = [f"--workload={name}{SIZES.get(name, '')}", "--alloc=hz5,system", "--threads=2", "--runs=1", "--settle=0", f"--output={name}.csv"]
+        cell = [
+            f"--workload={name}{SIZES.get(name, '')}",
+            "--alloc=hz5,system",
+            "--threads=2",
+            "--runs=1",
+            "--settle=0",
+            f"--output={name}.csv",
+        ]
         result = run(*cell, "--ops=500")
         if "leave --ops out" in result.err:
             result = run(*cell)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, QUICK, RUNNER, clean_environment, rows
+from conftest import QUICK, RUNNER, clean_environment, rows
 
 ADVICE = "make room or fix the path, then resume with the same command"
 
@@ -34,8 +34,16 @@ def can_mount():
 def test_disk_that_fills_up_keeps_whole_rows_and_resumes(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = [str(RUNNER), "--alloc=null", "--workload=local", *QUICK, "--rss-interval=1ms", "--fake-clock", "--runs=60",
-               "--output=disk/r.csv"]
+    command = [
+        str(RUNNER),
+        "--alloc=null",
+        "--workload=local",
+        *QUICK,
+        "--rss-interval=1ms",
+        "--fake-clock",
+        "--runs=60",
+        "--output=disk/r.csv",
+    ]
     script = """
         mount -t tmpfs -o size=36k none disk || exit 99
         "$@" >first.out 2>first.err; echo $? >first.code
@@ -44,12 +52,22 @@ def test_disk_that_fills_up_keeps_whole_rows_and_resumes(tmp_path):
         "$@" >second.out 2>second.err; echo $? >second.code
         cp disk/r.csv second.csv; cp disk/r.rss.csv second.rss.csv
         """
-    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", *command], cwd=tmp_path, check=True, timeout=120,
-                   env=clean_environment())
-    read = lambda name: (tmp_path / name).read_text()
+    subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *command],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        env=clean_environment(),
+    )
+
+    def read(name):
+        return (tmp_path / name).read_text()
+
     assert read("first.code") == "3\n"
-    assert read("first.err") in (f"runner: disk/r.csv: No space left on device - {ADVICE}\n",
-                                 f"runner: disk/r.rss.csv: No space left on device - {ADVICE}\n")
+    assert read("first.err") in (
+        f"runner: disk/r.csv: No space left on device - {ADVICE}\n",
+        f"runner: disk/r.rss.csv: No space left on device - {ADVICE}\n",
+    )
     first = rows(tmp_path / "first.csv")
     assert 0 < len(first) < 60
     assert read("first.csv").endswith("\n") and read("first.rss.csv").endswith("\n")
@@ -63,8 +81,14 @@ def test_disk_that_fills_up_keeps_whole_rows_and_resumes(tmp_path):
 def test_a_pipe_takes_rows_and_is_never_resumed(tmp_path):
     os.mkfifo(tmp_path / "r.csv")
     reader = subprocess.Popen(["cat", "r.csv"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    process = subprocess.run([str(RUNNER), "--alloc=null", "--workload=local", *QUICK, "--runs=2", "--output=r.csv"],
-                             cwd=tmp_path, capture_output=True, text=True, env=clean_environment(), timeout=60)
+    process = subprocess.run(
+        [str(RUNNER), "--alloc=null", "--workload=local", *QUICK, "--runs=2", "--output=r.csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        timeout=60,
+    )
     out, _ = reader.communicate(timeout=30)
     assert (process.returncode, process.stderr) == (0, "")
     assert len(out.splitlines()) == 3

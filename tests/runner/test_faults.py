@@ -33,40 +33,58 @@ def unavailable(run, tmp_path, alloc, line, *more):
 
 
 def test_missing_file(run, tmp_path):
-    unavailable(run, tmp_path, "./libfoo.so", "./libfoo.so: no such file or not readable - give the path of a shared library")
+    unavailable(
+        run, tmp_path, "./libfoo.so", "./libfoo.so: no such file or not readable - give the path of a shared library"
+    )
 
 
 def test_not_a_library(run, tmp_path):
     (tmp_path / "libtext.so").write_text("no library\n")
-    line = f"./libtext.so: not a shared library for this machine - give another file"
+    line = "./libtext.so: not a shared library for this machine - give another file"
     unavailable(run, tmp_path, "./libtext.so", line)
 
 
 def test_library_without_malloc(run, fake, tmp_path):
     library = fake("answer", source="#include <unistd.h>\nint answer(void);\nint answer(void) { return getpid(); }\n")
-    unavailable(run, tmp_path, library,
-                "./libanswer.so: loaded but malloc still resolves to libc.so.6 - not measuring libc as 'libanswer.so'")
-    unavailable(run, tmp_path, library,
-                "./libanswer.so: preloaded but malloc still resolves to libc.so.6 - not measuring libc as 'libanswer.so'",
-                "--load=preload")
+    unavailable(
+        run,
+        tmp_path,
+        library,
+        "./libanswer.so: loaded but malloc still resolves to libc.so.6 - not measuring libc as 'libanswer.so'",
+    )
+    unavailable(
+        run,
+        tmp_path,
+        library,
+        "./libanswer.so: preloaded but malloc still resolves to libc.so.6 - not measuring libc as 'libanswer.so'",
+        "--load=preload",
+    )
 
 
 @pytest.mark.parametrize("load", ["dlopen", "preload"])
 def test_library_that_crashes_while_loading(run, fake, tmp_path, load):
-    library = fake("crash", source="""
+    library = fake(
+        "crash",
+        source="""
         #include <signal.h>
         #include <stddef.h>
         __attribute__((constructor)) static void crash(void) { raise(SIGSEGV); }
         void *malloc(size_t bytes) { return (void *)bytes; }
         void free(void *block) { (void)block; }
         void *realloc(void *block, size_t bytes) { (void)bytes; return block; }
-        """)
+        """,
+    )
     unavailable(run, tmp_path, library, "libcrash.so: cannot be loaded: SIGSEGV while loading", f"--load={load}")
 
 
 def test_null_cannot_be_preloaded(run, tmp_path):
-    unavailable(run, tmp_path, "null", "null: cannot be preloaded, it exports a table but no malloc - use --load=dlopen",
-                "--load=preload")
+    unavailable(
+        run,
+        tmp_path,
+        "null",
+        "null: cannot be preloaded, it exports a table but no malloc - use --load=dlopen",
+        "--load=preload",
+    )
 
 
 UNKNOWN = ["hz3{nonsense=1}", "hz4{reject=nonsense}", "hz5{profile=nonsense}", "hz5{nonsense=1}"]
@@ -93,13 +111,18 @@ def test_jemalloc_refuses_settings_it_does_not_know_and_takes_the_others(run, tm
 
 
 def test_what_a_library_prints_stands_in_its_row(run, fake, tmp_path):
-    library = fake("talks", source="#define FAULT fault_none\n" + (HERE / "fake_allocator.c").read_text() + """
+    library = fake(
+        "talks",
+        source="#define FAULT fault_none\n"
+        + (HERE / "fake_allocator.c").read_text()
+        + """
         #include <unistd.h>
         __attribute__((constructor)) static void talk(void) {
             static const char line[] = "talks: old settings are ignored\\n";
             if (write(2, line, sizeof line - 1) < 0) _exit(1);
         }
-        """)
+        """,
+    )
     result = run(f"--alloc={library}", LOCAL, *QUICK, "--runs=1", "--output=r.csv")
     assert result.code == 0
     row = rows(tmp_path / "r.csv")[0]
@@ -118,8 +141,13 @@ def test_worker_is_missing(run, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="unmounting /proc needs root")
 def test_a_system_without_proc_is_named(tmp_path):
     script = 'umount -l /proc && exec "$@"'
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", RUNNER, "--alloc=null", LOCAL], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", RUNNER, "--alloc=null", LOCAL],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     if "umount" in done.stderr or "unshare" in done.stderr:
         pytest.skip(done.stderr)
     assert (done.returncode, done.stdout) == (3, "")
@@ -132,8 +160,14 @@ def test_a_program_that_is_missing_is_told_once(run, tmp_path):
     for name in ("sh", "bash", "dirname", "basename", "cat", "sed", "awk"):
         if shutil.which(name):
             (tmp_path / "bin" / name).symlink_to(shutil.which(name))
-    result = run("--alloc=system,hz5", "--workload=app:redis", "--runs=3", "--settle=0", "--output=r.csv",
-                 env={"PATH": str(tmp_path / "bin")})
+    result = run(
+        "--alloc=system,hz5",
+        "--workload=app:redis",
+        "--runs=3",
+        "--settle=0",
+        "--output=r.csv",
+        env={"PATH": str(tmp_path / "bin")},
+    )
     assert result.code == 3
     assert len(rows(tmp_path / "r.csv")) == 6 and {r["status"] for r in rows(tmp_path / "r.csv")} == {"unavailable"}
     assert len(result.lines) == 1 and "apt-get install" in result.lines[0]
@@ -151,7 +185,11 @@ def test_keep_going_measures_the_others(run, tmp_path):
     assert len(result.lines) == 1
     table = rows(tmp_path / "r.csv")
     assert sorted((r["allocator"], r["status"]) for r in table) == [
-        ("./a.so", "unavailable"), ("./a.so", "unavailable"), ("null", "ok"), ("null", "ok")]
+        ("./a.so", "unavailable"),
+        ("./a.so", "unavailable"),
+        ("null", "ok"),
+        ("null", "ok"),
+    ]
     gone = [r for r in table if r["status"] == "unavailable"]
     assert {r["message"] for r in gone} == {"./a.so: no such file or not readable - give the path of a shared library"}
     assert {r["throughput_ops_s"] for r in gone} == {""}
@@ -244,9 +282,11 @@ def test_a_killed_runner_takes_its_worker_along(start, tmp_path):
     worker = wait_for(lambda: children_of(process.pid))[0]
     process.kill()
     process.communicate()
+
     def is_gone():
         try:
             return open(f"/proc/{worker}/stat").read().split(")")[1].split()[0] == "Z"
         except OSError:
             return True
+
     wait_for(is_gone, 5)

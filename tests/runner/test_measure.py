@@ -17,7 +17,9 @@ def test_the_selftest_finds_every_fault(run):
     lines = result.out.splitlines()
     for fault in ("waste=25%", "leak=64", "corrupt=1000", "overlap=1000", "fallback"):
         assert any(line.startswith(fault) and line.endswith(" ok") for line in lines), (fault, result.out)
-    verdicts = [line for line in lines if re.match(r"(slow|slow-remote|spike)=.* [0-9.]+ +\+-[0-9.]+ +(ok|NOT FOUND)$", line)]
+    verdicts = [
+        line for line in lines if re.match(r"(slow|slow-remote|spike)=.* [0-9.]+ +\+-[0-9.]+ +(ok|NOT FOUND)$", line)
+    ]
     assert len(verdicts) == 3, result.out
     assert result.code == any(line.endswith("NOT FOUND") for line in lines)
 
@@ -30,8 +32,17 @@ def test_a_fault_that_is_unknown_is_named(run):
 
 @pytest.mark.parametrize("every", ["1", "10"])
 def test_latency_rows_and_histograms_agree(run, tmp_path, every):
-    result = run("--alloc=system", "--workload=remote", "--ops=20k", "--settle=0", "--rss-interval=0", "--runs=2",
-                 f"--latency={every}", "--output=r.csv", "--quiet")
+    result = run(
+        "--alloc=system",
+        "--workload=remote",
+        "--ops=20k",
+        "--settle=0",
+        "--rss-interval=0",
+        "--runs=2",
+        f"--latency={every}",
+        "--output=r.csv",
+        "--quiet",
+    )
     assert (result.code, result.err) == (0, "")
     buckets = rows(tmp_path / "r.latency.csv")
     for row in rows(tmp_path / "r.csv"):
@@ -76,8 +87,16 @@ def test_noise_is_in_every_row(run, tmp_path):
 
 
 def test_rounds_until_stops_when_all_is_decided(run, tmp_path):
-    command = ("--alloc=faulty,faulty{slow=5us}", "--workload=local", "--ops=5k", "--settle=0", "--rss-interval=0",
-               "--rounds-until=20%", "--budget=2min", "--output=r.csv")
+    command = (
+        "--alloc=faulty,faulty{slow=5us}",
+        "--workload=local",
+        "--ops=5k",
+        "--settle=0",
+        "--rss-interval=0",
+        "--rounds-until=20%",
+        "--budget=2min",
+        "--output=r.csv",
+    )
     result = run(*command)
     assert result.code == 0, result.err
     count = int(re.search(r"1 of 1 pairs decided after (\d+) rounds", result.err).group(1))
@@ -91,19 +110,30 @@ def test_rounds_until_stops_when_all_is_decided(run, tmp_path):
 
 
 def test_rounds_until_ends_with_its_budget(run, tmp_path):
-    result = run("--alloc=system,system", "--workload=local", "--ops=1k", "--settle=0", "--rss-interval=0",
-                 "--rounds-until=0.01%", "--budget=1s", "--output=r.csv")
+    result = run(
+        "--alloc=system,system",
+        "--workload=local",
+        "--ops=1k",
+        "--settle=0",
+        "--rss-interval=0",
+        "--rounds-until=0.01%",
+        "--budget=1s",
+        "--output=r.csv",
+    )
     assert result.code == 5
     assert re.search(r"0 of 1 pairs decided after \d+ rounds: the budget is spent", result.err)
     assert "system#2 and system are undecided" in " ".join(result.out.split()) and "Incomplete" not in result.out
 
 
-@pytest.mark.parametrize("option, message", [
-    ("--rounds-until=5", "needs a difference from 0.0001% to 50%, such as 5%"),
-    ("--rounds-until=0%", "needs a difference from 0.0001% to 50%, such as 5%"),
-    ("--latency=0", "needs a whole number from 1 to 1000000"),
-    ("--budget=0", "must be above 0"),
-])
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("--rounds-until=5", "needs a difference from 0.0001% to 50%, such as 5%"),
+        ("--rounds-until=0%", "needs a difference from 0.0001% to 50%, such as 5%"),
+        ("--latency=0", "needs a whole number from 1 to 1000000"),
+        ("--budget=0", "must be above 0"),
+    ],
+)
 def test_bad_values(run, option, message):
     result = run("--alloc=null,null", "--workload=local", option)
     assert result.code == 2 and message in result.err

@@ -6,7 +6,6 @@ Command line, help, braces, refusals, the plan's hash (a run with another value 
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -58,8 +57,15 @@ def scratch(tmp_path_factory):
 
 
 def run(tree, cwd, *arguments):
-    return subprocess.run([tree / "build" / "runner", *arguments], cwd=cwd, env=clean_environment(), capture_output=True,
-                          text=True, timeout=120, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        [tree / "build" / "runner", *arguments],
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 QUICK = ("--alloc=null", "--ops=2000", "--settle=0", "--rss-interval=0", "--runs=1", "--fake-clock")
@@ -90,12 +96,19 @@ def test_schema_and_scripts_know_it(scratch, tmp_path):
     assert [c["parameter"] for c in json.loads(described)["columns"] if c["name"] == "zeal_ppm"] == ["zeal"]
     (scratch / "results" / "schema.json").write_text(described)
     assert run(scratch, tmp_path, "--workload=local{zeal=5%},local", *QUICK, "--output=r.csv").returncode == 0
-    script = ("import sys; sys.path.insert(0, sys.argv[1]); from hzbench import load, schema, text\n"
-              "cells = load.load([sys.argv[2]]).cells\n"
-              "print(len(cells), sorted(c[schema.CELL.index('zeal_ppm')] for c in cells))\n"
-              "print(text.cell_details(lambda name: cells[-1][schema.CELL.index(name)]))\n")
-    done = subprocess.run([sys.executable, "-c", script, scratch / "scripts", tmp_path / "r.csv"], env=clean_environment(),
-                          capture_output=True, text=True, timeout=60)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from hzbench import load, schema, text\n"
+        "cells = load.load([sys.argv[2]]).cells\n"
+        "print(len(cells), sorted(c[schema.CELL.index('zeal_ppm')] for c in cells))\n"
+        "print(text.cell_details(lambda name: cells[-1][schema.CELL.index(name)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, scratch / "scripts", tmp_path / "r.csv"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "2 [0, 50000]"
     assert "5 % zeal" in done.stdout.splitlines()[1]

@@ -3,9 +3,7 @@
 
 import fcntl
 import json
-import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -151,7 +149,11 @@ def test_a_run_grows(run, tmp_path, finished):
     assert run(*[o.replace("r.csv", "r2.csv") for o in at_once]).code == 0
     key = lambda path: [(r["sample"], r["cell_index"], r["seed"], r["stream_hash"]) for r in rows(path)]  # noqa: E731
     assert key(finished) == key(tmp_path / "r2.csv")
-    refused(run, tmp_path, "r.csv: has 5 rounds already, --runs=3 would be fewer - give at least as many, or choose another --output")
+    refused(
+        run,
+        tmp_path,
+        "r.csv: has 5 rounds already, --runs=3 would be fewer - give at least as many, or choose another --output",
+    )
 
 
 def test_another_host_is_refused(run, tmp_path, finished):
@@ -227,8 +229,13 @@ def test_provenance_of_another_plan_without_rows_is_refused(run, tmp_path, finis
     finished.unlink()
     (tmp_path / "r.rss.csv").unlink()
     command = json.loads((tmp_path / "r.run.json").read_text())["command"]
-    refused(run, tmp_path, f"r.csv: belongs to another plan ({command}) - repeat that command or choose another --output",
-            *COMMAND, "--seed=5")
+    refused(
+        run,
+        tmp_path,
+        f"r.csv: belongs to another plan ({command}) - repeat that command or choose another --output",
+        *COMMAND,
+        "--seed=5",
+    )
 
 
 def test_differing_event_streams_are_an_error(run, tmp_path, finished):
@@ -240,10 +247,13 @@ def test_differing_event_streams_are_an_error(run, tmp_path, finished):
     finished.write_text("".join(lines[:2] + lines[3:]))
     result = run(*COMMAND)
     assert result.code == 4
-    message = (f"its event stream {second['stream_hash']} differs from 00000000deadbeef of sample 0, which did other work"
-               " - a bug of the harness, do not use this round")
+    message = (
+        f"its event stream {second['stream_hash']} differs from 00000000deadbeef of sample 0, which did other work"
+        " - a bug of the harness, do not use this round"
+    )
     assert [line for line in result.lines if "event stream" in line] == [
-        f"runner: sample 1 ({second['allocator']} local threads=1 ops=2000 sizes=16..2KiB working-set=1000): error: {message}"
+        f"runner: sample 1 ({second['allocator']} local threads=1 ops=2000 sizes=16..2KiB working-set=1000): error:"
+        f" {message}"
     ]
     row = [r for r in rows(finished) if r["sample"] == "1"][0]
     assert (row["status"], row["message"]) == ("error", message)

@@ -42,8 +42,15 @@ def matches_golden(name, text):
 
 def test_golden_rows_on_null_with_a_fake_clock(run, tmp_path):
     result = run(
-        "--alloc=null,null", "--workload=local,remote", "--threads=1,2", "--ops=5000", "--runs=2", "--seed=7",
-        "--fake-clock", "--output=r.csv", "--quiet",
+        "--alloc=null,null",
+        "--workload=local,remote",
+        "--threads=1,2",
+        "--ops=5000",
+        "--runs=2",
+        "--seed=7",
+        "--fake-clock",
+        "--output=r.csv",
+        "--quiet",
     )
     assert (result.code, result.err) == (0, "")
     assert matches_golden("null.csv", normalised(tmp_path / "r.csv"))
@@ -79,7 +86,7 @@ def test_the_documented_schema_is_what_the_runner_says(run):
     columns = json.loads(result.out)["columns"]
     text = SCHEMA.read_text()
     head, rest = text.split("| column | meaning |\n|---|---|\n", 1)
-    tail = rest[rest.index("\n## NAME.rss.csv"):]
+    tail = rest[rest.index("\n## NAME.rss.csv") :]
     expected = f"{head}| column | meaning |\n|---|---|\n{table_of(columns)}{tail}"
     if os.environ.get("HZBENCH_UPDATE_GOLDEN"):
         SCHEMA.with_name("schema.json").write_text(result.out)
@@ -96,8 +103,9 @@ def test_columns_are_those_of_the_schema(run, tmp_path):
 
 
 def test_rounds_visit_each_cell_once_in_their_own_order(run, tmp_path):
-    result = run("--alloc=null,system,jemalloc", "--workload=local,remote", "--threads=2", *QUICK, "--runs=4",
-                 "--output=r.csv")
+    result = run(
+        "--alloc=null,system,jemalloc", "--workload=local,remote", "--threads=2", *QUICK, "--runs=4", "--output=r.csv"
+    )
     assert (result.code, result.err) == (0, "")
     table = rows(tmp_path / "r.csv")
     assert [int(r["sample"]) for r in table] == list(range(24))
@@ -120,14 +128,18 @@ def test_the_seed_makes_order_and_events(run, tmp_path):
     command = ("--alloc=null,null,null", "--workload=local,remote", "--threads=2", *QUICK, "--runs=3")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert run(*command, f"--seed={seed}", f"--output={name}.csv").code == 0
-    key = lambda name: [(r["workload"], r["seed"], r["stream_hash"]) for r in rows(tmp_path / f"{name}.csv")]
+
+    def key(name):
+        return [(r["workload"], r["seed"], r["stream_hash"]) for r in rows(tmp_path / f"{name}.csv")]
+
     assert key("a") == key("b") != key("c")
 
 
 def test_rows_prove_the_library(run, tmp_path):
     for load in ("dlopen", "preload"):
-        result = run("--alloc=system,jemalloc", "--workload=local", *QUICK, "--runs=1", f"--load={load}",
-                     f"--output={load}.csv")
+        result = run(
+            "--alloc=system,jemalloc", "--workload=local", *QUICK, "--runs=1", f"--load={load}", f"--output={load}.csv"
+        )
         assert (result.code, result.err) == (0, "")
         for row in rows(tmp_path / f"{load}.csv"):
             assert row["load"] == load and row["status"] == "ok"
@@ -139,8 +151,19 @@ def test_rows_prove_the_library(run, tmp_path):
 def test_what_was_not_measured_is_empty(run, tmp_path):
     assert run("--alloc=null", "--workload=local", *QUICK, "--runs=1", "--output=r.csv").code == 0
     row = rows(tmp_path / "r.csv")[0]
-    for name in ("rss_mean", "rss_p95", "rss_100ms", "rss_1s", "live_peak", "cycles", "instructions", "topology",
-                 "windows_working_set_bytes", "windows_peak_working_set_bytes", "windows_private_usage_bytes"):
+    for name in (
+        "rss_mean",
+        "rss_p95",
+        "rss_100ms",
+        "rss_1s",
+        "live_peak",
+        "cycles",
+        "instructions",
+        "topology",
+        "windows_working_set_bytes",
+        "windows_peak_working_set_bytes",
+        "windows_private_usage_bytes",
+    ):
         assert row[name] == "", name
     assert row["corruptions"] == row["failures"] == "0"
     assert float(row["throughput_ops_s"]) > 0
@@ -148,8 +171,15 @@ def test_what_was_not_measured_is_empty(run, tmp_path):
 
 def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
     environment = {"MALLOC_CONF": "narenas:2", "MIMALLOC_VERBOSE": "0", "UNRELATED": "x"}
-    result = run("--alloc=null,jemalloc{narenas:1}", "--workload=remote", *QUICK, "--runs=1", "--seed=9",
-                 "--output=r.csv", env=environment)
+    result = run(
+        "--alloc=null,jemalloc{narenas:1}",
+        "--workload=remote",
+        *QUICK,
+        "--runs=1",
+        "--seed=9",
+        "--output=r.csv",
+        env=environment,
+    )
     assert (result.code, result.err) == (0, "")
     document = json.loads((tmp_path / "r.run.json").read_text())
     table = rows(tmp_path / "r.csv")
@@ -176,19 +206,37 @@ def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
 
 
 def test_a_preloaded_runner_does_not_preload_its_workers(run, tmp_path):
-    library = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True,
-                             env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}).stdout
+    library = subprocess.run(
+        ["ldconfig", "-p"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"},
+    ).stdout
     jemalloc = re.search(r"libjemalloc\.so\.2 .* => (\S+)", library).group(1)
-    result = run("--alloc=system", "--workload=local", *QUICK, "--runs=1", "--load=preload", "--output=r.csv",
-                 env={"LD_PRELOAD": jemalloc})
+    result = run(
+        "--alloc=system",
+        "--workload=local",
+        *QUICK,
+        "--runs=1",
+        "--load=preload",
+        "--output=r.csv",
+        env={"LD_PRELOAD": jemalloc},
+    )
     assert (result.code, result.err) == (0, "")
     assert rows(tmp_path / "r.csv")[0]["status"] == "ok"
     assert json.loads((tmp_path / "r.run.json").read_text())["environment"]["LD_PRELOAD"] == jemalloc
 
 
 def test_series_covers_the_phases(run, tmp_path):
-    result = run("--alloc=system", "--workload=local", "--ops=300k", "--runs=1", "--rss-interval=1ms", "--settle=100ms",
-                 "--output=r.csv")
+    result = run(
+        "--alloc=system",
+        "--workload=local",
+        "--ops=300k",
+        "--runs=1",
+        "--rss-interval=1ms",
+        "--settle=100ms",
+        "--output=r.csv",
+    )
     assert (result.code, result.err) == (0, "")
     row = rows(tmp_path / "r.csv")[0]
     series = rows(tmp_path / "r.rss.csv")
@@ -199,7 +247,9 @@ def test_series_covers_the_phases(run, tmp_path):
 
 
 def test_a_duration_gives_no_hash(run, tmp_path):
-    result = run("--alloc=null,system", "--workload=local", "--duration=30ms", "--settle=0", "--runs=1", "--output=r.csv")
+    result = run(
+        "--alloc=null,system", "--workload=local", "--duration=30ms", "--settle=0", "--runs=1", "--output=r.csv"
+    )
     assert (result.code, result.err) == (0, "")
     for row in rows(tmp_path / "r.csv"):
         assert row["stream_hash"] == "" and row["duration_ns"] == "30000000"
@@ -208,8 +258,15 @@ def test_a_duration_gives_no_hash(run, tmp_path):
 
 def test_pinning_is_what_the_row_says(start, run, tmp_path):
     allowed = sorted(os.sched_getaffinity(0))
-    process = start("--alloc=null", "--workload=local", "--duration=3s", "--runs=1", f"--pin={allowed[-1]}", "--settle=0",
-                    "--output=r.csv")
+    process = start(
+        "--alloc=null",
+        "--workload=local",
+        "--duration=3s",
+        "--runs=1",
+        f"--pin={allowed[-1]}",
+        "--settle=0",
+        "--output=r.csv",
+    )
     seen = set()
     while process.poll() is None:
         for worker in children_of(process.pid):
@@ -228,8 +285,14 @@ def test_a_terminal_gets_a_live_line_and_a_pipe_none(tmp_path):
     command = [str(RUNNER), "--alloc=null", "--workload=local", *QUICK, "--runs=3"]
     for quiet in (False, True):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(command + ["--quiet"] * quiet, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=theirs, cwd=tmp_path, env=clean_environment())
+        process = subprocess.Popen(
+            command + ["--quiet"] * quiet,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            cwd=tmp_path,
+            env=clean_environment(),
+        )
         os.close(theirs)
         seen = b""
         while True:
@@ -258,8 +321,14 @@ def test_table_goes_to_stdout(run):
 def test_what_is_printed_fits_a_terminal(run):
     """Two names, one too long for its column, latencies, a copy; a sentence first, and no column without numbers."""
     named = "a-name-of-forty-characters-and-no-blanks"
-    result = run(f"--alloc=null,system,{named}=system,system", "--workload=local,remote", "--threads=2", *QUICK, "--runs=3",
-                 "--latency=1")
+    result = run(
+        f"--alloc=null,system,{named}=system,system",
+        "--workload=local,remote",
+        "--threads=2",
+        *QUICK,
+        "--runs=3",
+        "--latency=1",
+    )
     assert (result.code, result.err) == (0, "")
     assert max(map(len, result.out.splitlines())) <= 80
     local, remote = result.out.split("\n\n")[:2]
@@ -281,11 +350,15 @@ def test_names_of_allocators(run, tmp_path):
     result = run(*command)
     assert (result.code, result.err) == (0, "")
     assert {(r["allocator"], Path(r["library_path"]).name == Path(null).name) for r in rows(tmp_path / "r.csv")} == {
-        ("old", True), ("new", False)}
+        ("old", True),
+        ("new", False),
+    }
     document = json.loads((tmp_path / "r.run.json").read_text())
     assert [(a["allocator"], a["item"]) for a in document["allocators"]] == [("old", null), ("new", "system")]
     assert re.search(r"^  (old|new) ", result.out, re.M)
-    assert "belongs to another plan" in run(f"--alloc=old={null},newer=system", *command[1:]).err  # the rows would not fit
+    assert (
+        "belongs to another plan" in run(f"--alloc=old={null},newer=system", *command[1:]).err
+    )  # the rows would not fit
     assert run(*command).lines == ["runner: r.csv: 14 of 14 samples are there already"]
 
 
@@ -299,6 +372,7 @@ def test_full_stdout_is_an_error(tmp_path):
     with open("/dev/full", "w") as full:
         process = subprocess.run([str(RUNNER), "--help"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.returncode == 3
-    assert process.stderr == (
-        "runner: standard output: No space left on device - the rows of --output are complete all the same\n"
+    assert (
+        process.stderr
+        == "runner: standard output: No space left on device - the rows of --output are complete all the same\n"
     )

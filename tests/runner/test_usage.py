@@ -24,12 +24,19 @@ REFUSALS = [
     ((*PAIR, "--fake-clok"), "unknown option '--fake-clok' (--help)"),
     ((*PAIR, "-x"), "unknown option '-x' (--help)"),
     ((*PAIR, "--threads"), "option '--threads' needs a value (--help)"),
-    ((*PAIR, "--ops=5", "--duration=1s"), "--ops is a fixed amount of work, --duration ends it by the clock - give one of them"),
-    ((NULL, "--workload=local{ops=5,duration=1s}"),
-     "workload 'local': ops is a fixed amount of work, duration ends it by the clock - give one"),
+    (
+        (*PAIR, "--ops=5", "--duration=1s"),
+        "--ops is a fixed amount of work, --duration ends it by the clock - give one of them",
+    ),
+    (
+        (NULL, "--workload=local{ops=5,duration=1s}"),
+        "workload 'local': ops is a fixed amount of work, duration ends it by the clock - give one",
+    ),
     (("selftst",), "unexpected argument 'selftst' - did you mean 'selftest'? (--help)"),
-    ((NULL, "--workload=trace:missing.hzt"),
-     "workload 'trace': missing.hzt: No such file or directory - give the path of a file that can be read"),
+    (
+        (NULL, "--workload=trace:missing.hzt"),
+        "workload 'trace': missing.hzt: No such file or directory - give the path of a file that can be read",
+    ),
     ((*PAIR, "more"), "unexpected argument 'more' - options are written --name=value (--help)"),
     ((NULL, "--workload=remote", "--threads=1"), "workload 'remote' needs at least 2 threads (got --threads=1)"),
     ((NULL, "--workload=remote", "--remote=120%"), "--remote=120%: a share lies between 0% and 100%"),
@@ -37,16 +44,25 @@ REFUSALS = [
     ((NULL, "--workload=remote", "--remote=90"), "--remote=90: needs a share in percent, such as 90%"),
     ((NULL, "--workload=remote", "--remote=nan%"), "--remote=nan%: needs a share in percent, such as 90%"),
     ((NULL, "--workload=remote{remote=101%}"), "workload 'remote': remote=101%: a share lies between 0% and 100%"),
-    ((NULL, "--workload=remote{remote=50%"), "workload 'remote{remote=50%': the brace is not closed - write name{key=value,key=value}"),
+    (
+        (NULL, "--workload=remote{remote=50%"),
+        "workload 'remote{remote=50%': the brace is not closed - write name{key=value,key=value}",
+    ),
     ((NULL, "--workload=remote{ops}"), "workload 'remote': parameter 'ops' needs a value, as in remote{ops=...}"),
     ((*PAIR, "--remote=50%"), "--remote: no workload of this run has that parameter (--list-workloads)"),
     ((*PAIR, "--topology=ring"), "--topology: no workload of this run has that parameter (--list-workloads)"),
-    ((NULL, "--workload=remote", "--topology=star"), "--topology=star: must be a list of ring, pairs, all, fan-in, fan-out"),
+    (
+        (NULL, "--workload=remote", "--topology=star"),
+        "--topology=star: must be a list of ring, pairs, all, fan-in, fan-out",
+    ),
     ((*PAIR, "--threads=0"), "--threads=0: needs counts from 1 to 256, such as 1,2,4 or 1-4"),
     ((*PAIR, "--threads=4-1"), "--threads=4-1: needs counts from 1 to 256, such as 1,2,4 or 1-4"),
     ((*PAIR, "--threads=1,,2"), "--threads=1,,2: needs counts from 1 to 256, such as 1,2,4 or 1-4"),
     ((*PAIR, "--threads=257"), "--threads=257: needs counts from 1 to 256, such as 1,2,4 or 1-4"),
-    ((*PAIR, "--threads=99999999999999999999"), "--threads=99999999999999999999: needs counts from 1 to 256, such as 1,2,4 or 1-4"),
+    (
+        (*PAIR, "--threads=99999999999999999999"),
+        "--threads=99999999999999999999: needs counts from 1 to 256, such as 1,2,4 or 1-4",
+    ),
     ((*PAIR, "--runs=0"), "--runs=0: needs a whole number from 1 to 100000"),
     ((*PAIR, "--ops=0"), "--ops=0: needs a whole number from 1 to 1099511627776, such as 1000 or 500k"),
     ((*PAIR, "--ops=5x"), "--ops=5x: needs a whole number from 1 to 1099511627776, such as 1000 or 500k"),
@@ -78,7 +94,8 @@ def test_workload_without_the_parameter_lists_those_it_has(run):
     result = run(NULL, "--workload=local{remote=5%}")
     assert result.code == 2
     assert result.lines == [
-        "runner: workload 'local' has no parameter 'remote' - it has ops, duration, sizes, size-distribution, working-set, touch"
+        "runner: workload 'local' has no parameter 'remote' - it has ops, duration, sizes, size-distribution,"
+        " working-set, touch"
     ]
 
 
@@ -86,14 +103,18 @@ def test_pin_to_a_cpu_that_is_not_there(run):
     result = run(*PAIR, "--pin=9999")
     assert result.code == 2
     assert len(result.lines) == 1
-    assert re.fullmatch(r"runner: --pin=9999: CPU 9999 is not one of those this process may use: [\d,-]+", result.lines[0])
+    assert re.fullmatch(
+        r"runner: --pin=9999: CPU 9999 is not one of those this process may use: [\d,-]+", result.lines[0]
+    )
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 def test_only_the_cpus_of_the_caller_are_used(run, tmp_path):
     first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
-    bound = lambda *arguments: run("-c", last, RUNNER, *PAIR, "--ops=2000", "--settle=0", "--runs=1", *arguments,
-                                   program="taskset")
+
+    def bound(*arguments):
+        return run("-c", last, RUNNER, *PAIR, "--ops=2000", "--settle=0", "--runs=1", *arguments, program="taskset")
+
     refused = bound(f"--pin={first}")
     assert (refused.code, refused.out) == (2, "")
     assert refused.lines == [f"runner: --pin={first}: CPU {first} is not one of those this process may use: {last}"]
@@ -114,8 +135,9 @@ def test_thread_count_that_does_not_fit_is_skipped_when_another_does(run):
     result = run(NULL, "--workload=remote,local", "--threads=1,2", "--plan", "--ops=1000", "--runs=2", "--settle=0")
     assert result.code == 0
     assert result.lines == ["runner: workload 'remote' needs at least 2 threads (got --threads=1) - skipped"]
-    assert re.sub(r"about \S+", "about X", result.out) == (
-        "cell 0: null remote threads=2 ops=1000 remote=90% topology=ring sizes=16..2KiB working-set=1000\n"
+    assert (
+        re.sub(r"about \S+", "about X", result.out)
+        == "cell 0: null remote threads=2 ops=1000 remote=90% topology=ring sizes=16..2KiB working-set=1000\n"
         "cell 1: null local threads=1 ops=1000 sizes=16..2KiB working-set=1000\n"
         "cell 2: null local threads=2 ops=1000 sizes=16..2KiB working-set=1000\n"
         "3 cells x 2 runs = 6 samples, about X (a guess)\n"
@@ -172,16 +194,19 @@ def test_lists_name_what_is_unavailable_and_why(run):
         assert re.search(rf"^{name} +\S", workloads.out, re.M)
 
 
-@pytest.mark.parametrize("item, line", [
-    ("a=system,a=null", "--alloc: two items are called 'a' - give each a name of its own"),
-    ("a=system,a=system", "--alloc: two items are called 'a' - give each a name of its own"),
-    ("hz5=system", "--alloc=hz5=system: 'hz5' is an allocator's own name - choose another"),
-    ("a b=system", "--alloc=a b=system: a name has 1 to 40 letters, digits or one of _ . + -"),
-    ("a#2=system", "--alloc=a#2=system: a name has 1 to 40 letters, digits or one of _ . + -"),
-    ("x" * 41 + "=system", f"--alloc={'x' * 41}=system: a name has 1 to 40 letters, digits or one of _ . + -"),
-    ("a=", "'' names no allocator - use a name from --list-allocators or the path of a library"),
-    ("a=b=system", "unknown allocator 'b=system' - did you mean 'system'? (--list-allocators)"),
-])
+@pytest.mark.parametrize(
+    "item, line",
+    [
+        ("a=system,a=null", "--alloc: two items are called 'a' - give each a name of its own"),
+        ("a=system,a=system", "--alloc: two items are called 'a' - give each a name of its own"),
+        ("hz5=system", "--alloc=hz5=system: 'hz5' is an allocator's own name - choose another"),
+        ("a b=system", "--alloc=a b=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+        ("a#2=system", "--alloc=a#2=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+        ("x" * 41 + "=system", f"--alloc={'x' * 41}=system: a name has 1 to 40 letters, digits or one of _ . + -"),
+        ("a=", "'' names no allocator - use a name from --list-allocators or the path of a library"),
+        ("a=b=system", "unknown allocator 'b=system' - did you mean 'system'? (--list-allocators)"),
+    ],
+)
 def test_names_that_cannot_be(run, item, line):
     result = run(f"--alloc={item}", "--workload=local", "--plan")
     assert (result.code, result.lines) == (2, ["runner: " + line])
@@ -206,8 +231,16 @@ def test_doctor_reports_and_measures_the_harness(run):
     result = run("--doctor")
     assert (result.code, result.err) == (0, "")
     findings = [line for line in result.out.splitlines() if line.startswith(("ok ", "HURTS"))]
-    for name in ("governor", "CPU pressure", "steal", "hardware counters", "timer", "transparent huge pages",
-                 "overcommit", "address randomisation"):
+    for name in (
+        "governor",
+        "CPU pressure",
+        "steal",
+        "hardware counters",
+        "timer",
+        "transparent huge pages",
+        "overcommit",
+        "address randomisation",
+    ):
         assert sum(line[6:].startswith(name) for line in findings) == 1, name
     assert float(re.search(r"harness +([\d.]+) ns an op", result.out).group(1)) > 0
     hurts = sum(line.startswith("HURTS") for line in findings)

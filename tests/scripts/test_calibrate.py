@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration against simulated runs whose truth is known: fit and plan of a pilot, rates, recovered values, gates, refusals."""
+"""Calibration against simulated runs whose truth is known: fit and plan of a pilot, rates, recovered values, gates,
+refusals."""
 
 import dataclasses
 import math
@@ -32,7 +33,9 @@ def pilot(path, noise=0.01, costs=lambda ns: ns / NS, delays=(0, 20, 40, 80), ro
     """A pilot run in which a delay of `ns` takes the share costs(ns) of the base's time more."""
     speed = {f"slow{1000 * ns}": fixtures.SPEED[BASE] / (1 + costs(ns)) for ns in delays}
     fixtures.OVERHEAD.update({name: 1.2 for name in speed})
-    plan = fixtures.Plan(allocators=tuple(speed), workloads=("local",), threads=(1,), rounds=rounds, noise=noise, speed=speed)
+    plan = fixtures.Plan(
+        allocators=tuple(speed), workloads=("local",), threads=(1,), rounds=rounds, noise=noise, speed=speed
+    )
     return fixtures.write_run(path, plan, with_series=False)
 
 
@@ -91,7 +94,9 @@ def test_two_workloads_are_one_calibration(tmp_path):
 
 def test_rate_has_an_exact_interval():
     low, high = calibrate.Rate(10, 200).interval
-    assert low == pytest.approx(scipy.stats.beta.ppf(0.025, 10, 191)) and high == pytest.approx(scipy.stats.beta.ppf(0.975, 11, 190))
+    assert low == pytest.approx(scipy.stats.beta.ppf(0.025, 10, 191)) and high == pytest.approx(
+        scipy.stats.beta.ppf(0.975, 11, 190)
+    )
     assert calibrate.Rate(0, 0).interval == (0.0, 1.0)
 
 
@@ -121,9 +126,13 @@ def test_a_plan_injects_the_shares_that_were_asked_for(tmp_path):
     for share, name in plan.levels.items():
         assert float(name[len("slow") :]) == pytest.approx(1000 * share * NS, rel=0.05)
     two, five, ten, twenty = plan.levels.values()
-    assert plan.alloc.split(",") == ["slow0"] * calibrate.COPIES + [two, five] + [ten] * calibrate.PLANTED_COPIES + [twenty]
+    assert plan.alloc.split(",") == ["slow0"] * calibrate.COPIES + [two, five] + [ten] * calibrate.PLANTED_COPIES + [
+        twenty
+    ]
     assert plan.count == len(plan.alloc.split(","))
-    assert 1000 * float(plan.workload[len("local{ops=") : -2]) == pytest.approx(calibrate.SAMPLE_S * 1e9 / plan.base_ns, rel=0.01)
+    assert 1000 * float(plan.workload[len("local{ops=") : -2]) == pytest.approx(
+        calibrate.SAMPLE_S * 1e9 / plan.base_ns, rel=0.01
+    )
 
 
 def test_a_plan_from_a_pilot_in_which_half_of_a_delay_is_hidden_injects_twice_as_much(tmp_path):
@@ -132,14 +141,23 @@ def test_a_plan_from_a_pilot_in_which_half_of_a_delay_is_hidden_injects_twice_as
 
 
 def test_a_plan_is_stored_and_announced(tmp_path, capsys):
-    assert __main__.main(["calibrate-plan", str(pilot(tmp_path / "pilot.csv")), "--variant=slow@", "--workload=local{ops=@}"]) == 0
+    assert (
+        __main__.main(
+            ["calibrate-plan", str(pilot(tmp_path / "pilot.csv")), "--variant=slow@", "--workload=local{ops=@}"]
+        )
+        == 0
+    )
     file = tmp_path / "local.plan.json"
     file.write_text(capsys.readouterr().out)
     plan = calibrate.load_plan(file)
     assert plan == calibrate.plan(tmp_path / "pilot.csv", "slow@", "local{ops=@}")
     assert __main__.main(["calibrate-announce", str(file), str(file), "--rounds=100"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("local: local{ops=") and "1 ns costs 1.5" in text and "injected 2.0 %, 5.0 %, 10.0 %, 20.0 %" in text
+    assert (
+        text.startswith("local: local{ops=")
+        and "1 ns costs 1.5" in text
+        and "injected 2.0 %, 5.0 %, 10.0 %, 20.0 %" in text
+    )
     assert f"100 rounds take about {2 * 100 * plan.count * plan.sample_s / 60:.1f} minutes" in text
 
 
@@ -175,7 +193,9 @@ def test_gates_are_as_long_as_can_be_and_share_no_sample():
     assert [len(w) for _, _, w in turns] == [68] * 5
     used = [(pair, r) for *pair, window in turns for r in window]
     assert len({(tuple(pair), r) for pair, r in used}) == len(used) == 340
-    assert calibrate._turns([("a", "x")], rounds[:20], 5) == [("a", "x", rounds[i : i + 6]) for i in (0, 6, 12)]  # fewer have no power
+    assert calibrate._turns([("a", "x")], rounds[:20], 5) == [
+        ("a", "x", rounds[i : i + 6]) for i in (0, 6, 12)
+    ]  # fewer have no power
     assert calibrate._turns([], rounds, 5) == calibrate._turns([("a", "x")], rounds, 0) == []
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CI recipe as a user runs it, on real builds: passes on itself, fails on a library that costs more. And its workflow."""
+"""The CI recipe as a user runs it, on real builds: passes on itself, fails on a library that costs more. And its
+workflow."""
 
 import json
 import os
@@ -16,7 +17,9 @@ real = pytest.mark.skipif(not BUILD, reason="HZBENCH_BUILD names no build direct
 
 
 def counts(path, pairs):
-    path.write_text(json.dumps({"x": {"local": {size: {"malloc": 1, "free": 1, "pair": n} for size, n in pairs.items()}}}))
+    path.write_text(
+        json.dumps({"x": {"local": {size: {"malloc": 1, "free": 1, "pair": n} for size, n in pairs.items()}}})
+    )
     return path
 
 
@@ -48,7 +51,16 @@ def test_the_recipe_passes_on_itself(script, tmp_path):
     done = recipe(script, tmp_path / "out", library, library, "--also=hz5,hz5{profile=rss},mimalloc,null")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("ci-recipe: passed")
-    for name in ("run.csv", "run.run.json", "gates.txt", "instructions.txt", "pull-request.md", "table.txt", "lint.txt", "report.html"):
+    for name in (
+        "run.csv",
+        "run.run.json",
+        "gates.txt",
+        "instructions.txt",
+        "pull-request.md",
+        "table.txt",
+        "lint.txt",
+        "report.html",
+    ):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     assert len((tmp_path / "out" / "pull-request.md").read_text().splitlines()) <= 30
     assert (tmp_path / "out" / "gates.txt").read_text().count("gate: ") == 4  # counts, builds, profile, mimalloc

@@ -18,7 +18,9 @@ def file(tmp_path_factory):
     return fixtures.write_run(tmp_path_factory.mktemp("cli") / "run.csv", PLAN, with_series=False)
 
 
-@pytest.mark.parametrize("command", ["tables {0}", "lint {0}", "compare {0}:system {0}:hz5", "gate {0}:system {0}:hz5", "tables --help"])
+@pytest.mark.parametrize(
+    "command", ["tables {0}", "lint {0}", "compare {0}:system {0}:hz5", "gate {0}:system {0}:hz5", "tables --help"]
+)
 def test_a_full_disk_is_no_failed_gate(file, command):
     name, *arguments = command.format(file).split()
     with open("/dev/full", "w") as full:
@@ -44,7 +46,9 @@ def test_a_fault_of_the_script_has_a_code_of_its_own(capsys):
 
     assert cli.run("gate", broken, []) == errors.FAULT == 70
     said = capsys.readouterr().err
-    assert "planted" in said and said.endswith("gate: a fault of the script, not of its input; please report the lines above\n")
+    assert "planted" in said and said.endswith(
+        "gate: a fault of the script, not of its input; please report the lines above\n"
+    )
 
 
 def test_an_error_carries_its_exit_code(capsys):
@@ -59,8 +63,12 @@ def test_each_command_is_a_link_and_a_line_of_the_index():
     links = {p.name for p in SCRIPTS.iterdir() if p.is_symlink()}
     assert {(SCRIPTS / name).readlink().name for name in links} == {"command"}
     assert links == set(__main__.COMMANDS)
-    index = {name: line for line in (SCRIPTS / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")
-             for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])}  # fmt: skip
+    index = {
+        name: line
+        for line in (SCRIPTS / "README.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])
+    }
     files = {p.name for p in SCRIPTS.iterdir() if p.is_file() and p.suffix not in (".md", ".txt")}
     assert set(index) - {"stats"} >= files and {n for n, line in index.items() if f"`{n}`¹" in line} == links
 
@@ -73,6 +81,8 @@ def test_each_command_is_there(name):
 
 def test_the_dispatcher_names_what_it_knows(script):
     done = script("command", "tabels")
-    assert done.returncode == 2 and done.stderr.startswith("scripts: unknown command 'tabels' (one of tables, figures, ")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "scripts: unknown command 'tabels' (one of tables, figures, "
+    )
     assert script("command", "allocators", "peer", "libc").stdout == "mimalloc,jemalloc,tcmalloc,system\n"
     assert script("command", "allocators", "rivals").returncode == 2

@@ -14,7 +14,9 @@ IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.d
 def git(where, *arguments):
     # The suite may itself run below a git hook, whose variables name another repository.
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return subprocess.run(["git", "-C", where, *IDENTITY, *arguments], env=env, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", where, *IDENTITY, *arguments], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def commit_of(tree, *arguments):
@@ -87,6 +89,10 @@ def test_a_clone_of_another_owner_tells_its_commit(clone):
 
 def test_the_build_asks_nobody_else():
     """A second way to find the commit would be wrong where scripts/commit is right."""
-    for file in [ROOT / "meson.build", *(ROOT / "allocators").rglob("meson.build"), *(p for p in SCRIPTS.iterdir() if p.is_file())]:
+    for file in [
+        ROOT / "meson.build",
+        *(ROOT / "allocators").rglob("meson.build"),
+        *(p for p in SCRIPTS.iterdir() if p.is_file()),
+    ]:
         if file.name != "commit":
             assert "git describe" not in file.read_text() and "'git', 'describe'" not in file.read_text(), file

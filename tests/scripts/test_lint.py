@@ -40,7 +40,9 @@ def write(directory, name="run", edit=None, plan=None):
         slow(rows)
         return (edit(rows) if edit else None) or rows
 
-    return fixtures.write_run(directory / f"{name}.csv", fixtures.Plan(**{**PLAN, **(plan or {})}), both, with_series=False)
+    return fixtures.write_run(
+        directory / f"{name}.csv", fixtures.Plan(**{**PLAN, **(plan or {})}), both, with_series=False
+    )
 
 
 def without_provenance(path):
@@ -57,7 +59,9 @@ def built(path, **build):
 def test_a_build_of_unknown_commit_is_named(tmp_path):
     found = lint.check([built(write(tmp_path), commit="unknown", dirty=False)])
     assert any(f.rule == "no-provenance" and "unknown commit" in f.what for f in found)
-    assert not any(f.rule == "no-provenance" for f in lint.check([built(write(tmp_path, "b"), commit="0" * 40, dirty=False)]))
+    assert not any(
+        f.rule == "no-provenance" for f in lint.check([built(write(tmp_path, "b"), commit="0" * 40, dirty=False)])
+    )
 
 
 def table(path, mean):
@@ -90,7 +94,16 @@ CRIMES = {
 
 def test_the_clean_file_is_clean(tmp_path):
     assert lint.check([write(tmp_path)]) == []
-    assert lint.check([write(tmp_path), table(tmp_path / "t.csv", "geometric mean,hz5,1"), table(tmp_path / "u.csv", "mean,hz5,1")]) == []
+    assert (
+        lint.check(
+            [
+                write(tmp_path),
+                table(tmp_path / "t.csv", "geometric mean,hz5,1"),
+                table(tmp_path / "u.csv", "mean,hz5,1"),
+            ]
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("rule", CRIMES)
@@ -120,14 +133,22 @@ def test_a_fast_allocator_that_mostly_waits_for_the_harness(tmp_path):
 def test_command(script, tmp_path):
     file = write(tmp_path, plan={"rounds": 5})
     done = script("lint", file)
-    assert done.returncode == 0 and "warning  few-rounds: local, 1 thread: " in done.stdout and "lint: 4 warnings" in done.stdout
+    assert (
+        done.returncode == 0
+        and "warning  few-rounds: local, 1 thread: " in done.stdout
+        and "lint: 4 warnings" in done.stdout
+    )
     assert script("lint", file, "--strict", "--format=json").returncode == 1
     assert script("lint", file, "--strict", "--ignore=few-rounds").returncode == 0
 
 
 def test_what_is_no_table_is_refused(tmp_path):
     """What no rule can look at is not found to be without crimes."""
-    for content in ("hello\n", "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon,,,:/:/bin/sh\n", "name,speed\na,1\n"):
+    for content in (
+        "hello\n",
+        "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon,,,:/:/bin/sh\n",
+        "name,speed\na,1\n",
+    ):
         (tmp_path / "x.csv").write_text(content)
         with pytest.raises(errors.InputError, match="neither a result file nor a CSV table with .* ratios"):
             lint.check([tmp_path / "x.csv"])

@@ -20,7 +20,8 @@ PACKAGES = [
 
 @pytest.fixture
 def fake(tmp_path):
-    """A PATH whose dpkg-query knows the packages in `installed`, whose apt-get and sudo write down what they are asked."""
+    """A PATH whose dpkg-query knows the packages in `installed`, whose apt-get and sudo write down what they are
+    asked."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     log = tmp_path / "log"
@@ -50,7 +51,9 @@ def fake(tmp_path):
                 link.symlink_to(next(f"{d}/{tool}" for d in ("/usr/bin", "/bin") if os.path.exists(f"{d}/{tool}")))
         env = {"PATH": path, "INSTALLED": str(listing), "FAKE_UID": str(uid), "SUDO": sudo, "APT_FAILS": apt_fails,
                "BUILD_DIR": str(tmp_path / "build")}  # fmt: skip
-        done = subprocess.run([SCRIPTS / "setup", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [SCRIPTS / "setup", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
         return done, log.read_text()
 
     return run
@@ -159,8 +162,13 @@ def test_a_test_without_its_packages_is_skipped_with_the_command(tmp_path):
     (tmp_path / "packages.txt").write_text("test no-such-package a reason\nrun libc6 another reason\n")
 
     def needs(*arguments, **env):
-        return subprocess.run([tmp_path / "needs", *arguments], env={"PATH": os.environ["PATH"], **env}, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True)  # fmt: skip
+        return subprocess.run(
+            [tmp_path / "needs", *arguments],
+            env={"PATH": os.environ["PATH"], **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
 
     if not shutil.which("dpkg-query"):
         pytest.skip("no Debian")
@@ -195,21 +203,36 @@ def test_tests_name_what_is_listed_and_all_that_is_listed():
 def test_the_map_names_every_suite():
     text = subprocess.run(["meson", "introspect", "--tests", BUILD], check=True, capture_output=True, text=True).stdout
     suites = {suite.split(":")[1] for test in json.loads(text) for suite in test["suite"]} - {"quick"}
-    table = "".join(line.split("|")[1] for line in (ROOT / "tests/README.md").read_text().splitlines() if line.startswith("| `"))
+    table = "".join(
+        line.split("|")[1] for line in (ROOT / "tests/README.md").read_text().splitlines() if line.startswith("| `")
+    )
     assert suites | {"windows"} == set(re.findall(r"`([a-z-]+)`", table))
 
 
 def test_the_quick_suite_needs_little_and_has_each_kind(script):
-    assert script("command", "test-log", "--packages", BUILD, "--suite", "quick").stdout.split() == ["python3-pytest", "python3-hypothesis"]
-    listed = subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--list", "--suite", "quick"], capture_output=True, text=True)
-    for name in ("unit+quick / loader", "contract+quick / contract hz4", "contract+quick / contract preload hz5",
-                 "fatal+quick / hz5 misuse, policy count", "runner+quick / runner cells", "scripts+quick / scripts tables"):  # fmt: skip
+    assert script("command", "test-log", "--packages", BUILD, "--suite", "quick").stdout.split() == [
+        "python3-pytest",
+        "python3-hypothesis",
+    ]
+    listed = subprocess.run(
+        ["meson", "test", "-C", BUILD, "--no-rebuild", "--list", "--suite", "quick"], capture_output=True, text=True
+    )
+    for name in (
+        "unit+quick / loader",
+        "contract+quick / contract hz4",
+        "contract+quick / contract preload hz5",
+        "fatal+quick / hz5 misuse, policy count",
+        "runner+quick / runner cells",
+        "scripts+quick / scripts tables",
+    ):
         assert f"hzbench:{name}\n" in listed.stdout
 
 
 def test_small_suites_need_little():
     named = needed_by_tests()
-    assert not named["unit"] | named["contract"] | named["headers"] | named["workloads"] | named["stress"] | named["fault"]
+    assert (
+        not named["unit"] | named["contract"] | named["headers"] | named["workloads"] | named["stress"] | named["fault"]
+    )
     assert named["runner"] == {"python3-pytest"}
 
 
@@ -230,7 +253,12 @@ def test_a_build_directory_that_was_moved_is_set_up_anew(tmp_path):
     (tmp_path / "first/meson.build").write_text("project('p', default_options: ['buildtype=release'])\n")
 
     def configure(tree, *options):
-        done = subprocess.run([tree / "scripts/configure", tree / "build", *options], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [tree / "scripts/configure", tree / "build", *options],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         return done.stderr
 
@@ -239,8 +267,14 @@ def test_a_build_directory_that_was_moved_is_set_up_anew(tmp_path):
     (tmp_path / "first").rename(tmp_path / "second")
     assert "setting it up anew" in configure(tmp_path / "second")
     assert configure(tmp_path / "second") == ""
-    options = json.loads(subprocess.run(["meson", "introspect", "--buildoptions", tmp_path / "second/build"], check=True,
-                                        capture_output=True, text=True).stdout)  # fmt: skip
+    options = json.loads(
+        subprocess.run(
+            ["meson", "introspect", "--buildoptions", tmp_path / "second/build"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
     assert next(o["value"] for o in options if o["name"] == "buildtype") == "debug"
 
 
@@ -251,7 +285,12 @@ def test_each_package_has_one_line_and_a_reason():
 
 def test_readme_lists_every_package_and_no_other():
     text = (ROOT / "README.md").read_text().split("## Dependencies")[1].split("\n## ")[0]
-    listed = [cell for line in text.splitlines() if line.startswith("| `") for cell in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    listed = [
+        cell
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for cell in re.findall(r"`([^`]+)`", line.split("|")[1])
+    ]
     assert sorted(listed) == sorted(ALL)
 
 
@@ -273,7 +312,9 @@ def test_python_passes_over_one_without_the_packages(script, tmp_path):
     poor = tmp_path / "python3"
     poor.write_text("#!/bin/sh\nexit 1\n")
     poor.chmod(0o755)
-    done = script("python", "-c", "print(1)", env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HZBENCH_PYTHON": str(poor)})
+    done = script(
+        "python", "-c", "print(1)", env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HZBENCH_PYTHON": str(poor)}
+    )
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 
@@ -288,8 +329,17 @@ def entry(name, result):
 
 
 def test_counts_of_the_test_log():
-    lines = [entry("a", "OK"), entry("b", "FAIL"), entry("c", "TIMEOUT"), entry("d", "SKIP"), entry("e", "EXPECTEDFAIL"),
-             entry("f", "UNEXPECTEDPASS"), entry("g", "ERROR"), entry("h", "INTERRUPT"), entry("i", "whatever")]  # fmt: skip
+    lines = [
+        entry("a", "OK"),
+        entry("b", "FAIL"),
+        entry("c", "TIMEOUT"),
+        entry("d", "SKIP"),
+        entry("e", "EXPECTEDFAIL"),
+        entry("f", "UNEXPECTEDPASS"),
+        entry("g", "ERROR"),
+        entry("h", "INTERRUPT"),
+        entry("i", "whatever"),
+    ]
     passed, failed, skipped, names = testlog.count(lines)
     assert (passed, failed, skipped) == (2, 6, 1) and "c (timeout)" in names
     assert testlog.verdict(2, 6, 1) == "2 passed, 6 failed, 1 skipped"
@@ -338,7 +388,30 @@ def test_results_of_two_builds_are_added(tmp_path, monkeypatch, capsys):
 
 
 def test_scripts_are_executable_and_pass_the_shells_own_check():
-    shells = [SCRIPTS / n for n in ("setup", "python", "test", "build-windows", "wine", "configure", "needs", "commit", "refresh-linker", "quickstart", "tables", "figures", "compare", "gate", "report", "lint", "calibrate", "ci-recipe", "matrix")]
+    shells = [
+        SCRIPTS / n
+        for n in (
+            "setup",
+            "python",
+            "test",
+            "build-windows",
+            "wine",
+            "configure",
+            "needs",
+            "commit",
+            "refresh-linker",
+            "quickstart",
+            "tables",
+            "figures",
+            "compare",
+            "gate",
+            "report",
+            "lint",
+            "calibrate",
+            "ci-recipe",
+            "matrix",
+        )
+    ]
     for file in [*shells, ROOT / ".ci" / "run"]:
         assert os.access(file, os.X_OK), file
         assert file.read_text().startswith("#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n")

@@ -20,8 +20,15 @@ TRACES = ROOT / "workloads" / "traces"
 def run(*command, cwd, env=None, timeout=120):
     drop = ("LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES")
     clean = {k: v for k, v in os.environ.items() if k not in drop}
-    return subprocess.run([str(c) for c in command], cwd=cwd, env={**clean, **(env or {})}, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [str(c) for c in command],
+        cwd=cwd,
+        env={**clean, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def record(cwd, *program, name="t"):
@@ -42,7 +49,9 @@ def counts(text):
 
 
 def replay(cwd, trace, *options):
-    return run(BUILD / "runner", f"--workload=trace:{trace}", "--settle=0", "--rss-interval=0", "--runs=1", *options, cwd=cwd)
+    return run(
+        BUILD / "runner", f"--workload=trace:{trace}", "--settle=0", "--rss-interval=0", "--runs=1", *options, cwd=cwd
+    )
 
 
 def rows(path):
@@ -98,8 +107,11 @@ def test_a_killed_program_leaves_a_whole_trace(tmp_path):
 
 
 def test_every_image_of_exec_has_its_trace_and_a_forked_child_adds_nothing(tmp_path):
-    script = f"import os\nfor i in range(3):\n  if os.fork() == 0:\n    x = [bytearray(100000) for _ in range(100)]\n    os._exit(0)\n" \
-             f"  os.wait()\nos.system('{GENERATOR} 1 50')\nos.execv('{GENERATOR}', ['generator', '1', '200'])\n"
+    script = (
+        "import os\nfor i in range(3):\n  if os.fork() == 0:\n    x = [bytearray(100000) for _ in range(100)]\n   "
+        f" os._exit(0)\n  os.wait()\nos.system('{GENERATOR} 1 50')\nos.execv('{GENERATOR}', ['generator', '1',"
+        " '200'])\n"
+    )
     done = record(tmp_path, "/usr/bin/python3", "-S", "-c", script)
     assert done.returncode == 0, done.stderr
     programs = {path.name: info(path)["summary"]["program", ""] for path in tmp_path.iterdir()}
@@ -113,11 +125,16 @@ def test_every_image_of_exec_has_its_trace_and_a_forked_child_adds_nothing(tmp_p
 
 
 def test_threads_that_come_and_go_share_lanes(tmp_path):
-    script = "import threading\nfor i in range(300):\n  t = threading.Thread(target=lambda: [bytearray(600) for _ in range(5)])\n  t.start()\n  t.join()\n"
+    script = (
+        "import threading\nfor i in range(300):\n  t = threading.Thread(target=lambda: [bytearray(600) for _ in"
+        " range(5)])\n  t.start()\n  t.join()\n"
+    )
     done = record(tmp_path, "/usr/bin/python3", "-S", "-c", script)
     assert done.returncode == 0, done.stderr
     summary = info(tmp_path / "t")["summary"]
-    assert int(summary["threads", ""]) == 301 and int(summary["lanes", ""]) <= 30  # a joined thread may still be leaving
+    assert (
+        int(summary["threads", ""]) == 301 and int(summary["lanes", ""]) <= 30
+    )  # a joined thread may still be leaving
     assert replay(tmp_path, "t", "--alloc=hz5").returncode == 0
 
 
@@ -129,7 +146,8 @@ def test_a_recording_is_refused_where_it_would_be_wrong(tmp_path):
 
 
 def test_a_program_with_a_malloc_of_its_own_is_no_recording(tmp_path):
-    (tmp_path / "own.c").write_text("""
+    (tmp_path / "own.c").write_text(
+        """
         #include <stddef.h>
         static char heap[1 << 20];
         static size_t used;
@@ -138,7 +156,8 @@ def test_a_program_with_a_malloc_of_its_own_is_no_recording(tmp_path):
         void *calloc(size_t count, size_t bytes) { return malloc(count * bytes); }
         void *realloc(void *block, size_t bytes) { (void)block; return malloc(bytes); }
         int main(void) { return malloc(10) == NULL; }
-        """)
+        """
+    )
     subprocess.run(["cc", "-O1", "-fno-builtin", "-o", "own", "own.c"], cwd=tmp_path, check=True)
     done = record(tmp_path, "./own")
     assert done.returncode == 3 and len(done.stderr.splitlines()) == 1, done.stderr
@@ -149,8 +168,20 @@ def test_a_program_with_a_malloc_of_its_own_is_no_recording(tmp_path):
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     (tmp_path / "disk").mkdir()
     script = 'mount -t tmpfs -o size=64k none disk || exit 99; "$@"; code=$?; ls -A disk; exit $code'
-    done = run("unshare", "-m", "sh", "-c", script, "sh", BUILD / "hzrun", "--record=disk/t", "system", "--", "/bin/true",
-               cwd=tmp_path)
+    done = run(
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        BUILD / "hzrun",
+        "--record=disk/t",
+        "system",
+        "--",
+        "/bin/true",
+        cwd=tmp_path,
+    )
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip(done.stderr)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
@@ -162,8 +193,22 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 def test_a_disk_that_fills_up_is_one_line_a_recording_and_no_empty_file(tmp_path):
     (tmp_path / "disk").mkdir()
     script = 'mount -t tmpfs -o size=5m none disk || exit 99; "$@"; code=$?; find disk -type f -size 0; exit $code'
-    done = run("unshare", "-m", "sh", "-c", script, "sh", BUILD / "hzrun", "--record=disk/t", "system", "--", GENERATOR,
-               "2", "2000000", cwd=tmp_path)
+    done = run(
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        BUILD / "hzrun",
+        "--record=disk/t",
+        "system",
+        "--",
+        GENERATOR,
+        "2",
+        "2000000",
+        cwd=tmp_path,
+    )
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip(done.stderr)
     assert not [line for line in done.stdout.splitlines() if line.startswith("disk")]
@@ -173,7 +218,9 @@ def test_a_disk_that_fills_up_is_one_line_a_recording_and_no_empty_file(tmp_path
 def script_of(tmp_path, work):
     """A script that starts other programs before and after its own work, as a wrapper or a build does."""
     script = tmp_path / "app"
-    script.write_text(f"#!/usr/bin/env sh\n{BUILD}/tests/traces/generator 1 10 >/dev/null\n{work}\n/bin/ls / >/dev/null\n")
+    script.write_text(
+        f"#!/usr/bin/env sh\n{BUILD}/tests/traces/generator 1 10 >/dev/null\n{work}\n/bin/ls / >/dev/null\n"
+    )
     script.chmod(0o755)
     return script
 
@@ -212,8 +259,9 @@ def test_python_is_told_where_its_objects_are(tmp_path):
 def test_packing_shows_on_a_terminal_how_far_it_is(tmp_path):
     ours, theirs = os.openpty()
     command = [BUILD / "hzrun", "--record=t", "system", "--", GENERATOR, "1", "400000"]
-    with subprocess.Popen([str(c) for c in command], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=theirs) as process:
+    with subprocess.Popen(
+        [str(c) for c in command], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
         os.close(theirs)
         text = b""
         while True:
@@ -253,8 +301,13 @@ def test_bad_files_get_one_line_and_exit_2(tmp_path):
     with open(tmp_path / "long", "ab") as file:
         file.write(b"x")
     (tmp_path / "directory").mkdir()
-    for name, says in [("damaged", "checksum"), ("text", "not a trace"), ("long", "bytes that are no frame"),
-                       ("directory", "not a regular file"), ("missing", "No such file")]:
+    for name, says in [
+        ("damaged", "checksum"),
+        ("text", "not a trace"),
+        ("long", "bytes that are no frame"),
+        ("directory", "not a regular file"),
+        ("missing", "No such file"),
+    ]:
         result = replay(tmp_path, name, "--alloc=system")
         assert result.returncode == 2, (name, result.stderr)
         assert says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)
@@ -283,7 +336,11 @@ def test_info_prints_and_draws_and_profile_sums_up(tmp_path):
     table = list(csv.DictReader(line for line in profile if not line.startswith("#")))
     assert keys["hzbench-profile"] == "1" and sum(int(row["objects"]) for row in table) == int(keys["objects"])
     for row in table:
-        assert int(row["size_min"]) * int(row["objects"]) <= int(row["bytes"]) <= int(row["size_max"]) * int(row["objects"])
+        assert (
+            int(row["size_min"]) * int(row["objects"])
+            <= int(row["bytes"])
+            <= int(row["size_max"]) * int(row["objects"])
+        )
 
 
 def write_profile(cwd, trace, name):
@@ -311,8 +368,17 @@ def test_every_allocator_gets_the_same_of_a_profile(tmp_path, threads):
     table = [row.split(",") for row in (tmp_path / "p.csv").read_text().splitlines() if row[0].isdigit()]
     remote = sum(int(row[5]) for row in table if row[4] == "1")
     assert (remote > 0) == (threads > 1)
-    result = run(BUILD / "runner", "--workload=profile:p.csv", "--alloc=hz3,hz4,hz5,system,null", "--ops=20000", "--settle=0",
-                 "--rss-interval=0", "--runs=1", "--output=o.csv", cwd=tmp_path)
+    result = run(
+        BUILD / "runner",
+        "--workload=profile:p.csv",
+        "--alloc=hz3,hz4,hz5,system,null",
+        "--ops=20000",
+        "--settle=0",
+        "--rss-interval=0",
+        "--runs=1",
+        "--output=o.csv",
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     got = rows(tmp_path / "o.csv")
     assert [row["status"] for row in got] == ["ok"] * 5
@@ -324,22 +390,32 @@ def test_every_allocator_gets_the_same_of_a_profile(tmp_path, threads):
 
 def test_bad_profiles_get_one_line_and_exit_2(tmp_path):
     good = (ROOT / "tests" / "traces" / "profiles" / "small").read_text()
-    bad = {"trace": ("\x7f" * 300, "not a profile"), "empty": ("", "not a profile"), "cut": (good[:-9], "cut off"),
-           "version": (good.replace("profile 1", "profile 2", 1), "'# hzbench-profile' is 2"),
-           "twice": (good + good.splitlines()[-1] + "\n", "each bin comes once"),
-           "sum": (good.replace(",40211,643376", ",40210,643360"), "the rows have 52562 objects, the head says 52563"),
-           "order": (good.replace("16,16,1,1,0", "16,15,1,1,0"), "size_max"),
-           "bytes": (good.replace("643376", "643377"), "bytes is not the sum"),
-           "huge": (good.replace("40211", "9" * 400), "longer than any line"),
-           "million": (good.replace("calloc_ppm 12000", "calloc_ppm 1000001"), "calloc_ppm"),
-           "windows": (good.replace("\n", "\r\n"), "line 1: ends with CR LF"),
-           "windows-row": (good.replace("\n16,", "\r\n16,", 1), "ends with CR LF"),
-           "marked": ("\ufeff" + good, "byte order mark"),
-           "nothing": ("".join(good.splitlines(True)[:9]).replace("52563", "0").replace("2211", "0"), "no object")}
+    bad = {
+        "trace": ("\x7f" * 300, "not a profile"),
+        "empty": ("", "not a profile"),
+        "cut": (good[:-9], "cut off"),
+        "version": (good.replace("profile 1", "profile 2", 1), "'# hzbench-profile' is 2"),
+        "twice": (good + good.splitlines()[-1] + "\n", "each bin comes once"),
+        "sum": (good.replace(",40211,643376", ",40210,643360"), "the rows have 52562 objects, the head says 52563"),
+        "order": (good.replace("16,16,1,1,0", "16,15,1,1,0"), "size_max"),
+        "bytes": (good.replace("643376", "643377"), "bytes is not the sum"),
+        "huge": (good.replace("40211", "9" * 400), "longer than any line"),
+        "million": (good.replace("calloc_ppm 12000", "calloc_ppm 1000001"), "calloc_ppm"),
+        "windows": (good.replace("\n", "\r\n"), "line 1: ends with CR LF"),
+        "windows-row": (good.replace("\n16,", "\r\n16,", 1), "ends with CR LF"),
+        "marked": ("\ufeff" + good, "byte order mark"),
+        "nothing": ("".join(good.splitlines(True)[:9]).replace("52563", "0").replace("2211", "0"), "no object"),
+    }
     for name, (content, says) in bad.items():
         (tmp_path / name).write_bytes(content.encode())
         result = run(BUILD / "runner", f"--workload=profile:{name}", "--alloc=system", "--runs=1", cwd=tmp_path)
-        assert result.returncode == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)
+        assert result.returncode == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1, (
+            name,
+            result.stderr,
+        )
     for name, says in [("missing", "No such file"), (".", "not a regular file")]:
         result = run(BUILD / "runner", f"--workload=profile:{name}", "--alloc=system", "--runs=1", cwd=tmp_path)
-        assert result.returncode == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1, (name, result.stderr)
+        assert result.returncode == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1, (
+            name,
+            result.stderr,
+        )

@@ -26,10 +26,20 @@ QUICK = ("--workload=local", "--ops=2000", *SMALL)
 EVENTS = ("stream_hash", "ops", "remote_frees", "local_frees")
 
 # What keeps a workload small that takes no --ops, or whose objects are large. fleet takes a program's number.
-BOUNDS = {"churn": "{working-set=100,rounds=20}", "phase": "{working-set=100,rounds=20}",
-          "bleed": "{working-set=100,rounds=20}", "fill-50": "{working-set=2000}", "fill-90": "{working-set=2000}",
-          "fill-99": "{working-set=2000}", "idle": "", "fresh": "{ops=50}", "grow-double": "{working-set=2,rounds=2}",
-          "grow-step": "{working-set=2,rounds=2}", "fleet": ":3{ops=2000}", "profile": ":small{ops=2000}"}
+BOUNDS = {
+    "churn": "{working-set=100,rounds=20}",
+    "phase": "{working-set=100,rounds=20}",
+    "bleed": "{working-set=100,rounds=20}",
+    "fill-50": "{working-set=2000}",
+    "fill-90": "{working-set=2000}",
+    "fill-99": "{working-set=2000}",
+    "idle": "",
+    "fresh": "{ops=50}",
+    "grow-double": "{working-set=2,rounds=2}",
+    "grow-step": "{working-set=2,rounds=2}",
+    "fleet": ":3{ops=2000}",
+    "profile": ":small{ops=2000}",
+}
 # trace: the recordings are compressed, and the build for Windows has no zstd; app, program: start programs of Linux.
 ELSEWHERE = {"trace", "app", "program"}
 
@@ -37,8 +47,15 @@ ELSEWHERE = {"trace", "app", "program"}
 @pytest.fixture
 def run(tmp_path):
     def call(*arguments, program=RUNNER, env=None):
-        return subprocess.run([*program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=1200, cwd=tmp_path, env={**os.environ, **(env or {})})
+        return subprocess.run(
+            [*program, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+        )
 
     return call
 
@@ -61,8 +78,16 @@ def test_a_missing_library_is_exit_3(run):
 
 
 def test_a_run_of_all_backends(run, tmp_path):
-    done = run("--alloc=null,system,heapapi,hz3,hz4,hz5", "--workload=remote", "--threads=2", "--runs=1", "--output=w.csv",
-               "--ops=2000", "--settle=100ms", "--pin=none")
+    done = run(
+        "--alloc=null,system,heapapi,hz3,hz4,hz5",
+        "--workload=remote",
+        "--threads=2",
+        "--runs=1",
+        "--output=w.csv",
+        "--ops=2000",
+        "--settle=100ms",
+        "--pin=none",
+    )
     assert done.returncode == 0, done.stderr
     samples = rows(tmp_path / "w.csv")
     assert len(samples) == 6 and {row["status"] for row in samples} == {"ok"}
@@ -73,7 +98,13 @@ def test_a_run_of_all_backends(run, tmp_path):
         # All threads wait between the two readings; only the sampler may have touched a page.
         assert abs(int(row["windows_working_set_bytes"]) - int(row["rss_work"])) < 2**20
         assert int(row["windows_peak_working_set_bytes"]) > 0
-        assert row["windows_private_usage_bytes"] == row["cycles"] == row["voluntary_switches"] == row["minor_faults"] == ""  # not measured, never 0
+        assert (
+            row["windows_private_usage_bytes"]
+            == row["cycles"]
+            == row["voluntary_switches"]
+            == row["minor_faults"]
+            == ""
+        )  # not measured, never 0
     document = json.loads((tmp_path / "w.run.json").read_text(encoding="utf-8"))
     assert document["machine"]["platform"] == "wine" and document["machine"]["virtualisation"].startswith("wine ")
     assert document["machine"]["pus"] == len(os.sched_getaffinity(0))
@@ -83,7 +114,11 @@ def test_a_run_of_all_backends(run, tmp_path):
         file = BUILD / "allocators" / name / f"{name}.dll"
         assert found[name]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
         assert found[name]["path"] == "Z:" + str(file) and len(found[name]["build_id"]) == 32
-    assert all(row["library_build_id"] == found[row["allocator"]]["build_id"] for row in samples if row["allocator"] in "hz3hz4hz5")
+    assert all(
+        row["library_build_id"] == found[row["allocator"]]["build_id"]
+        for row in samples
+        if row["allocator"] in "hz3hz4hz5"
+    )
 
 
 def test_resume_repairs_a_cut_row(run, tmp_path):
@@ -97,15 +132,24 @@ def test_resume_repairs_a_cut_row(run, tmp_path):
     assert len(json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["sessions"]) == 2
 
 
-@pytest.mark.parametrize("fault, status, words", [
-    ("crash", "crashed", "access violation in the"),
-    ("hang", "timeout", "no end after 3 s"),
-    ("corrupt", "corrupt", "had a wrong byte"),
-    ("none", "ok", ""),
-])
+@pytest.mark.parametrize(
+    "fault, status, words",
+    [
+        ("crash", "crashed", "access violation in the"),
+        ("hang", "timeout", "no end after 3 s"),
+        ("corrupt", "corrupt", "had a wrong byte"),
+        ("none", "ok", ""),
+    ],
+)
 def test_a_library_by_its_path_and_its_faults(run, tmp_path, fault, status, words):
-    done = run(f"--alloc={FAULTS}", "--timeout=3s" if fault == "hang" else "--timeout=60s", "--runs=1", "--output=f.csv",
-               *QUICK, env={"HZBENCH_FAULT": fault})
+    done = run(
+        f"--alloc={FAULTS}",
+        "--timeout=3s" if fault == "hang" else "--timeout=60s",
+        "--runs=1",
+        "--output=f.csv",
+        *QUICK,
+        env={"HZBENCH_FAULT": fault},
+    )
     [row] = rows(tmp_path / "f.csv")
     assert row["status"] == status and words in row["message"]
     assert done.returncode == (0 if status == "ok" else 4)
@@ -126,8 +170,10 @@ def test_events_are_those_of_linux(run, tmp_path, seed):
     for name, program in (("linux", linux), ("wine", RUNNER)):
         done = run(*command, f"--output={name}.csv", program=program)
         assert done.returncode == 0, done.stderr
-        events[name] = {(row["workload"], row["topology"], row["round"], row["seed"]): tuple(row[key] for key in EVENTS)
-                        for row in rows(tmp_path / f"{name}.csv")}
+        events[name] = {
+            (row["workload"], row["topology"], row["round"], row["seed"]): tuple(row[key] for key in EVENTS)
+            for row in rows(tmp_path / f"{name}.csv")
+        }
     assert len(events["linux"]) == len(names)
     assert all(value[0] for value in events["linux"].values())
     assert events["wine"] == events["linux"]

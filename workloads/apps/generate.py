@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the heads of the .app files as a C table: generate.py OUTPUT NAME.app ... The lines are explained in README.md."""
+"""Writes the heads of the .app files as a C table: generate.py OUTPUT NAME.app ... The lines are explained in
+README.md."""
 
 import re
 import sys
@@ -10,7 +11,10 @@ NEEDED = ("summary", "packages", "programs", "proof", "ops", "unit", "threads", 
 OPTIONAL = {"user": "", "stop": "TERM"}
 
 output, *inputs = sys.argv[1:]
-text = '// Generated from the heads of workloads/apps/*.app by generate.py.\n#include "app_table.h"\n\n#include <stddef.h>\n\n'
+text = (
+    '// Generated from the heads of workloads/apps/*.app by generate.py.\n#include "app_table.h"\n\n#include'
+    " <stddef.h>\n\n"
+)
 text += "const struct app apps[] = {\n"
 for path in map(Path, inputs):
     head = dict(OPTIONAL)
@@ -20,8 +24,14 @@ for path in map(Path, inputs):
             head[match[1]] = match[2].strip()
     missing = [name for name in NEEDED if name not in head]
     if missing or head["kind"] not in ("server", "batch") or re.search(r'["\\]', "".join(head.values())):
-        sys.exit(f"{path}: the head lacks {', '.join(missing) or 'a kind that is server or batch, or holds a quote'} (README.md)")
+        sys.exit(
+            f"{path}: the head lacks"
+            f" {', '.join(missing) or 'a kind that is server or batch, or holds a quote'} (README.md)"
+        )
     quoted = ", ".join(f'"{head[name]}"' for name in ("summary", "packages", "proof", "user", "stop", "unit"))
-    text += f'    {{"{path.stem}", {quoted}, {int(head["ops"])}, {int(head["threads"])}, {int(head["kind"] == "server")}}},\n'
+    text += (
+        f'    {{"{path.stem}", {quoted}, {int(head["ops"])}, {int(head["threads"])},'
+        f' {int(head["kind"] == "server")}}},\n'
+    )
 text += "    {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},\n};\n"
 Path(output).write_text(text)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts do all day: python-work.py OPERATIONS. An operation makes a record, serialises, parses, indexes and caches it."""
+"""What scripts do all day: python-work.py OPERATIONS. An operation makes a record, serialises, parses, indexes and
+caches it."""
 
 import collections
 import json

@@ -18,6 +18,6 @@ with open(output, "w") as out:
         out.writelines(f"    {{{size}, {rate!r}, {live!r}}},\n" for size, rate, live in rows)
         out.write("};\n\n")
         counts.append(len(rows))
-    out.write(f"const struct fleet_profile fleet_profiles[FLEET_PROFILES] = {{\n")
+    out.write("const struct fleet_profile fleet_profiles[FLEET_PROFILES] = {\n")
     out.writelines(f"    {{rows_{number}, {count}}},\n" for number, count in enumerate(counts))
     out.write("};\n")
