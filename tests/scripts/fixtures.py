@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes result files of schema 4 with a known truth: each allocator has a set speed and memory, plus seeded noise.
 
-Noise has what real rounds have: a disturbance all samples of a round share, and one of each sample's own. Random numbers
-come from a small generator of our own, so that golden files do not depend on a library's version.
+Noise has what real rounds have: a disturbance all samples of a round share, and one of each sample's own. Random
+numbers come from a small generator of our own, so that golden files do not depend on a library's version.
 """
 
 import csv
@@ -13,9 +13,24 @@ from dataclasses import dataclass, field
 
 from hzbench.schema import COLUMNS, RSS_COLUMNS
 
-SPEED = {"hz5": 110e6, "hz4": 50e6, "mimalloc": 45e6, "jemalloc": 60e6, "tcmalloc": 69e6, "system": 15e6,
-         "null": 500e6}  # 1 thread  # fmt: skip
-OVERHEAD = {"hz5": 1.1, "hz4": 1.3, "mimalloc": 1.6, "jemalloc": 1.5, "tcmalloc": 2.4, "system": 1.2, "null": 0.0}  # RSS per live byte
+SPEED = {
+    "hz5": 110e6,
+    "hz4": 50e6,
+    "mimalloc": 45e6,
+    "jemalloc": 60e6,
+    "tcmalloc": 69e6,
+    "system": 15e6,
+    "null": 500e6,
+}  # 1 thread
+OVERHEAD = {
+    "hz5": 1.1,
+    "hz4": 1.3,
+    "mimalloc": 1.6,
+    "jemalloc": 1.5,
+    "tcmalloc": 2.4,
+    "system": 1.2,
+    "null": 0.0,
+}  # RSS per live byte
 WORKLOADS = {
     "local": {"min_bytes": 16, "max_bytes": 2048, "sizes": "uniform", "remote_ppm": 0, "speed": 1.0},
     "remote": {"min_bytes": 16, "max_bytes": 2048, "sizes": "uniform", "remote_ppm": 900000, "speed": 0.25},
@@ -70,13 +85,13 @@ class Plan:
 def samples(plan):
     """The rows of the CSV as dicts, in the order they were run."""
     random = Random(plan.seed)
-    cells = [
-        (a, w, t) for w in plan.workloads for t in plan.threads for a in plan.allocators if t > 1 or w == "local"
-    ]
+    cells = [(a, w, t) for w in plan.workloads for t in plan.threads for a in plan.allocators if t > 1 or w == "local"]
     for round_ in range(plan.rounds):
         shared = 0.1 * random.normal()
         for order, index in enumerate(random.shuffled(range(len(cells)))):
-            yield _sample(plan, random, cells[index], round_, order, round_ * len(cells) + index, shared) | {"cell_index": index}
+            yield _sample(plan, random, cells[index], round_, order, round_ * len(cells) + index, shared) | {
+                "cell_index": index
+            }
 
 
 def _sample(plan, random, cell, round_, order, sample, shared):
@@ -93,24 +108,68 @@ def _sample(plan, random, cell, round_, order, sample, shared):
     crowded = threads > plan.pus
     row = {c: "" for c in COLUMNS}
     row.update(
-        schema=4, run_id=f"{plan.run:016x}", sample=sample, round=round_, order=order, platform=plan.platform,
-        allocator=allocator, load="dlopen", workload=workload, threads=threads, seed=plan.seed,
-        ops_per_thread=ops_per_thread, duration_ns=0, working_set=1000, min_bytes=kind["min_bytes"],
-        max_bytes=kind["max_bytes"], sizes=kind["sizes"], topology="ring", remote_ppm=kind["remote_ppm"],
-        realloc_ppm=0, aligned_ppm=0, calloc_ppm=0, rounds="", touch="ends", pin="compact", status="ok",
-        library_path=f"lib{base}.so", library_version="1.0",
+        schema=4,
+        run_id=f"{plan.run:016x}",
+        sample=sample,
+        round=round_,
+        order=order,
+        platform=plan.platform,
+        allocator=allocator,
+        load="dlopen",
+        workload=workload,
+        threads=threads,
+        seed=plan.seed,
+        ops_per_thread=ops_per_thread,
+        duration_ns=0,
+        working_set=1000,
+        min_bytes=kind["min_bytes"],
+        max_bytes=kind["max_bytes"],
+        sizes=kind["sizes"],
+        topology="ring",
+        remote_ppm=kind["remote_ppm"],
+        realloc_ppm=0,
+        aligned_ppm=0,
+        calloc_ppm=0,
+        rounds="",
+        touch="ends",
+        pin="compact",
+        status="ok",
+        library_path=f"lib{base}.so",
+        library_version="1.0",
         library_sha256=hashlib.sha256(f"{base}{plan.build}".encode()).hexdigest(),
         stream_hash=hashlib.sha256(f"{workload}{threads}{plan.seed}".encode()).hexdigest()[:16],
-        elapsed_ns=elapsed, ops=threads * ops_per_thread, throughput_ops_s=f"{threads * ops_per_thread / elapsed * 1e9:.3f}",
+        elapsed_ns=elapsed,
+        ops=threads * ops_per_thread,
+        throughput_ops_s=f"{threads * ops_per_thread / elapsed * 1e9:.3f}",
         remote_frees=threads * ops_per_thread * kind["remote_ppm"] // 1_000_000,
         local_frees=threads * ops_per_thread * (1_000_000 - kind["remote_ppm"]) // 1_000_000,
-        remote_share=f"{kind['remote_ppm'] / 1e6:.6f}", waits=0, corruptions=0, failures=0,
-        user_ns=elapsed, system_ns=elapsed // 20, run_delay_ns=elapsed if crowded else elapsed // 1000,
-        rss_baseline=baseline, rss_mean=int(0.97 * peak), rss_p95=int(0.99 * peak), rss_peak=peak,
-        rss_work=peak, live_work=live, rss_freed=int(0.6 * peak), rss_joined=int(0.5 * peak),
-        rss_100ms=int(0.4 * peak), live_peak=live, started_at="2024-01-01T00:00:00Z", canary_reference_ns=200_000, canary_before_ns=201_000,
-        canary_after_ns=202_000, pressure_cpu_ns=0, pressure_memory_ns=0, pressure_io_ns=0, steal_ns=0, contaminated=0,
-    )  # fmt: skip
+        remote_share=f"{kind['remote_ppm'] / 1e6:.6f}",
+        waits=0,
+        corruptions=0,
+        failures=0,
+        user_ns=elapsed,
+        system_ns=elapsed // 20,
+        run_delay_ns=elapsed if crowded else elapsed // 1000,
+        rss_baseline=baseline,
+        rss_mean=int(0.97 * peak),
+        rss_p95=int(0.99 * peak),
+        rss_peak=peak,
+        rss_work=peak,
+        live_work=live,
+        rss_freed=int(0.6 * peak),
+        rss_joined=int(0.5 * peak),
+        rss_100ms=int(0.4 * peak),
+        live_peak=live,
+        started_at="2024-01-01T00:00:00Z",
+        canary_reference_ns=200_000,
+        canary_before_ns=201_000,
+        canary_after_ns=202_000,
+        pressure_cpu_ns=0,
+        pressure_memory_ns=0,
+        pressure_io_ns=0,
+        steal_ns=0,
+        contaminated=0,
+    )
     return row
 
 
@@ -133,7 +192,15 @@ def series(plan, rows):
         for phase, points, duration, curve in phases:
             for i in range(points):
                 rss, alive = curve((i + 1) / points)
-                yield [4, row["run_id"], row["sample"], int(t + duration * (i + 1) / points), int(rss), int(alive), phase]
+                yield [
+                    4,
+                    row["run_id"],
+                    row["sample"],
+                    int(t + duration * (i + 1) / points),
+                    int(rss),
+                    int(alive),
+                    phase,
+                ]
             t += duration
 
 
@@ -162,7 +229,8 @@ def write_rows(path, rows, columns=tuple(COLUMNS)):
 
 
 def write_run(path, plan=None, edit=None, with_series=True):
-    """Writes NAME.csv, NAME.rss.csv and NAME.run.json; `edit` may change the list of rows first. Returns the CSV's path."""
+    """Writes NAME.csv, NAME.rss.csv and NAME.run.json; `edit` may change the list of rows first. Returns the CSV's
+    path."""
     plan = plan or Plan()
     rows = list(samples(plan))
     if edit:

@@ -42,7 +42,9 @@ def golden(name, text):
     assert text == file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("json", "json"), ("benchstat", "benchstat")])
+@pytest.mark.parametrize(
+    "form,ending", [("text", "txt"), ("markdown", "md"), ("json", "json"), ("benchstat", "benchstat")]
+)
 def test_exact_comparison(files, form, ending, monkeypatch):
     monkeypatch.chdir(files["base"].parent)
     golden(f"compare.{ending}", compare_formats.render(compare.build("base.csv", "slower.csv"), form))
@@ -257,8 +259,8 @@ def test_rounds_for_is_the_first_number_that_can_reach_5_percent(paired, family)
 
 
 def test_a_gate_of_many_cells_does_not_cry_wolf():
-    """40 cells, 10 rounds each, exactly at the limit: the worst case in which nothing is beyond it. At 5 % for each cell
-    by itself nearly every gate would fail; controlled, at most one in twenty may."""
+    """40 cells, 10 rounds each, exactly at the limit: the worst case in which nothing is beyond it. At 5 % for each
+    cell by itself nearly every gate would fail; controlled, at most one in twenty may."""
     rng = np.random.default_rng(12)
     gates = 60
     wrong = alone = 0

@@ -83,8 +83,10 @@ def test_column_order_does_not_matter(tmp_path, run):
     turned = tmp_path / "b.csv"
     fixtures.write_rows(turned, rows, tuple(reversed(schema.COLUMNS)))
     shutil.copy(tmp_path / "a.run.json", tmp_path / "b.run.json")
-    assert load.load([turned]).data[["name", "sample", "elapsed_ns"]].equals(
-        load.load([run]).data[["name", "sample", "elapsed_ns"]]
+    assert (
+        load.load([turned])
+        .data[["name", "sample", "elapsed_ns"]]
+        .equals(load.load([run]).data[["name", "sample", "elapsed_ns"]])
     )
 
 
@@ -98,7 +100,11 @@ def test_copies_of_one_allocator_are_told_apart(tmp_path):
 def test_a_copy_is_one_cell_of_the_plan_in_every_round(tmp_path):
     plan = fixtures.Plan(allocators=("hz5", "system", "hz5"), workloads=("local",), threads=(1, 2), rounds=12)
     data = load.load([fixtures.write_run(tmp_path / "a.csv", plan)]).data
-    assert {n: set(d["cell_index"]) for n, d in data.groupby("name")} == {"hz5": {0, 3}, "system": {1, 4}, "hz5#2": {2, 5}}
+    assert {n: set(d["cell_index"]) for n, d in data.groupby("name")} == {
+        "hz5": {0, 3},
+        "system": {1, 4},
+        "hz5#2": {2, 5},
+    }
     first = data[data["name"].isin(["hz5", "hz5#2"])].sort_values("order").groupby(["block", "cell"]).first()["name"]
     assert set(first) == {"hz5", "hz5#2"}  # either may come first in a round
 
@@ -117,9 +123,18 @@ BROKEN = {
     "unknown column": (lambda t: t.replace("started_at", "started_at,extra", 1).replace("Z\n", "Z,1\n"), "'extra'"),
     "repeated column": (lambda t: t.replace("started_at", "started_at,pin", 1).replace("Z\n", "Z,1\n"), "'pin'"),
     "wrong schema": (lambda t: re.sub(r"(?m)^4,", "5,", t), r"schema '5', .* these scripts read schemas 1, 2, 3, 4"),
-    "schema 1 with the columns of 4": (lambda t: re.sub(r"(?m)^4,", "1,", t), r"schema '1', but the columns are those of schema 4"),
-    "schema 3 with the columns of 4": (lambda t: re.sub(r"(?m)^4,", "3,", t), r"schema '3', but the columns are those of schema 4"),
-    "columns between 2 and 3": (lambda t: t.replace(",windows_private_usage_bytes", "", 1), "no column 'windows_private_usage_bytes'"),
+    "schema 1 with the columns of 4": (
+        lambda t: re.sub(r"(?m)^4,", "1,", t),
+        r"schema '1', but the columns are those of schema 4",
+    ),
+    "schema 3 with the columns of 4": (
+        lambda t: re.sub(r"(?m)^4,", "3,", t),
+        r"schema '3', but the columns are those of schema 4",
+    ),
+    "columns between 2 and 3": (
+        lambda t: t.replace(",windows_private_usage_bytes", "", 1),
+        "no column 'windows_private_usage_bytes'",
+    ),
     "truncated last line": (lambda t: t[:-30], r"last line is cut off"),
     "truncated to a whole field": (lambda t: t.rsplit(",", 3)[0], r"last line is cut off"),
     "header only": (lambda t: t.split("\n")[0] + "\n", "no samples"),
@@ -144,13 +159,17 @@ BROKEN = {
     "huge field": (lambda t: t.replace(",hz5,", "," + "x" * 100_000 + ",", 1), "not valid CSV"),
     "two runs": (lambda t: t.replace(",0000000000000001,", ",0000000000000002,", 1), "rows of 2 runs"),
     "sample twice": (lambda t: t + t.splitlines()[-1] + "\n", "occurs twice"),
-    "other work": (lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
-                   "did other work"),
-    "two builds": (lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
-                   "is another build"),
+    "other work": (
+        lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
+        "did other work",
+    ),
+    "two builds": (
+        lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
+        "is another build",
+    ),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),
     "threads zero": (lambda t: re.sub(r",local,,1,", ",local,,0,", t, count=1), "threads is 0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -278,8 +297,14 @@ def test_any_bytes_are_refused(tmp_path, raw):
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(record=st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda s: st.lists(s, max_size=3) | st.dictionaries(
-    st.sampled_from(["machine", "pus", "cpu_model", "run_id"]), s, max_size=3), max_leaves=8))  # fmt: skip
+@given(
+    record=st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda s: st.lists(s, max_size=3)
+        | st.dictionaries(st.sampled_from(["machine", "pus", "cpu_model", "run_id"]), s, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_any_json_beside_the_file(tmp_path, record):
     file = fixtures.write_run(tmp_path / "a.csv", SMALL, with_series=False)
     (tmp_path / "a.run.json").write_text(json.dumps(record))

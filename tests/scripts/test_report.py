@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of scripts/report: self-contained, safe against names in the files, and clicked through in Chromium, where each
-baseline must give the ratios that scipy gives. HZBENCH_SCREENSHOTS=DIR keeps the screenshots and the PDF."""
+"""The page of scripts/report: self-contained, safe against names in the files, and clicked through in Chromium, where
+each baseline must give the ratios that scipy gives. HZBENCH_SCREENSHOTS=DIR keeps the screenshots and the PDF."""
 
 import csv
 import io
@@ -103,11 +103,14 @@ def test_the_page_runs_without_an_error_or_a_request(saw):
 
 def scipy_ratio(rows, base, column):
     """Hodges-Lehmann as scipy.stats would have it: the centre of the signed-rank statistic, by its own definition."""
-    both = rows.set_index("block")[[column]].join(base.set_index("block")[[column]], lsuffix="_a", rsuffix="_b").dropna()
+    both = (
+        rows.set_index("block")[[column]].join(base.set_index("block")[[column]], lsuffix="_a", rsuffix="_b").dropna()
+    )
     d = np.log(both[f"{column}_a"] / both[f"{column}_b"]).to_numpy()
     walsh = [(a + b) / 2 for a, b in itertools.combinations_with_replacement(d, 2)]
     ratio = math.exp(np.median(walsh))
-    # The estimate balances scipy's statistic: just below it the positive rank sum is the larger one, just above the smaller.
+    # The estimate balances scipy's statistic: just below it the positive rank sum is the larger one, just above the
+    # smaller.
     for shift, sign in ((-1e-9, 1), (1e-9, -1)):
         moved = d - math.log(ratio) - shift * 1e3
         ranks = scipy.stats.rankdata(np.abs(moved))
@@ -143,13 +146,20 @@ def test_p_values_in_the_download_equal_scipys(page, saw):
     results = load.load([page[0]])
     baseline = saw["options"][-1]
     sections = model.build(results, baseline).sections
-    expected = {(report.text.cell_labels([x.cell for x in sections])[s.cell], r.name): r for s in sections for r in s.rows}
+    expected = {
+        (report.text.cell_labels([x.cell for x in sections])[s.cell], r.name): r for s in sections for r in s.rows
+    }
     rows = list(csv.DictReader(io.StringIO((saw["folder"] / "ratios.csv").read_text())))
     assert len(rows) == len(expected) and {r["baseline"] for r in rows} == {baseline}
     for row in rows:
         ours = expected[(row["cell"], row["allocator"])]
         if ours.speed:
-            for key, value in (("p", ours.speed.p), ("q", ours.speed_q), ("low", ours.speed.low), ("high", ours.speed.high)):
+            for key, value in (
+                ("p", ours.speed.p),
+                ("q", ours.speed_q),
+                ("low", ours.speed.low),
+                ("high", ours.speed.high),
+            ):
                 assert float(row[key]) == pytest.approx(value, rel=1e-9)
             mine = results.data[(results.data["name"] == row["allocator"]) & (results.data["cell"] == sections[0].cell)]
             base = results.data[(results.data["name"] == baseline) & (results.data["cell"] == sections[0].cell)]
@@ -181,7 +191,9 @@ def test_sorting_filtering_and_hiding(saw):
 
 
 def test_figures_are_drawn_and_described(saw):
-    assert len(saw["canvases"]) >= 4 and all(n > 5 for n in saw["canvases"] + saw["darkCanvases"] + saw["phoneCanvases"])
+    assert len(saw["canvases"]) >= 4 and all(
+        n > 5 for n in saw["canvases"] + saw["darkCanvases"] + saw["phoneCanvases"]
+    )
     assert saw["tooWide"] == 0  # no figure reaches into its neighbour
     assert saw["planes"] >= 8 and all(len(label) > 20 for label in saw["labels"])
 

@@ -218,11 +218,12 @@ def test_too_few_rounds_never_give_a_verdict():
 def test_smallest_visible_effect_is_seen_about_four_times_in_five():
     rng = np.random.default_rng(77)
     n, noise, trials = 12, 0.05, 200
-    visible = np.median([
-        stats.compare_paired(np.exp(rng.normal(0, noise, n)), np.ones(n)).visible for _ in range(60)
-    ])
+    visible = np.median([stats.compare_paired(np.exp(rng.normal(0, noise, n)), np.ones(n)).visible for _ in range(60)])
     seen = sum(
-        stats.compare_paired(np.exp(rng.normal(math.log1p(visible), noise, n)), np.ones(n), resamples=1000).verdict(margin=1e-9) == "faster"
+        stats.compare_paired(np.exp(rng.normal(math.log1p(visible), noise, n)), np.ones(n), resamples=1000).verdict(
+            margin=1e-9
+        )
+        == "faster"
         for _ in range(trials)
     )
     print(f"effect of {visible:.3f} seen in {seen / trials:.2f} of the trials")

@@ -22,12 +22,15 @@ PLAN = fixtures.Plan(threads=(1, 2, 4), workloads=("local", "remote"))
 
 
 def spoil(rows):
-    """One crash, one allocator that could not be loaded, one that corrupts, one interrupted cell, one disturbed round."""
+    """One crash, one allocator that could not be loaded, one that corrupts, one interrupted cell, one disturbed
+    round."""
     kept = []
     for row in rows:
         key = (row["allocator"], row["workload"], row["threads"])
         if key == ("jemalloc", "remote", 2) and row["round"] == 3:
-            row.update(status="crashed", message="killed by signal 11 in the measured part", throughput_ops_s="", ops="")
+            row.update(
+                status="crashed", message="killed by signal 11 in the measured part", throughput_ops_s="", ops=""
+            )
         if row["allocator"] == "tcmalloc" and row["workload"] == "local":
             row.update(status="unavailable", message="libtcmalloc_minimal.so.4 not found", throughput_ops_s="")
         if key == ("mimalloc", "local", 1):
@@ -74,9 +77,13 @@ def test_the_baseline_is_the_first_of_the_command_and_not_of_the_alphabet(tmp_pa
 def test_a_program_has_ops_and_not_millions_of_them(tmp_path):
     def programs(rows):
         for row in rows:
-            row.update(workload="app", input="gcc", elapsed_ns=2_000_000_000, ops=60, throughput_ops_s="30.0", live_peak="")
+            row.update(
+                workload="app", input="gcc", elapsed_ns=2_000_000_000, ops=60, throughput_ops_s="30.0", live_peak=""
+            )
 
-    results = load.load([fixtures.write_run(tmp_path / "apps.csv", fixtures.Plan(workloads=("local",), threads=(1,)), programs)])
+    results = load.load(
+        [fixtures.write_run(tmp_path / "apps.csv", fixtures.Plan(workloads=("local",), threads=(1,)), programs)]
+    )
     for form in ("text", "markdown", "latex"):
         shown = tables.render(model.build(results), form)
         assert "ops/s" in shown and "M ops/s" not in shown and "30.0" in shown and "0.00003" not in shown
@@ -164,7 +171,9 @@ def test_baseline_and_margin(script, files):
 
 def test_wine_and_linux_have_separate_sections_and_means(tmp_path):
     a = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)))
-    b = fixtures.write_run(tmp_path / "b.csv", fixtures.Plan(workloads=("local",), threads=(1,), run=2, platform="wine"))
+    b = fixtures.write_run(
+        tmp_path / "b.csv", fixtures.Plan(workloads=("local",), threads=(1,), run=2, platform="wine")
+    )
     report = model.build(load.load([a, b]))
     assert [s.value("platform") for s in report.sections] == ["linux", "wine"]
     assert list(model.summaries(report)) == ["linux", "wine"]
@@ -173,7 +182,9 @@ def test_wine_and_linux_have_separate_sections_and_means(tmp_path):
     sections = report.sections
     notes = {s.value("platform"): " ".join(tables.notes_of(s, report)) for s in sections}
     assert "not to be ranked" in notes["wine"] and "wine" not in notes["linux"]
-    assert all(len({row.name for row in s.rows}) == len(s.rows) for s in sections)  # no allocator twice: no rows of both
+    assert all(
+        len({row.name for row in s.rows}) == len(s.rows) for s in sections
+    )  # no allocator twice: no rows of both
 
 
 HOSTILE = r"./a|b_$&#%{x}~^<script>`*[c]\d" + '"é界'
@@ -240,8 +251,8 @@ def test_a_program_has_no_sizes_and_no_baseline_and_no_warning(tmp_path):
 
 
 def test_ratios_without_the_harness():
-    """By hand: null 4 ns, base 12 ns, fast 8 ns: twice as fast without the harness, 1.5 times with it. Beside the harness
-    nothing can be said of an allocator that costs next to nothing."""
+    """By hand: null 4 ns, base 12 ns, fast 8 ns: twice as fast without the harness, 1.5 times with it. Beside the
+    harness nothing can be said of an allocator that costs next to nothing."""
     rows = [model.Row(name, 1, 1, "", op_ns=ns) for name, ns in (("base", 12.0), ("fast", 8.0), ("free", 4.4))]
     section = model.Section((), False, rows, harness_ns=4.0)
     base, fast, free = (section.net_ns(row) for row in rows)

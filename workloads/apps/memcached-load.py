@@ -2,7 +2,8 @@
 """Sets and gets on a memcached: memcached-load.py SOCKET OPERATIONS CONNECTIONS SEED. Fails unless each was answered.
 
 One set to two gets, keys at random, values of 64 B to 16 KiB (log-uniform), in batches, the connections in turn; each
-third round of batches on new connections, because memcached's buffers belong to connections. """
+third round of batches on new connections, because memcached's buffers belong to connections.
+"""
 
 import random
 import socket
