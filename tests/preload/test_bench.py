@@ -87,8 +87,7 @@ def test_the_program_has_the_users_words_directory_and_environment(bench, tmp_pa
 
 
 def test_memory_is_that_of_all_processes_and_no_short_peak_is_missed(bench, tmp_path):
-    tree =
-"""
+    tree = """
 import os, time
 block = bytearray(b"x") * (20 << 20)
 for _ in range(2):

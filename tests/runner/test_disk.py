@@ -44,8 +44,7 @@ def test_disk_that_fills_up_keeps_whole_rows_and_resumes(tmp_path):
         "--runs=60",
         "--output=disk/r.csv",
     ]
-    script =
-"""
+    script = """
         mount -t tmpfs -o size=36k none disk || exit 99
         "$@" >first.out 2>first.err; echo $? >first.code
         cp disk/r.csv first.csv; cp disk/r.rss.csv first.rss.csv

@@ -10,8 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT =
-"""
+SCRIPT = """
 const hdr = require(process.argv[1]);
 const h = hdr.build({lowestDiscernibleValue: 1, highestTrackableValue: 2 ** 40 - 1, numberOfSignificantValueDigits: 2,
                      bitBucketSize: 64});
