@@ -6,6 +6,7 @@
 #define HZ_CORE_H
 
 #include "../allocator.h"
+#include "heaps.h"
 
 // All return NULL without touching errno on failure; the front sets it. `alignment` is a power of two above 16.
 void *core_alloc(size_t bytes);
@@ -18,19 +19,22 @@ void core_free(void *block);
 // Frees after proving that a request of `bytes` could have produced the block; designs that cannot tell just free.
 void core_free_sized(void *block, size_t bytes);
 size_t core_usable_size(void *block); // 0 for NULL and for refused pointers
-int core_init(void);                  // idempotent; 1 on success
+int core_start(void);                 // by hz_init() alone, again until it returns 1
 void core_purge(void);
 void core_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
 uint64_t core_unguarded(void);                // large blocks without the guard that the user asked for
-void core_limit_address_space(size_t limit);  // the process is going to have no more than this
-// In a thread that ends; it may be used once more afterwards.
-void core_thread_end(void);
-// Around fork, in a process of several threads; fork_linux.c says in which order.
-int core_fork_is_quiet(void); // no heap of another thread is being changed
-void core_fork_prepare(void); // takes all locks
-void core_fork_parent(void);
-void core_fork_inherit(void); // in the child: locks that this thread may hold know it by another id
-void core_fork_child(void);   // heaps of other threads become abandoned ones, as far as they are whole
+
+// Heaps, as heaps.h and thread_end.h want them.
+struct hz_heap *core_heap_of_thread(void);      // NULL when it has none
+void core_thread_fini(void);                    // empties and gives up the thread's heap, if it has one
+int core_heap_has_remote(struct hz_heap *heap); // something waits in its remote queue; read after the status
+void core_heap_drain(struct hz_heap *heap);     // an abandoned heap that the calling thread holds
+int core_heap_is_whole(struct hz_heap *heap);   // nobody is changing it
+
+// Locks that the allocator has beside heaps and the arena, around a fork (process.h).
+void core_fork_lock(void);
+void core_fork_inherit(void);
+void core_fork_unlock(void);
 
 extern const struct allocator hzbench_allocator; // the exported table
 

@@ -11,8 +11,9 @@
 // fork itself may fork, and nobody else could see a lock held.
 #include "fork.h"
 
-#include "core.h"
+#include "heaps.h"
 #include "lock.h"
+#include "process.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -61,11 +62,11 @@ static void sleep_shortly(void) {
 // longer is not waited for: the child will see that it is not whole.
 static void wait_for_heaps(void) {
     for (unsigned spins = 0; spins < QUIET_SPINS; spins++) {
-        if (core_fork_is_quiet())
+        if (hz_heaps_are_whole())
             return;
         hz_pause();
     }
-    for (unsigned sleeps = 0; sleeps < QUIET_SLEEPS && !core_fork_is_quiet(); sleeps++)
+    for (unsigned sleeps = 0; sleeps < QUIET_SLEEPS && !hz_heaps_are_whole(); sleeps++)
         sleep_shortly();
 }
 
@@ -82,7 +83,7 @@ static void prepare(void) {
     is_forking = 1;
     atomic_store_explicit(&hz_fork_is_coming, 1, memory_order_relaxed);
     wait_for_heaps();
-    core_fork_prepare();
+    hz_fork_lock();
 }
 
 static void open_gate(void) {
@@ -94,18 +95,19 @@ static void open_gate(void) {
 static void in_parent(void) {
     if (!is_forking)
         return;
-    core_fork_parent();
+    hz_fork_unlock();
     open_gate();
     if (_IO_list_unlock != NULL)
         _IO_list_unlock();
 }
 
 static void in_child(void) {
-    core_fork_inherit();
+    hz_fork_inherit();
     if (!is_forking)
         return;
     hz_lock_inherit(&gate);
-    core_fork_child();
+    hz_heaps_survive_fork();
+    hz_fork_unlock();
     open_gate();
     if (_IO_list_resetlock != NULL)
         _IO_list_resetlock();

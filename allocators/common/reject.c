@@ -5,6 +5,7 @@
 #include "check.h"
 #include "core.h"
 #include "os_mem.h"
+#include "process.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 static const char *const policies[] = {"abort", "report", "count"};
 enum policy { POLICY_ABORT, POLICY_REPORT, POLICY_COUNT };
 
-static enum policy policy; // const after core_init()
+static enum policy policy; // const after hz_init()
 static _Atomic uint64_t counts[ALLOCATOR_REJECT_COUNT];
 
 int reject_set_policy(const char *name) {
@@ -53,7 +54,7 @@ void reject(const void *pointer, enum reject_operation operation, enum allocator
         [ALLOCATOR_REJECT_CORRUPT] = "corrupt_descriptor: the block's state is damaged",
     };
     reject_add(reason, 1);
-    core_init(); // the policy must be known even when the program's first call is a bad one
+    hz_init(); // the policy must be known even when the program's first call is a bad one
     if (policy == POLICY_COUNT)
         return;
     struct check_line line = {0};

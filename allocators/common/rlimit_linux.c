@@ -3,8 +3,8 @@
 // most of it taken by what we have reserved, and nothing could be mapped any more, not even a thread's stack. So what
 // was never needed goes back first. Only in the libraries proper, not where tests build an allocator into a program.
 // Layer: common.
+#include "arena.h"
 #include "compiler.h"
-#include "core.h"
 
 #include <stdint.h>
 #include <sys/resource.h>
@@ -18,7 +18,7 @@ static int change_limit(pid_t process, int resource, const void *limit, void *ol
     if (resource == RLIMIT_AS && limit != NULL && (process == 0 || process == getpid())) {
         rlim_t bytes = ((const struct rlimit *)limit)->rlim_cur;
         if (bytes != RLIM_INFINITY)
-            core_limit_address_space((size_t)bytes);
+            arena_limit_address_space((size_t)bytes);
     }
     return (int)syscall(SYS_prlimit64, process, resource, limit, old);
 }

@@ -5,7 +5,6 @@
 #include "thread_end.h"
 
 #include "compiler.h"
-#include "core.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,7 +19,7 @@ static _Atomic uint64_t key_plus_one; // 0: none yet
 
 static void run(void *ignored) {
     (void)ignored;
-    core_thread_end();
+    hz_thread_end();
 }
 
 // 1 when there is a key. Without a lock: there is none that a fork would have to take care of.
@@ -58,7 +57,7 @@ static void watch_without_key(void) {
     __cxa_thread_atexit_impl(run, NULL, &__dso_handle);
 }
 
-void hz_thread_end_watch(void) {
+void hz_thread_end_register(void) {
     int saved = errno;
     if (take_key()) // any value but NULL
         pthread_setspecific((pthread_key_t)(atomic_load_explicit(&key_plus_one, memory_order_relaxed) - 1),

@@ -2,17 +2,15 @@
 // thread_end.h: the key of windows/pthread_windows.c.
 #include "thread_end.h"
 
-#include "core.h"
-
 #include <errno.h>
 #include <pthread.h>
 
 static void run(void *ignored) {
     (void)ignored;
-    core_thread_end();
+    hz_thread_end();
 }
 
-void hz_thread_end_watch(void) {
+void hz_thread_end_register(void) {
     int saved = errno;
     pthread_key_t key;
     if (pthread_key_create(&key, run) == 0) // one a library, however often

@@ -17,17 +17,18 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/fork.h"
+#include "../common/heaps.h"
+#include "../common/process.h"
 #include "../common/reject.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
+#include "../common/thread_end.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 // Not on the fast path, yet too frequent to be optimised for size.
 #define HZ3_SLOW __attribute__((noinline))
-
-// -fvisibility does not reach declarations of variables; without this each access goes through the offset table.
-#define HZ3_HIDDEN __attribute__((visibility("hidden")))
 
 struct hz3_block {
     struct hz3_block *next;
@@ -40,7 +41,6 @@ struct hz3_block {
 #define HZ3_TAG_LARGE 0xffu // first unit of a run that is one block; below every owner's tags
 #define HZ3_TAG_SHIFT 8u
 #define HZ3_FIRST_SLOT SIZECLASS_FIRST_SLOT // slot = this + class, see union hz3_thread
-#define HZ3_MAX_HEAPS 65535u
 
 // How free() finds a tag without any test: a table over the whole address space, in which everything that is not ours
 // reads 0. Before it exists, and for good when the address space is limited or a limit has come, the shift makes every
@@ -48,11 +48,11 @@ struct hz3_block {
 struct hz3_lookup {
     _Alignas(HZ_CACHE_LINE) _Atomic(const _Atomic uint32_t *) table;
     _Atomic uint32_t shift;
-    _Atomic uint32_t *tags; // const after hz3_init(): the arena's part, one tag a unit
+    _Atomic uint32_t *tags; // const after hz_init(): the arena's part, one tag a unit
 };
 
 // A line of its own: every free() of every thread reads it.
-extern HZ3_HIDDEN struct hz3_lookup hz3_lookup;
+extern HZ_HIDDEN struct hz3_lookup hz3_lookup;
 
 HZ_INLINE uint32_t hz3_tag_fast(const void *pointer) {
     // ORDER: acquire: who sees the new shift must see the new table; partner: the release store in hz3_heap.c.
@@ -157,19 +157,16 @@ struct hz3_large_cache {
     uint32_t unit[HZ3_LARGE_CACHED_UNITS + 1][HZ3_LARGE_SLOTS];
 };
 
-enum hz3_heap_status { HZ3_HEAP_UNUSED, HZ3_HEAP_ALIVE, HZ3_HEAP_DEAD, HZ3_HEAP_CLAIMED, HZ3_HEAP_ORPHAN };
-
 #define HZ3_CLASS_WORDS ((SIZECLASS_COUNT + 63) / 64)
 
 // The cold part of what a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
 struct hz3_heap {
     // any
-    _Alignas(128) _Atomic uintptr_t inbox;       // newest link
-    _Atomic uint32_t status;                     // enum hz3_heap_status
+    _Alignas(128) struct hz_heap common;
+    _Atomic uintptr_t inbox;                     // newest link
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
-    // owner: the thread, or whoever claimed the dead heap
-    _Alignas(128) uint32_t id;
-    _Atomic uint32_t is_busy;                   // fork.h: set while anything below or a run of the heap changes
+    // owner: the thread, or whoever has acquired the abandoned heap
+    _Alignas(128) _Atomic uint32_t is_busy;     // fork.h: set while anything below or a run of the heap changes
     hz_tally empty_units;                       // in `empty`
     uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
     hz_tally carved_bytes;                      // blocks that exist, whoever holds them
@@ -204,6 +201,16 @@ struct hz3_heap {
     } behind[SIZECLASS_COUNT];
 };
 
+_Static_assert(offsetof(struct hz3_heap, common) == 0, "hz3_heap_of()");
+
+HZ_INLINE struct hz3_heap *hz3_heap_of(struct hz_heap *base) {
+    return (struct hz3_heap *)(void *)base;
+}
+
+HZ_INLINE struct hz3_heap *hz3_heap_by_id(uint32_t id) {
+    return hz3_heap_of(hz_heap_by_id(id));
+}
+
 // The hot part, in initial-exec TLS, all zero until the thread needs a heap: every list is empty and has no room, so
 // the first malloc and the first free leave the fast path by tests that are there anyway.
 //
@@ -222,7 +229,7 @@ union hz3_thread {
 
 _Static_assert(sizeof(int32_t) * 2 * SIZECLASS_COUNT <= sizeof(void *) * HZ3_FIRST_SLOT, "no class's slots overlap");
 
-extern HZ3_HIDDEN HZ_THREAD_LOCAL union hz3_thread hz3_thread;
+extern HZ_HIDDEN HZ_THREAD_LOCAL union hz3_thread hz3_thread;
 
 HZ_INLINE struct hz3_block **hz3_head(unsigned size_class) {
     return &hz3_thread.head[HZ3_FIRST_SLOT + size_class];
@@ -260,7 +267,7 @@ void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size
 uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want, struct hz3_block **list);
 uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list);
 int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept);
-int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class); // from dead heaps; 1 when something came
+int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class); // from abandoned heaps; 1 when something came
 void hz3_run_release_empty(struct hz3_heap *heap);
 void hz3_units_give(size_t unit, size_t units); // to the arena, errno kept
 
@@ -272,21 +279,7 @@ void hz3_mail_tick(struct hz3_heap *heap); // flushes one entry that waits for l
 void hz3_mail_drain(struct hz3_heap *heap);
 
 // hz3_heap.c: heaps and threads
-int hz3_init(void);                        // idempotent
 struct hz3_heap *hz3_heap_of_thread(void); // acquires one if need be; NULL when out of memory
-struct hz3_heap *hz3_heap_by_id(uint32_t id);
-void hz3_thread_fini(void);
-extern HZ_THREAD_LOCAL int hz3_thread_has_ended; // its destructor has run, and need not run again
-
-// After each use of what hz3_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
-HZ_INLINE void hz3_heap_leave(void) {
-    if (HZ_UNLIKELY(hz3_thread_has_ended))
-        hz3_thread_fini();
-}
-int hz3_heap_claim_dead(struct hz3_heap *heap);
-void hz3_heap_unclaim(struct hz3_heap *heap);
-uint32_t hz3_heap_count(void); // ids 1..count have existed
-uint32_t hz3_dead_heap_count(void);
 
 // hz3_large.c: runs that are one block
 void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero);

@@ -100,7 +100,7 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
     struct hz3_heap *heap = hz3_heap_of_thread();
     size_t unit = heap != NULL && align_units == 1 ? cache_take(heap, units) : SIZE_MAX;
-    hz3_heap_leave();
+    hz_thread_leave_heap();
     *is_zero = 0;
     if (unit == SIZE_MAX) {
         char *base = arena_take(units, align_units, is_zero);

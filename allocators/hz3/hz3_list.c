@@ -310,7 +310,7 @@ static uint32_t supply_shared(struct hz3_heap *heap, unsigned size_class, struct
 static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
     uint32_t want = clamp(heap->half[size_class], 1, REFILL_BLOCKS);
     uint32_t count = hz3_run_take(heap, size_class, want, list);
-    if (count == 0 && hz3_dead_heap_count() != 0 && hz3_run_adopt(heap, size_class))
+    if (count == 0 && hz_heap_abandoned_count() != 0 && hz3_run_adopt(heap, size_class))
         count = hz3_run_take(heap, size_class, want, list);
     if (count == 0)
         count = hz3_run_carve(heap, size_class, list);

@@ -75,15 +75,14 @@ static void post(uint32_t owner, uintptr_t link, uintptr_t *next) {
     do {
         *next = head;
         // ORDER: seq_cst: releases the names and this thread's uses of the blocks to who drains, and comes before the
-        // look at the status in the order in which a heap is set down before the last look at its inbox
-        // (hz3_heap_unclaim).
+        // look at the status in the order in which a heap is abandoned before the last look at its inbox
+        // (hz_heap_release).
     } while (
         !atomic_compare_exchange_weak_explicit(&heap->inbox, &head, link, memory_order_seq_cst, memory_order_relaxed));
-    // Nobody else would drain for a dead thread.
-    if (HZ_UNLIKELY(atomic_load_explicit(&heap->status, memory_order_seq_cst) == HZ3_HEAP_DEAD) &&
-        hz3_heap_claim_dead(heap)) {
+    // Nobody else would drain for a thread that has ended.
+    if (HZ_UNLIKELY(hz_status_is_abandoned(&heap->common.status)) && hz_heap_acquire(&heap->common)) {
         hz3_mail_drain(heap);
-        hz3_heap_unclaim(heap);
+        hz_heap_release(&heap->common);
     }
 }
 
@@ -173,7 +172,7 @@ static void deliver(struct hz3_heap *heap, void *block) {
     unsigned size_class = hz3_tag_class(tag);
     struct hz3_heap *mine = hz3_thread.heap;
     HZ_ASSERT(tag > HZ3_TAG_LARGE);
-    if (HZ_UNLIKELY(hz3_tag_owner(tag) != heap->id)) // its run has been adopted meanwhile
+    if (HZ_UNLIKELY(hz3_tag_owner(tag) != heap->common.id)) // its run has been adopted meanwhile
         if (mine != NULL)
             hz3_mail_stage(mine, hz3_tag_owner(tag), block, size_class);
         else
@@ -184,7 +183,7 @@ static void deliver(struct hz3_heap *heap, void *block) {
         hz3_run_push(heap, block, size_class);
 }
 
-// By the heap's thread, or by who has claimed the dead heap.
+// By the heap's thread, or by who has acquired the abandoned heap.
 void hz3_mail_drain(struct hz3_heap *heap) {
     // ORDER: acquire: the names, and all uses of the blocks come before ours; partner: the exchange in post().
     uintptr_t link = atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire);
@@ -212,4 +211,13 @@ void hz3_mail_drain(struct hz3_heap *heap) {
     }
     if (last != NULL)
         blanks_give(first, last);
+}
+
+int core_heap_has_remote(struct hz_heap *heap) {
+    // ORDER: seq_cst: after the status; partner: post().
+    return atomic_load_explicit(&hz3_heap_of(heap)->inbox, memory_order_seq_cst) != 0;
+}
+
+void core_heap_drain(struct hz_heap *heap) {
+    hz3_mail_drain(hz3_heap_of(heap));
 }

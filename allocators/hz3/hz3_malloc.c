@@ -32,14 +32,14 @@ static void *alloc_from_class(unsigned size_class) {
         block = hz3_list_refill(heap, size_class);
         hz_heap_leave(&heap->is_busy);
     }
-    hz3_heap_leave();
+    hz_thread_leave_heap();
     return block;
 }
 
-// The table of classes may not have been filled yet: hz3_init() comes first.
+// The table of classes may not have been filled yet: hz_init() comes first.
 HZ3_SLOW void *hz3_alloc_slow(size_t bytes) {
     void *block = NULL;
-    if (HZ_LIKELY(bytes <= PTRDIFF_MAX && hz3_init())) {
+    if (HZ_LIKELY(bytes <= PTRDIFF_MAX && hz_init())) {
         int is_zero;
         block = bytes > SIZECLASS_MAX_BYTES ? hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero)
                                             : alloc_from_class(sizeclass_of(bytes));
@@ -72,7 +72,7 @@ void *core_alloc(size_t bytes) {
 void *core_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
-        void *block = hz3_init() ? hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero) : NULL;
+        void *block = hz_init() ? hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero) : NULL;
         if (block != NULL && !is_zero)
             zero_recycled(block, bytes);
         return block;
@@ -82,7 +82,7 @@ void *core_alloc_zeroed(size_t bytes) {
 }
 
 void *core_alloc_aligned(size_t alignment, size_t bytes) {
-    if (!hz3_init())
+    if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
     int is_zero;
@@ -121,7 +121,7 @@ HZ3_SLOW void hz3_free_other(void *block) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (HZ_UNLIKELY(heap == NULL)) {
         hz3_mail_send(hz3_tag_owner(tag), block);
-    } else if (hz3_tag_owner(tag) == heap->id) {
+    } else if (hz3_tag_owner(tag) == heap->common.id) {
         free_to_slot(block, HZ3_FIRST_SLOT + size_class);
     } else {
         hz_heap_enter(&heap->is_busy);

@@ -99,7 +99,7 @@ int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
     count_set(&run->carved, 0);
     count_set(&run->units, units);
     run->block_count = (uint32_t)((units << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class]);
-    set_tags(run, units, hz3_tag_make(heap->id, size_class));
+    set_tags(run, units, hz3_tag_make(heap->common.id, size_class));
     list_insert(&heap->fresh[size_class], run);
     hint_update(heap, size_class);
     return 1;
@@ -171,7 +171,7 @@ void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size
     while (list != NULL) {
         struct hz3_block *first = list;
         uint32_t owner = hz3_tag_owner(hz3_tag_of(first));
-        if (HZ_UNLIKELY(owner != heap->id)) {
+        if (HZ_UNLIKELY(owner != heap->common.id)) {
             list = first->next;
             hz3_mail_stage(heap, owner, first, size_class);
             continue;
@@ -236,9 +236,10 @@ uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     return count;
 }
 
-// ---- runs of the dead ----------------------------------------------------------------------------------------------
+// ---- runs of abandoned heaps ---------------------------------------------------------------------------------------
 
-static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned size_class, uint32_t *from, uint32_t *to) {
+static int adopt_list(struct hz3_heap *heap, struct hz3_heap *giver, unsigned size_class, uint32_t *from,
+                      uint32_t *to) {
     int adopted = 0;
     while (*from != 0) {
         struct hz3_run *run = run_of_link(*from);
@@ -246,12 +247,12 @@ static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned siz
         uint64_t free_bytes = count_get(&run->free_count) * (uint64_t)sizeclass_bytes[size_class];
         list_remove(from, run);
         list_insert(to, run);
-        hz_tally_add(&dead->carved_bytes, 0 - bytes);
-        hz_tally_add(&dead->free_bytes, 0 - free_bytes);
+        hz_tally_add(&giver->carved_bytes, 0 - bytes);
+        hz_tally_add(&giver->free_bytes, 0 - free_bytes);
         hz_tally_add(&heap->carved_bytes, bytes);
         hz_tally_add(&heap->free_bytes, free_bytes);
-        // Frees under way still go to the dead heap; who drains its inbox sees this tag and sends them on.
-        set_tags(run, count_get(&run->units), hz3_tag_make(heap->id, size_class));
+        // Frees under way still go to the abandoned heap; who drains its inbox sees this tag and sends them on.
+        set_tags(run, count_get(&run->units), hz3_tag_make(heap->common.id, size_class));
         adopted = 1;
     }
     return adopted;
@@ -259,19 +260,18 @@ static int adopt_list(struct hz3_heap *heap, struct hz3_heap *dead, unsigned siz
 
 int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class) {
     int adopted = 0;
-    uint32_t count = hz3_heap_count();
+    uint32_t count = hz_heap_count();
     for (uint32_t looks = 0; looks < ADOPT_LOOKS && looks < count && !adopted; looks++) {
         heap->adopt_hand = heap->adopt_hand % count + 1;
-        struct hz3_heap *dead = hz3_heap_by_id(heap->adopt_hand);
-        if (dead == NULL ||
-            (atomic_load_explicit(&dead->with_runs[size_class / 64], memory_order_relaxed) >> size_class % 64 & 1) ==
+        struct hz3_heap *giver = hz3_heap_by_id(heap->adopt_hand);
+        if ((atomic_load_explicit(&giver->with_runs[size_class / 64], memory_order_relaxed) >> size_class % 64 & 1) ==
                 0 ||
-            !hz3_heap_claim_dead(dead))
+            !hz_heap_acquire(&giver->common))
             continue;
-        adopted = adopt_list(heap, dead, size_class, &dead->partial[size_class], &heap->partial[size_class]);
-        adopted |= adopt_list(heap, dead, size_class, &dead->fresh[size_class], &heap->fresh[size_class]);
-        hint_update(dead, size_class);
-        hz3_heap_unclaim(dead);
+        adopted = adopt_list(heap, giver, size_class, &giver->partial[size_class], &heap->partial[size_class]);
+        adopted |= adopt_list(heap, giver, size_class, &giver->fresh[size_class], &heap->fresh[size_class]);
+        hint_update(giver, size_class);
+        hz_heap_release(&giver->common);
     }
     hint_update(heap, size_class);
     return adopted;

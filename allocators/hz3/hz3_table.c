@@ -29,7 +29,7 @@ void core_stats(struct allocator_stats *out) {
     uint64_t freed = hz3_thread.heap != NULL ? cached_bytes(hz3_thread.heap) : 0;
     uint64_t sent = 0;
     uint64_t received = 0;
-    for (uint32_t id = 1; id <= hz3_heap_count(); id++) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz3_heap *heap = hz3_heap_by_id(id);
         uint64_t carved = hz_tally_get(&heap->carved_bytes);
         out->committed_bytes += carved + (hz_tally_get(&heap->empty_units) << ARENA_UNIT_SHIFT);
@@ -59,17 +59,14 @@ void core_purge(void) {
         hz3_run_release_empty(heap);
         hz_heap_leave(&heap->is_busy);
     }
-    uint32_t count = hz3_dead_heap_count() > 0 ? hz3_heap_count() : 0;
-    for (uint32_t id = 1; id <= count; id++) {
-        struct hz3_heap *dead = hz3_heap_by_id(id);
-        if (dead != NULL && hz3_heap_claim_dead(dead)) {
-            hz3_mail_drain(dead);
-            hz3_list_return_left(dead);
-            hz3_mail_flush(dead);
-            hz3_large_release_cached(dead);
-            hz3_run_release_empty(dead);
-            hz3_heap_unclaim(dead);
-        }
+    struct hz_heap *abandoned;
+    for (uint32_t id = 0; (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
+        heap = hz3_heap_of(abandoned);
+        hz3_mail_drain(heap);
+        hz3_list_return_left(heap);
+        hz3_mail_flush(heap);
+        hz3_large_release_cached(heap);
+        hz3_run_release_empty(heap);
     }
     if (arena.span_units != 0)
         arena_purge();
@@ -105,7 +102,7 @@ static int verify(void) {
     size_t end = heap != NULL ? arena_high_water() : 0;
     for (size_t unit = 0; unit < end; unit++) {
         uint32_t tag = atomic_load_explicit(hz3_lookup.tags + unit, memory_order_relaxed);
-        if (tag <= HZ3_TAG_LARGE || hz3_tag_owner(tag) != heap->id)
+        if (tag <= HZ3_TAG_LARGE || hz3_tag_owner(tag) != heap->common.id)
             continue;
         struct hz3_run *run = hz3_run_at(unit);
         uint32_t free_count = atomic_load_explicit(&run->free_count, memory_order_relaxed);
@@ -139,7 +136,7 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .usable_size = malloc_usable_size,
     .owns = NULL,
     .verify = verify,
-    .thread_fini = hz3_thread_fini,
+    .thread_fini = core_thread_fini,
     .stats = core_stats,
     .purge = core_purge,
     .version = version,

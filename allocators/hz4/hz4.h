@@ -15,15 +15,17 @@
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/core.h"
+#include "../common/heaps.h"
 #include "../common/lock.h"
+#include "../common/process.h"
 #include "../common/reject.h"
 #include "../common/sizeclass.h"
+#include "../common/thread_end.h"
 #include "hz4_states.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define HZ4_MAX_HEAPS 65535u
 #define HZ4_KEPT_RUNS 64u
 #define HZ4_NAME_SHIFT 4u    // a name is the low 32 bits of address >> 4 ...
 #define HZ4_WINDOW_SHIFT 36u // ... so it is unique in a window of 64 GiB, and a message has one window
@@ -55,7 +57,7 @@ struct hz4_tag {
 
 _Static_assert(sizeof(struct hz4_tag) == 8, "the side table's stride");
 
-// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz4_init() but
+// The arena as the fast paths see it: single variables, so that each is one memory operand. const after hz_init() but
 // for the count, which follows arena.unit_count.
 extern uintptr_t hz4_base_granule;
 extern _Atomic uintptr_t hz4_granule_count; // 0 before
@@ -164,16 +166,15 @@ struct hz4_list {
 
 // A home for runs. Outlives its thread and goes, whole, to the next one; ids are heap ids and never mean another heap.
 struct hz4_heap {
-    // any: senders push by compare-and-swap, the holder takes all by exchange.
-    _Alignas(128) struct hz4_inbox inbox; // index of the newest message | charge in bytes << 32
     // any
-    _Alignas(128) hz_mutex lock;                  // "holding" the heap
-    struct hz4_control control;                   // holder writes, any: enum hz4_control_value
+    _Alignas(128) struct hz_heap common;          // the holder writes the status
+    hz_mutex lock;                                // "holding" the heap
     _Atomic uint32_t activity;                    // owner: counts its visits
     _Atomic uint32_t activity_seen;               // any: when another heap last looked
-    uint32_t id;                                  // const
     _Atomic uint16_t run_count[SIZECLASS_COUNT];  // holder writes, any: length of lists[], saturating at 65535
     _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
+    // any: senders push by compare-and-swap, the holder takes all by exchange.
+    _Alignas(128) struct hz4_inbox inbox; // index of the newest message | charge in bytes << 32
     // type-stable like all messages: a thread's first ones, so that one that only frees touches one page
     _Alignas(256) struct hz4_message messages[HZ4_OWN_MESSAGES];
     struct hz4_local local;
@@ -194,6 +195,16 @@ struct hz4_heap {
 };
 
 _Static_assert(offsetof(struct hz4_heap, lists) <= 4096, "what a thread that only frees needs");
+
+_Static_assert(offsetof(struct hz4_heap, common) == 0, "hz4_heap_of()");
+
+HZ_INLINE struct hz4_heap *hz4_heap_of(struct hz_heap *base) {
+    return (struct hz4_heap *)(void *)base;
+}
+
+HZ_INLINE struct hz4_heap *hz4_heap_by_id(uint32_t id) {
+    return hz4_heap_of(hz_heap_by_id(id));
+}
 
 // The calling thread's view, embedded in initial-exec TLS. One index space for all that a thread may push to, because
 // an array at offset 0 costs the fast paths no address arithmetic: 0 is always empty and full, class + 1 is the
@@ -249,24 +260,15 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_SHELF_SHARE 8         // ... and an eighth of all there are
 
 // ---- hz4_heap.c: heaps and threads --------------------------------------------------------------------------------
-int hz4_init(void);                        // arena, tables; idempotent
 struct hz4_heap *hz4_heap_of_thread(void); // begins one if need be; NULL when out of memory
-struct hz4_heap *hz4_heap_by_id(uint32_t id);
-uint32_t hz4_heap_count(void);  // ids 1..count have existed
-uint32_t hz4_alive_count(void); // threads with a heap, at least 1
-void hz4_thread_fini(void);
-extern HZ_THREAD_LOCAL int hz4_thread_has_ended; // its destructor has run, and need not run again
 
-// After each use of what hz4_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
-HZ_INLINE void hz4_heap_leave(void) {
-    if (HZ_UNLIKELY(hz4_thread_has_ended))
-        hz4_thread_fini();
-}
+// ---- hz4_hold.c: the lock of a heap -------------------------------------------------------------------------------
 void hz4_hold(struct hz4_heap *heap);     // the own heap; waits for a helper
 int hz4_try_hold(struct hz4_heap *heap);  // 1 on success; any heap
 int hz4_may_await(struct hz4_heap *heap); // 0: waiting could last for ever
 void hz4_await(struct hz4_heap *heap);    // holds it then; only if hz4_may_await()
-void hz4_let_go(struct hz4_heap *heap);   // dead heaps: looks for late messages
+void hz4_let_go(struct hz4_heap *heap);   // abandoned heaps: looks for late messages
+uint32_t hz4_alive_count(void);           // threads with a heap, at least 1
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
@@ -293,9 +295,9 @@ uint32_t hz4_map_link(size_t granule);
 struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
 void hz4_descriptor_give(struct hz4_run *run); // of a run that never had memory
 int hz4_granule_init(void);                    // 0: out of memory
-void hz4_granule_fork_prepare(void);
-void hz4_granule_fork_inherit(void); // child, before the next
-void hz4_granule_fork_done(void);
+void hz4_granule_fork_lock(void);
+void hz4_granule_fork_inherit(void); // child
+void hz4_granule_fork_unlock(void);
 
 // ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------
 void hz4_stage(void *block, uint32_t route); // slow twin of what free does

@@ -126,7 +126,7 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     uint32_t count = count_of(heap, size_class);
     if (count <= keep)
         return;
-    int is_exchanged = hz4_alive_count() > HZ4_FEW_THREADS || owner_of(bottom[0]) != heap->id;
+    int is_exchanged = hz4_alive_count() > HZ4_FEW_THREADS || owner_of(bottom[0]) != heap->common.id;
     uint32_t gone = 0;
     for (uint32_t taken = is_exchanged; count - gone > keep && taken != 0; gone += taken)
         taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);
@@ -231,7 +231,7 @@ static void push(unsigned size_class, void *block) {
 // gets a magazine, and what is too much goes by class to whoever allocates it.
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     arena_look();
-    int is_foreign = hz4_route_owner(route) != heap->id;
+    int is_foreign = hz4_route_owner(route) != heap->common.id;
     int is_crowded = is_foreign && !hz4_stage_has_room(route);
     heap->local.exchanges |= (uint32_t)is_foreign;
     if (is_crowded)
@@ -298,7 +298,7 @@ static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
 // A dead heap gives all its runs of the class, an idle one one a time, a busy one those behind its first, of which it
 // lends some blocks. Returns 1 when something was gained.
 static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4_heap **busy) {
-    uint32_t count = hz4_heap_count();
+    uint32_t count = hz_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
     uint64_t home = 0;
     uint32_t most = 0;
@@ -313,7 +313,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
         uint32_t activity = atomic_load_explicit(&other->activity, memory_order_relaxed);
         int is_idle = activity == atomic_load_explicit(&other->activity_seen, memory_order_relaxed);
         atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
-        int is_dead = hz4_control_is_dead(&other->control);
+        int is_dead = hz_status_peek_abandoned(&other->common.status);
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
         uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
         home += has;

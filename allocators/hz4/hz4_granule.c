@@ -33,7 +33,7 @@ int hz4_granule_init(void) {
     return map.chunks != NULL && map.shared != NULL;
 }
 
-void hz4_granule_fork_prepare(void) {
+void hz4_granule_fork_lock(void) {
     hz_lock(&map.lock);
 }
 
@@ -41,7 +41,7 @@ void hz4_granule_fork_inherit(void) {
     hz_lock_inherit(&map.lock);
 }
 
-void hz4_granule_fork_done(void) {
+void hz4_granule_fork_unlock(void) {
     hz_unlock(&map.lock);
 }
 

@@ -205,7 +205,7 @@ int hz4_large_free(void *block, size_t granule) {
     struct hz4_heap *heap = large_class != NO_CLASS ? hz4_heap_of_thread() : NULL;
     if (heap == NULL || !cache_push(heap, block, units, large_class))
         put_away(block, large_class);
-    hz4_heap_leave();
+    hz_thread_leave_heap();
     return 1;
 }
 

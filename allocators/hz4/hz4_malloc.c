@@ -52,14 +52,14 @@ static void *alloc_from_class(unsigned size_class) {
     void *block = top[-1];
     if (HZ_LIKELY(block != NULL))
         hz4_thread.top_of_class[size_class] = top - 1;
-    hz4_heap_leave();
+    hz_thread_leave_heap();
     return block;
 }
 
-// The table of classes may not have been filled yet: hz4_init() comes first.
+// The table of classes may not have been filled yet: hz_init() comes first.
 static void *alloc_any(size_t bytes, int *is_zero) {
     *is_zero = 0;
-    if (bytes > PTRDIFF_MAX || !hz4_init())
+    if (bytes > PTRDIFF_MAX || !hz_init())
         return NULL;
     return bytes > SIZECLASS_MAX_BYTES ? hz4_large_alloc(bytes, ARENA_UNIT_BYTES, is_zero)
                                        : alloc_from_class(sizeclass_of(bytes));
@@ -91,7 +91,7 @@ void *core_alloc_zeroed(size_t bytes) {
 }
 
 void *core_alloc_aligned(size_t alignment, size_t bytes) {
-    if (!hz4_init())
+    if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
     int is_zero;
@@ -123,7 +123,7 @@ static HZ_COLD void free_slow(void *block) {
         return; // no memory even for a heap: the block is lost, nothing else
     uint32_t route = hz4_way_read(&tag->route);
     hz4_overflow(heap, block, index - 1, route);
-    hz4_heap_leave();
+    hz_thread_leave_heap();
 }
 
 HZ_INLINE void free_block(void *block) {

@@ -125,10 +125,10 @@ static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
     }
     while (local->owes_help) {
         local->owes_help = 0;
-        for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
+        for (uint32_t id = 1; id <= hz_heap_count(); id++) {
             struct hz4_heap *other = hz4_heap_by_id(id);
             if (other != NULL && other != hz4_thread.heap && hz4_inbox_charge(other) != 0 &&
-                hz4_control_is_dead(&other->control) && hz4_try_hold(other)) {
+                hz_status_peek_abandoned(&other->common.status) && hz4_try_hold(other)) {
                 hz4_drain(other, UINT32_MAX);
                 hz4_let_go(other);
             }
@@ -147,7 +147,7 @@ static void send(struct hz4_message *message, uint32_t charge) {
         total = total > CHARGE_MAX ? CHARGE_MAX : total;
     } while (!hz4_inbox_push(&heap->inbox, &head, hz4_message_index(message) | total << 32));
     hz4_fence_sent();
-    if (HZ_UNLIKELY(hz4_control_is_dead(&heap->control) || total > hz4_thread.heap->local.help_bytes))
+    if (HZ_UNLIKELY(hz_status_peek_abandoned(&heap->common.status) || total > hz4_thread.heap->local.help_bytes))
         help(heap, total);
 }
 
@@ -187,6 +187,10 @@ void hz4_drain(struct hz4_heap *heap, uint32_t messages) {
             i += bring_home(heap, blocks + i, message->count - i);
         hz4_message_give(&hz4_thread.heap->local, message);
     }
+}
+
+int core_heap_has_remote(struct hz_heap *heap) {
+    return hz4_inbox_look(&hz4_heap_of(heap)->inbox) != 0;
 }
 
 // ---- staging ------------------------------------------------------------------------------------------------------
@@ -308,7 +312,7 @@ static HZ_COLD void carry(void *block) {
             continue;
         // Runs change hands only while their heap is held: now the owner is certain.
         route = hz4_way_read(&hz4_tag_at(hz4_granule_of(block))->route);
-        int is_owner = hz4_route_owner(route) == heap->id;
+        int is_owner = hz4_route_owner(route) == heap->common.id;
         if (is_owner)
             hz4_run_put(heap, &block, 1);
         hz4_let_go(heap);
@@ -338,8 +342,17 @@ void hz4_stage(void *block, uint32_t route) {
 
 uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
     uint32_t route = hz4_way_read(&hz4_tag_at(hz4_granule_of(blocks[0]))->route);
-    if (hz4_route_owner(route) == heap->id)
+    if (hz4_route_owner(route) == heap->common.id)
         return hz4_run_put(heap, blocks, count);
     hz4_stage(blocks[0], route);
     return 1;
+}
+
+void core_heap_drain(struct hz_heap *base) {
+    struct hz4_heap *heap = hz4_heap_of(base);
+    hz4_drain(heap, UINT32_MAX);
+    if (heap == hz4_thread.heap) { // the end of its thread: what belongs to others goes on at once
+        hz4_stage_flush_all();
+        hz4_pool_give_all(&heap->local);
+    }
 }

@@ -175,7 +175,7 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
         uint32_t left = blocks - word * WORD_BITS;
         run->bits[word] = left >= WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
     }
-    set_tags(run, heap->id, size_class + 1);
+    set_tags(run, heap->common.id, size_class + 1);
     list_push_first(heap, run);
     count_home(heap, size_class, blocks);
     return 1;
@@ -280,7 +280,7 @@ uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_
         count_out(to, out);
         count_home(from, size_class, 0 - run->free_count);
         count_home(to, size_class, run->free_count);
-        set_tags(run, to->id, size_class + 1);
+        set_tags(run, to->common.id, size_class + 1);
         list_push_first(to, run);
         moved++;
     }

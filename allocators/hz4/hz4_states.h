@@ -5,17 +5,10 @@
 
 #include "../common/protocol.h"
 
-enum hz4_control_value {
-    HZ4_ALIVE = 0u,
-    HZ4_DEAD = 1u, // its thread has ended, and a new thread may take it
-    HZ4_LOST = 2u, // in the child of a fork: who held it is not there any more, so nobody ever can
-};
-
 #define HZ4_ROUTE_NONE 0u       // the granule holds nothing
 #define HZ4_ROUTE_LARGE 1u      // first granule of a run that is one live block; nobody owns it
 #define HZ4_ROUTE_LARGE_FREE 2u // the same in a thread's cache
 
-HZ_PROTOCOL_WORD(hz4_control, uint32_t)
 HZ_PROTOCOL_WORD(hz4_inbox, uint64_t)
 HZ_PROTOCOL_WORD(hz4_way, uint32_t)
 HZ_PROTOCOL_WORD(hz4_place, uint64_t)

@@ -7,36 +7,24 @@
 
 // clang-format off
 
-// ---- whether a heap has a thread ----------------------------------------------------------------------------------
-
-HZ_STEP(hz4_control, uint32_t, is_dead, LOOK, HZ4_DEAD, HZ_ANY, memory_order_relaxed)
-HZ_STEP(hz4_control, uint32_t, is_alive, LOOK, HZ4_ALIVE, HZ_ANY, memory_order_relaxed)
-HZ_STEP(hz4_control, uint32_t, is_lost, LOOK, HZ4_LOST, HZ_ANY, memory_order_relaxed)
-// holder: a thread takes the heap; its thread has ended
-HZ_STEP(hz4_control, uint32_t, begin, STORE, HZ_ANY, HZ4_ALIVE, memory_order_relaxed)
-HZ_STEP(hz4_control, uint32_t, end, STORE, HZ4_ALIVE, HZ4_DEAD, memory_order_relaxed)
-// child of a fork: nobody held the heap; somebody did
-HZ_STEP(hz4_control, uint32_t, survive, STORE, HZ4_ALIVE, HZ4_DEAD, memory_order_relaxed)
-HZ_STEP(hz4_control, uint32_t, lose, STORE, HZ_ANY, HZ4_LOST, memory_order_relaxed)
-
 // ---- a heap's inbox -----------------------------------------------------------------------------------------------
 
 HZ_STEP(hz4_inbox, uint64_t, look, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 // any
 // ORDER: seq_cst: (1) releases the names, and this thread's uses of the blocks, to who takes them; (2) comes before the
-// look at the control word and before a helper tries to hold; partner: hz4_fence_let_go.
+// look at the status and before a helper tries to hold; partner: hz4_fence_let_go.
 HZ_STEP(hz4_inbox, uint64_t, push, PUSH, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // holder
 // ORDER: acquire: the names and what senders did to the blocks; partner: push. Each sender's push continues the release
 // sequence of those before it.
 HZ_STEP(hz4_inbox, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_acquire)
 // any, behind push
-// ORDER: seq_cst: the message is sent before the look at the control word; partner: let_go.
+// ORDER: seq_cst: the message is sent before the look at the status; partner: let_go.
 HZ_STEP(hz4_fence, , sent, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
-// who lets a dead heap go
-// ORDER: seq_cst: DEAD, and that nobody holds the heap, come before the look at the inbox; partners: who sends looks at the
-// control word after it has sent, and tries to hold after that. One of the two sees the other, so no message stays with
-// a dead heap.
+// who lets an abandoned heap go
+// ORDER: seq_cst: ABANDONED, and that nobody holds the heap, come before the look at the inbox; partners: who sends looks at the
+// status after it has sent, and tries to hold after that. One of the two sees the other, so no message stays with
+// an abandoned heap.
 HZ_STEP(hz4_fence, , let_go, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 
 // ---- where a block goes: owner of its run, or what a large run is ------------------------------------------------

@@ -14,7 +14,7 @@ void core_stats(struct allocator_stats *out) {
     out->metadata_bytes = usage.metadata_bytes;
     // What lies in magazines of other threads and in messages to owners counts as live: only those threads know it.
     int64_t live = (int64_t)hz4_large_bytes();
-    for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
         live += heap != NULL ? atomic_load_explicit(&heap->out_bytes, memory_order_relaxed) : 0;
     }
@@ -28,7 +28,7 @@ void core_stats(struct allocator_stats *out) {
 
 // Empties the inboxes of all other heaps that nobody holds and, at the second time, gives their empty runs back.
 static void sweep(struct hz4_heap *mine, int is_second) {
-    for (uint32_t id = 1; id <= hz4_heap_count(); id++) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
         if (heap == NULL || heap == mine || !hz4_try_hold(heap))
             continue;
@@ -77,8 +77,8 @@ void core_purge(void) {
 // Contradictions between tags, runs and accounts of all heaps; exact while no other thread runs.
 // A fork left behind who was changing the heap: nothing will ever use its runs.
 static int is_lost(uint32_t id) {
-    struct hz4_heap *heap = id <= hz4_heap_count() ? hz4_heap_by_id(id) : NULL;
-    return heap != NULL && hz4_control_is_lost(&heap->control);
+    struct hz4_heap *heap = id <= hz_heap_count() ? hz4_heap_by_id(id) : NULL;
+    return heap != NULL && hz_status_peek(&heap->common.status) == HZ_HEAP_LOST;
 }
 
 static int verify(void) {
@@ -96,13 +96,13 @@ static int verify(void) {
             continue;
         }
         uint32_t owner = hz4_route_owner(hz4_way_read(&tag->route));
-        contradictions += owner == 0 || owner > hz4_heap_count();
+        contradictions += owner == 0 || owner > hz_heap_count();
         if (granule != hz4_granule_of((void *)run->base) || is_lost(owner))
             continue;
         contradictions += hz4_run_contradictions(run);
         out += (int64_t)(run->block_count - run->free_count) * sizeclass_bytes[run->size_class];
     }
-    for (uint32_t id = 1; id <= hz4_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         out -= is_lost(id) ? 0 : atomic_load_explicit(&hz4_heap_by_id(id)->out_bytes, memory_order_relaxed);
     return contradictions + (out != 0);
 }
@@ -128,7 +128,7 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .realloc = realloc,
     .usable_size = malloc_usable_size,
     .verify = verify,
-    .thread_fini = hz4_thread_fini,
+    .thread_fini = core_thread_fini,
     .stats = core_stats,
     .purge = core_purge,
     .version = version,

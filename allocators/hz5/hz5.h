@@ -11,12 +11,16 @@
 #include "../common/compiler.h"
 #include "../common/core.h"
 #include "../common/fork.h"
+#include "../common/heaps.h"
+#include "../common/process.h"
 #include "../common/reject.h"
 #include "../common/sizeclass.h"
 #include "../common/tally.h"
+#include "../common/thread_end.h"
 #include "hz5_states.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 enum hz5_kind {
     HZ5_KIND_NONE = 0, // never used
@@ -28,7 +32,6 @@ enum hz5_kind {
 #define HZ5_OWNER_NONE 0u
 #define HZ5_OWNER_LARGE 0xfffffffeu   // large runs have no owner: whoever wins the state byte releases them
 #define HZ5_OWNER_NO_HEAP 0xffffffffu // a thread without a heap; never in a descriptor
-#define HZ5_MAX_HEAPS 65535u
 
 #define HZ5_RUN_PAGES_MAX 64u // page groups a run has at most, one bit each
 #define HZ5_QUARANTINE_ENTRIES 8192u
@@ -92,9 +95,13 @@ struct hz5_regions {
 
 // What a thread owns; outlives the thread and goes to the next one (owner ids are heap ids).
 struct hz5_heap {
-    // owner: the thread, or whoever claimed the dead heap
-    uint32_t id;
-    _Atomic uint32_t is_busy;             // fork.h: set while anything here or in a run of the heap changes, but states
+    // any
+    _Alignas(128) struct hz_heap common;
+    struct hz5_queue pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
+                                               // run is collected when its class needs blocks, not at every refill
+    // owner: the thread, or whoever has acquired the abandoned heap
+    _Alignas(
+        128) _Atomic uint32_t is_busy;    // fork.h: set while anything here or in a run of the heap changes, but states
     uint32_t warm[SIZECLASS_COUNT];       // runs with FREE blocks on resident pages, unit index + 1
     uint32_t cold[SIZECLASS_COUNT];       // runs whose FREE blocks would touch new pages
     uint32_t collecting[SIZECLASS_COUNT]; // runs out of the pending queues that are being collected, unit index + 1
@@ -113,13 +120,19 @@ struct hz5_heap {
     struct hz5_regions searched;       // of this heap
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
-    // any
-    _Alignas(128) struct hz5_status status;    // enum hz5_heap_status
-    struct hz5_queue pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
-                                               // run is collected when its class needs blocks, not at every refill
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
     _Alignas(128) struct hz5_entry magazines[];
 };
+
+_Static_assert(offsetof(struct hz5_heap, common) == 0, "hz5_heap_of()");
+
+HZ_INLINE struct hz5_heap *hz5_heap_of(struct hz_heap *base) {
+    return (struct hz5_heap *)(void *)base;
+}
+
+HZ_INLINE struct hz5_heap *hz5_heap_by_id(uint32_t id) {
+    return hz5_heap_of(hz_heap_by_id(id));
+}
 
 // The calling thread's view, embedded in initial-exec TLS.
 struct hz5_thread {
@@ -205,38 +218,20 @@ HZ_INLINE unsigned hz5_region_of(uint64_t index) {
 // hz5_run.c: runs of small blocks
 int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
-void hz5_collect_pending(struct hz5_heap *heap); // of all classes
-int hz5_has_pending(struct hz5_heap *heap);
+void hz5_collect_pending(struct hz5_heap *heap);                                    // of all classes
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
 void hz5_publish(struct hz5_desc *run, uint64_t index);                             // and counts the free
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
-void hz5_run_fork_prepare(void);
-void hz5_run_fork_inherit(void); // child, before the next
-void hz5_run_fork_done(void);
 void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
-int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class); // runs that changed hands
+int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class); // runs that changed hands
 
 // hz5_quarantine.c
 void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);
 void hz5_quarantine_flush(struct hz5_heap *heap);
 
 // hz5_heap.c: heaps and threads
-int hz5_init(void);                        // arena, tables, profile; idempotent
 struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when out of memory
-struct hz5_heap *hz5_heap_by_id(uint32_t id);
-void hz5_thread_fini(void);
-extern HZ_THREAD_LOCAL int hz5_thread_has_ended; // its destructor has run, and need not run again
-
-// After each use of what hz5_heap_of_thread() gave: a heap that nobody would end for the thread goes back at once.
-HZ_INLINE void hz5_heap_leave(void) {
-    if (HZ_UNLIKELY(hz5_thread_has_ended))
-        hz5_thread_fini();
-}
-int hz5_heap_claim_dead(struct hz5_heap *heap);
-void hz5_heap_unclaim(struct hz5_heap *heap);
-uint32_t hz5_heap_count(void); // ids 1..count have existed
-uint32_t hz5_dead_heap_count(void);
 
 // hz5_large.c: runs that are one block
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
@@ -273,7 +268,7 @@ struct hz5_profile {
     struct arena_limits limits;
 };
 
-extern struct hz5_profile hz5_profile; // const after hz5_init()
+extern struct hz5_profile hz5_profile; // const after hz_init()
 void hz5_profile_load(void);           // from HZ5_OPTIONS
 
 #endif

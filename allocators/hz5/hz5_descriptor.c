@@ -20,7 +20,7 @@
 #endif
 
 static const char *profile(void) {
-    return hz5_init() ? hz5_profile.name : "unknown";
+    return hz_init() ? hz5_profile.name : "unknown";
 }
 
 static const char *text(void) {

@@ -82,7 +82,7 @@ static void *take_cached(size_t units) {
         hz5_block_hand_out(&desc->large_state);
         base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     }
-    hz5_heap_leave();
+    hz_thread_leave_heap();
     return base;
 }
 

@@ -55,13 +55,13 @@ static void *alloc_from_class(unsigned size_class) {
         hz5_thread.top[size_class] = top - 1;
         block = top->block;
     }
-    hz5_heap_leave();
+    hz_thread_leave_heap();
     return block;
 }
 
-// The table of classes may not have been filled yet: hz5_init() comes first.
+// The table of classes may not have been filled yet: hz_init() comes first.
 static void *alloc_any(size_t bytes) {
-    if (bytes > PTRDIFF_MAX || !hz5_init())
+    if (bytes > PTRDIFF_MAX || !hz_init())
         return NULL;
     int is_zero;
     return bytes > SIZECLASS_MAX_BYTES ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero)
@@ -86,7 +86,7 @@ void *core_alloc(size_t bytes) {
 void *core_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
-        void *block = hz5_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
+        void *block = hz_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
         if (block != NULL && !is_zero)
             zero_recycled(block, bytes);
         return block;
@@ -96,7 +96,7 @@ void *core_alloc_zeroed(size_t bytes) {
 }
 
 void *core_alloc_aligned(size_t alignment, size_t bytes) {
-    if (!hz5_init())
+    if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
     int is_zero;

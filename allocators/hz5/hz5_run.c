@@ -33,15 +33,15 @@ static struct {
     } resting[SIZECLASS_COUNT];
 } state_arrays;
 
-void hz5_run_fork_prepare(void) {
+void core_fork_lock(void) {
     hz_lock(&state_arrays.lock);
 }
 
-void hz5_run_fork_inherit(void) {
+void core_fork_inherit(void) {
     hz_lock_inherit(&state_arrays.lock);
 }
 
-void hz5_run_fork_done(void) {
+void core_fork_unlock(void) {
     hz_unlock(&state_arrays.lock);
 }
 
@@ -205,7 +205,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
         atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
         hz5_array_write(&desc->states, (uintptr_t)states);
         atomic_store_explicit(&desc->run, run, memory_order_release);
-        set_ident(desc, 1, heap->id);
+        set_ident(desc, 1, heap->common.id);
         hz5_magic_begin(&desc->magic, magic);
     }
     // A thread that freed into the unit's last life may have set a bit after that life's last collection.
@@ -346,10 +346,10 @@ static void push(struct hz5_desc *run) {
             do
                 atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
             while (!hz5_queue_push(queue, &head, link_of(run)));
-            // Nobody else would collect for a dead thread.
-            if (HZ_UNLIKELY(hz5_status_is_dead(&heap->status)) && hz5_heap_claim_dead(heap)) {
+            // Nobody else would collect for a thread that has ended.
+            if (HZ_UNLIKELY(hz_status_is_abandoned(&heap->common.status)) && hz_heap_acquire(&heap->common)) {
                 collect_all(heap, size_class);
-                hz5_heap_unclaim(heap);
+                hz_heap_release(&heap->common);
             }
             return;
         }
@@ -434,7 +434,7 @@ static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
     uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
     atomic_store_explicit(&heap->remote_collected, collected + (uint64_t)__builtin_popcountll(marks),
                           memory_order_relaxed);
-    // A dead heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
+    // An abandoned heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
     int is_delayed = heap->quarantine != NULL && heap == hz5_thread.heap;
     uint32_t freed = 0;
     uint32_t lowest = UINT32_MAX;
@@ -487,7 +487,7 @@ static void take_queue(struct hz5_heap *heap, unsigned size_class) {
     while (link != 0) {
         struct hz5_desc *run = run_of_link(link);
         uint32_t next = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
-        int is_mine = hz5_owner_of(hz5_ident_read_again(&run->ident)) == heap->id;
+        int is_mine = hz5_owner_of(hz5_ident_read_again(&run->ident)) == heap->common.id;
         if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run) {
             atomic_store_explicit(&run->pending_next, heap->collecting[size_class], memory_order_relaxed);
             heap->collecting[size_class] = link;
@@ -537,10 +537,10 @@ static void sum_regions(struct hz5_regions *sum, const struct hz5_regions *more)
 // What has been searched is read first: whatever is missing there counts as waiting.
 void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched) {
     *published = *searched = (struct hz5_regions){0};
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         sum_regions(searched, &hz5_heap_by_id(id)->searched);
     sum_regions(published, &heapless_regions);
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         sum_regions(published, &hz5_heap_by_id(id)->published);
 }
 
@@ -553,7 +553,8 @@ static int is_pending(struct hz5_heap *heap, unsigned size_class) {
 }
 
 // The queues alone: whoever asks has given the heap away, with nothing under collection.
-int hz5_has_pending(struct hz5_heap *heap) {
+int core_heap_has_remote(struct hz_heap *base) {
+    struct hz5_heap *heap = hz5_heap_of(base);
     unsigned size_class = 0;
     while (size_class < SIZECLASS_COUNT && !is_queue_filled(heap, size_class))
         size_class++;
@@ -565,6 +566,10 @@ void hz5_collect_pending(struct hz5_heap *heap) {
         if (is_pending(heap, size_class))
             collect_all(heap, size_class);
     maybe_trim(heap);
+}
+
+void core_heap_drain(struct hz_heap *heap) {
+    hz5_collect_pending(hz5_heap_of(heap));
 }
 
 // ---- refill -------------------------------------------------------------------------------------------------------
@@ -648,17 +653,14 @@ static void take_cold(struct hz5_heap *heap, unsigned size_class, struct sink *s
     blocks_taken(heap, run, size_class, taken);
 }
 
-static int adopt_from_dead_heaps(struct hz5_heap *heap, unsigned size_class) {
+static int adopt_from_abandoned_heaps(struct hz5_heap *heap, unsigned size_class) {
     int adopted = 0;
-    uint32_t count = hz5_dead_heap_count() > 0 ? hz5_heap_count() : 0;
-    for (uint32_t id = 1; id <= count && adopted == 0; id++) {
-        struct hz5_heap *dead = hz5_heap_by_id(id);
-        if (dead == NULL || !hz5_heap_claim_dead(dead))
-            continue;
-        hz5_collect_pending(dead);
-        hz5_quarantine_flush(dead); // a thread that a fork left behind had one; it names blocks of these runs
-        adopted = hz5_adopt_runs(heap, dead, size_class);
-        hz5_heap_unclaim(dead);
+    struct hz_heap *abandoned;
+    for (uint32_t id = 0; !adopted && (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
+        struct hz5_heap *giver = hz5_heap_of(abandoned);
+        hz5_collect_pending(giver);
+        hz5_quarantine_flush(giver); // a thread that a fork left behind had one; it names blocks of these runs
+        adopted = hz5_adopt_runs(heap, giver, size_class);
     }
     return adopted;
 }
@@ -670,14 +672,14 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_entry *end = bottom + 1 + want;
     struct sink sink = {.next = end, .want = want};
     take_warm(heap, size_class, &sink);
-    // Reclaim before grow: what others freed, then what dead threads left, then memory not touched yet, then whatever
-    // others freed of other classes, which may empty a run, then a new run.
+    // Reclaim before grow: what others freed, then what threads that ended left, then memory not touched yet, then
+    // whatever others freed of other classes, which may empty a run, then a new run.
     if (sink.next == end && is_pending(heap, size_class)) {
         collect_class(heap, size_class, &sink);
         if (sink.next == end) // a quarantine has taken them all, and given others back
             take_warm(heap, size_class, &sink);
     }
-    if (sink.next == end && adopt_from_dead_heaps(heap, size_class) != 0)
+    if (sink.next == end && adopt_from_abandoned_heaps(heap, size_class) != 0)
         take_warm(heap, size_class, &sink);
     if (sink.next == end && heap->cold[size_class] == 0) {
         hz5_collect_pending(heap);
@@ -694,23 +696,23 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     return taken != 0;
 }
 
-int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *dead, unsigned size_class) {
+int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class) {
     int adopted = 0;
     for (int is_cold = 0; is_cold <= 1; is_cold++) {
-        uint32_t *head = is_cold ? &dead->cold[size_class] : &dead->warm[size_class];
+        uint32_t *head = is_cold ? &giver->cold[size_class] : &giver->warm[size_class];
         while (*head != 0) {
             struct hz5_desc *run = run_of_link(*head);
-            list_remove(dead, run, size_class);
-            run_no_longer_kept(dead, run);
+            list_remove(giver, run, size_class);
+            run_no_longer_kept(giver, run);
             uint64_t used = (uint64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
             uint64_t dirty = page_groups(run->dirty_pages, run);
-            hz_tally_add(&dead->used_bytes, 0 - used);
+            hz_tally_add(&giver->used_bytes, 0 - used);
             hz_tally_add(&heap->used_bytes, used);
-            hz_tally_add(&dead->dirty_bytes, 0 - dirty);
+            hz_tally_add(&giver->dirty_bytes, 0 - dirty);
             hz_tally_add(&heap->dirty_bytes, dirty);
             list_insert(heap, run, size_class, is_cold);
             for (uint32_t unit = 0; unit < run->units; unit++)
-                set_ident(run + unit, 0, heap->id); // same generation: frees under way stay valid
+                set_ident(run + unit, 0, heap->common.id); // same generation: frees under way stay valid
             adopted++;
         }
     }

@@ -24,13 +24,10 @@ enum hz5_state {
     HZ5_NO_BLOCK = 0x7f, // behind the last block of a run
 };
 
-enum hz5_heap_status { HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, HZ5_HEAP_ORPHAN };
-
 HZ_PROTOCOL_WORD(hz5_block, uint8_t)
 HZ_PROTOCOL_WORD(hz5_bits, uint64_t)
 HZ_PROTOCOL_WORD(hz5_queued, uint8_t)
 HZ_PROTOCOL_WORD(hz5_queue, uint32_t)
-HZ_PROTOCOL_WORD(hz5_status, uint32_t)
 HZ_PROTOCOL_WORD(hz5_ident, uint64_t)
 HZ_PROTOCOL_WORD(hz5_magic, uint64_t)
 HZ_PROTOCOL_WORD(hz5_array, uintptr_t)

@@ -88,30 +88,13 @@ HZ_STEP(hz5_queued, uint8_t, peek_clear, LOOK, 0, HZ_ANY, memory_order_relaxed)
 
 HZ_STEP(hz5_queue, uint32_t, head, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 // ORDER: seq_cst: releases the run's link to the collector, and comes before the look at the heap's status in the order
-// in which a dying thread sets the status before its last look at the queue.
+// in which a thread that ends sets the status before its last look at the queue.
 HZ_STEP(hz5_queue, uint32_t, push, PUSH, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // owner
 // ORDER: seq_cst: acquires the links of the runs; partner: push.
 HZ_STEP(hz5_queue, uint32_t, take, EXCHANGE, HZ_ANY, 0, memory_order_seq_cst)
-// ORDER: seq_cst: after set_down; partner: push.
+// ORDER: seq_cst: after hz_status_abandon; partner: push.
 HZ_STEP(hz5_queue, uint32_t, is_empty, LOOK, 0, HZ_ANY, memory_order_seq_cst)
-
-// ---- a heap's status -----------------------------------------------------------------------------------------------
-
-HZ_STEP(hz5_status, uint32_t, begin, STORE, HZ5_HEAP_UNUSED, HZ5_HEAP_ALIVE, memory_order_relaxed)
-// the dying thread, or who has claimed the heap
-// ORDER: seq_cst: before the look at the queues; partner: is_dead, after a push.
-HZ_STEP(hz5_status, uint32_t, set_down, STORE, HZ_ANY, HZ5_HEAP_DEAD, memory_order_seq_cst)
-// ORDER: seq_cst: after push; partner: set_down.
-HZ_STEP(hz5_status, uint32_t, is_dead, LOOK, HZ5_HEAP_DEAD, HZ_ANY, memory_order_seq_cst)
-HZ_STEP(hz5_status, uint32_t, peek_dead, LOOK, HZ5_HEAP_DEAD, HZ_ANY, memory_order_relaxed)
-// ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
-HZ_STEP(hz5_status, uint32_t, claim, SWAP, HZ5_HEAP_DEAD, HZ5_HEAP_CLAIMED, memory_order_acq_rel)
-HZ_STEP(hz5_status, uint32_t, revive, STORE, HZ5_HEAP_CLAIMED, HZ5_HEAP_ALIVE, memory_order_relaxed)
-// child of a fork
-HZ_STEP(hz5_status, uint32_t, peek, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
-HZ_STEP(hz5_status, uint32_t, survive, STORE, HZ5_HEAP_ALIVE, HZ5_HEAP_DEAD, memory_order_relaxed)
-HZ_STEP(hz5_status, uint32_t, orphan, STORE, HZ_ANY, HZ5_HEAP_ORPHAN, memory_order_relaxed)
 
 // ---- the descriptor ------------------------------------------------------------------------------------------------
 

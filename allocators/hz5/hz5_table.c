@@ -50,13 +50,13 @@ static struct totals read_totals(void) {
     struct totals totals = {0};
     // ORDER: acquire: partner: hz5_count_issued().
     totals.issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_acquire);
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         totals.issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_acquire);
     struct hz5_regions published;
     struct hz5_regions searched;
     hz5_regions_read(&published, &searched);
     totals.nothing_waits = hz_tally_get(&published.count) == hz_tally_get(&searched.count);
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz5_heap *heap = hz5_heap_by_id(id);
         totals.collected += atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
         totals.used_bytes += hz_tally_get(&heap->used_bytes);
@@ -122,7 +122,7 @@ uint64_t core_unguarded(void) {
 void hz5_audit(void) {
     // ORDER: acquire: the states were changed before; partner: hz5_count_issued().
     uint64_t issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_acquire);
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_acquire);
     uint64_t seen = 0;
     size_t end = arena_high_water();
@@ -130,16 +130,16 @@ void hz5_audit(void) {
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end))
         if (!is_large(run))
             seen += count_state(run, HZ5_REMOTE);
-    for (uint32_t id = 1; id <= hz5_heap_count(); id++)
+    for (uint32_t id = 1; id <= hz_heap_count(); id++)
         seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_collected, memory_order_relaxed);
     report_absorbed(issued, seen);
 }
 
 // A fork left the run's owner behind while that was changing it: nothing will ever use the run.
-static int is_orphan(const struct hz5_desc *run) {
+static int is_lost(const struct hz5_desc *run) {
     uint32_t owner = hz5_owner_of(hz5_ident_read(&run->ident));
-    struct hz5_heap *heap = owner <= hz5_heap_count() ? hz5_heap_by_id(owner) : NULL;
-    return heap == NULL || hz5_status_peek(&heap->status) == HZ5_HEAP_ORPHAN;
+    struct hz5_heap *heap = owner <= hz_heap_count() ? hz5_heap_by_id(owner) : NULL;
+    return heap == NULL || hz_status_peek(&heap->common.status) == HZ_HEAP_LOST;
 }
 
 // Contradictions between descriptors, states and lists of the calling thread's heap; exact while no other thread runs.
@@ -148,7 +148,7 @@ static int verify(void) {
     size_t end = arena_high_water();
     size_t unit = 0;
     for (struct hz5_desc *run = next_run(&unit, end); run != NULL; run = next_run(&unit, end)) {
-        if (is_large(run) || is_orphan(run))
+        if (is_large(run) || is_lost(run))
             continue;
         struct hz5_block *states = hz5_states_of(run);
         contradictions += count_state(run, HZ5_FREE) != run->free_count;
@@ -171,17 +171,14 @@ void core_purge(void) {
         hz5_trim(heap);
         hz_heap_leave(&heap->is_busy);
     }
-    uint32_t count = hz5_dead_heap_count() > 0 ? hz5_heap_count() : 0;
-    for (uint32_t id = 1; id <= count; id++) {
-        struct hz5_heap *dead = hz5_heap_by_id(id);
-        if (dead != NULL && hz5_heap_claim_dead(dead)) {
-            hz5_collect_pending(dead);
-            hz5_quarantine_flush(dead); // like the large runs: of a thread that a fork left behind
-            hz5_large_flush(dead);
-            hz5_release_empty_runs(dead);
-            hz5_trim(dead);
-            hz5_heap_unclaim(dead);
-        }
+    struct hz_heap *abandoned;
+    for (uint32_t id = 0; (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
+        heap = hz5_heap_of(abandoned);
+        hz5_collect_pending(heap);
+        hz5_quarantine_flush(heap); // like the large runs: of a thread that a fork left behind
+        hz5_large_flush(heap);
+        hz5_release_empty_runs(heap);
+        hz5_trim(heap);
     }
     if (arena.span_units != 0)
         arena_purge();
@@ -215,7 +212,7 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .usable_size = malloc_usable_size,
     .owns = owns,
     .verify = verify,
-    .thread_fini = hz5_thread_fini,
+    .thread_fini = core_thread_fini,
     .stats = core_stats,
     .purge = core_purge,
     .version = version,

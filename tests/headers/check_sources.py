@@ -71,7 +71,7 @@ STRONG_ORDER = re.compile(r"memory_order_(acquire|release|acq_rel|seq_cst)")
 # type keeps atomics of the language away; the member inside it, and a cast to an atomic, would get around that.
 PROTOCOL_MEMBER = re.compile(r"\bprotocol_word\b")
 PROTOCOL_CAST = re.compile(r"(?<!_Atomic)\(\s*(const\s+)?_Atomic\b[^()]*\*\s*\)")
-PROTOCOL_FILE = re.compile(r"^allocators/(common/protocol|hz\d/hz\d_states)\.h$")
+PROTOCOL_FILE = re.compile(r"^allocators/(common/(protocol|heap_states)|hz\d/hz\d_states)\.h$")
 ORDER_WINDOW = 12  # lines above the operation in which its argument stands
 
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explorer of hz4's messages: every interleaving of a few threads on two heaps and one run, on the machine of
-// explorer.h. What each step does to its word is read from hz4's own table, hz4_steps.h; the order of the steps below
-// is that of hz4_message.c, hz4_heap.c, hz4_run.c and hz4_depot.c. Mutants of that order and changes of the table must
-// be caught. Usage: hz4_explorer [--changes]. Layer: test.
+// explorer.h. What each step does to its word is read from the allocators' own tables, hz4_steps.h and heap_steps.h;
+// the order of the steps below is that of hz4_message.c, hz4_heap.c, hz4_run.c and hz4_depot.c. Mutants of that order
+// and changes of the table must be caught. Usage: hz4_explorer [--changes]. Layer: test.
 #include "explorer.h"
 
+#include "../../allocators/common/heap_states.h"
 #include "../../allocators/hz4/hz4_states.h"
 
 #include <stdio.h>
@@ -16,12 +17,16 @@
 
 #define HZ_STEP STEP_INDEX
 enum step_index {
+#include "../../allocators/common/heap_steps.h"
+#define HZ_STEP STEP_INDEX
 #include "../../allocators/hz4/hz4_steps.h"
     STEPS
 };
 
 #define HZ_STEP STEP_ROW
 static struct step steps[] = {
+#include "../../allocators/common/heap_steps.h"
+#define HZ_STEP STEP_ROW
 #include "../../allocators/hz4/hz4_steps.h"
 };
 
@@ -31,8 +36,8 @@ enum address {
     INBOX2,
     LOCK1,
     LOCK2,
-    CONTROL1,
-    CONTROL2,
+    STATUS1,
+    STATUS2,
     ROUTE,
     BITS,
     NEXT1,
@@ -71,26 +76,26 @@ enum operation {
 
 enum mutant {
     MUTANT_NONE,
-    MUTANT_NO_LAST_LOOK,    // who lets go of a dead heap does not look at its inbox
-    MUTANT_NO_CONTROL_LOOK, // who sends does not look whether the heap is dead
-    MUTANT_WEAK_DEAD,       // nothing orders the end of a heap before the last look
-    MUTANT_WEAK_TRY,        // a heap is taken by load and store
-    MUTANT_WEAK_TAKE_ALL,   // an inbox is emptied by load and store
-    MUTANT_WEAK_SEND,       // a message is sent by load and store
-    MUTANT_BLIND_DRAIN,     // the drain does not look who owns the run
-    MUTANT_MOVE_UNHELD,     // a run is moved though its owner could not be held
-    MUTANT_BORROW_UNHELD,   // a block is borrowed though its owner could not be held
-    MUTANT_BLIND_CARRY,     // who has carried a block to its owner does not look whether it still is
-    MUTANT_BLIND_REVIVE,    // who holds a heap that was dead does not look whether it has been revived
-    MUTANT_NO_DEBT,         // a helper that sends to a dead heap forgets it
-    MUTANT_WEAK_PLACE,      // a place of the depot is emptied by load and store
+    MUTANT_NO_LAST_LOOK,   // who lets go of a dead heap does not look at its inbox
+    MUTANT_NO_STATUS_LOOK, // who sends does not look whether the heap is dead
+    MUTANT_WEAK_ABANDON,   // nothing orders the end of a heap before the last look
+    MUTANT_WEAK_TRY,       // a heap is taken by load and store
+    MUTANT_WEAK_TAKE_ALL,  // an inbox is emptied by load and store
+    MUTANT_WEAK_SEND,      // a message is sent by load and store
+    MUTANT_BLIND_DRAIN,    // the drain does not look who owns the run
+    MUTANT_MOVE_UNHELD,    // a run is moved though its owner could not be held
+    MUTANT_BORROW_UNHELD,  // a block is borrowed though its owner could not be held
+    MUTANT_BLIND_CARRY,    // who has carried a block to its owner does not look whether it still is
+    MUTANT_BLIND_REVIVE,   // who holds a heap that was dead does not look whether it has been revived
+    MUTANT_NO_DEBT,        // a helper that sends to a dead heap forgets it
+    MUTANT_WEAK_PLACE,     // a place of the depot is emptied by load and store
     MUTANT_COUNT
 };
 
 static const char *const mutant_names[MUTANT_COUNT] = {
-    "the protocol", "no last look", "no look at control", "weak DEAD",           "weak try",    "weak take-all",
-    "weak send",    "blind drain",  "move without hold",  "borrow without hold", "blind carry", "blind revival",
-    "no debt",      "weak place",
+    "the protocol",  "no last look",  "no look at status", "weak ABANDONED",    "weak try",
+    "weak take-all", "weak send",     "blind drain",       "move without hold", "borrow without hold",
+    "blind carry",   "blind revival", "no debt",           "weak place",
 };
 
 // Where a thread is. A name is the access that comes next.
@@ -179,7 +184,7 @@ static const char *const violation_names[VIOLATIONS] = {"sound",
                                                         "block lost",
                                                         "block twice",
                                                         "message stranded with a dead heap",
-                                                        "a heap's thread and its control word contradict",
+                                                        "a heap's thread and its status contradict",
                                                         "an empty place of the depot was refused"};
 
 struct model {
@@ -265,8 +270,8 @@ static unsigned lock(unsigned heap) {
     return LOCK1 + heap - 1;
 }
 
-static unsigned control(unsigned heap) {
-    return CONTROL1 + heap - 1;
+static unsigned status(unsigned heap) {
+    return STATUS1 + heap - 1;
 }
 
 static unsigned other_of(const struct thread_state *t) {
@@ -483,7 +488,7 @@ static void step_send(struct model *m, unsigned self) {
         break;
     case SEND_LOOK:
         t->pc = t->after_send;
-        if (DO(hz4_control_is_dead, control(t->target)) && mutant != MUTANT_NO_CONTROL_LOOK)
+        if (DO(hz_status_peek_abandoned, status(t->target)) && mutant != MUTANT_NO_STATUS_LOOK)
             owe_or_help(t);
         break;
     }
@@ -513,7 +518,7 @@ static void step_help(struct model *m, unsigned self) {
     case HELP_SCAN:
         if (t->scan == 0 || t->scan >= HEAPS) // the first heap is done, or all are
             after_help(t);
-        else if (!DO(hz4_control_is_dead, control(t->scan)))
+        else if (!DO(hz_status_peek_abandoned, status(t->scan)))
             t->scan++;
         else
             t->pc = HELP_SCAN_MAIL;
@@ -583,7 +588,7 @@ static void step_let_go(struct model *m, unsigned self) {
             t->pc = GO_LOOK;
         break;
     case GO_LOOK:
-        t->reg = DO(hz4_control_is_dead, control(t->held));
+        t->reg = DO(hz_status_peek_abandoned, status(t->held));
         t->pc = GO_UNLOCK;
         break;
     case GO_UNLOCK:
@@ -606,7 +611,7 @@ static void step_let_go(struct model *m, unsigned self) {
         }
         break;
     case GO_ALIVE:
-        if (DO(hz4_control_is_dead, control(t->held)))
+        if (DO(hz_status_peek_abandoned, status(t->held)))
             begin_drain(t, t->held, GO_FLUSH);
         else
             t->pc = GO_LOOK;
@@ -642,7 +647,7 @@ static void step_own(struct model *m, unsigned self) {
             t->pc = EXIT_MARK;
         break;
     case EXIT_MARK:
-        DO(hz4_control_end, control(t->own));
+        DO(hz_status_abandon_locked, status(t->own));
         m->alive[t->own] = 0;
         begin_go(t, t->own, FLUSH);
         break;
@@ -702,11 +707,11 @@ static void step_revive(struct model *m, unsigned self) {
     switch (t->pc) {
     case REVIVE_PEEK:
         t->pc = AT_SCRIPT;
-        if (DO(hz4_control_is_dead, CONTROL1))
+        if (DO(hz_status_peek_abandoned, STATUS1))
             begin_try_of(t, 1, REVIVE_LOOK);
         break;
     case REVIVE_LOOK:
-        if (DO(hz4_control_is_dead, CONTROL1) || mutant == MUTANT_BLIND_REVIVE)
+        if (DO(hz_status_peek_abandoned, STATUS1) || mutant == MUTANT_BLIND_REVIVE)
             t->pc = REVIVE_STORE;
         else
             begin_go(t, 1, FLUSH);
@@ -716,7 +721,7 @@ static void step_revive(struct model *m, unsigned self) {
             violate(&m->machine, KILLED); // two threads have the heap
         m->alive[1] = 1;
         t->own = 1;
-        DO(hz4_control_begin, CONTROL1);
+        DO(hz_status_reclaim_locked, STATUS1);
         begin_go(t, 1, FLUSH);
         break;
     }
@@ -798,7 +803,7 @@ static void judge(void *model) {
             if (!m->alive[heap])
                 violate(&m->machine, STRANDED);
         }
-        if (memory[control(heap)] != (m->alive[heap] ? HZ4_ALIVE : HZ4_DEAD))
+        if (memory[status(heap)] != (m->alive[heap] ? HZ_HEAP_ALIVE : HZ_HEAP_ABANDONED))
             violate(&m->machine, KILLED);
     }
     if (memory[BITS] != m->home)
@@ -821,8 +826,8 @@ static int run(const struct scenario *what, struct findings *findings) {
     start.owner = 1;
     start.alive[1] = !what->dead;
     start.alive[2] = !what->dead2;
-    start.machine.memory[CONTROL1] = what->dead ? HZ4_DEAD : HZ4_ALIVE;
-    start.machine.memory[CONTROL2] = what->dead2 ? HZ4_DEAD : HZ4_ALIVE;
+    start.machine.memory[STATUS1] = what->dead ? HZ_HEAP_ABANDONED : HZ_HEAP_ALIVE;
+    start.machine.memory[STATUS2] = what->dead2 ? HZ_HEAP_ABANDONED : HZ_HEAP_ALIVE;
     for (unsigned i = 0; i < THREADS; i++) {
         start.thread[i].own = what->own[i];
         start.machine.knows[i] = (1u << BLOCKS) - 1;
@@ -846,7 +851,7 @@ static const char *caught_by(void) {
 // Mutants that are changes of the table.
 static void change_table(enum mutant which) {
     // ORDER: too weak on purpose.
-    if (which == MUTANT_WEAK_DEAD)
+    if (which == MUTANT_WEAK_ABANDON)
         steps[hz4_fence_let_go_step].order = memory_order_relaxed;
     plain_steps[LOCK].is_split = which == MUTANT_WEAK_TRY;
     steps[hz4_inbox_take_step].is_split = which == MUTANT_WEAK_TAKE_ALL;
@@ -896,10 +901,14 @@ static int run_all(unsigned mutants) {
 static const struct tolerated tolerated[] = {
     {"hz4_fence", "sent", CHANGE_ORDER, LOCKED_IN_ORDER},
     // Steps that are not in the model.
-    {"hz4_control", "is_alive", -1, "the model has no fork"},
-    {"hz4_control", "is_lost", -1, "the model has no fork"},
-    {"hz4_control", "survive", -1, "the model has no fork"},
-    {"hz4_control", "lose", -1, "the model has no fork"},
+    {"hz_status", "abandon", -1, "hz4 has a lock in each heap"},
+    {"hz_status", "is_abandoned", -1, "hz4 has a lock in each heap"},
+    {"hz_status", "begin", -1, "the model's heaps have begun"},
+    {"hz_status", "reclaim", -1, "hz4 has a lock in each heap"},
+    {"hz_status", "acquire", -1, "hz4 has a lock in each heap"},
+    {"hz_status", "peek", -1, "the model has no fork"},
+    {"hz_status", "survive", -1, "the model has no fork"},
+    {"hz_status", "lose", -1, "the model has no fork"},
     {"hz4_way", "is_large", -1, "the model has no large runs"},
     {"hz4_way", "free_large", -1, "the model has no large runs"},
 };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explorer of hz5's block protocol: every interleaving of a few threads on one run of two blocks, on the machine of
-// explorer.h. What each step does to its word is read from hz5's own table, hz5_steps.h; the order of the steps below
-// is that of hz5_malloc.c, hz5_run.c and hz5_heap.c. Mutants of that order and changes of the table must be caught.
-// Usage: hz5_explorer [--changes]. Layer: test.
+// explorer.h. What each step does to its word is read from the allocators' own tables, hz5_steps.h and heap_steps.h;
+// the order of the steps below is that of hz5_malloc.c, hz5_run.c and hz5_heap.c. Mutants of that order and changes of
+// the table must be caught. Usage: hz5_explorer [--changes]. Layer: test.
 #include "explorer.h"
 
+#include "../../allocators/common/heap_states.h"
 #include "../../allocators/hz5/hz5_states.h"
 
 #include <stdio.h>
@@ -16,12 +17,16 @@
 
 #define HZ_STEP STEP_INDEX
 enum step_index {
+#include "../../allocators/common/heap_steps.h"
+#define HZ_STEP STEP_INDEX
 #include "../../allocators/hz5/hz5_steps.h"
     STEPS
 };
 
 #define HZ_STEP STEP_ROW
 static struct step steps[] = {
+#include "../../allocators/common/heap_steps.h"
+#define HZ_STEP STEP_ROW
 #include "../../allocators/hz5/hz5_steps.h"
 };
 
@@ -659,13 +664,14 @@ static void step_enqueue(struct model *m, unsigned t) {
         break;
     case P_STATUS:
         // The second look is that of whoever claims.
-        thread->pc = DO(hz5_status_is_dead, STATUS1 + reg[2] - 1u) && DO(hz5_status_peek_dead, STATUS1 + reg[2] - 1u)
-                         ? P_CLAIM
-                         : thread->after;
+        thread->pc =
+            DO(hz_status_is_abandoned, STATUS1 + reg[2] - 1u) && DO(hz_status_peek_abandoned, STATUS1 + reg[2] - 1u)
+                ? P_CLAIM
+                : thread->after;
         break;
     case P_CLAIM:
         thread->pc = thread->after;
-        if (DO(hz5_status_claim, STATUS1 + reg[2] - 1u)) {
+        if (DO(hz_status_acquire, STATUS1 + reg[2] - 1u)) {
             thread->target = reg[2];
             thread->back = U_STATUS;
             thread->pc = C_TAKE;
@@ -897,18 +903,18 @@ static void step_exit(struct model *m, unsigned t) {
         thread->pc = C_TAKE;
         break;
     case U_STATUS:
-        DO(hz5_status_set_down, STATUS1 + thread->target - 1u);
+        DO(hz_status_abandon, STATUS1 + thread->target - 1u);
         thread->pc = mutant == MUTANT_NO_LAST_LOOK ? NEXT : U_QUEUE;
         break;
     case U_QUEUE:
         thread->pc = !DO(hz5_queue_is_empty, QUEUE1 + thread->target - 1u) &&
-                             DO(hz5_status_peek_dead, STATUS1 + thread->target - 1u)
+                             DO(hz_status_peek_abandoned, STATUS1 + thread->target - 1u)
                          ? U_CLAIM
                          : NEXT;
         break;
     case U_CLAIM:
         thread->pc = NEXT;
-        if (DO(hz5_status_claim, STATUS1 + thread->target - 1u)) {
+        if (DO(hz_status_acquire, STATUS1 + thread->target - 1u)) {
             thread->back = U_STATUS;
             thread->pc = C_TAKE;
         }
@@ -923,11 +929,11 @@ static void step_inherit(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     switch (thread->pc) {
     case D_LOOK:
-        thread->pc = DO(hz5_status_peek_dead, STATUS1) ? D_CLAIM : NEXT;
+        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? D_CLAIM : NEXT;
         break;
     case D_CLAIM:
         thread->pc = NEXT;
-        if (DO(hz5_status_claim, STATUS1)) {
+        if (DO(hz_status_acquire, STATUS1)) {
             thread->target = 1;
             thread->back = D_COLLECTED;
             thread->pc = C_TAKE;
@@ -946,13 +952,13 @@ static void step_inherit(struct model *m, unsigned t) {
         thread->pc = U_STATUS;
         break;
     case V_LOOK:
-        thread->pc = DO(hz5_status_peek_dead, STATUS1) ? V_CLAIM : NEXT;
+        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? V_CLAIM : NEXT;
         break;
     case V_CLAIM:
-        thread->pc = DO(hz5_status_claim, STATUS1) ? V_REVIVE : NEXT;
+        thread->pc = DO(hz_status_acquire, STATUS1) ? V_REVIVE : NEXT;
         break;
     case V_REVIVE:
-        DO(hz5_status_revive, STATUS1);
+        DO(hz_status_reclaim, STATUS1);
         thread->heap = 1;
         thread->pc = NEXT;
         break;
@@ -1062,7 +1068,7 @@ static void judge(void *model) {
     struct model *m = model;
     const uint8_t *memory = m->machine.memory;
     uint8_t owner = owner_of(memory[IDENT]);
-    int is_alive = owner == 0 || memory[STATUS1 + owner - 1] == HZ5_HEAP_ALIVE;
+    int is_alive = owner == 0 || memory[STATUS1 + owner - 1] == HZ_HEAP_ALIVE;
     // A heap with a thread collects its queue at its next refill; a dead heap's must be empty already.
     int is_waiting = owner != 0 && (memory[QUEUE1 + owner - 1] != 0 || m->listed[owner]);
     uint8_t seen = is_alive && is_waiting ? memory[PENDING] | m->left : 0;
@@ -1099,8 +1105,8 @@ static size_t run(const struct scenario *what, int stops_at_first, struct findin
     memory[IDENT] = 1 << 2 | 1;
     memory[MAGIC] = 1;
     memory[ARRAY] = array_of(1 << 2 | 1);
-    memory[STATUS1] = what->owner_dead ? HZ5_HEAP_DEAD : HZ5_HEAP_ALIVE;
-    memory[STATUS2] = HZ5_HEAP_ALIVE;
+    memory[STATUS1] = what->owner_dead ? HZ_HEAP_ABANDONED : HZ_HEAP_ALIVE;
+    memory[STATUS2] = HZ_HEAP_ALIVE;
     for (uint8_t b = 0; b < BLOCKS; b++) {
         memory[STATE0 + b] = what->state[b];
         m.holders[b] = what->state[b] == LIVE;
@@ -1144,7 +1150,7 @@ static void change_table(enum mutant which) {
         steps[hz5_block_free_own_step].to = steps[hz5_block_free_remote_step].to = FREE;
     // ORDER: too weak on purpose.
     if (which == MUTANT_WEAK_STATUS)
-        steps[hz5_status_set_down_step].order = memory_order_release;
+        steps[hz_status_abandon_step].order = memory_order_release;
     if (which == MUTANT_BLIND_GIVE)
         steps[hz5_block_give_moved_step].is_blind = 1;
 }
@@ -1198,7 +1204,7 @@ static const struct tolerated tolerated[] = {
     {"hz5_bits", "look", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_queued", "is_clear", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_queue", "is_empty", CHANGE_ORDER, LOADS_IN_ORDER},
-    {"hz5_status", "is_dead", CHANGE_ORDER, LOADS_IN_ORDER},
+    {"hz_status", "is_abandoned", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_ident", "read", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_ident", "read_to_queue", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_magic", "read", CHANGE_ORDER, LOADS_IN_ORDER},
@@ -1227,10 +1233,12 @@ static const struct tolerated tolerated[] = {
     {"hz5_block", "rest", -1, "the model's arrays begin with what they are to hold"},
     {"hz5_block", "peek", -1, "decides nothing but what is reported"},
     {"hz5_block", "count", -1, "decides nothing but what is reported"},
-    {"hz5_status", "begin", -1, "the model's heaps have begun"},
-    {"hz5_status", "peek", -1, "the model has no fork"},
-    {"hz5_status", "survive", -1, "the model has no fork"},
-    {"hz5_status", "orphan", -1, "the model has no fork"},
+    {"hz_status", "begin", -1, "the model's heaps have begun"},
+    {"hz_status", "abandon_locked", -1, "of hz4"},
+    {"hz_status", "reclaim_locked", -1, "of hz4"},
+    {"hz_status", "peek", -1, "the model has no fork"},
+    {"hz_status", "survive", -1, "the model has no fork"},
+    {"hz_status", "lose", -1, "the model has no fork"},
 };
 
 // With --changes, each entry of the table is changed in turn, which some scenario must notice.

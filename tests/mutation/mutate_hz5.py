@@ -63,8 +63,8 @@ MUTANTS = [
      r"hz5_bits_look\(&run->pending\) != 0", "0", "race:handover"),
     ("queues: regions left over by a refill", "hz5_run.c", "collect", r"return 0;", "run->collecting = 0; return 0;",
      "race:queues"),
-    ("queues: who frees into a dead heap collects", "hz5_run.c", "push",
-     r"hz5_status_is_dead\(&heap->status\)", "0", "race:queues"),
+    ("queues: who frees into an abandoned heap collects", "hz5_run.c", "push",
+     r"hz_status_is_abandoned\(&heap->common\.status\)", "0", "race:queues"),
     ("absorbed double frees are counted", "hz5_table.c", "report_absorbed", r"issued > seen \? issued - seen : 0", "0 * issued",
      "race:k2"),
 ]

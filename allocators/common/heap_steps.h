@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps on a heap's status (protocol.h): who includes this defines what HZ_STEP becomes. heap_states.h makes
+// functions of them, the explorers in tests/model a table. hz3 and hz5 acquire a heap by its status; hz4 has a lock in
+// each heap, and writes the status only while it holds that.
+#ifndef HZ_STEP
+#define HZ_STEP(word, type, name, kind, from, to, order)
+#endif
+
+// clang-format off
+
+// the heap's first thread
+HZ_STEP(hz_status, uint32_t, begin, STORE, HZ_HEAP_UNUSED, HZ_HEAP_ALIVE, memory_order_relaxed)
+// the thread that ends, or the one that has acquired the heap
+// ORDER: seq_cst: releases the heap, and comes before the look at its remote queue; partner: is_abandoned, after a push.
+HZ_STEP(hz_status, uint32_t, abandon, STORE, HZ_ANY, HZ_HEAP_ABANDONED, memory_order_seq_cst)
+// ORDER: seq_cst: after the push to the heap's remote queue; partner: abandon.
+HZ_STEP(hz_status, uint32_t, is_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memory_order_seq_cst)
+HZ_STEP(hz_status, uint32_t, peek_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memory_order_relaxed)
+// ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
+HZ_STEP(hz_status, uint32_t, acquire, SWAP, HZ_HEAP_ABANDONED, HZ_HEAP_ACQUIRED, memory_order_acq_rel)
+// a new thread, which has acquired the heap
+HZ_STEP(hz_status, uint32_t, reclaim, STORE, HZ_HEAP_ACQUIRED, HZ_HEAP_ALIVE, memory_order_relaxed)
+// hz4: a new thread, and the thread that ends; they hold the heap's lock
+HZ_STEP(hz_status, uint32_t, reclaim_locked, STORE, HZ_HEAP_ABANDONED, HZ_HEAP_ALIVE, memory_order_relaxed)
+HZ_STEP(hz_status, uint32_t, abandon_locked, STORE, HZ_HEAP_ALIVE, HZ_HEAP_ABANDONED, memory_order_relaxed)
+// child of a fork: the heap is whole; it is not
+HZ_STEP(hz_status, uint32_t, peek, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
+HZ_STEP(hz_status, uint32_t, survive, STORE, HZ_ANY, HZ_HEAP_ABANDONED, memory_order_relaxed)
+HZ_STEP(hz_status, uint32_t, lose, STORE, HZ_ANY, HZ_HEAP_LOST, memory_order_relaxed)
+
+// clang-format on
+
+#undef HZ_STEP

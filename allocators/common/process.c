@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// process.h
+#include "process.h"
+
+#include "arena.h"
+#include "core.h"
+
+#include <pthread.h>
+
+_Atomic int hz_is_ready;
+
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
+
+HZ_COLD int hz_init_slow(void) {
+    pthread_mutex_lock(&start_lock);
+    int is_ready = atomic_load_explicit(&hz_is_ready, memory_order_relaxed);
+    if (!is_ready && core_start()) {
+        is_ready = 1;
+        // ORDER: release: all that core_start() wrote; partner: the acquire load in hz_init().
+        atomic_store_explicit(&hz_is_ready, is_ready, memory_order_release);
+    }
+    pthread_mutex_unlock(&start_lock);
+    return is_ready;
+}
+
+void hz_fork_lock(void) {
+    pthread_mutex_lock(&start_lock);
+    core_fork_lock();
+    arena_fork_prepare();
+}
+
+void hz_fork_inherit(void) {
+    arena_fork_inherit();
+    core_fork_inherit();
+}
+
+void hz_fork_unlock(void) {
+    arena_fork_done();
+    core_fork_unlock();
+    pthread_mutex_unlock(&start_lock);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Holding a heap: its lock. An alive heap is held by its thread on slow paths and by helpers for a moment, an abandoned
+// one by anybody who has a reason. The status of a heap changes only while it is held (common/heaps.h).
+#include "hz4.h"
+
+#include "../common/fork.h"
+
+int hz4_try_hold(struct hz4_heap *heap) {
+    int is_held = hz_try_lock(&heap->lock);
+    hz4_thread.holds += (uint32_t)is_held;
+    return is_held;
+}
+
+int hz4_may_await(struct hz4_heap *heap) {
+    return hz4_thread.holds == 0 && hz_status_peek(&heap->common.status) != HZ_HEAP_LOST;
+}
+
+void hz4_await(struct hz4_heap *heap) {
+    hz_lock(&heap->lock);
+    hz4_thread.holds++;
+}
+
+// Who holds it may be a helper that brings messages home, and have a lower priority: the lock lends it ours.
+void hz4_hold(struct hz4_heap *heap) {
+    uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
+    atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);
+    if (hz_fork_is_near() && hz4_thread.holds == 0)
+        hz_fork_wait();
+    hz4_await(heap);
+}
+
+void hz4_let_go(struct hz4_heap *heap) {
+    for (;;) {
+        int is_abandoned = hz_status_peek_abandoned(&heap->common.status);
+        hz4_thread.holds--;
+        hz_unlock(&heap->lock);
+        if (!is_abandoned) // or a new thread was faster than we
+            return;
+        hz4_fence_let_go();
+        if (!core_heap_has_remote(&heap->common) || !hz4_try_hold(heap))
+            return;
+        if (hz_status_peek_abandoned(&heap->common.status))
+            core_heap_drain(&heap->common);
+    }
+}
+
+uint32_t hz4_alive_count(void) {
+    uint32_t count = hz_heap_count();
+    uint32_t abandoned = hz_heap_abandoned_count();
+    return count > abandoned ? count - abandoned : 1;
+}
+
+// ---- fork ---------------------------------------------------------------------------------------------------------
+
+// One that a thread holds may be in the middle of anything.
+int core_heap_is_whole(struct hz_heap *heap) {
+    hz_mutex *lock = &hz4_heap_of(heap)->lock;
+    if (!hz_try_lock(lock))
+        return 0;
+    hz_unlock(lock);
+    return 1;
+}
+
+void core_fork_lock(void) {
+    hz4_granule_fork_lock();
+}
+
+// A signal handler that forks may have interrupted this thread while it held heaps.
+void core_fork_inherit(void) {
+    hz4_granule_fork_inherit();
+    uint32_t count = hz4_thread.holds != 0 ? hz_heap_count() : 0;
+    for (uint32_t id = 1; id <= count; id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (hz_fork_is_alone() || heap == hz4_thread.heap)
+            hz_lock_inherit(&heap->lock);
+    }
+}
+
+void core_fork_unlock(void) {
+    hz4_granule_fork_unlock();
+}
