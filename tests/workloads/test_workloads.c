@@ -109,6 +109,13 @@ static void events_are_as_ever(void **state) {
         {"aligned", UINT64_C(0xfa8cc450245e8e6d)},
         {"sharing-thrash", UINT64_C(0x0770f721f788c096)},
         {"sharing-scratch", UINT64_C(0xb811a26a1db6f64d)},
+        {"odd-sizes", UINT64_C(0x01b6421e48b51a88)},
+        {"spikes", UINT64_C(0xe42af217713142d3)},
+        {"drift", UINT64_C(0xbf693381b4121bcb)},
+        {"values", UINT64_C(0xd1ff3a65acea9de7)},
+        {"pool-turns", UINT64_C(0x158bc3ae71f1da3f)},
+        {"sleeping-producer", UINT64_C(0x0409a82269b55142)},
+        {"requests", UINT64_C(0xbec5145c0a5a449c)},
         {"fleet", UINT64_C(0xdbe464d2f83f1439)},
         {"profile", UINT64_C(0x689b32c7673811c7)},
     };
