@@ -17,7 +17,7 @@ const struct workload aligned_workload = {
                  .max_bytes = 2048,
                  .aligned_ppm = 250000},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ALIGNED | WORKLOAD_USES_DURATION,
-    .shape = core_shape_alone,
+    .shape = core_shape_mixed_alone,
     .warm_up = core_fill_slots,
     .measured = core_replace_mixed,
 };

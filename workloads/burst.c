@@ -7,8 +7,23 @@
 
 enum burst_order { BURST_LIFO, BURST_FIFO, BURST_RANDOM };
 
+static void draw(struct workload_run *run, uint32_t thread, uint64_t count) {
+    struct core_thread *self = core_thread_of(run, thread);
+    struct core_random *random = &self->random;
+    for (uint64_t at = self->stream.drawn; count != 0; count--, at++) {
+        const uint64_t drawn = rng_splitmix(&random->size_rng);
+        const uint32_t bytes = sizes_pick(&core_of(run)->sizes, drawn);
+        core_event(random, bytes, at % self->slot_count, 0);
+        core_put(&self->stream, 0, object_meta(bytes, drawn), 0);
+    }
+}
+
 static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set, .order_count = params->working_set, .wiring = CORE_ALONE};
+    struct core_shape shape = core_shape_alone(params);
+    shape.order_count = shape.slots;
+    shape.draw = draw;
+    shape.events = params->ops;
+    return shape;
 }
 
 static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order kind) {
@@ -28,7 +43,7 @@ static void warm_up(struct workload_run *run, uint32_t thread, enum burst_order 
         }
     }
     for (uint64_t i = 0; i < count; i++)
-        core_event(&self->hot, 0, order[i], 0);
+        core_event(&self->random, 0, order[i], 0);
 }
 
 static void warm_up_lifo(struct workload_run *run, uint32_t thread) {
@@ -46,34 +61,52 @@ static void warm_up_random(struct workload_run *run, uint32_t thread) {
 // One full burst an iteration; the last one stops short so that the op count is met.
 OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
+    struct core_stream *stream = &self->stream;
     const struct core_env env = core_env_of(run);
     const uint32_t is_timed = run->params.duration_ns != 0;
+    const uint64_t most = stream->step;
     struct core_hot hot = self->hot;
+    uint64_t sum = 0;
     uint64_t left = is_timed ? UINT64_MAX : run->params.ops;
-    while (left != 0 && !core_stopped(run)) {
+    while (left != 0) {
         const uint64_t count = left < self->slot_count ? left : self->slot_count;
-        for (uint64_t i = 0; i < count; i++) {
-            if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
-                core_fail(run, thread);
+        struct object *place = self->slots;
+        for (uint64_t i = 0; i < count;) {
+            uint64_t step = core_step_end(run, i, count, most) - i;
+            const uint64_t *word = step == 0 ? NULL : core_take(run, thread, stream, &step);
+            if (word == NULL)
                 goto stopped;
+            const uint64_t *const end = word + step * stream->stride;
+            for (; word != end; word += stream->stride, place++) {
+                sum += word[0];
+                if (!core_new(&env, &hot, place, core_event_meta(word, stream->is_wide), touch)) {
+                    core_fail(run, thread);
+                    goto stopped;
+                }
             }
-            core_publish_live(counters, &hot);
+            i += step;
+            core_publish_live(&run->counters[thread], &hot);
         }
-        for (uint64_t i = 0; i < self->slot_count; i++) {
-            struct object *const place = &self->slots[self->order[i]];
-            if (self->order[i] < count) { // always, but in a short last burst
-                core_clear(&env, &hot, place, touch);
-                core_publish_live(counters, &hot);
-            }
+        for (uint64_t i = 0; i < self->slot_count;) {
+            const uint64_t end = core_step_end(run, i, self->slot_count, most);
+            if (end == i)
+                goto stopped;
+            for (; i < end; i++)
+                if (self->order[i] < count) // always, but in a short last burst
+                    core_clear(&env, &hot, &self->slots[self->order[i]], touch);
+            core_publish_live(&run->counters[thread], &hot);
         }
         left -= count;
-        core_publish(counters, &hot, &self->inbox);
+        hot.allocs += count;
+        core_publish(run, thread, &hot);
         if (is_timed && run->host->now_ns() >= run->deadline_ns)
             break;
     }
 stopped:
+    stream->done_sum = sum;
     self->hot = hot;
+    core_publish(run, thread, &hot);
+    core_check_executed(run, thread);
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {

@@ -7,8 +7,23 @@
 
 #define LIFETIMES 4u // generations an object outlives its thread by; four keep abandoned memory from being hot
 
+static void draw(struct workload_run *run, uint32_t thread, uint64_t count) {
+    struct core_thread *self = core_thread_of(run, thread);
+    struct core_random *random = &self->random;
+    const uint64_t life = run->params.working_set;
+    for (uint64_t at = self->stream.drawn; count != 0; count--, at++) {
+        const uint64_t drawn = rng_splitmix(&random->size_rng);
+        const uint32_t bytes = sizes_pick(&core_of(run)->sizes, drawn);
+        core_event(random, bytes, at % life, at / life);
+        core_put(&self->stream, 0, object_meta(bytes, drawn), 0);
+    }
+}
+
 static struct core_shape shape_of(const struct workload_params *params) {
-    return (struct core_shape){.slots = params->working_set * LIFETIMES, .wiring = CORE_ALONE};
+    return (struct core_shape){.slots = params->working_set * LIFETIMES,
+                               .wiring = CORE_ALONE,
+                               .draw = draw,
+                               .events = params->working_set * (params->rounds + LIFETIMES)};
 }
 
 // Every object is freed by a later generation.
@@ -19,27 +34,35 @@ static uint64_t remote_frees(const struct workload_params *params) {
 OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint32_t generation,
                                  enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
+    struct core_stream *stream = &self->stream;
     const struct core_env env = core_env_of(run);
-    const uint64_t count = run->params.working_set;
-    struct object *const places = &self->slots[generation % LIFETIMES * count];
+    const uint64_t most = stream->step;
+    uint64_t left = run->params.working_set;
+    struct object *place = &self->slots[generation % LIFETIMES * left];
     struct core_hot hot = self->hot;
-    for (uint64_t i = 0; i < count; i++) {
-        const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(env.sizes, random);
-        core_event(&hot, bytes, i, generation);
-        if (places[i].block != NULL) {
-            core_delete_by(env.free_remote, &env, &hot, places[i], touch);
-            hot.frees_foreign++;
-        }
-        if (!core_new(&env, &hot, &places[i], bytes, object_tag(generation, random), touch)) {
-            core_fail(run, thread);
+    while (left != 0 && !core_stopped(run)) {
+        uint64_t count = most < left ? most : left;
+        const uint64_t *word = core_take(run, thread, stream, &count);
+        if (word == NULL)
             break;
+        const uint64_t *const end = word + count * stream->stride;
+        for (; word != end; word += stream->stride, place++) {
+            stream->done_sum += word[0];
+            if (place->block != NULL) {
+                core_delete_by(env.free_remote, &env, &hot, *place, touch);
+                hot.frees_foreign++;
+            }
+            if (!core_new(&env, &hot, place, core_event_meta(word, stream->is_wide), touch)) {
+                core_fail(run, thread);
+                break;
+            }
         }
-        core_publish_live(counters, &hot);
+        hot.allocs += count;
+        left -= count;
+        core_publish_live(&run->counters[thread], &hot);
     }
     self->hot = hot;
-    core_publish(counters, &hot, &self->inbox);
+    core_publish(run, thread, &hot);
 }
 
 static void life(struct workload_run *run, uint32_t thread, uint32_t generation) {
@@ -47,12 +70,14 @@ static void life(struct workload_run *run, uint32_t thread, uint32_t generation)
 }
 
 static void warm_up(struct workload_run *run, uint32_t thread) {
+    core_draw_ahead(run, thread); // these lives have their part of the stream, too
     core_generations(run, thread, 0, LIFETIMES, life);
     core_thread_of(run, thread)->hot.allocs = 0; // counted from the barrier on
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
     core_generations(run, thread, LIFETIMES, LIFETIMES + run->params.rounds, life);
+    core_check_executed(run, thread);
 }
 
 const struct workload churn_workload = {

@@ -4,6 +4,7 @@
 
 #define RING_ENTRIES 1024u // inbound entries a thread, shared among its producers, so that memory does not grow as T^2
 #define RING_MIN_ENTRIES 64u  // but a ring holds at least one chunk
+#define WINDOW_EVENTS 8192u // of a thread whose events do not fit
 #define PAGE_BYTES 4096u      // between threads' slots: no shared line, no shared page
 #define SPINS_BEFORE_YIELD 32 // about a microsecond; longer only steals time from the thread waited for
 
@@ -14,6 +15,8 @@
 #else
 #define CPU_RELAX() __asm__ volatile("" ::: "memory")
 #endif
+
+uint64_t core_stream_bytes = UINT64_C(2) << 30;
 
 // A bump pointer that can also run dry: with base NULL it only counts. Saturates at UINT64_MAX.
 struct layout {
@@ -96,13 +99,38 @@ static uint64_t ring_entries(const struct core_shape *shape, uint32_t threads) {
 }
 
 static void seed_thread(struct core_thread *thread, const struct workload_params *params, uint32_t index) {
-    struct core_hot *hot = &thread->hot;
-    hot->size_rng = rng_origin(params->seed, index, RNG_SIZE);
-    hot->slot_rng = rng_origin(params->seed, index, RNG_SLOT);
-    hot->remote_rng = rng_origin(params->seed, index, RNG_REMOTE);
-    hot->partner_rng = rng_origin(params->seed, index, RNG_PARTNER);
-    hot->kind_rng = rng_origin(params->seed, index, RNG_KIND);
-    hot->hash = rng_mix(index + 1);
+    struct core_random *random = &thread->random;
+    random->size_rng = rng_origin(params->seed, index, RNG_SIZE);
+    random->slot_rng = rng_origin(params->seed, index, RNG_SLOT);
+    random->remote_rng = rng_origin(params->seed, index, RNG_REMOTE);
+    random->partner_rng = rng_origin(params->seed, index, RNG_PARTNER);
+    random->kind_rng = rng_origin(params->seed, index, RNG_KIND);
+    random->hash = rng_mix(index + 1);
+}
+
+// Without memory yet: what a thread's stream is like.
+static struct core_stream stream_of(const struct workload_params *params, const struct core_shape *shape) {
+    struct core_stream stream = {.total = shape->draw == NULL ? 0 : shape->events,
+                                 .is_wide = params->max_bytes > CORE_NARROW_BYTES};
+    stream.stride = 1 + stream.is_wide + shape->event_words;
+    stream.step = core_step(params);
+    if (shape->wiring != CORE_ALONE && stream.step > CORE_CHUNK)
+        stream.step = CORE_CHUNK; // the inbox is looked into between steps
+    stream.step_shift = (uint32_t)__builtin_ctzll(stream.step);
+    if (params->duration_ns != 0 && stream.total != 0)
+        stream.total = RNG_PPM; // and again from the beginning
+    const uint64_t fitting = core_stream_bytes / params->threads / (stream.stride * sizeof(uint64_t)) & ~(CORE_STEP - 1ull);
+    if (stream.total <= fitting)
+        stream.capacity = stream.total;
+    else if (params->duration_ns != 0)
+        stream.capacity = stream.total = fitting;
+    else
+        stream.capacity = WINDOW_EVENTS;
+    return stream;
+}
+
+static int has_targets(enum core_wiring wiring) {
+    return wiring == CORE_ALL || wiring == CORE_FAN_OUT;
 }
 
 static void link_inboxes(struct core *core, const struct core_shape *shape, uint32_t threads,
@@ -144,9 +172,17 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
         const uint32_t is_producer = produces(shape->wiring, t, threads);
         struct object *slots = layout_take(&layout, is_producer ? shape->slots : 0, sizeof *slots, PAGE_BYTES);
         uint32_t *order = layout_take(&layout, is_producer ? shape->order_count : 0, sizeof *order, HANDOVER_LINE);
+        struct core_stream stream = stream_of(params, shape);
+        if (!is_producer)
+            stream.capacity = stream.total = 0;
+        stream.words = layout_take(&layout, stream.capacity, stream.stride * sizeof(uint64_t), PAGE_BYTES);
+        stream.targets = has_targets(shape->wiring) ? layout_take(&layout, stream.capacity, 1, HANDOVER_LINE) : NULL;
+        if (shape->with_steps)
+            stream.steps = layout_take(&layout, stream.capacity / stream.step + 1, sizeof *stream.steps, HANDOVER_LINE);
         if (base == NULL)
             continue;
         struct core_thread *thread = &states[t];
+        thread->stream = stream;
         thread->slots = slots;
         thread->slot_count = is_producer ? shape->slots : 0;
         thread->order = order;
@@ -177,9 +213,38 @@ struct core_shape core_shape_alone(const struct workload_params *params) {
     return (struct core_shape){.slots = params->working_set, .wiring = CORE_ALONE};
 }
 
+struct core_shape core_shape_replace(const struct workload_params *params) {
+    struct core_shape shape = core_shape_alone(params);
+    shape.order_count = shape.slots;
+    shape.draw = core_draw_replace;
+    shape.events = params->ops;
+    shape.with_steps = 1;
+    return shape;
+}
+
 struct core_shape core_shape_by_topology(const struct workload_params *params) {
     const enum core_wiring wiring = params->threads > 1 ? (enum core_wiring)params->topology : CORE_ALONE;
-    return (struct core_shape){.slots = params->working_set, .wiring = wiring};
+    return (struct core_shape){.slots = params->working_set,
+                               .order_count = params->working_set,
+                               .wiring = wiring,
+                               .draw = core_draw_replace,
+                               .events = params->ops,
+                               .with_steps = 1};
+}
+
+struct core_shape core_shape_mixed(const struct workload_params *params) {
+    struct core_shape shape = core_shape_by_topology(params);
+    shape.order_count = 0;
+    shape.with_steps = 0;
+    shape.draw = core_draw_mixed;
+    shape.event_words = 2;
+    return shape;
+}
+
+struct core_shape core_shape_mixed_alone(const struct workload_params *params) {
+    struct core_shape shape = core_shape_mixed(params);
+    shape.wiring = CORE_ALONE;
+    return shape;
 }
 
 uint64_t core_remote_frees(const struct workload_params *params) {
@@ -219,9 +284,9 @@ OBJECT_INLINE void drain_queue(const struct core_env *env, struct workload_count
         const uint64_t batch = count < CORE_CHUNK ? count : CORE_CHUNK;
         for (uint64_t i = 0; i < batch; i++) {
             const struct object object = *handover_entry(queue, i);
-            inbox->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
+            inbox->corruptions += object_is_bad(&object, object_bytes(&object), touch, env->mask);
             env->free_remote(object.block);
-            inbox->freed_bytes += object.bytes;
+            inbox->freed_bytes += object_bytes(&object);
         }
         // Here and not with the other counters: a thread that waits for room drains for as long as it takes.
         atomic_store_explicit(&counters->drained_bytes, inbox->freed_bytes, memory_order_relaxed);
@@ -274,7 +339,7 @@ void core_finish(struct workload_run *run, uint32_t thread) {
             open += !handover_is_closed(self->inbox.queues[i]);
         // Looked at before draining: what a closed queue holds now is all it will ever hold.
         const uint64_t drained = core_drain(run, self);
-        core_publish(&run->counters[thread], &self->hot, &self->inbox);
+        core_publish(run, thread, &self->hot);
         if (open == 0 || core_stopped(run))
             return;
         if (drained != 0) {
@@ -293,15 +358,14 @@ OBJECT_INLINE void fill_slots(struct workload_run *run, uint32_t thread, enum wo
     const struct core_env env = core_env_of(run);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < self->slot_count; i++) {
-        if (!core_draw(&env, &hot, &self->slots[i], i, 0, touch)) {
+        if (!core_draw(&env, &self->random, &hot, &self->slots[i], i, 0, touch)) {
             core_fail(run, thread);
             break;
         }
         core_publish_live(&run->counters[thread], &hot);
     }
-    hot.allocs = 0; // counted from the barrier on
     self->hot = hot;
-    core_publish(&run->counters[thread], &self->hot, &self->inbox);
+    core_publish(run, thread, &hot);
 }
 
 void core_fill_slots(struct workload_run *run, uint32_t thread) {
@@ -328,5 +392,5 @@ void core_tear_down(struct workload_run *run, uint32_t thread) {
     core_drain(run, self);
     self->inbox.frees_remote = frees_remote; // what a stopped run left behind was not freed in the measured part
     CORE_BY_TOUCH(run->params.touch, free_slots, run, thread);
-    core_publish(&run->counters[thread], &self->hot, &self->inbox);
+    core_publish(run, thread, &self->hot);
 }

@@ -11,7 +11,9 @@
 #include "rng.h"
 #include "sizes.h"
 
-#define CORE_CHUNK 64 // ops between looks at the inbox, the stop flag and the published counters
+#define CORE_CHUNK 64                // ops between looks at the inbox
+#define CORE_STEP 256                // ops between looks at the stop flag and publications of live bytes, at most
+#define CORE_UNSEEN_BYTES (1u << 20) // allocated and freed between two publications of live bytes, about
 
 enum core_wiring { // who has a queue to whom; the first five equal enum workload_topology
     CORE_RING = TOPOLOGY_RING,
@@ -24,18 +26,55 @@ enum core_wiring { // who has a queue to whom; the first five equal enum workloa
     CORE_CHAIN   // t to t + 1, the last to nobody
 };
 
+// Draws the next `count` events of a thread with core_put; those of a run are drawn in one order, whatever `count` is.
+typedef void core_drawer(struct workload_run *run, uint32_t thread, uint64_t count);
+
 // How much harness memory a workload wants and how its threads are connected.
 struct core_shape {
     uint64_t slots;       // objects a producing thread remembers
     uint64_t order_count; // entries of core_thread.order
     enum core_wiring wiring;
+    core_drawer *draw;    // NULL: no events ahead
+    uint64_t events;      // that a producing thread draws in all
+    uint32_t event_words; // besides core_put's own
+    uint32_t with_steps;  // 1: core_stream.steps; order then holds the bytes of each slot while events are drawn
+};
+
+// What events are drawn from. owner only.
+struct core_random {
+    uint64_t size_rng, slot_rng, remote_rng, partner_rng, kind_rng; // splitmix64 states
+    uint64_t hash;                                                  // of the events so far
+};
+
+// What the events of a step allocate, and what those free that free here.
+struct core_step_bytes {
+    uint64_t allocated, freed;
+};
+
+// Events, drawn before the clock starts, all of them where they fit. A run that has more draws them a window at a time,
+// within the measured part; one by the clock begins its one window again. owner only.
+struct core_stream {
+    uint64_t *words;   // const
+    uint8_t *targets;  // const: whom an event hands to, where that is not always the same; else NULL
+    struct core_step_bytes *steps; // const: of each step of the window, for loops that do not add up themselves
+    uint64_t step;                 // const: events a step (core_step)
+    uint32_t step_shift;           // const: its binary logarithm
+    uint64_t capacity; // const: events
+    uint64_t total;    // const: events of the run
+    uint32_t stride;   // const: words an event
+    uint32_t is_wide;  // const: 1: size and payload in a word of their own
+    uint64_t drawn;    // in all
+    uint64_t filled;   // of the window: drawn
+    uint64_t next;     // of the window: executed
+    uint64_t chosen, left; // of the frees still to be drawn: remote, and in all
+    uint32_t turn;         // next target where they take turns
+    uint64_t drawn_sum;    // of the first words of all events drawn, modulo 2^64
+    uint64_t done_sum;     // the same as the loop read them
 };
 
 // Changed by every op. owner only.
 struct core_hot {
-    uint64_t size_rng, slot_rng, remote_rng, partner_rng, kind_rng; // splitmix64 states
-    uint64_t hash;                                                  // of the events so far
-    uint64_t allocated_bytes, freed_bytes;                          // by this loop
+    uint64_t allocated_bytes, freed_bytes; // by this loop
     uint64_t allocs, frees_local;
     uint64_t frees_foreign; // freed here, born in another generation of this thread
     uint64_t corruptions;
@@ -51,6 +90,8 @@ struct core_inbox {
 struct core_thread {
     _Alignas(HANDOVER_LINE) struct core_hot hot;
     struct core_inbox inbox;
+    struct core_random random;
+    struct core_stream stream;
     struct object *slots;       // const
     uint64_t slot_count;        // const; 0 for a thread that only frees
     uint32_t *order;            // const: shape.order_count entries
@@ -77,11 +118,31 @@ uint32_t core_producers(enum core_wiring wiring, uint32_t threads);
 
 // Members for the tables of workloads.
 struct core_shape core_shape_alone(const struct workload_params *params);       // a working set, nothing handed over
-struct core_shape core_shape_by_topology(const struct workload_params *params); // handed over, unless it is one thread
+struct core_shape core_shape_replace(const struct workload_params *params);     // for core_replace_local
+struct core_shape core_shape_by_topology(const struct workload_params *params); // for core_replace_remote
+struct core_shape core_shape_mixed(const struct workload_params *params);       // for core_replace_mixed
+struct core_shape core_shape_mixed_alone(const struct workload_params *params); // likewise, nothing handed over
 uint64_t core_remote_frees(const struct workload_params *params);               // of the latter: the share, exactly
 uint64_t core_ops_by_rounds(const struct workload_params *params);              // the working set anew each round
 void core_fill_slots(struct workload_run *run, uint32_t thread);                // warm-up: every slot gets an object
 void core_tear_down(struct workload_run *run, uint32_t thread);                 // frees inbox and slots
+
+// Of all threads' events together. Only tests change it: what does not fit is drawn in windows.
+extern uint64_t core_stream_bytes;
+
+// Draws as many events as fit, unless some are there already.
+void core_draw_ahead(struct workload_run *run, uint32_t thread);
+// The window is used up: begins it again or draws the next one. 0: there are no more.
+int core_draw_more(struct workload_run *run, uint32_t thread);
+// The measured part is over: were those events executed that were drawn? If not, the row is refused.
+void core_check_executed(struct workload_run *run, uint32_t thread);
+// Drawers: a size only, for `target`; a size and the slot whose object it replaces, handed over or not.
+void core_draw_messages(struct workload_run *run, uint32_t thread, uint64_t count, uint64_t target);
+void core_draw_replace(struct workload_run *run, uint32_t thread, uint64_t count);
+// As the latter, with two words more: the call that allocates; and the object that is resized, slot and bytes, or 0.
+void core_draw_mixed(struct workload_run *run, uint32_t thread, uint64_t count);
+enum core_call { CORE_MALLOC, CORE_CALLOC, CORE_ALIGNED }; // CORE_ALIGNED + k: the k-th alignment, 64 << k
+#define CORE_ALIGNMENTS 7u                                 // 64, 128 .. 4096
 
 // Lives of newly born threads, one after another: body(run, thread, generation) for each generation in [from, to).
 void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, uint32_t to,
@@ -126,39 +187,111 @@ OBJECT_INLINE struct core_env core_env_of(const struct workload_run *run) {
 }
 
 // One multiply an event. The rotation brings high bits back down, where the next product can spread them again.
-OBJECT_INLINE void core_event(struct core_hot *hot, uint64_t bytes, uint64_t slot, uint64_t target) {
+OBJECT_INLINE void core_event(struct core_random *random, uint64_t bytes, uint64_t slot, uint64_t target) {
     const uint64_t event = bytes ^ slot << 32 ^ target << 54;
-    hot->hash = rng_rotl(hot->hash ^ event, 29) * RNG_GAMMA;
+    random->hash = rng_rotl(random->hash ^ event, 29) * RNG_GAMMA;
 }
 
-// Returns 0 when the allocator has no memory; the object is then empty.
-OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, struct object *out, uint32_t bytes,
-                           uint32_t tag, enum workload_touch touch) {
-    const struct object object = {env->alloc(bytes), bytes, tag};
+// An event's first word: a flag, twice the slot and 1 in 31 bits, and object_meta in 32, which a wide event has in its
+// second word instead. Twice, because x86 multiplies an index by 8 at most and a slot has 16 bytes; and 1, so that no
+// word is 0.
+#define CORE_FLAG (UINT64_C(1) << 63)
+#define CORE_NARROW_BYTES (1u << 24)
+_Static_assert(sizeof(struct object) == 16, "core_event_place");
+
+OBJECT_INLINE void core_put(struct core_stream *stream, uint64_t slot, uint64_t meta, uint64_t flag) {
+    uint64_t *words = stream->words + stream->filled * stream->stride;
+    words[0] = flag << 63 | slot << 33 | UINT64_C(1) << 32;
+    if (stream->is_wide)
+        words[1] = meta;
+    else
+        words[0] |= meta;
+    stream->drawn_sum += words[0];
+    stream->filled++;
+}
+
+OBJECT_INLINE uint64_t core_event_meta(const uint64_t *words, int is_wide) {
+    return is_wide ? words[1] : (uint32_t)words[0];
+}
+
+OBJECT_INLINE struct object *core_event_place(struct object *slots, uint64_t word, int may_have_flag) {
+    const uint64_t twice_and_1 = may_have_flag ? word << 1 >> 33 : word >> 32;
+    return (struct object *)(void *)((unsigned char *)slots + (twice_and_1 - 1) * 8);
+}
+
+// Where the next events of a window lie; as many as `*count`, or fewer at its end. NULL: there are no more.
+OBJECT_INLINE const uint64_t *core_take(struct workload_run *run, uint32_t thread, struct core_stream *stream,
+                                        uint64_t *count) {
+    if (__builtin_expect(stream->next == stream->filled, 0) && !core_draw_more(run, thread))
+        return NULL;
+    const uint64_t there = stream->filled - stream->next;
+    *count = *count < there ? *count : there;
+    const uint64_t *words = stream->words + stream->next * stream->stride;
+    stream->next += *count;
+    return words;
+}
+
+// Ops between publications of live bytes: CORE_STEP small objects, single large ones. A power of 2.
+OBJECT_INLINE uint64_t core_step(const struct workload_params *params) {
+    uint64_t step = CORE_STEP;
+    while (step > 1 && step * params->max_bytes > CORE_UNSEEN_BYTES)
+        step /= 2;
+    return step;
+}
+
+// Where a step of a loop over [i, count) ends; at i itself when the run stops.
+OBJECT_INLINE uint64_t core_step_end(struct workload_run *run, uint64_t i, uint64_t count, uint64_t most) {
+    if (core_stopped(run))
+        return i;
+    return count - i < most ? count : i + most;
+}
+
+// Another payload for each number, for objects whose sizes need no drawing.
+OBJECT_INLINE uint64_t core_payload(uint64_t number) {
+    return (uint32_t)(number * RNG_GAMMA) >> 24;
+}
+
+// Returns 0 when the allocator has no memory; the object is then empty. The caller counts its bytes.
+OBJECT_INLINE int core_make(const struct core_env *env, struct object *out, uint64_t meta, enum workload_touch touch) {
+    const struct object object = {env->alloc(object_meta_bytes(meta)), meta};
     *out = object;
     if (__builtin_expect(object.block == NULL, 0))
         return 0;
     object_fill(&object, touch);
-    hot->allocated_bytes += bytes;
-    hot->allocs++;
     return 1;
 }
 
-// The usual beginning of an op: the next size of the stream, its event, and an object of it.
-OBJECT_INLINE int core_draw(const struct core_env *env, struct core_hot *hot, struct object *out, uint64_t slot,
-                            uint64_t target, enum workload_touch touch) {
-    const uint64_t random = rng_splitmix(&hot->size_rng);
-    const uint32_t bytes = sizes_pick(env->sizes, random);
-    core_event(hot, bytes, slot, target);
-    return core_new(env, hot, out, bytes, object_tag(0, random), touch);
+OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, struct object *out, uint64_t meta,
+                           enum workload_touch touch) {
+    if (!core_make(env, out, meta, touch))
+        return 0;
+    hot->allocated_bytes += object_meta_bytes(meta);
+    return 1;
 }
 
-// `free_it` is env->free or env->free_remote.
+// Without events ahead (warm-ups, and workloads whose rows are of memory): the next size, its event, and an object of it.
+OBJECT_INLINE int core_draw(const struct core_env *env, struct core_random *random, struct core_hot *hot,
+                            struct object *out, uint64_t slot, uint64_t target, enum workload_touch touch) {
+    const uint64_t draw = rng_splitmix(&random->size_rng);
+    const uint32_t bytes = sizes_pick(env->sizes, draw);
+    core_event(random, bytes, slot, target);
+    return core_new(env, hot, out, object_meta(bytes, draw), touch);
+}
+
+// `free_it` is env->free or env->free_remote. The caller counts the bytes.
+OBJECT_INLINE void core_unmake(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
+                               struct object object, enum workload_touch touch) {
+    if (object_is_bad(&object, object_bytes(&object), touch, env->mask)) {
+        __asm__ volatile(""); // a branch that is never taken costs less than adding 0 or 1
+        hot->corruptions++;
+    }
+    free_it(object.block);
+}
+
 OBJECT_INLINE void core_delete_by(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
                                   struct object object, enum workload_touch touch) {
-    hot->corruptions += object_is_bad(&object, object.bytes, touch, env->mask);
-    free_it(object.block);
-    hot->freed_bytes += object.bytes;
+    hot->freed_bytes += object_bytes(&object);
+    core_unmake(free_it, env, hot, object, touch);
 }
 
 OBJECT_INLINE void core_delete(const struct core_env *env, struct core_hot *hot, struct object object,
@@ -179,8 +312,9 @@ OBJECT_INLINE void core_publish_live(struct workload_counters *counters, const s
     atomic_store_explicit(&counters->freed_bytes, hot->freed_bytes, memory_order_relaxed);
 }
 
-OBJECT_INLINE void core_publish(struct workload_counters *counters, const struct core_hot *hot,
-                                const struct core_inbox *inbox) {
+OBJECT_INLINE void core_publish(struct workload_run *run, uint32_t thread, const struct core_hot *hot) {
+    struct workload_counters *counters = &run->counters[thread];
+    const struct core_inbox *inbox = &core_thread_of(run, thread)->inbox;
     core_publish_live(counters, hot);
     atomic_store_explicit(&counters->allocs, hot->allocs, memory_order_relaxed);
     atomic_store_explicit(&counters->frees_local, hot->frees_local, memory_order_relaxed);
@@ -188,7 +322,7 @@ OBJECT_INLINE void core_publish(struct workload_counters *counters, const struct
     atomic_store_explicit(&counters->corruptions, hot->corruptions + inbox->corruptions, memory_order_relaxed);
     atomic_store_explicit(&counters->failures, inbox->failures, memory_order_relaxed);
     atomic_store_explicit(&counters->waits, inbox->waits, memory_order_relaxed);
-    atomic_store_explicit(&counters->stream_hash, hot->hash, memory_order_relaxed);
+    atomic_store_explicit(&counters->stream_hash, core_thread_of(run, thread)->random.hash, memory_order_relaxed);
 }
 
 // Calls an inline function with its last argument a constant, so that each touch mode gets its own loop.
@@ -210,27 +344,50 @@ OBJECT_INLINE void core_publish(struct workload_counters *counters, const struct
 // How many ops are left, by count or by clock.
 struct core_budget {
     uint64_t left;
+    uint64_t unlooked; // ops since the last look at the clock
     uint32_t timed;
-    uint32_t turns;
 };
 
 OBJECT_INLINE struct core_budget core_budget_of(const struct workload_run *run) {
     const uint32_t timed = run->params.duration_ns != 0;
-    return (struct core_budget){timed ? UINT64_MAX : run->params.ops, timed, 0};
+    return (struct core_budget){timed ? UINT64_MAX : run->params.ops, 0, timed};
 }
 
-// Ops to do before asking again; 0: finished. Looks at the clock every fourth time, and not before the first ops.
-OBJECT_INLINE uint64_t core_budget_take(struct core_budget *budget, struct workload_run *run) {
+// Ops to do before asking again, `most` at most; 0: finished. Looks at the clock every four chunks, and not before the
+// first ops.
+OBJECT_INLINE uint64_t core_budget_take(struct core_budget *budget, struct workload_run *run, uint64_t most) {
     if (core_stopped(run))
         return 0;
     if (budget->timed) {
-        if ((++budget->turns & 3) == 0 && run->host->now_ns() >= run->deadline_ns)
-            return 0;
-        return CORE_CHUNK;
+        if (budget->unlooked >= UINT64_C(4) * CORE_CHUNK) {
+            budget->unlooked = 0;
+            if (run->host->now_ns() >= run->deadline_ns)
+                return 0;
+        }
+        budget->unlooked += most;
+        return most;
     }
-    const uint64_t chunk = budget->left < CORE_CHUNK ? budget->left : CORE_CHUNK;
+    const uint64_t chunk = budget->left < most ? budget->left : most;
     budget->left -= chunk;
     return chunk;
+}
+
+// The events of the next ops, `*count` of them; NULL: finished.
+OBJECT_INLINE const uint64_t *core_budget_events(struct core_budget *budget, struct workload_run *run,
+                                                 struct core_stream *stream, uint32_t thread, uint64_t most,
+                                                 uint64_t *count) {
+    const uint64_t chunk = core_budget_take(budget, run, most);
+    if (chunk == 0)
+        return NULL;
+    *count = chunk;
+    const uint64_t *words = core_take(run, thread, stream, count);
+    budget->left += chunk - *count; // the rest is in the next window
+    return words;
+}
+
+// The account of the step that core_take has just given `count` events of.
+OBJECT_INLINE const struct core_step_bytes *core_step_of(const struct core_stream *stream, uint64_t count) {
+    return &stream->steps[(stream->next - count) >> stream->step_shift];
 }
 
 // The replacement loop: a random slot's object is freed, here or by another thread, and replaced by a new one.

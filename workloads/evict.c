@@ -54,9 +54,9 @@ struct cache {
 
 OBJECT_INLINE void evict_one(struct core_thread *self, const struct core_env *env, struct core_hot *hot,
                              struct cache *cache, enum workload_touch touch) {
-    const uint64_t victim = rng_bounded(rng_splitmix(&hot->slot_rng), cache->count);
-    cache->live_bytes -= self->slots[victim].bytes;
-    core_event(hot, 0, victim, 1);
+    const uint64_t victim = rng_bounded(rng_splitmix(&self->random.slot_rng), cache->count);
+    cache->live_bytes -= object_bytes(&self->slots[victim]);
+    core_event(&self->random, 0, victim, 1);
     core_clear(env, hot, &self->slots[victim], touch);
     self->slots[victim] = self->slots[--cache->count];
     self->slots[cache->count].block = NULL;
@@ -67,9 +67,10 @@ OBJECT_INLINE int insert(struct core_thread *self, const struct core_env *env, s
                          struct cache *cache, uint32_t bytes, uint64_t random, enum workload_touch touch) {
     while (cache->live_bytes + bytes > cache->limit && cache->count != 0)
         evict_one(self, env, hot, cache, touch);
-    core_event(hot, bytes, cache->count, 0);
-    if (!core_new(env, hot, &self->slots[cache->count], bytes, object_tag(0, random), touch))
+    core_event(&self->random, bytes, cache->count, 0);
+    if (!core_new(env, hot, &self->slots[cache->count], object_meta(bytes, random), touch))
         return 0;
+    hot->allocs++;
     cache->count++;
     cache->live_bytes += bytes;
     return 1;
@@ -84,28 +85,27 @@ OBJECT_INLINE void drift(struct workload_run *run, uint32_t thread, enum workloa
     for (uint32_t round = 0; round < run->params.rounds; round++) {
         const uint64_t typical = typical_bytes(&run->params, round);
         for (uint64_t left = objects_of(&run->params, round); left != 0 && !core_stopped(run); left--) {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
+            const uint64_t random = rng_splitmix(&self->random.size_rng);
             const uint32_t bytes = (uint32_t)(typical - typical / 2 + rng_bounded(random, typical / 2 * 2 + 1));
             if (!insert(self, &env, &hot, &cache, bytes, random, touch))
                 core_fail(run, thread);
             core_publish_live(counters, &hot);
         }
-        core_publish(counters, &hot, &self->inbox);
+        core_publish(run, thread, &hot);
     }
     self->hot = hot;
 }
 
 OBJECT_INLINE void values(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
     struct cache cache = {.limit = values_limit(&run->params)};
     struct core_hot hot = self->hot;
     for (uint64_t left = run->params.ops; left != 0 && !core_stopped(run); left--) {
-        const uint64_t random = rng_splitmix(&hot.size_rng);
+        const uint64_t random = rng_splitmix(&self->random.size_rng);
         if (!insert(self, &env, &hot, &cache, sizes_pick(env.sizes, random), random, touch))
             core_fail(run, thread);
-        core_publish(counters, &hot, &self->inbox);
+        core_publish(run, thread, &hot);
     }
     self->hot = hot;
 }

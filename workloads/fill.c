@@ -15,52 +15,104 @@ static uint64_t derived_ops(const struct workload_params *params) {
     return params->working_set + churned(params);
 }
 
-OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, uint32_t free_ppm,
-                                 enum workload_touch touch) {
+// First all allocations, then the objects that are freed, in order of their slots.
+static void draw(struct workload_run *run, uint32_t thread, uint64_t count) {
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
-    const struct core_env env = core_env_of(run);
-    const uint64_t count = self->slot_count;
+    struct core_stream *stream = &self->stream;
+    struct core_random *random = &self->random;
+    const uint64_t slots = self->slot_count;
     const uint64_t allocations = derived_ops(&run->params);
+    for (uint64_t at = stream->drawn; count != 0; count--, at++) {
+        if (at < allocations) {
+            const uint64_t drawn = rng_splitmix(&random->size_rng);
+            const uint32_t bytes = sizes_pick(&core_of(run)->sizes, drawn);
+            const uint64_t slot = at < slots ? at : rng_bounded(rng_splitmix(&random->slot_rng), slots);
+            core_event(random, bytes, slot, 0);
+            core_put(stream, slot, object_meta(bytes, drawn), at >= slots);
+            continue;
+        }
+        if (at == allocations) {
+            stream->chosen = stream->total - allocations;
+            stream->left = slots;
+        }
+        while (!rng_select(rng_splitmix(&random->kind_rng), &stream->chosen, &stream->left)) {
+        }
+        core_event(random, 0, slots - stream->left - 1, 1);
+        core_put(stream, slots - stream->left - 1, 0, 0);
+    }
+}
+
+static struct core_shape shape_of(const struct workload_params *params, uint32_t free_ppm) {
+    struct core_shape shape = core_shape_alone(params);
+    shape.draw = draw;
+    shape.events = derived_ops(params) + rng_share(params->working_set, free_ppm);
+    return shape;
+}
+
+static struct core_shape shape_50(const struct workload_params *params) {
+    return shape_of(params, 500000);
+}
+
+static struct core_shape shape_90(const struct workload_params *params) {
+    return shape_of(params, 900000);
+}
+
+static struct core_shape shape_99(const struct workload_params *params) {
+    return shape_of(params, 990000);
+}
+
+// The flag of an allocation: what its slot held is freed before.
+OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+    struct core_thread *self = core_thread_of(run, thread);
+    struct core_stream *stream = &self->stream;
+    const struct core_env env = core_env_of(run);
+    const uint64_t most = stream->step;
     struct core_hot hot = self->hot;
-    for (uint64_t i = 0; i < allocations && !core_stopped(run); i++) {
-        const uint64_t random = rng_splitmix(&hot.size_rng);
-        const uint32_t bytes = sizes_pick(env.sizes, random);
-        const uint64_t slot = i < count ? i : rng_bounded(rng_splitmix(&hot.slot_rng), count);
-        struct object *const place = &self->slots[slot];
-        if (i >= count) {
-            core_delete(&env, &hot, *place, touch);
-            hot.frees_local++;
+    uint64_t sum = 0;
+    for (uint64_t left = derived_ops(&run->params); left != 0 && !core_stopped(run);) {
+        uint64_t count = most < left ? most : left;
+        const uint64_t *word = core_take(run, thread, stream, &count);
+        if (word == NULL)
+            goto stopped;
+        const uint64_t *const end = word + count * stream->stride;
+        for (; word != end; word += stream->stride) {
+            struct object *const place = core_event_place(self->slots, word[0], 1);
+            sum += word[0];
+            if (word[0] & CORE_FLAG) {
+                core_delete(&env, &hot, *place, touch);
+                hot.frees_local++;
+            }
+            if (!core_new(&env, &hot, place, core_event_meta(word, stream->is_wide), touch)) {
+                core_fail(run, thread);
+                goto stopped;
+            }
         }
-        core_event(&hot, bytes, slot, 0);
-        if (!core_new(&env, &hot, place, bytes, object_tag(0, random), touch))
-            core_fail(run, thread);
-        core_publish_live(counters, &hot);
+        hot.allocs += count;
+        left -= count;
+        core_publish_live(&run->counters[thread], &hot);
     }
-    core_publish(counters, &hot, &self->inbox);
-    uint64_t chosen = rng_share(count, free_ppm);
-    uint64_t total = count;
-    for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-        if (rng_select(rng_splitmix(&hot.kind_rng), &chosen, &total)) {
-            core_event(&hot, 0, i, 1);
-            core_clear(&env, &hot, &self->slots[i], touch);
-            core_publish_live(counters, &hot);
+    core_publish(run, thread, &hot);
+    while (!core_stopped(run)) {
+        uint64_t count = most;
+        const uint64_t *word = core_take(run, thread, stream, &count);
+        if (word == NULL)
+            break;
+        const uint64_t *const end = word + count * stream->stride;
+        for (; word != end; word += stream->stride) {
+            sum += word[0];
+            core_clear(&env, &hot, core_event_place(self->slots, word[0], 0), touch);
         }
+        core_publish_live(&run->counters[thread], &hot);
     }
+stopped:
+    stream->done_sum = sum;
     self->hot = hot;
-    core_publish(counters, &hot, &self->inbox);
+    core_publish(run, thread, &hot);
+    core_check_executed(run, thread);
 }
 
-static void measured_50(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread, 500000);
-}
-
-static void measured_90(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread, 900000);
-}
-
-static void measured_99(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread, 990000);
+static void measured(struct workload_run *run, uint32_t thread) {
+    CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread);
 }
 
 #define FILL                                                                                                           \
@@ -72,25 +124,25 @@ static void measured_99(struct workload_run *run, uint32_t thread) {
                  .min_bytes = 16,                                                                                      \
                  .max_bytes = 1024},                                                                                   \
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET, .derived_ops = derived_ops,                        \
-    .derived_from = "--working-set", .shape = core_shape_alone
+    .derived_from = "--working-set", .measured = measured
 
 const struct workload fill_50_workload = {
     .name = "fill-50",
     .summary = "fill, replace 20 %, free 50 % at random: what a heap full of holes gives back",
-    .measured = measured_50,
+    .shape = shape_50,
     FILL,
 };
 
 const struct workload fill_90_workload = {
     .name = "fill-90",
     .summary = "fill, replace 20 %, free 90 % at random: what a heap full of holes gives back",
-    .measured = measured_90,
+    .shape = shape_90,
     FILL,
 };
 
 const struct workload fill_99_workload = {
     .name = "fill-99",
     .summary = "fill, replace 20 %, free 99 % at random: what a heap full of holes gives back",
-    .measured = measured_99,
+    .shape = shape_99,
     FILL,
 };

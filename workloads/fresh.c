@@ -18,7 +18,7 @@ const struct workload fresh_workload = {
                  .max_bytes = 8 << 20,
                  .calloc_ppm = 500000},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_CALLOC | WORKLOAD_USES_DURATION,
-    .shape = core_shape_alone,
+    .shape = core_shape_mixed_alone,
     .warm_up = core_fill_slots,
     .measured = core_replace_mixed,
 };

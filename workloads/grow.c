@@ -11,13 +11,13 @@
 // Returns 0 when memory ran out; the object is then as before.
 OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env, struct core_hot *hot,
                             struct object *object, uint32_t bytes, enum workload_touch touch) {
-    const uint32_t old_bytes = object->bytes;
+    const uint64_t old_bytes = object_bytes(object);
     unsigned char *block = run->allocator.realloc(object->block, bytes);
     if (block == NULL)
         return 0;
     object->block = block;
     hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
-    object->bytes = bytes;
+    object->meta = object_meta(bytes, object->meta);
     object_fill(object, touch);
     hot->allocated_bytes += bytes;
     hot->freed_bytes += old_bytes;
@@ -26,6 +26,25 @@ OBJECT_INLINE int grow_once(struct workload_run *run, const struct core_env *env
 
 OBJECT_INLINE uint64_t next_size(uint64_t bytes, int by_doubling) {
     return by_doubling ? bytes * 2 : bytes + STEP_BYTES;
+}
+
+// The events follow from the parameters; they are hashed before the clock starts.
+static void hash_events(struct workload_run *run, uint32_t thread, int by_doubling) {
+    struct core_random *random = &core_thread_of(run, thread)->random;
+    const uint64_t count = run->params.working_set;
+    for (uint32_t round = 0; round < run->params.rounds; round++)
+        for (uint64_t bytes = run->params.min_bytes; bytes <= run->params.max_bytes;
+             bytes = next_size(bytes, by_doubling))
+            for (uint64_t i = 0; i < count; i++)
+                core_event(random, bytes, i, bytes != run->params.min_bytes);
+}
+
+static void warm_up_double(struct workload_run *run, uint32_t thread) {
+    hash_events(run, thread, 1);
+}
+
+static void warm_up_step(struct workload_run *run, uint32_t thread) {
+    hash_events(run, thread, 0);
 }
 
 OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubling, enum workload_touch touch) {
@@ -38,15 +57,13 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
     struct core_hot hot = self->hot;
     for (uint32_t round = 0; round < run->params.rounds && !core_stopped(run); round++) {
         for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            core_event(&hot, first, i, 0);
-            if (!core_new(&env, &hot, &self->slots[i], (uint32_t)first, object_tag(0, rng_splitmix(&hot.size_rng)),
-                          touch))
+            if (!core_new(&env, &hot, &self->slots[i], object_meta(first, core_payload(round * count + i)), touch))
                 core_fail(run, thread);
+            hot.allocs++;
         }
         for (uint64_t bytes = next_size(first, by_doubling); bytes <= last && !core_stopped(run);
              bytes = next_size(bytes, by_doubling)) {
             for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-                core_event(&hot, bytes, i, 1);
                 if (!grow_once(run, &env, &hot, &self->slots[i], (uint32_t)bytes, touch))
                     core_fail(run, thread);
                 core_publish_live(counters, &hot);
@@ -54,7 +71,7 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
         }
         for (uint64_t i = 0; i < count && !core_stopped(run); i++)
             core_clear(&env, &hot, &self->slots[i], touch);
-        core_publish(counters, &hot, &self->inbox);
+        core_publish(run, thread, &hot);
     }
     self->hot = hot;
 }
@@ -82,6 +99,7 @@ const struct workload grow_double_workload = {
                  .min_bytes = 64,
                  .max_bytes = 64 << 20,
                  .rounds = 5},
+    .warm_up = warm_up_double,
     .measured = measured_double,
     GROW,
 };
@@ -97,6 +115,7 @@ const struct workload grow_step_workload = {
                  .min_bytes = 64,
                  .max_bytes = 1 << 20,
                  .rounds = 4},
+    .warm_up = warm_up_step,
     .measured = measured_step,
     GROW,
 };

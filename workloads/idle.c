@@ -22,7 +22,7 @@ const struct workload idle_workload = {
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
     .derived_ops = derived_ops,
     .derived_from = "--working-set",
-    .shape = core_shape_alone,
+    .shape = core_shape_replace,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
 };

@@ -17,7 +17,7 @@ const struct workload large_workload = {
                  .min_bytes = 64 << 10,
                  .max_bytes = 8 << 20},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .shape = core_shape_alone,
+    .shape = core_shape_replace,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
 };
@@ -34,7 +34,7 @@ const struct workload odd_sizes_workload = {
                  .min_bytes = 66 << 10,
                  .max_bytes = 260 << 10},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .shape = core_shape_alone,
+    .shape = core_shape_replace,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
 };

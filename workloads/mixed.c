@@ -24,7 +24,7 @@ const struct workload mixed_workload = {
     .used_params = WORKLOAD_USES_TOPOLOGY | WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_REMOTE |
                    WORKLOAD_USES_REALLOC | WORKLOAD_USES_ALIGNED | WORKLOAD_USES_CALLOC | WORKLOAD_USES_DURATION,
     .remote_frees = core_remote_frees,
-    .shape = core_shape_by_topology,
+    .shape = core_shape_mixed,
     .warm_up = core_fill_slots,
     .measured = core_replace_mixed,
 };

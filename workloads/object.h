@@ -13,39 +13,43 @@
 
 struct object {
     unsigned char *block; // NULL: none
-    uint32_t bytes;       // asked for
-    uint32_t tag;         // low 8 bits: payload byte; the rest: generation of the thread that allocated it
+    uint64_t meta;        // object_meta: what was asked for, and the payload
 };
 
-OBJECT_INLINE uint32_t object_tag(uint32_t generation, uint64_t random) {
-    return generation << 8 | (uint32_t)(random & 0xff);
+// The number of the last byte, 30 bits, above the payload byte. An object has one byte at least.
+OBJECT_INLINE uint64_t object_meta(uint64_t bytes, uint64_t random) {
+    return (bytes - 1) << 8 | (random & 0xff);
 }
 
-OBJECT_INLINE uint32_t object_generation(const struct object *object) {
-    return object->tag >> 8;
+OBJECT_INLINE uint64_t object_meta_bytes(uint64_t meta) {
+    return (meta >> 8) + 1;
+}
+
+OBJECT_INLINE uint64_t object_bytes(const struct object *object) {
+    return object_meta_bytes(object->meta);
 }
 
 OBJECT_INLINE void object_fill(const struct object *object, enum workload_touch touch) {
-    const unsigned char payload = (unsigned char)object->tag;
+    const unsigned char payload = (unsigned char)object->meta;
     if (touch == TOUCH_ENDS) {
         object->block[0] = payload;
-        object->block[object->bytes - 1] = payload;
+        object->block[object->meta >> 8] = payload;
     } else if (touch == TOUCH_ALL) {
-        memset(object->block, payload, object->bytes);
+        memset(object->block, payload, object_bytes(object));
     }
 }
 
 // 1 when a touched byte among the first `bytes` differs, else 0.
-OBJECT_INLINE uint32_t object_is_bad(const struct object *object, uint32_t bytes, enum workload_touch touch,
+OBJECT_INLINE uint32_t object_is_bad(const struct object *object, uint64_t bytes, enum workload_touch touch,
                                      uint8_t mask) {
-    const unsigned char payload = (unsigned char)object->tag;
+    const unsigned char payload = (unsigned char)object->meta;
     unsigned char differs = 0;
     if (touch == TOUCH_ENDS)
         differs = (object->block[0] ^ payload) | (object->block[bytes - 1] ^ payload);
     else if (touch == TOUCH_ALL)
-        for (uint32_t i = 0; i < bytes; i++)
+        for (uint64_t i = 0; i < bytes; i++)
             differs |= object->block[i] ^ payload;
-    return (differs & mask) != 0;
+    return __builtin_expect((differs & mask) != 0, 0);
 }
 
 #endif

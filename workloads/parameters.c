@@ -6,9 +6,9 @@
 
 #define MAX_OPS (UINT64_C(1) << 40) // hours; also keeps every product below 2^64
 #define MAX_DURATION_NS (UINT64_C(1) << 62)
-#define MAX_WORKING_SET (UINT64_C(1) << 32)  // slots a thread
+#define MAX_WORKING_SET (UINT64_C(1) << 30)  // slots a thread: 30 bits of an event
 #define MAX_OBJECT_BYTES (UINT64_C(1) << 30) // sizes are kept in 32 bits
-#define MAX_ROUNDS (1u << 20)                // generations fit the 24 bits of an object's tag
+#define MAX_ROUNDS (1u << 20)
 #define MAX_SEED (UINT64_C(1) << 63)         // no reader of the CSV meets an integer it cannot hold
 #define ALL_PPM 1000000u
 

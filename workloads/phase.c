@@ -24,28 +24,47 @@ static uint64_t derived_ops(const struct workload_params *params) {
     return ops;
 }
 
+// The events follow from the parameters; they are hashed before the clock starts.
+static void warm_up(struct workload_run *run, uint32_t thread) {
+    for (uint32_t phase = 0; phase < run->params.rounds; phase++)
+        for (uint64_t i = 0; i < count_of(&run->params, phase); i++)
+            core_event(&core_thread_of(run, thread)->random, bytes_of(&run->params, phase), i, 0);
+}
+
 OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
+    const uint64_t most = core_step(&run->params);
     struct core_hot hot = self->hot;
     for (uint32_t phase = 0; phase < run->params.rounds; phase++) {
         const uint32_t bytes = bytes_of(&run->params, phase);
         const uint64_t count = count_of(&run->params, phase);
-        for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            const uint64_t random = rng_splitmix(&hot.size_rng);
-            core_event(&hot, bytes, i, 0);
-            if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, random), touch))
-                core_fail(run, thread);
-            core_publish_live(counters, &hot);
+        for (uint64_t i = 0; i < count;) {
+            const uint64_t end = core_step_end(run, i, count, most);
+            if (end == i)
+                goto stopped;
+            for (; i < end; i++) {
+                if (!core_new(&env, &hot, &self->slots[i], object_meta(bytes, core_payload(i)), touch)) {
+                    core_fail(run, thread);
+                    goto stopped;
+                }
+            }
+            core_publish_live(&run->counters[thread], &hot);
         }
-        for (uint64_t i = 0; i < count && !core_stopped(run); i++) {
-            core_clear(&env, &hot, &self->slots[i], touch);
-            core_publish_live(counters, &hot);
+        for (uint64_t i = 0; i < count;) {
+            const uint64_t end = core_step_end(run, i, count, most);
+            if (end == i)
+                goto stopped;
+            for (; i < end; i++)
+                core_clear(&env, &hot, &self->slots[i], touch);
+            core_publish_live(&run->counters[thread], &hot);
         }
-        core_publish(counters, &hot, &self->inbox);
+        hot.allocs += count;
+        core_publish(run, thread, &hot);
     }
+stopped:
     self->hot = hot;
+    core_publish(run, thread, &hot);
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
@@ -68,5 +87,6 @@ const struct workload phase_workload = {
     .derived_ops = derived_ops,
     .derived_from = "--working-set, --rounds and sizes",
     .shape = core_shape_alone,
+    .warm_up = warm_up,
     .measured = measured,
 };

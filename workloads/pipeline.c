@@ -4,9 +4,12 @@
 #include "core.h"
 #include "registry.h"
 
+static void draw(struct workload_run *run, uint32_t thread, uint64_t count) {
+    core_draw_messages(run, thread, count, thread + 1);
+}
+
 static struct core_shape shape_of(const struct workload_params *params) {
-    (void)params;
-    return (struct core_shape){.wiring = CORE_CHAIN};
+    return (struct core_shape){.wiring = CORE_CHAIN, .draw = draw, .events = params->ops};
 }
 
 static uint64_t remote_frees(const struct workload_params *params) {
@@ -15,13 +18,14 @@ static uint64_t remote_frees(const struct workload_params *params) {
 
 // Allocates a message and passes it on. Returns 0 when the run stops.
 OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct core_env *env, struct core_hot *hot,
-                       enum workload_touch touch) {
+                       uint64_t meta, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct object object;
-    if (!core_draw(env, hot, &object, 0, thread + 1, touch)) {
+    if (!core_new(env, hot, &object, meta, touch)) {
         core_fail(run, thread);
         return 0;
     }
+    hot->allocs++;
     uint32_t spins = 0;
     while (!handover_push(&self->out[0], object)) {
         // No helping here: to take a message means to send one. The chain has an end, so the wait has one, too.
@@ -32,29 +36,40 @@ OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct c
         }
         core_pause(run, &spins);
     }
-    core_publish_live(&run->counters[thread], hot);
     return 1;
 }
 
 OBJECT_INLINE void first_stage(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
+    struct core_stream *stream = &self->stream;
     const struct core_env env = core_env_of(run);
+    const uint64_t most = stream->step;
     struct core_budget budget = core_budget_of(run);
     struct core_hot hot = self->hot;
-    uint64_t chunk = 0;
-    while ((chunk = core_budget_take(&budget, run)) != 0) {
-        while (chunk != 0 && send(run, thread, &env, &hot, touch))
-            chunk--;
-        core_publish(&run->counters[thread], &hot, &self->inbox);
+    const uint64_t *word = NULL;
+    uint64_t count = 0;
+    uint64_t sum = 0;
+    while ((word = core_budget_events(&budget, run, stream, thread, most, &count)) != NULL) {
+        const uint64_t *const end = word + count * stream->stride;
+        for (; word != end; word += stream->stride) {
+            sum += word[0];
+            if (!send(run, thread, &env, &hot, core_event_meta(word, stream->is_wide), touch))
+                break;
+        }
+        core_publish_live(&run->counters[thread], &hot);
     }
+    stream->done_sum = sum;
     self->hot = hot;
 }
 
 OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
+    struct core_stream *stream = &self->stream;
     const struct core_env env = core_env_of(run);
+    const uint64_t most = stream->step;
     struct handover_queue *in = self->inbox.queues[0];
     struct core_hot hot = self->hot;
+    uint64_t sum = 0;
     uint32_t spins = 0;
     while (!core_stopped(run)) {
         const int is_closed = handover_is_closed(in);
@@ -67,16 +82,22 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
             continue;
         }
         spins = 0;
-        for (count = count < CORE_CHUNK ? count : CORE_CHUNK; count != 0; count--) {
+        count = count < most ? count : most;
+        const uint64_t *word = core_take(run, thread, stream, &count);
+        if (word == NULL)
+            break;
+        for (; count != 0; count--, word += stream->stride) {
             const struct object object = *handover_entry(in, 0);
             handover_take(in, 1);
             core_delete(&env, &hot, object, touch);
             self->inbox.frees_remote++;
-            if (!send(run, thread, &env, &hot, touch))
+            sum += word[0];
+            if (!send(run, thread, &env, &hot, core_event_meta(word, stream->is_wide), touch))
                 break;
         }
-        core_publish(&run->counters[thread], &hot, &self->inbox);
+        core_publish_live(&run->counters[thread], &hot);
     }
+    stream->done_sum = sum;
     self->hot = hot;
 }
 
@@ -86,6 +107,8 @@ static void measured(struct workload_run *run, uint32_t thread) {
     else if (core_thread_of(run, thread)->produces)
         CORE_BY_TOUCH(run->params.touch, middle_stage, run, thread);
     core_finish(run, thread);
+    if (core_thread_of(run, thread)->produces)
+        core_check_executed(run, thread);
 }
 
 const struct workload pipeline_workload = {

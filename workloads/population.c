@@ -337,14 +337,18 @@ OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, enum workload
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < stream->initial_count && !core_stopped(run); i++) {
         const uint32_t bytes = stream->initial[i];
-        core_event(&hot, bytes, i, 0);
-        if (!core_new(&env, &hot, &self->slots[i], bytes, object_tag(0, i), touch))
+        core_event(&self->random, bytes, i, 0);
+        if (!core_new(&env, &hot, &self->slots[i], object_meta(bytes, i), touch))
             core_fail(run, thread);
         core_publish_live(&run->counters[thread], &hot);
     }
-    hot.allocs = 0; // counted from the barrier on
+    for (uint64_t i = 0; i < stream->event_count; i++) { // before the clock, like all drawing
+        const struct population_event event = stream->events[i];
+        core_event(&self->random, event.bytes, event.slot, 0);
+        self->stream.drawn_sum += (uint64_t)event.slot << 32 ^ event.bytes;
+    }
     self->hot = hot;
-    core_publish(&run->counters[thread], &self->hot, &self->inbox);
+    core_publish(run, thread, &hot);
 }
 
 void population_warm_up(struct workload_run *run, uint32_t thread) {
@@ -354,34 +358,47 @@ void population_warm_up(struct workload_run *run, uint32_t thread) {
 OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     const struct population_thread *stream = population_thread_of(run, thread);
     struct core_thread *self = core_thread_of(run, thread);
-    struct workload_counters *counters = &run->counters[thread];
     const struct core_env env = core_env_of(run);
     const int is_alone = self->out_count == 0;
+    const struct population_event *event = stream->events;
+    const struct population_event *const last = event + stream->event_count;
+    uint64_t unseen = 0;
+    uint64_t sum = 0;
     struct core_hot hot = self->hot;
-    for (uint64_t i = 0; i < stream->event_count; i++) {
-        const struct population_event event = stream->events[i];
-        struct object *const place = &self->slots[event.slot];
-        core_event(&hot, event.bytes, event.slot, 0);
-        if (event.bytes == POPULATION_FREE || (event.bytes == POPULATION_FREE_REMOTE && is_alone)) {
-            core_clear(&env, &hot, place, touch);
-        } else if (event.bytes == POPULATION_FREE_REMOTE) {
-            if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place))
-                break;
-            place->block = NULL;
-        } else if (!core_new(&env, &hot, place, event.bytes, object_tag(0, i), touch)) {
-            core_fail(run, thread);
-            break;
+    while (event != last && !core_stopped(run)) {
+        const uint64_t left = (uint64_t)(last - event);
+        const struct population_event *const end = event + (left < CORE_CHUNK ? left : CORE_CHUNK);
+        for (; event != end; event++) {
+            struct object *const place = &self->slots[event->slot];
+            const uint32_t bytes = event->bytes;
+            sum += (uint64_t)event->slot << 32 ^ bytes;
+            if (bytes == POPULATION_FREE || (bytes == POPULATION_FREE_REMOTE && is_alone)) {
+                core_clear(&env, &hot, place, touch);
+            } else if (bytes == POPULATION_FREE_REMOTE) {
+                if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place))
+                    goto stopped;
+                place->block = NULL;
+            } else {
+                if (!core_new(&env, &hot, place, object_meta(bytes, (uint64_t)(event - stream->events)), touch)) {
+                    core_fail(run, thread);
+                    goto stopped;
+                }
+                hot.allocs++;
+                unseen += bytes;
+                if (unseen >= CORE_UNSEEN_BYTES) { // sizes have no bound here that would say how often
+                    unseen = 0;
+                    core_publish_live(&run->counters[thread], &hot);
+                }
+            }
         }
-        core_publish_live(counters, &hot);
-        if (i % CORE_CHUNK == 0) {
-            if (core_stopped(run))
-                break;
-            core_drain(run, self);
-            core_publish(counters, &hot, &self->inbox);
-        }
+        core_drain(run, self);
+        core_publish_live(&run->counters[thread], &hot);
     }
+stopped:
+    self->stream.done_sum = sum;
     self->hot = hot;
-    core_publish(counters, &hot, &self->inbox);
+    core_publish(run, thread, &hot);
+    core_check_executed(run, thread);
 }
 
 void population_measured(struct workload_run *run, uint32_t thread) {

@@ -16,7 +16,7 @@ const struct workload replace_workload = {
                  .min_bytes = 16,
                  .max_bytes = 1024},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_DURATION,
-    .shape = core_shape_alone,
+    .shape = core_shape_replace,
     .warm_up = core_fill_slots,
     .measured = core_replace_local,
 };

@@ -19,10 +19,11 @@ OBJECT_INLINE int fill(struct workload_run *run, uint32_t thread, struct core_ho
     struct core_thread *self = core_thread_of(run, thread);
     const struct core_env env = core_env_of(run);
     for (uint64_t i = from; i < to; i++) {
-        if (!core_draw(&env, hot, &self->slots[i], i, generation % 2, touch)) {
+        if (!core_draw(&env, &self->random, hot, &self->slots[i], i, generation % 2, touch)) {
             core_fail(run, thread);
             return 0;
         }
+        hot->allocs++;
         core_publish_live(&run->counters[thread], hot);
     }
     return 1;
@@ -54,7 +55,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
     if (goes_on)
         empty(run, thread, &hot, 0, state, touch);
     self->hot = hot;
-    core_publish(&run->counters[thread], &hot, &self->inbox);
+    core_publish(run, thread, &hot);
 }
 
 static void life(struct workload_run *run, uint32_t thread, uint32_t generation) {

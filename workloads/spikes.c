@@ -22,8 +22,9 @@ OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, struct core_h
     struct core_thread *self = core_thread_of(run, thread);
     const struct core_env env = core_env_of(run);
     for (uint64_t i = from; i < to && !core_stopped(run); i++) {
-        if (!core_draw(&env, hot, &self->slots[i], i, 0, touch))
+        if (!core_draw(&env, &self->random, hot, &self->slots[i], i, 0, touch))
             core_fail(run, thread);
+        hot->allocs++;
         core_publish_live(&run->counters[thread], hot);
     }
 }
@@ -34,8 +35,8 @@ OBJECT_INLINE void empty(struct workload_run *run, uint32_t thread, struct core_
     struct core_thread *self = core_thread_of(run, thread);
     const struct core_env env = core_env_of(run);
     for (; to > from && !core_stopped(run); to--) {
-        struct object *victim = &self->slots[from + rng_bounded(rng_splitmix(&hot->slot_rng), to - from)];
-        core_event(hot, 0, (uint64_t)(victim - self->slots), 1);
+        struct object *victim = &self->slots[from + rng_bounded(rng_splitmix(&self->random.slot_rng), to - from)];
+        core_event(&self->random, 0, (uint64_t)(victim - self->slots), 1);
         core_clear(&env, hot, victim, touch);
         *victim = self->slots[to - 1];
         self->slots[to - 1].block = NULL;
@@ -54,13 +55,14 @@ OBJECT_INLINE void spikes(struct workload_run *run, uint32_t thread, enum worklo
         fill(run, thread, &hot, base, (1 + SPIKE) * base, touch);
         empty(run, thread, &hot, base, (1 + SPIKE) * base, touch);
         for (uint64_t left = QUIET * base; left != 0 && !core_stopped(run); left--) {
-            const uint64_t slot = rng_bounded(rng_splitmix(&hot.slot_rng), base);
+            const uint64_t slot = rng_bounded(rng_splitmix(&self->random.slot_rng), base);
             core_clear(&env, &hot, &self->slots[slot], touch);
-            if (!core_draw(&env, &hot, &self->slots[slot], slot, 0, touch))
+            if (!core_draw(&env, &self->random, &hot, &self->slots[slot], slot, 0, touch))
                 core_fail(run, thread);
+            hot.allocs++;
             core_publish_live(counters, &hot);
         }
-        core_publish(counters, &hot, &self->inbox);
+        core_publish(run, thread, &hot);
     }
     self->hot = hot;
 }

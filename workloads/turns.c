@@ -57,8 +57,9 @@ OBJECT_INLINE void allocate_all(struct workload_run *run, uint32_t thread, struc
     struct core_thread *self = core_thread_of(run, thread);
     const struct core_env env = core_env_of(run);
     for (uint64_t i = 0; i < self->slot_count && !core_stopped(run); i++) {
-        if (!core_draw(&env, hot, &self->slots[i], i, 0, touch))
+        if (!core_draw(&env, &self->random, hot, &self->slots[i], i, 0, touch))
             core_fail(run, thread);
+        hot->allocs++;
         core_publish_live(&run->counters[thread], hot);
     }
 }
@@ -78,7 +79,7 @@ OBJECT_INLINE void free_of_producer(struct workload_run *run, uint32_t thread, s
     struct core_thread *producer = core_thread_of(run, thread - 1);
     const struct core_env env = core_env_of(run);
     for (uint64_t i = 0; i < producer->slot_count && !core_stopped(run); i++) {
-        core_event(hot, 0, i, 1);
+        core_event(&core_thread_of(run, thread)->random, 0, i, 1);
         core_delete_by(env.free_remote, &env, hot, producer->slots[i], touch);
         producer->slots[i].block = NULL;
         hot->frees_foreign++;
@@ -100,7 +101,7 @@ OBJECT_INLINE void take_turns(struct workload_run *run, uint32_t thread, int in_
         allocate_all(run, thread, &hot, touch);
         if (!is_producer)
             free_own(run, thread, &hot, touch);
-        core_publish(&run->counters[thread], &hot, &self->inbox);
+        core_publish(run, thread, &hot);
         end_turn(turns, turn);
     }
     self->hot = hot;

@@ -203,6 +203,12 @@ void workload_prepare(struct workload_run *run) {
 void workload_warm_up(struct workload_run *run, uint32_t thread) {
     if (run->workload->warm_up != NULL)
         run->workload->warm_up(run, thread);
+    if (run->workload->shape != NULL)
+        core_draw_ahead(run, thread);
+}
+
+void workload_measured(struct workload_run *run, uint32_t thread) {
+    run->workload->measured(run, thread);
 }
 
 void workload_tear_down(struct workload_run *run, uint32_t thread) {

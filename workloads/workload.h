@@ -54,8 +54,8 @@ struct workload_params {
 // owner: the thread writes with relaxed stores; any: sampler and runner read with relaxed loads.
 struct workload_counters {
     // Bytes asked for by this thread's allocations, and of the objects that it freed. They only grow, so whoever adds
-    // up the allocations of all threads and then their frees never finds more than was live, but for a chunk (core.h)
-    // that a thread has freed and not published.
+    // up the allocations of all threads and then their frees never finds more than was live, but for the bytes of a
+    // step (core.h) that a thread has freed and not published.
     _Alignas(128) _Atomic uint64_t allocated_bytes;
     _Atomic uint64_t freed_bytes;
     _Atomic uint64_t drained_bytes; // freed as well: what other threads had handed over
@@ -167,6 +167,7 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
 uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params);
 void workload_prepare(struct workload_run *run);
 void workload_warm_up(struct workload_run *run, uint32_t thread);
+void workload_measured(struct workload_run *run, uint32_t thread); // a name for callgrind: what is in here is measured
 void workload_tear_down(struct workload_run *run, uint32_t thread);
 
 #endif

@@ -142,7 +142,7 @@ static void measure(uint32_t index) {
         counters_start(&hardware);
     atomic_store_explicit(&counters->begin_ns, os_now_ns(), memory_order_relaxed);
     latency_begin(index);
-    run.workload->measured(&run, index);
+    workload_measured(&run, index);
     latency_end();
     atomic_store_explicit(&counters->end_ns, os_now_ns(), memory_order_relaxed);
     if (with_hardware)

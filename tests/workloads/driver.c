@@ -62,7 +62,7 @@ static void *thread_main(void *argument) {
     workload_warm_up(self->run, self->index);
     pthread_barrier_wait(self->barrier); // the main thread sets the deadline
     pthread_barrier_wait(self->barrier);
-    self->run->workload->measured(self->run, self->index);
+    workload_measured(self->run, self->index);
     pthread_barrier_wait(self->barrier); // the main thread sums the counters
     pthread_barrier_wait(self->barrier);
     workload_tear_down(self->run, self->index);

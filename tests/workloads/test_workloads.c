@@ -3,6 +3,8 @@
 // noticed, and no deadlock when memory runs out. Layer: tests.
 #include "driver.h"
 
+#include "../../workloads/core.h"
+
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,6 +136,68 @@ static void events_are_as_ever(void **state) {
         found++;
     }
     assert_true(found == sizeof known / sizeof known[0]);
+}
+
+// A run whose events do not fit draws them in windows, with the same result.
+static void windows_change_no_event(void **state) {
+    (void)state;
+    const struct allocator null = driver_null();
+    const uint64_t all_bytes = core_stream_bytes;
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
+        const struct workload *w = workloads[i];
+        const struct workload_params params = untouched(small(w, 2, 1));
+        const struct driver_outcome whole = driver_run(w->name, params, &null);
+        core_stream_bytes = 1;
+        const struct driver_outcome in_windows = driver_run(w->name, params, &null);
+        core_stream_bytes = all_bytes;
+        assert_true(whole.hash == in_windows.hash && whole.live_work == in_windows.live_work);
+        assert_true(whole.allocs == in_windows.allocs && whole.frees_local == in_windows.frees_local);
+        assert_true(whole.frees_remote == in_windows.frees_remote);
+        assert_int_equal(in_windows.live_end, 0);
+    }
+}
+
+// Sizes beyond what an event's first word holds are in a second one.
+static void wide_events_are_like_narrow_ones(void **state) {
+    (void)state;
+    const struct allocator system = driver_system();
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        struct workload_params params = driver_unset(threads);
+        params.ops = 300;
+        params.working_set = 4;
+        params.min_bytes = 1;
+        params.max_bytes = (16 << 20) + 5;
+        params.sizes = SIZES_LOG_UNIFORM;
+        static const char *const names[] = {"local", "mixed"};
+        for (size_t i = 0; i < 2; i++) {
+            const struct driver_outcome outcome = driver_run(names[i], params, &system);
+            assert_true(outcome.allocs == threads * 300 && outcome.corruptions == 0 && outcome.live_end == 0);
+        }
+    }
+}
+
+static void events_not_executed_are_noticed(void **state) {
+    (void)state;
+    char why[512] = "";
+    struct workload_run run = {.workload = workload_find("local"), .params = driver_unset(1)};
+    run.params.ops = 1000;
+    assert_true(workload_params_complete(run.workload, &run.params, why, sizeof why));
+    const uint64_t bytes = workload_memory_bytes(run.workload, &run.params);
+    run.memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    assert_non_null(run.memory);
+    memset(run.memory, 0, bytes);
+    workload_prepare(&run);
+    core_draw_ahead(&run, 0);
+    struct core_stream *stream = &core_thread_of(&run, 0)->stream;
+    assert_int_equal(stream->filled, 1000);
+    stream->next = 1000;
+    stream->done_sum = stream->drawn_sum;
+    core_check_executed(&run, 0);
+    assert_string_equal(run.trouble, "");
+    stream->done_sum -= stream->words[999];
+    core_check_executed(&run, 0);
+    assert_non_null(strstr(run.trouble, "has not executed the events that it drew"));
+    free(run.memory);
 }
 
 static void every_block_is_freed_once(void **state) {
@@ -431,6 +495,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_events_for_all_allocators),
         cmocka_unit_test(events_are_as_ever),
+        cmocka_unit_test(windows_change_no_event),
+        cmocka_unit_test(wide_events_are_like_narrow_ones),
+        cmocka_unit_test(events_not_executed_are_noticed),
         cmocka_unit_test(every_block_is_freed_once),
         cmocka_unit_test(remote_share_is_exact),
         cmocka_unit_test(promised_remote_frees_are_made),
