@@ -317,9 +317,10 @@ def render(c: Calibration) -> str:
 def draw(c: Calibration, path: str | Path) -> None:
     """Detection curve as SVG or PNG: share of windows called slower by injected slow-down, a line a number of
     rounds."""
-    from .figures import style
+    from .figures import style  # before pyplot: it chooses where matplotlib draws
 
-    plt = style.matplotlib.pyplot
+    import matplotlib.pyplot as plt
+
     with plt.rc_context(style.RC):
         figure, axis = plt.subplots(figsize=(5.2, 3.4), constrained_layout=True)
         total = Rate(sum(r.hits for r in c.aa.values()), sum(r.trials for r in c.aa.values()))
