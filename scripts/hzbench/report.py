@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from . import allocators, files, model, stats, text
 from .errors import InputError
-from .figures.data import SEGMENTS, Data, aligned, live_is_resident, panel_title
+from .figures.data import SEGMENTS, Data, aligned, live_is_resident
 from .figures.style import short
 from .load import Results, Run
 from .schema import Cell
@@ -165,7 +165,7 @@ def _panels(
     for panel in data.panels:
         shown = data.busiest(panel)
         out.append({
-            "title": panel_title(panel, data.panels),
+            "title": ", ".join(t for t in (data.shared, data.own[panel.key]) if t),
             "platform": platform,
             "cells": [cells.index(c) for c in panel.cells],
             "threads": panel.threads,

@@ -85,7 +85,7 @@ def test_without_a_series_the_other_three_are_drawn(tmp_path):
 
 
 def texts(figure):
-    return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
+    return [" ".join(t.get_text().split()) for t in figure.findobj(matplotlib.text.Text)]
 
 
 def test_failures_and_oversubscription_are_written_into_the_figure(tmp_path):

@@ -7,10 +7,10 @@ from pathlib import Path
 import matplotlib
 
 from ..errors import InputError
-from . import peak_rss, retention, rss_over_time, style, throughput, tradeoff
+from . import latency, peak_rss, retention, rss_over_time, style, throughput, tradeoff
 from .data import Data
 
-FIGURES = (throughput, peak_rss, rss_over_time, tradeoff, retention)
+FIGURES = (throughput, peak_rss, rss_over_time, tradeoff, latency, retention)
 
 
 def _save(figure, directory, stem):
@@ -24,8 +24,18 @@ def _save(figure, directory, stem):
     return paths
 
 
+def drawn(results):
+    """(stem, figure) of everything the samples allow. Platforms never share a figure."""
+    for platform in dict.fromkeys(c[0] for c in results.cells):
+        data = Data(results, platform)
+        for module in FIGURES if data.names else ():
+            figure = module.draw(data)
+            if figure is not None:
+                yield f"{module.STEM}-{platform}", figure
+
+
 def write_all(results, directory):
-    """Writes every figure the samples allow into `directory`; returns the paths. Platforms never share a figure."""
+    """Writes every figure into `directory`; returns the paths."""
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -33,14 +43,8 @@ def write_all(results, directory):
         raise InputError(f"{directory}: cannot make the directory for figures: {error.strerror}") from error
     paths = []
     with matplotlib.rc_context(style.RC):
-        for platform in dict.fromkeys(c[0] for c in results.cells):
-            data = Data(results, platform)
-            if not data.names:
-                continue
-            for module in FIGURES:
-                figure = module.draw(data)
-                if figure is not None:
-                    paths += _save(figure, directory, f"{module.STEM}-{platform}")
+        for stem, figure in drawn(results):
+            paths += _save(figure, directory, stem)
     if not paths:
         raise InputError("the files hold no allocator but null; nothing to draw")
     return paths

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing that figures share: rows of panels, limits, and labels that do not lie upon one another."""
+"""Drawing that figures share: panels, limits, and words that neither lie upon one another nor leave the canvas."""
 
 import math
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .. import text
 from ..allocators import is_ours
 from ..schema import CELL
-from .style import FAILED, FAINT, PANEL_WIDTH, ink, short
+from .style import FAILED, FAINT, PANEL_WIDTH, WHITE, ink, short
 
 
 def subplots(count, columns=3, height=2.6, width=PANEL_WIDTH, **more):
@@ -30,8 +31,42 @@ def subplots(count, columns=3, height=2.6, width=PANEL_WIDTH, **more):
     return figure, flat[:count]
 
 
-def spread(positions, gap):
-    """Moves sorted positions as little as needed until neighbours are `gap` apart (pooling of adjacent violators)."""
+def text_width(figure, words, font):
+    """Of one line in that font, in inches."""
+    renderer = figure.canvas.get_renderer()
+    return renderer.get_text_width_height_descent(words, font, False)[0] / figure.dpi
+
+
+def wrap(figure, words, inches, font):
+    """The words on lines that are no wider than that; a word that is wider alone is cut."""
+    lines = []
+    for word in words.split(" "):
+        if lines and text_width(figure, f"{lines[-1]} {word}", font) <= inches:
+            lines[-1] += f" {word}"
+            continue
+        while len(word) > 4 and text_width(figure, word, font) > inches:
+            word = word[:-4] + "..."
+        lines.append(word)
+    return "\n".join(lines)
+
+
+def _long(names):
+    return 0.07 * max(0, max(len(short(n)) for n in names) - 10)
+
+
+def plane_size(names):
+    """Width and height of a panel that has room for these names beside their points, wherever those lie."""
+    return PANEL_WIDTH + 0.2 + _long(names), max(2.75, 0.9 + 0.2 * len(names))
+
+
+def curve_size(names):
+    """Width and height of a panel with these names at its right edge."""
+    return PANEL_WIDTH + 0.5 + _long(names), max(2.6, 1 + 0.15 * len(names))
+
+
+def spread(positions, gap, low=-math.inf, high=math.inf):
+    """Moves sorted positions as little as needed until neighbours are `gap` apart (pooling of adjacent violators), and
+    into the range where they fit."""
     blocks = []
     for p in positions:
         blocks.append([p, 1])  # centre, members
@@ -40,7 +75,12 @@ def spread(positions, gap):
             if c2 - c1 >= gap * (n1 + n2) / 2:
                 break
             blocks[-2:] = [[(c1 * n1 + c2 * n2) / (n1 + n2), n1 + n2]]
-    return [c + gap * (i - (n - 1) / 2) for c, n in blocks for i in range(n)]
+    placed = [c + gap * (i - (n - 1) / 2) for c, n in blocks for i in range(n)]
+    for i in range(len(placed)):
+        placed[i] = max(placed[i], low + i * gap)
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], high - (len(placed) - 1 - i) * gap)
+    return placed
 
 
 def end_labels(axis, labels, x_text):
@@ -50,25 +90,25 @@ def end_labels(axis, labels, x_text):
     """
     if not labels:
         return
-    box = axis.get_window_extent()
-    points = box.height / axis.figure.dpi * 72
-    gap = 10.5 / points
+    points = axis.get_window_extent().height / axis.figure.dpi * 72
+    line = min(10.5, points / len(labels))  # many names are written smaller
+    gap = line / points
     ends = []
     for x, y, name, colour in labels:
         fx, fy = axis.transAxes.inverted().transform(axis.transData.transform((x, y)))
         ends.append((fy, fx, name, colour))
     ends.sort()
-    placed = spread([e[0] for e in ends], gap)
-    shift = max(0, (0 - placed[0])) if placed[0] < 0 else min(0, 1.02 - placed[-1])
+    placed = spread([e[0] for e in ends], gap, gap / 2, 1 - gap / 2)
     for (fy, fx, name, colour), at in zip(ends, placed):
-        at += shift
         axis.plot([fx, x_text - 0.015], [fy, at], transform=axis.transAxes, color=colour, lw=0.5, alpha=0.6,
                   clip_on=False, solid_capstyle="butt", zorder=1)  # fmt: skip
-        axis.text(x_text, at, short(name), transform=axis.transAxes, color=ink(colour), fontsize=8.5, va="center",
-                  ha="left", fontweight="bold" if is_ours(name) else "normal", clip_on=False)  # fmt: skip
+        axis.text(x_text, at, short(name), transform=axis.transAxes, color=ink(colour), fontsize=8.5 * line / 10.5,
+                  va="center_baseline", ha="left", fontweight="bold" if is_ours(name) else "normal",
+                  clip_on=False)  # fmt: skip
 
 
 def note_failures(axis, data, cells, bottom=False):
+    """What failed, in words inside the panel; returns the texts."""
     failed = {}
     for cell in cells:
         for name, status in data.failed(cell):
@@ -80,13 +120,69 @@ def note_failures(axis, data, cells, bottom=False):
             room = 0.1 * len(lines)
             log = axis.get_yscale() == "log"
             axis.set_ylim(low, high * (high / low) ** room if log else high + (high - low) * room)
-        axis.text(0.02, 0.02 if bottom else 0.985, "\n".join(lines), transform=axis.transAxes, fontsize=7.5,
-                  va="bottom" if bottom else "top", color=FAILED)  # fmt: skip
+        words = axis.text(0.02, 0.02 if bottom else 0.985, "\n".join(lines), transform=axis.transAxes, fontsize=7.5,
+                          va="bottom" if bottom else "top", color=FAILED)  # fmt: skip
+        return [words]
+    return []
+
+
+def name_rows(axis, names, labelled):
+    """A row a name, from the top; the names stand at the left where the panel is the first of its row."""
+    axis.set_ylim(len(names) - 0.45, -0.55)
+    axis.set_yticks(range(len(names)), [short(n) for n in names])
+    axis.tick_params(axis="y", length=0, labelleft=labelled)
+    axis.spines["left"].set_visible(False)
+    axis.grid(axis="x")
+
+
+def instead(axis, place, words, colour):
+    """Words in a row where a value would be."""
+    axis.text(0.01, place, words, transform=axis.get_yaxis_transform(), va="center", fontsize=8, color=colour, zorder=5,
+              bbox=WHITE)  # fmt: skip
+
+
+def number_after(axis, place, at, value):
+    """A number right of what is drawn in a row."""
+    axis.annotate(text.three(value), (at, place), xytext=(6, 0), textcoords="offset points", va="center", ha="left",
+                  fontsize=8, zorder=4, bbox=WHITE)  # fmt: skip
+
+
+def _rooms(figure):
+    """{axis: how far its title may reach, in inches}: to the first thing right of it in its row, or to the edge."""
+    renderer = figure.canvas.get_renderer()
+    own = {axis: axis.get_window_extent(renderer) for axis in figure.axes}
+    left = {axis: axis.get_tightbbox(renderer, for_layout_only=True).x0 - 0.08 * figure.dpi for axis in figure.axes}
+    rooms = {}
+    for axis, box in own.items():
+        beside = [left[a] for a, b in own.items() if b.x0 > box.x0 and b.y0 < box.y1 and box.y0 < b.y1]
+        rooms[axis] = (min([figure.bbox.x1 - 0.05 * figure.dpi, *beside]) - box.x0) / figure.dpi
+    return rooms
+
+
+def _wrap_titles(figure):
+    """Wraps the titles at the panels' width, makes the figure as much higher as their lines need, and says whether any
+    did."""
+    titles = {axis: axis._left_title for axis in figure.axes}  # pylint: disable=protected-access
+    if all(text_width(figure, t.get_text(), t.get_fontproperties()) * figure.dpi <= axis.bbox.width
+           for axis, t in titles.items()):  # fmt: skip
+        return False
+    extra = {}  # row of panels: lines
+    for axis, room in _rooms(figure).items():
+        title = titles[axis]
+        words = wrap(figure, title.get_text(), room, title.get_fontproperties())
+        title.set_text(words)
+        row = axis.get_subplotspec().rowspan.start
+        extra[row] = max(extra.get(row, 0), words.count("\n"))
+    figure.set_figheight(figure.get_figheight() + 0.16 * sum(extra.values()))
+    return any(extra.values())
 
 
 def settle(figure):
     """Lays the figure out now and keeps it so: labels placed afterwards are computed from final positions."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    engine.execute(figure)
+    if _wrap_titles(figure):
+        engine.execute(figure)
     figure.set_layout_engine("none")
 
 
@@ -103,14 +199,32 @@ def plain_axis(axis):
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1e4 else text.count(v)))
 
 
-def foot(figure, line, lines=1):
-    figure.supxlabel(line + "\n " * lines if line == " " else line, fontsize=7.5, color="#555555", x=0.01, ha="left")
+def log_axis(axis, low, high):
+    """Ticks of a logarithmic axis that a reader can read between, however few decades it spans."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
+    axis.set_minor_locator(NullLocator())
+
+
+def headline(figure, words):
+    """What all panels have in common, above them."""
+    if words:
+        figure.suptitle(wrap(figure, words, figure.get_figwidth() - 0.1, FontProperties(size=10)),
+                        fontsize=10, x=0.01, ha="left")  # fmt: skip
+        figure.set_figheight(figure.get_figheight() + 0.2)
+
+
+def foot(figure, words):
+    """A caption below all panels, wrapped at the figure's width."""
+    words = wrap(figure, words, figure.get_figwidth() - 0.12, FontProperties(size=7.5))
+    figure.set_figheight(figure.get_figheight() + 0.13 * words.count("\n"))
+    figure.supxlabel(words, fontsize=7.5, color="#555555", x=0.01, ha="left")
 
 
 def name_room(axis, names):
     """Room for the names beside an axis; constrained layout sees only what lies inside, so it is bought with a blank
     text."""
-    axis.text(1.02, 0.5, max((short(n) for n in names), key=len), transform=axis.transAxes, fontsize=9.5, alpha=0)
+    axis.text(1.02, 0.5, max((short(n) for n in names), key=len), transform=axis.transAxes, fontsize=9,
+              fontweight="bold", alpha=0)  # fmt: skip
 
 
 def better(axis):
@@ -129,75 +243,100 @@ def better(axis):
 
 
 def frame(axis, points):
-    """Limits with room for labels; logarithmic where values span more than a factor of 12."""
-    for values, scale, limits, which in (
-        ([p[0] for p in points], axis.set_xscale, axis.set_xlim, axis.xaxis),
-        ([p[1] for p in points], axis.set_yscale, axis.set_ylim, axis.yaxis),
-    ):
-        low, high = min(values), max(values)
-        if log_if_wide(values):
-            scale("log")
-            pad = (high / low) ** 0.22
-            limits(low / pad, high * pad)
-            which.set_minor_locator(NullLocator())
-        else:
-            limits(0, high * 1.32)
-            which.set_major_locator(MaxNLocator(5))
-        plain_axis(which)
+    """Limits of a plane of memory and speed, with room for labels: memory from zero, speed logarithmic where it spans
+    more than a factor of 12."""
+    axis.set_xlim(0, max(p[0] for p in points) * 1.32)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
+    if log_if_wide([low, high]):
+        axis.set_yscale("log")
+        pad = (high / low) ** 0.22
+        axis.set_ylim(low / pad, high * pad)
+        log_axis(axis.yaxis, low / pad, high * pad)
+    else:
+        axis.set_ylim(0, high * 1.32)
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    plain_axis(axis.xaxis)
+    plain_axis(axis.yaxis)
 
 
-def point_labels(axis, points, bars, arrow):
-    """A name beside each point, at the first place where it hits no point, no spread, no name and no edge."""
-    renderer = axis.figure.canvas.get_renderer()
-    dots = [axis.transData.transform((x, y)) for x, y, *_ in points]
-    box = axis.get_window_extent()
-    unit = axis.figure.dpi / 72
-    taken = [(px - 5 * unit, py - 5 * unit, px + 5 * unit, py + 5 * unit) for px, py in dots]
-    for ends in bars:
-        (x0, y0), (x1, y1) = (axis.transData.transform(end) for end in ends)
-        taken.append((x0 - unit, y0 - unit, x1 + unit, y1 + unit))
-    around = arrow.get_window_extent(renderer)
-    taken.append((around.x0, around.y0, around.x1, around.y1))
-    diagonal = [(1, 1, "left", "bottom"), (1, -1, "left", "top"), (-1, 1, "right", "bottom"), (-1, -1, "right", "top")]
-    places = [
-        (8, 0, "left", "center"),
-        (-8, 0, "right", "center"),
-        (0, 8, "center", "bottom"),
-        (0, -8, "center", "top"),
-    ]
-    places += [(6 * dx, far * dy, ha, va) for far in (6, 15, 26, 38) for dx, dy, ha, va in diagonal]
+# Where a name may stand beside its point: (dx, dy in points, ha, va). Near ones first; the far ones get a hairline.
+_NEAR = [(8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")]
+_NEAR += [(6 * dx, 6 * dy, "left" if dx > 0 else "right", "bottom" if dy > 0 else "top")
+          for dx, dy in ((1, 1), (1, -1), (-1, 1), (-1, -1))]  # fmt: skip
 
-    def clash(extent, own):
-        inside = box.x0 <= extent.x0 and extent.x1 <= box.x1 + 2 * unit and box.y0 <= extent.y0 and extent.y1 <= box.y1
-        hits = sum(
-            extent.x0 < x1 and x0 < extent.x1 and extent.y0 < y1 and y0 < extent.y1
-            for i, (x0, y0, x1, y1) in enumerate(taken)
-            if i != own
-        )
-        return hits + (0 if inside else 2)
+
+# Places all over the panel, the nearest first.
+_FAR = [(dx, dy, "left" if dx > 0 else "right" if dx < 0 else "center", "center")
+        for dx in range(-240, 241, 12) for dy in range(-160, 161, 8) if math.hypot(dx, dy) > 14]  # fmt: skip
+_FAR.sort(key=lambda place: math.hypot(*place[:2]))
+_PLACES = [*_NEAR, *_FAR]
+_POINT, _WORDS, _LINE, _EDGE = 4, 6, 1, 40  # how bad it is to lie upon one, or outside
+
+
+def _box(x, y, width, height, ha, va):
+    left = x - {"left": 0, "right": width, "center": width / 2}[ha]
+    low = y - {"bottom": 0, "top": height, "center": height / 2}[va]
+    return left, low, left + width, low + height
+
+
+def _touch(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _pieces(axis, line, unit):
+    """A drawn line as boxes small enough to go round."""
+    ends = axis.transData.transform(line)
+    for (x0, y0), (x1, y1) in zip(ends, ends[1:]):
+        count = max(1, int(math.hypot(x1 - x0, y1 - y0) / (4 * unit)))
+        for i in range(count):
+            xs = sorted((x0 + (x1 - x0) * i / count, x0 + (x1 - x0) * (i + 1) / count))
+            ys = sorted((y0 + (y1 - y0) * i / count, y0 + (y1 - y0) * (i + 1) / count))
+            yield xs[0] - unit, ys[0] - unit, xs[1] + unit, ys[1] + unit
+
+
+def point_labels(axis, points, lines, words):
+    """A name beside each point, at the nearest place where it hits no point, no line, no other words and no edge.
+
+    lines: drawn in the plane, as lists of points; words: texts that are there already.
+    """
+    figure = axis.figure
+    renderer = figure.canvas.get_renderer()
+    unit = figure.dpi / 72
+    inside = axis.get_window_extent()
+    inside = (inside.x0, inside.y0 + 2 * unit, max(inside.x1, figure.bbox.x1 - 3 * unit)
+              if axis.get_subplotspec().is_last_col() else inside.x1 + 4 * unit, inside.y1)  # fmt: skip
+    taken = []  # (box, how bad)
+    for x, y, *_ in points:
+        px, py = axis.transData.transform((x, y))
+        taken.append(((px - 5 * unit, py - 5 * unit, px + 5 * unit, py + 5 * unit), _POINT))
+    for line in lines:
+        taken += [(piece, _LINE) for piece in _pieces(axis, line, unit)]
+    taken += [(w.get_window_extent(renderer).extents, _WORDS) for w in words]
 
     for own, (x, y, name, colour) in enumerate(points):
+        weight = "bold" if is_ours(name) else "normal"
+        font = FontProperties(size=8.5, weight=weight)
+        width, height, _ = renderer.get_text_width_height_descent(short(name), font, False)
+        px, py = axis.transData.transform((x, y))
         best = None
-        for dx, dy, ha, va in places:
-            label = axis.annotate(short(name), (x, y), xytext=(dx, dy), textcoords="offset points", ha=ha, va=va,
-                                  fontsize=8.5, color=ink(colour), zorder=5, annotation_clip=False,
-                                  fontweight="bold" if is_ours(name) else "normal")  # fmt: skip
-            extent = label.get_window_extent(renderer)
-            score = clash(extent, own)
-            if best is None or score < best[0]:
-                if best:
-                    best[1].remove()
-                best = (score, label, extent)
-            else:
-                label.remove()
-            if score == 0:
+        for place in _PLACES:
+            dx, dy, ha, va = place
+            away = max(0, math.hypot(dx, dy) - 14) / 25  # far from its point is bad as well
+            if best is not None and best[0] <= away:
                 break
-        taken.append((best[2].x0, best[2].y0, best[2].x1, best[2].y1))
-        if abs(best[1].xyann[1]) > 10:  # far from its point: say which it belongs to
-            axis.annotate(
-                "",
-                (x, y),
-                xytext=best[1].xyann,
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
+            box = _box(px + dx * unit, py + dy * unit, width, height + 2 * unit, ha, va)
+            out = box[0] < inside[0] or box[1] < inside[1] or box[2] > inside[2] or box[3] > inside[3]
+            score = (
+                away + _EDGE * out + sum(bad for i, (other, bad) in enumerate(taken) if i != own and _touch(box, other))
             )
+            if best is None or score < best[0]:
+                best = (score, place, box)
+        _, (dx, dy, ha, va), box = best
+        far = math.hypot(dx, dy) > 12
+        axis.annotate(
+            short(name), (x, y), xytext=(dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8.5,
+            color=ink(colour), zorder=5, annotation_clip=False, fontweight=weight,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3} if far else None,
+        )  # fmt: skip
+        taken.append((box, _WORDS))

@@ -61,27 +61,71 @@ def is_program(cell):
     return cell[CELL.index("workload")] in ("app", "program")
 
 
-# Which parameters tell two panels of one workload apart, as a short addition to the title.
-_VARIANTS = {
-    "min_bytes": lambda v: text.size(v("min_bytes")) + " and up",
-    "max_bytes": lambda v: "up to " + text.size(v("max_bytes")),
-    "remote_ppm": lambda v: f"{v('remote_ppm') / 1e4:g} % remote",
-    "working_set": lambda v: f"ws {text.count(v('working_set'))}",
+# How a parameter is told in a title; any other by its name. Earlier ones are preferred to tell panels apart: the work a
+# sample does (ops, duration, rounds) is chosen to fit the rest and says least.
+_TOLD = {
+    "topology": str,
+    "remote_ppm": lambda v: f"{v / 1e4:g} % remote",
+    "max_bytes": lambda v: "up to " + text.size(v),
+    "min_bytes": lambda v: text.size(v) + " and up",
+    "sizes": str,
+    "working_set": lambda v: f"working set {text.count(v)}",
+    "touch": lambda v: f"touch {v}",
+    "realloc_ppm": lambda v: f"{v / 1e4:g} % realloc",
+    "aligned_ppm": lambda v: f"{v / 1e4:g} % aligned",
+    "calloc_ppm": lambda v: f"{v / 1e4:g} % calloc",
+    "load": str,
+    "pin": lambda v: f"pinned {v}",
+    "rounds": lambda v: text.plural(int(v), "round"),
+    "ops_per_thread": lambda v: f"{text.count(v)} ops",
+    "duration_ns": lambda v: f"{v / 1e9:g} s",
 }
 
 
-def panel_title(panel, panels):
-    same = [p for p in panels if p.value("workload") == panel.value("workload")]
-    parts = [panel.value("workload")]
-    for column in CELL:
-        if column in ("platform", "threads", "workload") or len({p.value(column) for p in same}) == 1:
-            continue
-        value = panel.value(column)
-        if value is not None and value != "":
-            parts.append(
-                _VARIANTS[column](panel.value) if column in _VARIANTS else f"{column.replace('_', ' ')} {value}"
-            )
-    return printable(", ".join(parts), 46)
+def _name(panel):
+    """The workload with its input as a reader knows them: local, gcc, trace redis, fleet 3."""
+    workload, given = panel.value("workload"), panel.value("input")
+    if not given:
+        return printable(workload, 60)
+    if is_program(panel.cells[-1]):
+        return printable(given, 60)
+    stem = given.rsplit("/", 1)[-1]
+    for ending in (".hzt", ".profile.csv", ".csv"):
+        stem = stem.removesuffix(ending)
+    return printable(f"{workload} {stem}", 60)
+
+
+def _apart(panels):
+    """The fewest parameters, in the order of _TOLD, that tell these panels apart."""
+    values = lambda chosen: [tuple(p.value(c) for c in chosen) for p in panels]  # noqa: E731
+    chosen = []
+    for column in _TOLD:
+        if len(set(values(chosen))) == len(panels):
+            break
+        if len(set(values([*chosen, column]))) > len(set(values(chosen))):
+            chosen.append(column)
+    whole = len(set(values(chosen)))
+    for column in reversed(list(chosen)):
+        fewer = [c for c in chosen if c != column]
+        if len(set(values(fewer))) == whole:
+            chosen = fewer
+    return chosen
+
+
+def titles(panels):
+    """(what all panels share, {panel key: what is only its own}): the workload's name, and what tells those of one name
+    apart. A single panel has its name as its own."""
+    groups = {}
+    for panel in panels:
+        groups.setdefault(_name(panel), []).append(panel)
+    shared = next(iter(groups)) if len(groups) == 1 and len(panels) > 1 else ""
+    own = {}
+    for name, group in groups.items():
+        columns = _apart(group)
+        for panel in group:
+            told = [_TOLD[c](v) for c in columns if (v := panel.value(c)) not in (None, "")]
+            own[panel.key] = ", ".join(([] if shared else [name]) + told) or name
+    return shared, own
 
 
 class Data:
@@ -96,6 +140,7 @@ class Data:
         self.files = set(rows["file"])
         self.styles = Styles(self.names)
         self.panels = panels_of(self.cells)
+        self.shared, self.own = titles(self.panels)
         self.rate = text.rate_of(self.cells)
         self.pus = max((r.pus for r in results.runs), default=0)
         self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
@@ -144,9 +189,17 @@ class Data:
         fitting = [c for c, t in zip(panel.cells, panel.threads) if not self.pus or t <= self.pus]
         return fitting[-1] if fitting else panel.cells[0]
 
-    def title(self, panel, threads):
-        """Of a panel that shows one thread count."""
-        return f"{panel_title(panel, self.panels)}, {text.plural(threads, 'thread')}"
+    def headings(self, shown):
+        """(headline, titles) for the (panel, threads) of a figure, each of which shows one thread count (0: all).
+        A headline says what all have in common, a title what is only its own."""
+        counts = {threads for _, threads in shown}
+        common = text.plural(counts.pop(), "thread") if len(counts) == 1 and 0 not in counts else ""
+        tell = not common or len(shown) == 1
+        heads = [
+            ", ".join([self.own[panel.key]] + ([text.plural(threads, "thread")] if tell and threads else []))
+            for panel, threads in shown
+        ]
+        return "" if len(shown) == 1 else ", ".join(h for h in (self.shared, common) if h), heads
 
     def failed(self, cell):
         return [(n, self.failures[(cell, n)]) for n in self.names if (cell, n) in self.failures]

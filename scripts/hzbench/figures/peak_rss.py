@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .. import text
 from ..model import AFTER
-from .axes import foot, plain_axis
+from .axes import headline, instead, name_rows, number_after, plain_axis, settle, subplots, text_width
 from .data import Panel, is_program, live_is_resident, some_threads
-from .style import FAILED, FAINT, INK, PANEL_WIDTH, WHITE, short
+from .style import FAILED, FAINT, INK, PANEL_WIDTH
 
 STEM = "peak-rss"
 
@@ -30,32 +30,12 @@ class _Part:
 
 
 def _parts(data, columns):
-    """(figure, parts): a row a workload, a column a thread count; where there is no cell there is no axis."""
-    kept = [(p, {t: c for c, t in zip(p.cells, p.threads) if t in columns}) for p in data.panels]
-    kept = [(p, cells) for p, cells in kept if cells]
-    height = 0.75 + 0.22 * len(data.names)
-    figure, grid = plt.subplots(
-        len(kept),
-        len(columns),
-        squeeze=False,
-        constrained_layout=True,
-        figsize=((PANEL_WIDTH + 0.2) * len(columns) + 0.3, height * len(kept) + 0.35),
-    )
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.04)
-    parts = []
-    for row, (panel, cells) in zip(grid, kept):
-        for axis, threads in zip(row, columns):
-            if threads in cells:
-                parts.append(_Part(axis, panel, cells[threads], threads))
-            else:
-                axis.remove()
-    return figure, parts
-
-
-def _instead(axis, place, words, colour):
-    """Words where a bar would be."""
-    axis.text(0.01, place, words, transform=axis.get_yaxis_transform(), va="center", fontsize=8, color=colour, zorder=5,
-              bbox=WHITE)  # fmt: skip
+    """(figure, parts): a row a workload and a column a thread count where each has all of them, else three in a row."""
+    shown = [(p, c, t) for p in data.panels for c, t in zip(p.cells, p.threads) if t in columns]
+    whole = len(columns) > 1 and len(shown) == len({p.key for p, _, _ in shown}) * len(columns)
+    figure, axes = subplots(len(shown), columns=len(columns) if whole else 3, height=0.75 + 0.22 * len(data.names),
+                            width=PANEL_WIDTH + 0.2)  # fmt: skip
+    return figure, [_Part(axis, *one) for axis, one in zip(axes, shown)]
 
 
 def _tick_after(axis, place, group):
@@ -76,49 +56,41 @@ def _bar(data, part, place):
     colour, dash = data.styles[name]
     group = data.samples(part.cell, name)
     if group is None:
-        _instead(axis, place, data.failures.get((part.cell, name), "no sample"), FAILED)
+        instead(axis, place, data.failures.get((part.cell, name), "no sample"), FAILED)
         return 0, []
     peaks = group["rss_peak"].dropna().to_numpy() / 2**20
     if not len(peaks):
-        _instead(axis, place, "not measured", FAINT)
+        instead(axis, place, "not measured", FAINT)
         return 0, []
     peak = float(np.median(peaks))
     axis.barh(place, peak, height=0.66, color=colour, alpha=1 if dash == "-" else 0.6, lw=0)
     axis.plot([peaks.min(), peaks.max()], [place, place], color=INK, lw=1, solid_capstyle="butt")
-    label_at = max(peaks.max(), _tick_after(axis, place, group))
-    axis.text(label_at, place, f"  {text.three(peak)}", va="center", ha="left", fontsize=8)
+    number_after(axis, place, max(peaks.max(), _tick_after(axis, place, group)), peak)
     needs = (group["live_peak"] + group["rss_baseline"]).dropna() / 2**20 if live_is_resident(part.cell) else ()
     return peaks.max(), list(needs)
 
 
 def _fill(data, part):
-    """Draws one panel; returns its width in MiB."""
+    """Draws one panel; returns how far its marks reach in MiB."""
     axis = part.axis
     bars = [_bar(data, part, place) for place in range(len(data.names))]
     needs = [n for _, more in bars for n in more]
+    need = float(np.median(needs)) if needs else 0
     if needs:
-        axis.axvline(np.median(needs), color=INK, lw=0.9, ls=(0, (3, 2)), zorder=3)
-    axis.set_ylim(len(data.names) - 0.45, -0.55)
-    axis.set_yticks(range(len(data.names)), [short(n) for n in data.names])
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
+        axis.axvline(need, color=INK, lw=0.9, ls=(0, (3, 2)), zorder=3)
+    name_rows(axis, data.names, axis.get_subplotspec().is_first_col())
     axis.xaxis.set_major_locator(MaxNLocator(4))
     plain_axis(axis.xaxis)
-    axis.grid(axis="x")
-    axis.set_xlabel("MiB")
-    mark = " *" if data.pus and part.threads > data.pus else ""
-    axis.set_title(data.title(part.panel, part.threads) + mark)
-    return max(0, *(top for top, _ in bars), *needs)
+    axis.set_xlabel("peak RSS, MiB")
+    return max(need, *(top for top, _ in bars))
 
 
 def _limit(parts, widths):
-    """One scale a row, unless that would make its smallest panel unreadable; room for the numbers; names once a row."""
-    seen = set()
+    """One scale for the thread counts of a workload, unless one of them would fill less than half of it; room for the
+    numbers."""
     for part, width in zip(parts, widths):
         row = [w for p, w in zip(parts, widths) if p.panel.key == part.panel.key]
-        part.axis.set_xlim(0, (max(row) if max(row) <= 3 * min(row) else width) * 1.25 or 1)
-        part.axis.tick_params(labelleft=part.panel.key not in seen)
-        seen.add(part.panel.key)
+        part.axis.set_xlim(0, (max(row) if max(row) <= 2 * min(row) else width) * 1.25 or 1)
 
 
 def _legend(figure, data, parts, columns):
@@ -138,15 +110,24 @@ def _legend(figure, data, parts, columns):
     if left_out:
         listed = ", ".join(str(t) for t in left_out)
         handles.append(Line2D([], [], ls="none", label=f"not drawn: {listed} threads"))
-    across = max(1, min(len(handles), int(figure.get_figwidth() / 2.4)))
-    foot(figure, " ", lines=math.ceil(len(handles) / across))  # keeps room for the legend
+    words = max(text_width(figure, h.get_label(), FontProperties(size=7.5)) for h in handles)
+    across = max(1, min(len(handles), int(figure.get_figwidth() / (words + 0.6))))
+    lines = math.ceil(len(handles) / across)
+    figure.set_figheight(figure.get_figheight() + 0.15 * lines + 0.12)
+    below = (0.15 * lines + 0.12) / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, below, 1, 1 - below))
     figure.legend(handles=handles, loc="lower left", ncols=across, frameon=False, fontsize=7.5, handletextpad=0.6,
-                  columnspacing=1.6)  # fmt: skip
+                  columnspacing=1.6, borderaxespad=0.2)  # fmt: skip
 
 
 def draw(data):
     columns = some_threads(sorted({t for p in data.panels for t in p.threads}), data.pus)
     figure, parts = _parts(data, columns)
+    above, heads = data.headings([(p.panel, p.threads) for p in parts])
+    headline(figure, above)
     _limit(parts, [_fill(data, part) for part in parts])
+    for part, title in zip(parts, heads):
+        part.axis.set_title(title + ("\u00a0*" if data.pus and part.threads > data.pus else ""))
     _legend(figure, data, parts, columns)
+    settle(figure)
     return figure

@@ -6,7 +6,7 @@ import re
 from .. import text
 from ..allocators import base_name
 from ..schema import CELL
-from .axes import better, frame, note_failures, point_labels, row_starts, settle, subplots
+from .axes import better, frame, headline, note_failures, point_labels, row_starts, settle, subplots
 from .style import PANEL_WIDTH
 
 STEM = "retention"
@@ -42,11 +42,13 @@ def _medians(data, cell):
 
 
 def _fill(axis, data, cell, sweeps):
-    """Draws one panel; returns the points to label."""
+    """Draws one panel; returns the points to label and the lines between them."""
     where = _medians(data, cell)
+    lines = []
     for names in sweeps:
         line = [where[name] for name in names if name in where]
         if line:
+            lines.append(line)
             axis.plot(*zip(*line), color=data.styles[names[-1]][0], lw=1.4, alpha=0.7, zorder=2)
     points = []
     for name, (x, y) in where.items():
@@ -55,7 +57,7 @@ def _fill(axis, data, cell, sweeps):
         points.append((x, y, name if kept is None else f"retain {text.size(kept)}", data.styles[name][0]))
     if points:
         frame(axis, points)
-    return points
+    return points, lines
 
 
 def draw(data):
@@ -65,18 +67,19 @@ def draw(data):
         return None
     figure, axes = subplots(len(data.panels), columns=2, width=PANEL_WIDTH + 1.4, height=3.2)
     pending = []
-    for axis, panel in zip(axes, data.panels):
-        cell = data.busiest(panel)
-        points = _fill(axis, data, cell, sweeps)
+    cells = [data.busiest(panel) for panel in data.panels]
+    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    headline(figure, above)
+    for axis, cell, title in zip(axes, cells, heads):
+        points, lines = _fill(axis, data, cell, sweeps)
         axis.grid()
-        axis.set_title(data.title(panel, cell[CELL.index("threads")]))
+        axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        arrow = better(axis)
-        note_failures(axis, data, [cell], bottom=True)
-        pending.append((axis, points, arrow))
+        words = [better(axis), *note_failures(axis, data, [cell], bottom=True)]
+        pending.append((axis, points, lines, words))
     for axis in row_starts(axes):
         axis.set_ylabel(f"throughput, {data.rate.unit}")
     settle(figure)
-    for axis, points, arrow in pending:
-        point_labels(axis, points, [], arrow)
+    for place in pending:
+        point_labels(*place)
     return figure

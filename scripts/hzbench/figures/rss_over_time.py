@@ -6,9 +6,20 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from ..schema import CELL
-from .axes import end_labels, foot, name_room, note_failures, plain_axis, row_starts, settle, subplots
+from .axes import (
+    curve_size,
+    end_labels,
+    foot,
+    headline,
+    name_room,
+    note_failures,
+    plain_axis,
+    row_starts,
+    settle,
+    subplots,
+)
 from .data import SEGMENTS, aligned, live_is_resident
-from .style import GRID, PANEL_WIDTH
+from .style import GRID
 
 STEM = "rss-over-time"
 
@@ -55,22 +66,26 @@ def draw(data):
     """None when no run has a series."""
     if not data.series:
         return None
-    figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.5)
+    width, height = curve_size(data.names)
+    figure, axes = subplots(len(data.panels), width=width, height=height)
     pending, shades = [], []
-    for axis, panel in zip(axes, data.panels):
-        cell = data.busiest(panel)
+    cells = [data.busiest(panel) for panel in data.panels]
+    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    headline(figure, above)
+    for axis, cell, title in zip(axes, cells, heads):
         labels, lives, floors, top = _curves(axis, data, cell)
         if lives and live_is_resident(cell):
             top = max(top, _shade_live(axis, lives, floors))
             shades = [
-                "light grey: RSS before the first allocation;\ngrey: live bytes, where objects are touched throughout"
+                "light grey: RSS before the first allocation; grey: live bytes, where objects are touched throughout"
             ]
         _phases(axis)
         axis.set_ylim(0, top * 1.08 or 1)
         axis.yaxis.set_major_locator(MaxNLocator(5))
         plain_axis(axis.yaxis)
         axis.grid(axis="y")
-        axis.set_title(data.title(panel, cell[CELL.index("threads")]))
+        axis.set_title(title)
+        axis.set_xlabel("phases of the run")
         note_failures(axis, data, [cell])
         name_room(axis, data.names)
         pending.append((axis, labels))

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Median throughput by threads, a panel a workload; dots are single samples, shading marks threads > CPUs."""
+"""Median throughput by threads, a panel a workload; dots are single samples, shading marks threads > CPUs. Where
+nothing was measured with two thread counts: a row an allocator."""
 
 import math
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from .axes import end_labels, foot, log_if_wide, name_room, note_failures, plain_axis, row_starts, settle, subplots
-from .data import panel_title
-from .style import PANEL_WIDTH
+from .axes import (curve_size, end_labels, foot, headline, instead, log_axis, log_if_wide, name_room, name_rows,
+                   note_failures, number_after, plain_axis, row_starts, settle, subplots)  # fmt: skip
+from .style import FAILED, PANEL_WIDTH
 
 STEM = "throughput"
 
@@ -40,7 +41,7 @@ def _line(axis, data, panel, place):
 def _scale(axis, values, medians):
     if log_if_wide(medians, 25):  # one sample that was held up must not change the scale
         axis.set_yscale("log")
-        axis.yaxis.set_minor_locator(NullLocator())
+        log_axis(axis.yaxis, *axis.get_ylim())
     elif values:
         axis.set_ylim(0, max(values) * 1.08)
         axis.yaxis.set_major_locator(MaxNLocator(5))
@@ -55,17 +56,65 @@ def _shade_crowded(axis, data, panel):
     return bool(crowded)
 
 
-def draw(data):
-    figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.5)
+def _strip(axis, data, cell):
+    """The samples of one cell, a row a name: median, quartiles and single samples."""
+    speeds = {n: g["throughput_ops_s"].to_numpy() / data.rate.size
+              for n in data.names if (g := data.samples(cell, n)) is not None}  # fmt: skip
+    medians = {n: float(np.median(v)) for n, v in speeds.items()}
+    low, high = min(medians.values(), default=1), max((v.max() for v in speeds.values()), default=1)
+    name_rows(axis, data.names, axis.get_subplotspec().is_first_col())
+    if log_if_wide(medians.values(), 25):
+        least = min(v.min() for v in speeds.values())
+        axis.set_xscale("log")
+        axis.set_xlim(least / 1.3, high * (high / least) ** 0.25)
+        log_axis(axis.xaxis, low, high)
+    else:
+        axis.set_xlim(0, high * 1.25)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    plain_axis(axis.xaxis)
+    for place, name in enumerate(data.names):
+        if name not in speeds:
+            instead(axis, place, data.failures.get((cell, name), "no sample"), FAILED)
+            continue
+        colour, values = data.styles[name][0], speeds[name]
+        axis.plot(values, np.full(len(values), place), ".", color=colour, alpha=0.4, ms=4, mew=0, zorder=2)
+        axis.plot(np.quantile(values, [0.25, 0.75]), [place, place], color=colour, lw=1.4, zorder=3)
+        axis.plot(medians[name], place, ls="none", zorder=4, **data.styles.mark(name, 6))
+        number_after(axis, place, values.max(), medians[name])
+
+
+def _strips(data):
+    """Where no panel has two thread counts there is nothing to join: a row a name instead of an axis with one tick."""
+    figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.2, height=0.75 + 0.22 * len(data.names))
+    above, heads = data.headings([(p, p.threads[0]) for p in data.panels])
+    headline(figure, above)
+    starred = False
+    for axis, panel, title in zip(axes, data.panels, heads):
+        _strip(axis, data, panel.cells[0])
+        crowded = bool(data.pus and panel.threads[0] > data.pus)
+        starred |= crowded
+        axis.set_title(title + ("\u00a0*" if crowded else ""))
+        axis.set_xlabel(f"throughput, {data.rate.unit}")
+    foot(figure, "dots: single samples; marks: their median, with quartiles"
+                 + (f"; * more threads than the {data.pus} CPUs" if starred else ""))  # fmt: skip
+    settle(figure)
+    return figure
+
+
+def _lines(data):
+    width, height = curve_size(data.names)
+    figure, axes = subplots(len(data.panels), width=width, height=height)
+    above, heads = data.headings([(p, 0) for p in data.panels])
+    headline(figure, above)
     pending = []
     shaded = False
-    for axis, panel in zip(axes, data.panels):
+    for axis, panel, title in zip(axes, data.panels, heads):
         lines = [_line(axis, data, panel, place) for place in range(len(data.names))]
         _scale(axis, [v for values, _, _ in lines for v in values], [m for _, medians, _ in lines for m in medians])
         axis.set_xlim(-0.35, len(panel.threads) - 0.65)
         axis.set_xticks(range(len(panel.threads)), [str(t) for t in panel.threads])
         axis.grid(axis="y")
-        axis.set_title(panel_title(panel, data.panels))
+        axis.set_title(title)
         axis.set_xlabel("threads")
         shaded |= _shade_crowded(axis, data, panel)
         note_failures(axis, data, panel.cells)
@@ -79,3 +128,7 @@ def draw(data):
     for axis, labels in pending:
         end_labels(axis, labels, 1.045)
     return figure
+
+
+def draw(data):
+    return _lines(data) if any(len(p.cells) > 1 for p in data.panels) else _strips(data)

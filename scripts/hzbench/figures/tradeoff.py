@@ -2,8 +2,7 @@
 """Throughput against peak RSS: up and left is better; the line joins those that nobody beats in both."""
 
 from ..schema import CELL
-from .axes import better, frame, note_failures, point_labels, row_starts, settle, subplots
-from .style import PANEL_WIDTH
+from .axes import better, foot, frame, headline, note_failures, plane_size, point_labels, row_starts, settle, subplots
 
 STEM = "throughput-against-rss"
 
@@ -35,27 +34,33 @@ def front(points):
 
 
 def draw(data):
-    figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.2, height=2.75)
+    width, height = plane_size(data.names)
+    figure, axes = subplots(len(data.panels), width=width, height=height)
     pending = []
-    for axis, panel in zip(axes, data.panels):
-        cell = data.busiest(panel)
+    cells = [data.busiest(panel) for panel in data.panels]
+    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    headline(figure, above)
+    for axis, cell, title in zip(axes, cells, heads):
         drawn = [d for d in (_point(axis, data, cell, name) for name in data.names) if d]
-        points, bars = [p for p, _ in drawn], [bar for _, both in drawn for bar in both]
+        points, lines = [p for p, _ in drawn], [bar for _, both in drawn for bar in both]
         if points:
             frame(axis, points)
         joined = front(points)
         if len(joined) > 1:
             xs, ys = zip(*joined)
             axis.step(xs, ys, where="post", color="#BBBBBB", lw=1, zorder=1)
+            lines += [((x0, y0), (x1, y0), (x1, y1)) for (x0, y0), (x1, y1) in zip(joined, joined[1:])]
         axis.grid()
-        axis.set_title(data.title(panel, cell[CELL.index("threads")]))
+        axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        arrow = better(axis)
-        note_failures(axis, data, [cell], bottom=True)
-        pending.append((axis, points, bars, arrow))
+        words = [better(axis), *note_failures(axis, data, [cell], bottom=True)]
+        pending.append((axis, points, lines, words))
     for axis in row_starts(axes):
         axis.set_ylabel(f"throughput, {data.rate.unit}")
+    foot(
+        figure, "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
+    )
     settle(figure)
-    for axis, points, bars, arrow in pending:
-        point_labels(axis, points, bars, arrow)
+    for place in pending:
+        point_labels(*place)
     return figure
