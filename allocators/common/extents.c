@@ -65,7 +65,7 @@ void extents_init(void *top, void *low, size_t units) {
     extents.units = 0;
 }
 
-// ---- sets of units -------------------------------------------------------------------------------------------------
+// ---- sets of units ------------------------------------------------------------------------------------------------
 
 static uint64_t bit(size_t index) {
     return (uint64_t)1 << index % WORD_BITS;
@@ -208,7 +208,7 @@ static size_t set_last(unsigned set, size_t from) {
     return (chunk << CHUNK_SHIFT) + (at << WORD_SHIFT) + highest(word);
 }
 
-// ---- bins ----------------------------------------------------------------------------------------------------------
+// ---- bins ---------------------------------------------------------------------------------------------------------
 
 static unsigned bin_of(size_t length) {
     if (length < EXACT_LENGTHS)
@@ -260,7 +260,7 @@ static void unlink_extent(size_t from, size_t units) {
         extents.filled[bin >> WORD_SHIFT] &= ~bit(bin);
 }
 
-// ---- extents -------------------------------------------------------------------------------------------------------
+// ---- extents ------------------------------------------------------------------------------------------------------
 
 size_t extents_length_at(size_t from) {
     return from < extents.units && set_has(SET_STARTS, from) ? *length_of(from) : 0;
@@ -324,7 +324,7 @@ size_t extents_find(size_t units, size_t base, size_t align_units, size_t looks)
     return hz_align_up(base + at, align_units) - base;
 }
 
-// ---- dirty units ---------------------------------------------------------------------------------------------------
+// ---- dirty units --------------------------------------------------------------------------------------------------
 
 void extents_dirty_add(size_t from, size_t to) {
     while (from < to) {

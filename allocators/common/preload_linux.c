@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// ---- operator new --------------------------------------------------------------------------------------------------
+// ---- operator new -------------------------------------------------------------------------------------------------
 
 // What happens when there is no memory is the C++ runtime's: the new handler, then an exception or NULL. Its own
 // operator tries once more through our malloc and does the rest. It is the next one after ours or, where the runtime
@@ -67,7 +67,7 @@ NEW(new_aligned_quiet, "_ZnwmSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, mema
 NEW(new_array_aligned_quiet, "_ZnamSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, memalign(alignment, bytes),
     (size_t, size_t, const struct nothrow *), (bytes, alignment, tag))
 
-// ---- operator delete -----------------------------------------------------------------------------------------------
+// ---- operator delete ----------------------------------------------------------------------------------------------
 
 #define DELETE(function, symbol, parameters)                                                                           \
     HZ_EXPORT void function parameters __asm__(symbol);                                                                \
@@ -97,8 +97,7 @@ DELETE_SIZED(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void *block, size_
 DELETE_SIZED(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
              (void *block, size_t bytes, size_t alignment HZ_UNUSED))
 
-// ---- sanitizers
-// --------------------------------------------------------------------------------------------------------
+// ---- sanitizers ---------------------------------------------------------------------------------------------------
 
 // AddressSanitizer and ThreadSanitizer stand in front of functions that we call, pthread_mutex_lock among them, and
 // crash in these until their own start, which allocates, is through. They find nothing in a heap of ours either.
@@ -137,7 +136,7 @@ __attribute__((constructor)) static void look_for_sanitizers(void) {
     refuse_sanitizer(tsan_init, "ThreadSanitizer");
 }
 
-// ---- glibc's own names ---------------------------------------------------------------------------------------------
+// ---- glibc's own names --------------------------------------------------------------------------------------------
 
 #define LIBC(function, symbol, type, parameters, call)                                                                 \
     HZ_EXPORT type function parameters __asm__(symbol);                                                                \

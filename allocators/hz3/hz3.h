@@ -4,7 +4,7 @@
 //   pointer -> unit (one shift) -> tag: owner | size class -> the calling thread's list of that class
 //
 // Free blocks are linked in band. What a thread holds in its lists is touched by no other thread; what changes hands
-// travels by name, in messages.
+// travels in batches of compressed pointers.
 #ifndef HZ3_H
 #define HZ3_H
 
@@ -34,7 +34,7 @@ struct hz3_block {
     struct hz3_block *next;
 };
 
-// ---- tags ----------------------------------------------------------------------------------------------------------
+// ---- tags ---------------------------------------------------------------------------------------------------------
 
 // PTAG32: owner << 8 | slot of the size class, one for every unit in which blocks may start; 0: no block starts here.
 #define HZ3_TAG_NONE 0u
@@ -87,7 +87,7 @@ HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
     atomic_store_explicit(hz3_lookup.tags + unit, tag, memory_order_relaxed);
 }
 
-// ---- runs ----------------------------------------------------------------------------------------------------------
+// ---- runs ---------------------------------------------------------------------------------------------------------
 
 #define HZ3_WIDE_UNITS 8u // a run of blocks above HZ3_ONE_UNIT_BYTES; starts at a multiple of its size
 #define HZ3_ONE_UNIT_BYTES 8256u
@@ -117,34 +117,35 @@ HZ_INLINE unsigned hz3_run_units(unsigned size_class) {
     return sizeclass_bytes[size_class] <= HZ3_ONE_UNIT_BYTES ? 1 : HZ3_WIDE_UNITS;
 }
 
-// ---- mail ----------------------------------------------------------------------------------------------------------
+// ---- remote frees -------------------------------------------------------------------------------------------------
 
-#define HZ3_MESSAGE_NAMES 60u
-#define HZ3_STAGED_COUNT 32u
+#define HZ3_BATCH_BLOCKS 60u
+#define HZ3_OPEN_BATCHES 32u
 
-// A link of an inbox: the address of a message, or of a single block + 1, which then is its own message.
+// A link of a remote queue: the address of a batch, or of a single block + 1, which then is its own batch.
 #define HZ3_LINK_IS_BLOCK ((uintptr_t)1)
 
-// Blocks of one owner, by name: address bits 4 to 35; `window` has the bits above. Messages are type-stable metadata.
-struct hz3_message {
+// Blocks of one owner by compressed pointers: address bits 4 to 35; `window` has the bits above. Batches are
+// type-stable metadata.
+struct hz3_batch {
     _Alignas(HZ_CACHE_LINE) uintptr_t next;
     uint32_t window;
     uint16_t count;
     uint16_t granules; // SIZECLASS_GRANULE bytes each, of all the blocks
-    uint32_t names[HZ3_MESSAGE_NAMES];
+    uint32_t compressed[HZ3_BATCH_BLOCKS];
 };
 
-// The message in the making for one owner. Private: its lines never leave this core, only copies of it do.
-struct hz3_staged {
+// The batch in the making for one owner. Private: its lines never leave this core, only copies of it do.
+struct hz3_open_batch {
     _Alignas(HZ_CACHE_LINE) uint32_t owner;
     uint32_t window;
     uint16_t count;
     uint16_t is_stale; // the clock hand has passed since the last flush
     uint32_t bytes;
-    uint32_t names[HZ3_MESSAGE_NAMES];
+    uint32_t compressed[HZ3_BATCH_BLOCKS];
 };
 
-// ---- heaps and threads ---------------------------------------------------------------------------------------------
+// ---- heaps and threads --------------------------------------------------------------------------------------------
 
 #define HZ3_LARGE_CACHED_UNITS 17u // largest run kept by a thread: 1 MiB and its colour
 #define HZ3_LARGE_SLOTS 16u        // of each size
@@ -163,7 +164,7 @@ struct hz3_large_cache {
 struct hz3_heap {
     // any
     _Alignas(128) struct hz_heap common;
-    _Atomic uintptr_t inbox;                     // newest link
+    _Atomic uintptr_t remote_queue;              // newest link
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
     // owner: the thread, or whoever has acquired the abandoned heap
     _Alignas(128) _Atomic uint32_t is_busy;     // fork.h: set while anything below or a run of the heap changes
@@ -171,14 +172,14 @@ struct hz3_heap {
     uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
     hz_tally carved_bytes;                      // blocks that exist, whoever holds them
     hz_tally free_bytes;                        // of these, in the lists of runs
-    hz_tally sent_bytes;                        // named in messages this thread has posted
+    hz_tally sent_bytes;                        // of blocks in batches this thread has pushed
     hz_tally received_bytes;                    // and in those it has drained
     uint64_t limit_bytes;                       // by which all lists may exceed their first length
     uint64_t reclaim_mark_bytes;                // carved_bytes at which quiet lists are searched
-    struct hz3_message *messages;               // blank ones
-    struct hz3_staged *staged;                  // NULL until the first foreign free
-    hz_tally staged_bytes;                      // named in `staged`
-    uint32_t staged_hand;                       // entry looked at last
+    struct hz3_batch *batches;                  // empty ones
+    struct hz3_open_batch *open;                // NULL until the first foreign free
+    hz_tally open_bytes;                        // of blocks in `open`
+    uint32_t open_hand;                         // entry looked at last
     uint32_t adopt_hand;                        // heap looked at last
     uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that was refilled since the last reclaim
     uint64_t hungry[HZ3_CLASS_WORDS];           // bit a class that was empty since it was last full
@@ -271,12 +272,12 @@ int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class); // from abandoned
 void hz3_run_release_empty(struct hz3_heap *heap);
 void hz3_units_give(size_t unit, size_t units); // to the arena, errno kept
 
-// hz3_mail.c: blocks on their way home
-void hz3_mail_stage(struct hz3_heap *heap, uint32_t owner, void *block, unsigned size_class);
-void hz3_mail_send(uint32_t owner, void *block); // at once, alone; needs neither a heap nor memory
-void hz3_mail_flush(struct hz3_heap *heap);
-void hz3_mail_tick(struct hz3_heap *heap); // flushes one entry that waits for long
-void hz3_mail_drain(struct hz3_heap *heap);
+// hz3_remote.c: blocks that go to their owners
+void hz3_remote_free(struct hz3_heap *heap, uint32_t owner, void *block, unsigned size_class);
+void hz3_remote_send(uint32_t owner, void *block); // at once, alone; needs neither a heap nor memory
+void hz3_remote_flush(struct hz3_heap *heap);
+void hz3_remote_tick(struct hz3_heap *heap); // flushes one entry that waits for long
+void hz3_remote_drain(struct hz3_heap *heap);
 
 // hz3_heap.c: heaps and threads
 struct hz3_heap *hz3_heap_of_thread(void); // acquires one if need be; NULL when out of memory

@@ -16,7 +16,7 @@ static const _Atomic uint32_t no_tag = HZ3_TAG_NONE;
 
 struct hz3_lookup hz3_lookup = {.table = &no_tag, .shift = NO_TABLE_SHIFT};
 
-// ---- initialisation ------------------------------------------------------------------------------------------------
+// ---- initialisation -----------------------------------------------------------------------------------------------
 
 static struct {
     char *table; // over the whole address space, while it is there
@@ -111,7 +111,7 @@ void core_fork_unlock(void) {
     // as core_fork_lock()
 }
 
-// ---- heaps ---------------------------------------------------------------------------------------------------------
+// ---- heaps --------------------------------------------------------------------------------------------------------
 
 struct hz_heap *core_heap_of_thread(void) {
     return hz3_thread.heap != NULL ? &hz3_thread.heap->common : NULL;
@@ -154,12 +154,12 @@ void core_thread_fini(void) {
     if (heap == NULL)
         return;
     hz_heap_enter(&heap->is_busy);
-    hz3_mail_drain(heap);
+    hz3_remote_drain(heap);
     hz3_list_return_all(heap);
-    hz3_mail_flush(heap);
+    hz3_remote_flush(heap);
     hz3_large_release_cached(heap);
     hz3_run_release_empty(heap);
-    hz3_list_end(heap); // posting may have drained abandoned heaps, never into lists
+    hz3_list_end(heap); // pushing may have drained abandoned heaps, never into lists
     hz3_thread.mine = 0;
     hz3_thread.heap = NULL;
     hz_heap_leave(&heap->is_busy);

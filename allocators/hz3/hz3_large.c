@@ -34,7 +34,7 @@ static uint32_t units_get(const struct hz3_run *run) {
     return atomic_load_explicit(&run->units, memory_order_relaxed);
 }
 
-// ---- the thread's cache --------------------------------------------------------------------------------------------
+// ---- the thread's cache -------------------------------------------------------------------------------------------
 
 static size_t cache_pop(struct hz3_large_cache *cache, unsigned units) {
     uint32_t at = --cache->count[units];
@@ -83,7 +83,7 @@ void hz3_large_release_cached(struct hz3_heap *heap) {
         cache_evict(&heap->large);
 }
 
-// ---- blocks --------------------------------------------------------------------------------------------------------
+// ---- blocks -------------------------------------------------------------------------------------------------------
 
 static void *begin(size_t unit, int is_coloured) {
     char *block = (char *)arena.base + (unit << ARENA_UNIT_SHIFT) + (is_coloured ? unit % COLOURS * COLOUR_BYTES : 0);

@@ -48,7 +48,7 @@ static int is_marked(const uint64_t *classes, unsigned size_class) {
     return (int)(classes[size_class / 64] >> size_class % 64 & 1);
 }
 
-// ---- watching the time ---------------------------------------------------------------------------------------------
+// ---- watching the time --------------------------------------------------------------------------------------------
 //
 // A program that only allocates and frees in turns never leaves the fast paths, and the arena would keep what it
 // retained for busier times. So while it retains more than it does without having learned to, lists are hidden: the
@@ -96,7 +96,7 @@ static void watch(struct hz3_heap *heap, unsigned size_class) {
         watch_slow(heap, size_class);
 }
 
-// ---- lists ---------------------------------------------------------------------------------------------------------
+// ---- lists --------------------------------------------------------------------------------------------------------
 
 static uint32_t length(const struct hz3_heap *heap, unsigned size_class) {
     return (uint32_t)(heap->base[size_class] - *hz3_room(size_class));
@@ -171,7 +171,7 @@ void hz3_list_end(struct hz3_heap *heap) {
         *hz3_room(size_class) = 0;
 }
 
-// ---- a full list ---------------------------------------------------------------------------------------------------
+// ---- a full list --------------------------------------------------------------------------------------------------
 
 static int may_grow(const struct hz3_heap *heap, unsigned size_class) {
     uint64_t budget = hz_tally_get(&heap->carved_bytes) / BUDGET_SHARE;
@@ -243,7 +243,7 @@ int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned siz
     return 1;
 }
 
-// ---- an empty list -------------------------------------------------------------------------------------------------
+// ---- an empty list ------------------------------------------------------------------------------------------------
 
 // Before the heap grows beyond all it has been: lists of classes that have been quiet give back what they hold. 1 when
 // they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying each other.
@@ -334,9 +334,9 @@ static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class) {
         install(heap, size_class, list, heap->spare_count[size_class]);
         heap->spare_count[size_class] = 0;
     } else {
-        hz3_mail_tick(heap);
-        if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
-            hz3_mail_drain(heap);
+        hz3_remote_tick(heap);
+        if (atomic_load_explicit(&heap->remote_queue, memory_order_relaxed) != 0)
+            hz3_remote_drain(heap);
         if (*hz3_head(size_class) == NULL) {
             struct hz3_block *list = NULL;
             uint32_t count = supply(heap, size_class, &list);

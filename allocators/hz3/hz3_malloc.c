@@ -17,7 +17,7 @@ static int has_own_lines(unsigned size_class) {
     return sizeclass_bytes[size_class] % HZ_CACHE_LINE == 0;
 }
 
-// ---- malloc --------------------------------------------------------------------------------------------------------
+// ---- malloc -------------------------------------------------------------------------------------------------------
 
 static void *alloc_from_class(unsigned size_class) {
     struct hz3_block *block = *hz3_head(size_class);
@@ -89,7 +89,7 @@ void *core_alloc_aligned(size_t alignment, size_t bytes) {
     return size_class == SIZECLASS_COUNT ? hz3_large_alloc(bytes, alignment, &is_zero) : alloc_from_class(size_class);
 }
 
-// ---- free ----------------------------------------------------------------------------------------------------------
+// ---- free ---------------------------------------------------------------------------------------------------------
 
 static HZ_COLD void free_untagged(void *block) {
     if (block != NULL)
@@ -120,13 +120,13 @@ HZ3_SLOW void hz3_free_other(void *block) {
     unsigned size_class = hz3_tag_class(tag);
     struct hz3_heap *heap = hz3_thread.heap;
     if (HZ_UNLIKELY(heap == NULL)) {
-        hz3_mail_send(hz3_tag_owner(tag), block);
+        hz3_remote_send(hz3_tag_owner(tag), block);
     } else if (hz3_tag_owner(tag) == heap->common.id) {
         free_to_slot(block, HZ3_FIRST_SLOT + size_class);
     } else {
         hz_heap_enter(&heap->is_busy);
         if (!has_own_lines(size_class) || !hz3_list_borrow(heap, block, size_class))
-            hz3_mail_stage(heap, hz3_tag_owner(tag), block, size_class);
+            hz3_remote_free(heap, hz3_tag_owner(tag), block, size_class);
         hz_heap_leave(&heap->is_busy);
     }
 }
@@ -150,7 +150,7 @@ void core_free(void *block) {
     free_block(block);
 }
 
-// ---- lookups -------------------------------------------------------------------------------------------------------
+// ---- lookups ------------------------------------------------------------------------------------------------------
 
 // 0 for pointers that lead to no block.
 static size_t usable_bytes(const void *block) {

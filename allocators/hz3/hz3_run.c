@@ -37,7 +37,7 @@ static void count_set(_Atomic uint32_t *count, uint32_t value) {
     atomic_store_explicit(count, value, memory_order_relaxed);
 }
 
-// ---- lists ---------------------------------------------------------------------------------------------------------
+// ---- lists --------------------------------------------------------------------------------------------------------
 
 static void hint_update(struct hz3_heap *heap, unsigned size_class) {
     uint64_t bit = (uint64_t)1 << size_class % 64;
@@ -70,7 +70,7 @@ static void set_tags(const struct hz3_run *run, unsigned units, uint32_t tag) {
         hz3_tag_set(unit_of_run(run) + i, tag);
 }
 
-// ---- birth and death of a run --------------------------------------------------------------------------------------
+// ---- birth and death of a run -------------------------------------------------------------------------------------
 
 void hz3_units_give(size_t unit, size_t units) {
     int saved = errno;
@@ -137,7 +137,7 @@ void hz3_run_release_empty(struct hz3_heap *heap) {
     hz_tally_set(&heap->empty_units, 0);
 }
 
-// ---- blocks out, blocks in -----------------------------------------------------------------------------------------
+// ---- blocks out, blocks in ----------------------------------------------------------------------------------------
 
 // `count` blocks of one run, linked from `first` to `last`.
 static void push_chain(struct hz3_heap *heap, unsigned size_class, struct hz3_block *first, struct hz3_block *last,
@@ -173,7 +173,7 @@ void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size
         uint32_t owner = hz3_tag_owner(hz3_tag_of(first));
         if (HZ_UNLIKELY(owner != heap->common.id)) {
             list = first->next;
-            hz3_mail_stage(heap, owner, first, size_class);
+            hz3_remote_free(heap, owner, first, size_class);
             continue;
         }
         struct hz3_block *last = first;
@@ -236,7 +236,7 @@ uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     return count;
 }
 
-// ---- runs of abandoned heaps ---------------------------------------------------------------------------------------
+// ---- runs of abandoned heaps --------------------------------------------------------------------------------------
 
 static int adopt_list(struct hz3_heap *heap, struct hz3_heap *giver, unsigned size_class, uint32_t *from,
                       uint32_t *to) {
@@ -251,7 +251,7 @@ static int adopt_list(struct hz3_heap *heap, struct hz3_heap *giver, unsigned si
         hz_tally_add(&giver->free_bytes, 0 - free_bytes);
         hz_tally_add(&heap->carved_bytes, bytes);
         hz_tally_add(&heap->free_bytes, free_bytes);
-        // Frees under way still go to the abandoned heap; who drains its inbox sees this tag and sends them on.
+        // Frees under way still go to the abandoned heap; who drains its remote queue sees this tag and sends them on.
         set_tags(run, count_get(&run->units), hz3_tag_make(heap->common.id, size_class));
         adopted = 1;
     }

@@ -35,7 +35,7 @@ void core_stats(struct allocator_stats *out) {
         out->committed_bytes += carved + (hz_tally_get(&heap->empty_units) << ARENA_UNIT_SHIFT);
         held += carved;
         freed += hz_tally_get(&heap->free_bytes) + (hz_tally_get(&heap->large.units) << ARENA_UNIT_SHIFT);
-        freed += hz_tally_get(&heap->staged_bytes);
+        freed += hz_tally_get(&heap->open_bytes);
         received += hz_tally_get(&heap->received_bytes);
         sent += hz_tally_get(&heap->sent_bytes);
     }
@@ -52,9 +52,9 @@ void core_purge(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap != NULL) {
         hz_heap_enter(&heap->is_busy);
-        hz3_mail_drain(heap);
+        hz3_remote_drain(heap);
         hz3_list_return_all(heap);
-        hz3_mail_flush(heap);
+        hz3_remote_flush(heap);
         hz3_large_release_cached(heap);
         hz3_run_release_empty(heap);
         hz_heap_leave(&heap->is_busy);
@@ -62,9 +62,9 @@ void core_purge(void) {
     struct hz_heap *abandoned;
     for (uint32_t id = 0; (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
         heap = hz3_heap_of(abandoned);
-        hz3_mail_drain(heap);
+        hz3_remote_drain(heap);
         hz3_list_return_left(heap);
-        hz3_mail_flush(heap);
+        hz3_remote_flush(heap);
         hz3_large_release_cached(heap);
         hz3_run_release_empty(heap);
     }
@@ -72,7 +72,7 @@ void core_purge(void) {
         arena_purge();
 }
 
-// ---- audit ---------------------------------------------------------------------------------------------------------
+// ---- audit --------------------------------------------------------------------------------------------------------
 
 // Blocks of a list, all of which must be able to start where they do; UINT32_MAX when one is not or the list has no
 // end.

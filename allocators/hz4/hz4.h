@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// hz4's data: tags, runs, messages, heaps, the thread's caches. Read README.md beside this file first.
+// hz4's data: tags, runs, batches, heaps, the thread's caches. Read README.md beside this file first.
 //
 // clang-format off
-//   free:    pointer -> granule (arithmetic) -> tag -> magazine of its class; when that is full: message to its owner
-//   malloc:  magazine; when empty: own runs, own inbox, other heaps, a new run
+//   free:    pointer -> granule (arithmetic) -> tag -> magazine of its class; when that is full: batch to its owner
+//   malloc:  magazine; when empty: own runs, own remote queue, other heaps, a new run
 // clang-format on
 //
 // A run is 1..32 granules of equal blocks and has one owner, a heap. A block is *home* when its bit in the run is set.
-// Everywhere else - in use, in any thread's magazine, in a message - it counts as out, so a run whose bits are all set
+// Everywhere else - in use, in any thread's magazine, in a batch - it counts as out, so a run whose bits are all set
 // is empty. Nothing is kept inside user memory.
 #ifndef HZ4_H
 #define HZ4_H
@@ -27,8 +27,8 @@
 #include <stddef.h>
 
 #define HZ4_KEPT_RUNS 64u
-#define HZ4_NAME_SHIFT 4u    // a name is the low 32 bits of address >> 4 ...
-#define HZ4_WINDOW_SHIFT 36u // ... so it is unique in a window of 64 GiB, and a message has one window
+#define HZ4_COMPRESSED_SHIFT 4u // a compressed pointer is the low 32 bits of address >> 4 ...
+#define HZ4_WINDOW_SHIFT 36u    // ... so it is unique in a window of 64 GiB, and a batch has one window
 // A run is whole granules: a quarter of an arena unit, so that a class with few blocks is small.
 #define HZ4_GRANULE_SHIFT 14u
 #define HZ4_GRANULE_BYTES ((size_t)1 << HZ4_GRANULE_SHIFT)
@@ -38,12 +38,12 @@
 // ---- tags ---------------------------------------------------------------------------------------------------------
 
 // Where a block goes when nobody here wants it: owner id, size group and window, arranged so that the low byte is a
-// staging slot of the thread that frees.
+// batch slot of the thread that frees.
 //   key = id << 2 | group;   bits 0..6 key & 127 | 7 set | 8..18 key >> 7 | 20..27 window
 #define HZ4_SLOTS 128u
 #define HZ4_FIRST_SLOT 128u          // slots 128..255; below are the classes
-#define HZ4_GROUPS 4u                // of sizes: a message has one, so its bytes are bounded by counting names
-#define HZ4_ROUTE_CLOSED 0xffffffffu // of a staging slot: not in use
+#define HZ4_GROUPS 4u                // of sizes: a batch has one, so its bytes are bounded by counting blocks
+#define HZ4_ROUTE_CLOSED 0xffffffffu // of a batch slot: not in use
 
 // One a granule, in the arena's side table. any: read by every thread that frees. Written by whoever holds the run's
 // owner, or the block while it is large; a program that hands a block to another thread has ordered that before the
@@ -111,22 +111,22 @@ struct hz4_run {
     uint64_t bits[]; // set: the block is home
 };
 
-// ---- messages -----------------------------------------------------------------------------------------------------
+// ---- batches ------------------------------------------------------------------------------------------------------
 
-#define HZ4_MESSAGE_NAMES 60u
-#define HZ4_OWN_MESSAGES 4u // of a heap; the others come from the pool
+#define HZ4_BATCH_BLOCKS 60u
+#define HZ4_OWN_BATCHES 4u // of a heap; the others come from the pool
 
 // Names of blocks on their way to the heap they are addressed to. Aligned to its size. Type-stable: recycled, never
-// unmapped. owner: whoever took it from the pool, a staging slot or an inbox.
-struct hz4_message {
-    _Atomic uint32_t next; // index of the next message in inbox or pool, 0: end
-    uint32_t count;        // names; in the pool, messages in this chain
-    uint32_t route;        // of the sender's slot: owner at that time, and the window of all names
-    uint32_t chain;        // in a pool's chain: index of the next message of the same chain
-    uint32_t names[HZ4_MESSAGE_NAMES];
+// unmapped. owner: whoever took it from the pool, a batch slot or a remote queue.
+struct hz4_batch {
+    _Atomic uint32_t next; // index of the next batch in remote queue or pool, 0: end
+    uint32_t count;        // blocks; in the pool, batches in this chain
+    uint32_t route;        // of the sender's slot: owner at that time, and the window of all blocks
+    uint32_t chain;        // in a pool's chain: index of the next batch of the same chain
+    uint32_t compressed[HZ4_BATCH_BLOCKS];
 };
 
-_Static_assert(sizeof(struct hz4_message) == 256, "four lines");
+_Static_assert(sizeof(struct hz4_batch) == 256, "four lines");
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
 
@@ -135,26 +135,26 @@ _Static_assert(sizeof(struct hz4_message) == 256, "four lines");
 
 // What the thread that uses a heap keeps outside of TLS. owner: that thread alone; begins with zeros.
 struct hz4_local {
-    int64_t budget_bytes;   // what magazines and staging may hold together
+    int64_t budget_bytes;   // what magazines and open batches may hold together
     int64_t magazine_bytes; // capacity of all magazines
-    int64_t staged_bytes;   // capacity of all open slots
-    uint32_t help_bytes;    // an inbox with more is drained by who sends to it
+    int64_t slot_bytes;     // capacity of all open slots
+    uint32_t help_bytes;    // a remote queue with more is drained by who sends to it
     uint32_t class_hand;    // clocks: next class to shrink, next slot to flush, next heap to visit
     uint32_t slot_hand;
     uint32_t heap_hand;
-    uint32_t is_helping;          // drains a heap of another: no help within help ...
-    uint32_t owes_help;           // ... but a dead heap got a message meanwhile
-    uint32_t exchanges;           // has freed, or been given, blocks of others
-    uint32_t is_spilling;         // a magazine is being emptied: nothing may be put into one
-    uint32_t slow_paths;          // a clock
-    int64_t depot_bytes;          // put into the depot minus taken, not yet accounted
-    uint32_t depot_hand;          // clock: next class of the depot to look at
-    uint64_t open_slots[2];       // bit a slot
-    struct hz4_message *messages; // empty ones
-    uint32_t message_count;
+    uint32_t is_helping;       // drains a heap of another: no help within help ...
+    uint32_t owes_help;        // ... but an abandoned heap got a batch meanwhile
+    uint32_t exchanges;        // has freed, or been given, blocks of others
+    uint32_t is_spilling;      // a magazine is being emptied: nothing may be put into one
+    uint32_t slow_paths;       // a clock
+    int64_t depot_bytes;       // put into the depot minus taken, not yet accounted
+    uint32_t depot_hand;       // clock: next class of the depot to look at
+    uint64_t open_slots[2];    // bit a slot
+    struct hz4_batch *batches; // empty ones
+    uint32_t batch_count;
     uint8_t used[SIZECLASS_COUNT];    // refilled or overflown since the class hand passed
     uint8_t is_wide[SIZECLASS_COUNT]; // the magazine has outgrown its first place
-    uint8_t slot_names[HZ4_SLOTS];    // what a slot's last message had room for; 0: none yet
+    uint8_t slot_blocks[HZ4_SLOTS];   // what a slot's last batch had room for; 0: none yet
     uint32_t slot_promise[HZ4_SLOTS]; // bytes promised to an open slot
     uint32_t slot_seen[HZ4_SLOTS];    // low half of top when the slot hand passed
 };
@@ -174,14 +174,14 @@ struct hz4_heap {
     _Atomic uint16_t run_count[SIZECLASS_COUNT];  // holder writes, any: length of lists[], saturating at 65535
     _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
     // any: senders push by compare-and-swap, the holder takes all by exchange.
-    _Alignas(128) struct hz4_inbox inbox; // index of the newest message | charge in bytes << 32
-    // type-stable like all messages: a thread's first ones, so that one that only frees touches one page
-    _Alignas(256) struct hz4_message messages[HZ4_OWN_MESSAGES];
+    _Alignas(128) struct hz4_queue queue; // index of the newest batch | charge in bytes << 32
+    // type-stable like all batches: a thread's first ones, so that one that only frees touches one page
+    _Alignas(256) struct hz4_batch batches[HZ4_OWN_BATCHES];
     struct hz4_local local;
     // holder
     _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
     _Atomic int64_t out_bytes;           // of blocks of its runs that are not home; any reads
-    struct hz4_message *rest;            // taken from the inbox, not yet looked at
+    struct hz4_batch *rest;              // taken from the remote queue, not yet looked at
     struct hz4_run *kept[HZ4_KEPT_RUNS]; // empty runs, the oldest at kept_hand or behind
     uint32_t kept_hand;
     uint32_t kept_bytes;
@@ -208,20 +208,20 @@ HZ_INLINE struct hz4_heap *hz4_heap_by_id(uint32_t id) {
 
 // The calling thread's view, embedded in initial-exec TLS. One index space for all that a thread may push to, because
 // an array at offset 0 costs the fast paths no address arithmetic: 0 is always empty and full, class + 1 is the
-// magazine of a class, 128..255 are staging slots.
+// magazine of a class, 128..255 are batch slots.
 struct hz4_thread {
     union {
         void *top[256]; // void **: behind the newest entry of a magazine, top[-1] is NULL when it is empty;
-                        // uint32_t *: next name of an open message
+                        // uint32_t *: next pointer of an open batch
         struct {
             void *none;
             void *top_of_class[255];
         };
     };
-    void *limit[256];          // top may not pass this
-    uint32_t stage_route[256]; // of the slot's open message, or HZ4_ROUTE_CLOSED; 0..127 never equal a route
-    struct hz4_heap *heap;     // NULL before the first slow path and after the thread's end
-    uint32_t holds;            // heaps that the thread holds
+    void *limit[256];         // top may not pass this
+    uint32_t slot_route[256]; // of the slot's open batch, or HZ4_ROUTE_CLOSED; 0..127 never equal a route
+    struct hz4_heap *heap;    // NULL before the first slow path and after the thread's end
+    uint32_t holds;           // heaps that the thread holds
 };
 
 extern HZ_THREAD_LOCAL struct hz4_thread hz4_thread;
@@ -231,7 +231,7 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 
 // ---- knobs (reasons in README.md) ---------------------------------------------------------------------------------
 
-// What magazines and staging of a thread may hold: a share of this, ...
+// What magazines and open batches of a thread may hold: a share of this, ...
 #define HZ4_BUDGET_ALL_BYTES HZ_MIB(8)
 #define HZ4_BUDGET_SHARE_BYTES HZ_KIB(512)   // ... at most this, ...
 #define HZ4_BUDGET_FEW_SHARE_BYTES HZ_MIB(1) // ... or this as long as there are few threads, ...
@@ -243,11 +243,11 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_MAGAZINE_MAX 96u          // entries
 #define HZ4_MAGAZINE_MIN 8u
 #define HZ4_MAGAZINE_NARROW 8u         // entries, until a class needs more
-#define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a staging slot's share at most
+#define HZ4_SLOT_MAX_BYTES HZ_KIB(256) // a batch slot's share at most
 #define HZ4_SLOT_MIN_BYTES HZ_KIB(2)
-#define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its inbox drains on any slow path
+#define HZ4_DRAIN_BYTES HZ_KIB(64) // an owner with more in its remote queue drains on any slow path
 #define HZ4_HELP_BYTES HZ_KIB(256) // a sender that sees more, or its share of the budget, drains for the owner
-#define HZ4_DRAIN_MESSAGES 8u      // in one call
+#define HZ4_DRAIN_BATCHES 8u       // in one call
 #define HZ4_DEPOT_BYTES HZ_MIB(2)
 #define HZ4_DEPOT_THREAD_BYTES HZ_KIB(32) // more for each thread
 #define HZ4_KEPT_BYTES HZ_MIB(1)          // in empty runs that a heap keeps, ...
@@ -256,19 +256,19 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
 #define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
 #define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
-#define HZ4_SHELF_BYTES HZ_MIB(4) // large runs that wait for the next one of their class: this ...
-#define HZ4_SHELF_SHARE 8         // ... and an eighth of all there are
+#define HZ4_LARGE_LISTED_BYTES HZ_MIB(4) // large runs that wait for the next one of their class: this ...
+#define HZ4_LARGE_LISTED_SHARE 8         // ... and an eighth of all there are
 
 // ---- hz4_heap.c: heaps and threads --------------------------------------------------------------------------------
 struct hz4_heap *hz4_heap_of_thread(void); // begins one if need be; NULL when out of memory
 
-// ---- hz4_hold.c: the lock of a heap -------------------------------------------------------------------------------
-void hz4_hold(struct hz4_heap *heap);     // the own heap; waits for a helper
-int hz4_try_hold(struct hz4_heap *heap);  // 1 on success; any heap
-int hz4_may_await(struct hz4_heap *heap); // 0: waiting could last for ever
-void hz4_await(struct hz4_heap *heap);    // holds it then; only if hz4_may_await()
-void hz4_let_go(struct hz4_heap *heap);   // abandoned heaps: looks for late messages
-uint32_t hz4_alive_count(void);           // threads with a heap, at least 1
+// ---- hz4_lock.c: acquiring a heap ---------------------------------------------------------------------------------
+void hz4_acquire(struct hz4_heap *heap);      // the own heap; waits for a helper
+int hz4_try_acquire(struct hz4_heap *heap);   // 1 on success; any heap
+int hz4_may_wait(struct hz4_heap *heap);      // 0: waiting could last for ever
+void hz4_acquire_wait(struct hz4_heap *heap); // holds it then; only if hz4_may_wait()
+void hz4_release(struct hz4_heap *heap);      // abandoned heaps: looks for late batches
+uint32_t hz4_alive_count(void);               // threads with a heap, at least 1
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
@@ -286,7 +286,7 @@ void *hz4_granules_take(uint32_t granules);  // 1, 2, 4 or 32; NULL when out of 
 void hz4_granules_give(struct hz4_run *run); // and its descriptor
 int hz4_map_set_run(struct hz4_run *run);    // for each granule; 0: out of memory
 struct hz4_run *hz4_map_run(size_t granule); // NULL when there is no run of blocks
-// Of a large run, by its first granule: length in arena units, class, and a link while it lies on a shelf.
+// Of a large run, by its first granule: length in arena units, class, and a link while it lies in a free list.
 int hz4_map_set_large(size_t granule, size_t units, unsigned large_class); // 0: out of memory
 size_t hz4_map_large(size_t granule);                                      // its length
 unsigned hz4_map_large_class(size_t granule);
@@ -299,29 +299,29 @@ void hz4_granule_fork_lock(void);
 void hz4_granule_fork_inherit(void); // child
 void hz4_granule_fork_unlock(void);
 
-// ---- hz4_message.c: staging, inboxes, the pool --------------------------------------------------------------------
-void hz4_stage(void *block, uint32_t route); // slow twin of what free does
-int hz4_stage_has_room(uint32_t route);      // 0: a message to another owner would have to leave
-void hz4_stage_flush(uint32_t slot);
-void hz4_stage_flush_stale(void);
-void hz4_stage_flush_all(void);
-uint32_t hz4_inbox_charge(struct hz4_heap *heap);              // bytes waiting, an upper bound; 0: no message
-void hz4_drain(struct hz4_heap *heap, uint32_t messages);      // the calling thread holds `heap`
-struct hz4_message *hz4_message_take(struct hz4_local *local); // an empty one; NULL when out of memory
-void hz4_message_give(struct hz4_local *local, struct hz4_message *message);
-uint32_t hz4_message_index(const struct hz4_message *message); // never 0
-struct hz4_message *hz4_message_at(uint32_t index);            // NULL for 0
-void hz4_messages_begin(struct hz4_heap *heap);                // its own messages, once
+// ---- hz4_remote.c: open batches, remote queues, the pool ----------------------------------------------------------
+void hz4_remote_free(void *block, uint32_t route); // slow twin of what free does
+int hz4_remote_has_room(uint32_t route);           // 0: a batch to another owner would have to leave
+void hz4_remote_flush(uint32_t slot);
+void hz4_remote_flush_stale(void);
+void hz4_remote_flush_all(void);
+uint32_t hz4_queue_charge(struct hz4_heap *heap);          // bytes waiting, an upper bound; 0: no batch
+void hz4_drain(struct hz4_heap *heap, uint32_t batches);   // the calling thread holds `heap`
+struct hz4_batch *hz4_batch_take(struct hz4_local *local); // an empty one; NULL when out of memory
+void hz4_batch_give(struct hz4_local *local, struct hz4_batch *batch);
+uint32_t hz4_batch_index(const struct hz4_batch *batch); // never 0
+struct hz4_batch *hz4_batch_at(uint32_t index);          // NULL for 0
+void hz4_batches_begin(struct hz4_heap *heap);           // its own batches, once
 void hz4_pool_give_all(struct hz4_local *local);
 // The first block, and those behind it if they go into the same run of `heap`, which the calling thread holds. Returns
 // how many.
-uint32_t hz4_send_home(struct hz4_heap *heap, void *const *blocks, uint32_t count);
+uint32_t hz4_blocks_return(struct hz4_heap *heap, void *const *blocks, uint32_t count);
 
-// ---- hz4_depot.c: messages for whoever needs them -----------------------------------------------------------------
+// ---- hz4_depot.c: batches for whoever needs them ------------------------------------------------------------------
 uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count);
 uint64_t hz4_depot_take(unsigned size_class); // a batch, 0: none
-uint32_t hz4_depot_count(uint64_t batch);
-void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t batch, void **out);
+uint32_t hz4_depot_count(uint64_t packed);
+void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t packed, void **out);
 void hz4_depot_fold(struct hz4_local *local);
 uint64_t hz4_depot_bytes(void);
 void hz4_depot_age(struct hz4_heap *heap);
@@ -341,10 +341,10 @@ uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
 int hz4_large_free(void *block, size_t granule); // 0: refused
 int hz4_large_resize(void *block, size_t granule, size_t bytes);
-void hz4_large_flush(struct hz4_heap *heap); // to the shelves
-void hz4_large_clear(void);                  // the shelves, to the arena
-uint64_t hz4_large_bytes(void);              // of all large runs, those in caches and on shelves included
-uint64_t hz4_large_shelved_bytes(void);
+void hz4_large_flush(struct hz4_heap *heap); // to the free lists
+void hz4_large_clear(void);                  // the free lists, to the arena
+uint64_t hz4_large_bytes(void);              // of all large runs, those in caches and in free lists included
+uint64_t hz4_large_listed_bytes(void);
 
 // ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------
 enum allocator_reject hz4_classify(const void *pointer);

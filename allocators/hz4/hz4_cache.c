@@ -114,7 +114,7 @@ static void spill_home(struct hz4_heap *heap, unsigned size_class, uint32_t keep
         return;
     heap->local.is_spilling++;
     for (uint32_t gone = 0; gone < count - keep;)
-        gone += hz4_send_home(heap, bottom + gone, count - keep - gone);
+        gone += hz4_blocks_return(heap, bottom + gone, count - keep - gone);
     heap->local.is_spilling--;
     drop_oldest(heap, size_class, count - keep, keep);
 }
@@ -133,9 +133,9 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     if (gone != 0)
         drop_oldest(heap, size_class, gone, count - gone);
     if (count - gone > keep) {
-        hz4_hold(heap);
+        hz4_acquire(heap);
         spill_home(heap, size_class, keep);
-        hz4_let_go(heap);
+        hz4_release(heap);
     }
 }
 
@@ -163,11 +163,11 @@ void hz4_magazines_end(struct hz4_heap *heap) {
 static void do_chores(struct hz4_heap *heap) {
     if (++heap->local.slow_paths % CHORE_PERIOD != 0)
         return;
-    hz4_stage_flush_stale();
+    hz4_remote_flush_stale();
     hz4_depot_age(heap);
 }
 
-// Staging is guaranteed a quarter of the budget, or surplus would travel in messages of one name.
+// Open batches are guaranteed a quarter of the budget, or surplus would travel in batches of one block.
 static int64_t room_of(const struct hz4_local *local) {
     return local->budget_bytes - local->budget_bytes / 4 - local->magazine_bytes;
 }
@@ -226,13 +226,13 @@ static void push(unsigned size_class, void *block) {
     hz4_thread.top[size_class + 1] = top + 1;
 }
 
-// A class without a magazine does not allocate here: what comes is surplus, block by block, and waits in a message to
-// its owner. Of more owners than there are slots, though, each message would travel with a name or two: then the class
+// A class without a magazine does not allocate here: what comes is surplus, block by block, and waits in a batch to
+// its owner. Of more owners than there are slots, though, each batch would travel with a block or two: then the class
 // gets a magazine, and what is too much goes by class to whoever allocates it.
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     arena_look();
     int is_foreign = hz4_route_owner(route) != heap->common.id;
-    int is_crowded = is_foreign && !hz4_stage_has_room(route);
+    int is_crowded = is_foreign && !hz4_remote_has_room(route);
     heap->local.exchanges |= (uint32_t)is_foreign;
     if (is_crowded)
         grow_capacity(heap, size_class);
@@ -243,12 +243,12 @@ void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint3
             spill(heap, size_class, capacity / 2);
         push(size_class, block);
     } else if (is_foreign) {
-        hz4_stage(block, route);
+        hz4_remote_free(block, route);
         return;
     } else {
-        hz4_hold(heap);
-        hz4_send_home(heap, &block, 1);
-        hz4_let_go(heap);
+        hz4_acquire(heap);
+        hz4_blocks_return(heap, &block, 1);
+        hz4_release(heap);
     }
     do_chores(heap);
 }
@@ -294,9 +294,9 @@ static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
            hz4_alive_count() > HZ4_FEW_THREADS;
 }
 
-// Looks at a few other heaps: what lies in their inboxes may fit the magazine, runs with free blocks may change hands.
-// A dead heap gives all its runs of the class, an idle one one a time, a busy one those behind its first, of which it
-// lends some blocks. Returns 1 when something was gained.
+// Looks at a few other heaps: what lies in their remote queues may fit the magazine, runs with free blocks may change
+// hands. An abandoned heap gives all its runs of the class, an idle one one a time, a busy one those behind its first,
+// of which it lends some blocks. Returns 1 when something was gained.
 static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4_heap **busy) {
     uint32_t count = hz_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
@@ -313,7 +313,7 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
         uint32_t activity = atomic_load_explicit(&other->activity, memory_order_relaxed);
         int is_idle = activity == atomic_load_explicit(&other->activity_seen, memory_order_relaxed);
         atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
-        int is_dead = hz_status_peek_abandoned(&other->common.status);
+        int is_abandoned = hz_status_peek_abandoned(&other->common.status);
         uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
         uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
         home += has;
@@ -321,36 +321,36 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
             most = has;
             richest = other;
         }
-        int has_mail = hz4_inbox_charge(other) > (is_idle || is_dead ? 0 : HZ4_DRAIN_BYTES);
-        if (!has_mail && runs == 0)
+        int has_remote = hz4_queue_charge(other) > (is_idle || is_abandoned ? 0 : HZ4_DRAIN_BYTES);
+        if (!has_remote && runs == 0)
             continue;
-        if (!hz4_try_hold(other)) {
-            *busy = runs > 1 || has_mail ? other : *busy;
+        if (!hz4_try_acquire(other)) {
+            *busy = runs > 1 || has_remote ? other : *busy;
             continue;
         }
-        if (has_mail)
-            hz4_drain(other, HZ4_DRAIN_MESSAGES);
+        if (has_remote)
+            hz4_drain(other, HZ4_DRAIN_BATCHES);
         uint32_t moved = 0;
         runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        if ((is_dead || (is_idle && may_share) || runs > 1) && hz4_try_hold(heap)) {
-            moved = hz4_run_move(heap, other, size_class, is_dead ? UINT32_MAX : 1);
-            hz4_let_go(heap);
+        if ((is_abandoned || (is_idle && may_share) || runs > 1) && hz4_try_acquire(heap)) {
+            moved = hz4_run_move(heap, other, size_class, is_abandoned ? UINT32_MAX : 1);
+            hz4_release(heap);
         } else if (runs != 0 && is_empty(size_class) && may_share) {
             borrow(heap, other, size_class);
         }
-        hz4_let_go(other);
+        hz4_release(other);
         if (moved != 0 || !is_empty(size_class))
             return 1;
     }
     // As much as a new run would bring lies about in others: a little of it is better than the run.
     if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
         return 0;
-    if (!hz4_try_hold(richest)) {
+    if (!hz4_try_acquire(richest)) {
         *busy = richest;
         return 0;
     }
     take_blocks(heap, richest, size_class);
-    hz4_let_go(richest);
+    hz4_release(richest);
     return !is_empty(size_class);
 }
 
@@ -361,18 +361,18 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
         struct hz4_heap *busy = NULL;
         if (take_from_some(heap, size_class, &busy))
             return 1;
-        if (busy == NULL || !hz4_may_await(busy))
+        if (busy == NULL || !hz4_may_wait(busy))
             return 0;
-        hz4_await(busy);
-        hz4_let_go(busy);
+        hz4_acquire_wait(busy);
+        hz4_release(busy);
     }
     return 0;
 }
 
-// As few messages as will do: what comes home ahead of need may empty runs that the next refill carves again.
+// As few batches as will do: what comes home ahead of need may empty runs that the next refill carves again.
 static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t charge) {
-    for (uint32_t messages = 0; messages < HZ4_DRAIN_MESSAGES; messages++) {
-        if (messages != 0 && !is_empty(size_class) && charge <= HZ4_HELP_BYTES)
+    for (uint32_t batches = 0; batches < HZ4_DRAIN_BATCHES; batches++) {
+        if (batches != 0 && !is_empty(size_class) && charge <= HZ4_HELP_BYTES)
             return;
         hz4_drain(heap, 1);
     }
@@ -380,14 +380,14 @@ static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t char
 
 // A batch may be larger than the magazine's capacity, not than its place.
 static int take_batch(struct hz4_heap *heap, unsigned size_class) {
-    uint64_t batch = hz4_depot_take(size_class);
-    if (batch == 0)
+    uint64_t packed = hz4_depot_take(size_class);
+    if (packed == 0)
         return 0;
-    uint32_t count = hz4_depot_count(batch);
+    uint32_t count = hz4_depot_count(packed);
     if (count > HZ4_MAGAZINE_NARROW)
         widen(heap, size_class);
     void **bottom = bottom_of(heap, size_class);
-    hz4_depot_unpack(&heap->local, size_class, batch, bottom);
+    hz4_depot_unpack(&heap->local, size_class, packed, bottom);
     hz4_thread.top[size_class + 1] = bottom + count;
     return 1;
 }
@@ -396,22 +396,22 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     arena_look();
     grow_capacity(heap, size_class);
     int done = take_batch(heap, size_class);
-    uint32_t charge = hz4_inbox_charge(heap);
+    uint32_t charge = hz4_queue_charge(heap);
     heap->local.exchanges |= done || charge != 0;
     if (!done || charge > HZ4_DRAIN_BYTES) {
-        hz4_hold(heap);
-        // Reclaim before grow: what others sent, own runs, what others do not use; only then a new run. The mail comes
+        hz4_acquire(heap);
+        // Reclaim before grow: what others sent, own runs, what others do not use; only then a new run. The queue comes
         // first because its blocks are resident; those of a run may never have been touched.
         if (charge != 0 || heap->rest != NULL)
             drain_some(heap, size_class, charge);
         done = done || take_own(heap, size_class) != 0;
-        hz4_let_go(heap);
+        hz4_release(heap);
     }
     if (!done) {
         take_from_others(heap, size_class);
-        hz4_hold(heap);
+        hz4_acquire(heap);
         done = take_own(heap, size_class) != 0 || (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
-        hz4_let_go(heap);
+        hz4_release(heap);
     }
     do_chores(heap);
     return done;

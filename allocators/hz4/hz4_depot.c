@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The depot: messages without an address, a few of each size class, for whoever is short of that class next. A full
+// The depot: batches without an address, a few of each size class, for whoever is short of that class next. A full
 // magazine leaves half of itself here in one atomic operation and an empty one picks it up in another; owners, runs and
 // locks are not touched. What does not fit goes home. Bounded in bytes, all classes together.
 //
 // Linearisation points: the compare-and-swap from 0 puts a batch in, the exchange takes it out. A place holds a
-// message's index << 1 | 1, or the address of a single block; nobody compares it with anything but 0, so there is no
+// batch's index << 1 | 1, or the address of a single block; nobody compares it with anything but 0, so there is no
 // ABA.
 #include "hz4.h"
 
 #define PLACES 8u             // of a class: one line
 #define FOLD_BYTES HZ_KIB(32) // a thread's share of the account that others do not see yet
 
-struct shelf {
+struct depot_bin {
     _Alignas(HZ_CACHE_LINE) struct hz4_place places[PLACES];
 };
 
-static struct shelf shelves[SIZECLASS_COUNT];
+static struct depot_bin bins[SIZECLASS_COUNT];
 static _Atomic uint64_t last_seen[SIZECLASS_COUNT];
 static _Alignas(HZ_CACHE_LINE) _Atomic int64_t held_bytes;
 
@@ -39,93 +39,93 @@ uint64_t hz4_depot_bytes(void) {
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-// As many of the blocks as have the first one's window; 0: no message can be had.
+// As many of the blocks as have the first one's window; 0: no batch can be had.
 static uint32_t pack(struct hz4_local *local, void **blocks, uint32_t count, uint64_t *packed) {
     if (count == 1) {
         *packed = (uintptr_t)blocks[0];
         return 1;
     }
-    struct hz4_message *message = hz4_message_take(local);
-    if (message == NULL)
+    struct hz4_batch *batch = hz4_batch_take(local);
+    if (batch == NULL)
         return 0;
     uintptr_t window = (uintptr_t)blocks[0] >> HZ4_WINDOW_SHIFT;
-    uint32_t names = 0;
-    for (; names < count && names < HZ4_MESSAGE_NAMES; names++) {
-        if ((uintptr_t)blocks[names] >> HZ4_WINDOW_SHIFT != window)
+    uint32_t packing = 0;
+    for (; packing < count && packing < HZ4_BATCH_BLOCKS; packing++) {
+        if ((uintptr_t)blocks[packing] >> HZ4_WINDOW_SHIFT != window)
             break;
-        message->names[names] = (uint32_t)((uintptr_t)blocks[names] >> HZ4_NAME_SHIFT);
+        batch->compressed[packing] = (uint32_t)((uintptr_t)blocks[packing] >> HZ4_COMPRESSED_SHIFT);
     }
-    message->count = names;
-    message->route = hz4_route(0, 0, (uintptr_t)blocks[0]); // nobody's; for the window
-    *packed = (uint64_t)hz4_message_index(message) << 1 | 1;
-    return names;
+    batch->count = packing;
+    batch->route = hz4_route(0, 0, (uintptr_t)blocks[0]); // nobody's; for the window
+    *packed = (uint64_t)hz4_batch_index(batch) << 1 | 1;
+    return packing;
 }
 
 // Returns how many of the blocks it took, from the first on.
 uint32_t hz4_depot_put(struct hz4_local *local, unsigned size_class, void **blocks, uint32_t count) {
-    struct shelf *shelf = &shelves[size_class];
+    struct depot_bin *bin = &bins[size_class];
     uint32_t place = 0;
-    while (place < PLACES && !hz4_place_is_empty(&shelf->places[place]))
+    while (place < PLACES && !hz4_place_is_empty(&bin->places[place]))
         place++;
     if (place == PLACES || atomic_load_explicit(&held_bytes, memory_order_relaxed) > limit_bytes())
         return 0;
     uint64_t packed;
     uint32_t taken = pack(local, blocks, count, &packed);
     for (; taken != 0 && place < PLACES; place++) {
-        if (hz4_place_is_empty(&shelf->places[place]) && hz4_place_put(&shelf->places[place], packed)) {
+        if (hz4_place_is_empty(&bin->places[place]) && hz4_place_put(&bin->places[place], packed)) {
             account(local, (int64_t)taken * sizeclass_bytes[size_class]);
             return taken;
         }
     }
     if ((packed & 1) != 0 && taken != 0)
-        hz4_message_give(local, hz4_message_at((uint32_t)(packed >> 1)));
+        hz4_batch_give(local, hz4_batch_at((uint32_t)(packed >> 1)));
     return 0;
 }
 
 static uint64_t take_place(unsigned size_class, uint32_t place) {
-    struct hz4_place *at = &shelves[size_class].places[place];
+    struct hz4_place *at = &bins[size_class].places[place];
     return hz4_place_look(at) != 0 ? hz4_place_take(at) : 0;
 }
 
 // Up to 60 blocks, no more than the class's wide magazine has entries.
-uint32_t hz4_depot_count(uint64_t batch) {
-    return (batch & 1) != 0 ? hz4_message_at((uint32_t)(batch >> 1))->count : 1;
+uint32_t hz4_depot_count(uint64_t packed) {
+    return (packed & 1) != 0 ? hz4_batch_at((uint32_t)(packed >> 1))->count : 1;
 }
 
-void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t batch, void **out) {
-    uint32_t count = hz4_depot_count(batch);
-    if ((batch & 1) == 0) {
-        out[0] = (void *)(uintptr_t)batch;
+void hz4_depot_unpack(struct hz4_local *local, unsigned size_class, uint64_t packed, void **out) {
+    uint32_t count = hz4_depot_count(packed);
+    if ((packed & 1) == 0) {
+        out[0] = (void *)(uintptr_t)packed;
     } else {
-        struct hz4_message *message = hz4_message_at((uint32_t)(batch >> 1));
-        uintptr_t window = hz4_route_window(message->route);
+        struct hz4_batch *batch = hz4_batch_at((uint32_t)(packed >> 1));
+        uintptr_t window = hz4_route_window(batch->route);
         for (uint32_t i = 0; i < count; i++) {
-            out[i] = (void *)(window | (uintptr_t)message->names[i] << HZ4_NAME_SHIFT);
+            out[i] = (void *)(window | (uintptr_t)batch->compressed[i] << HZ4_COMPRESSED_SHIFT);
             __builtin_prefetch(out[i], 1);
         }
-        hz4_message_give(local, message);
+        hz4_batch_give(local, batch);
     }
     account(local, -(int64_t)count * sizeclass_bytes[size_class]);
 }
 
 uint64_t hz4_depot_take(unsigned size_class) {
-    uint64_t batch = 0;
-    for (uint32_t place = 0; place < PLACES && batch == 0; place++)
-        batch = take_place(size_class, place);
-    return batch;
+    uint64_t packed = 0;
+    for (uint32_t place = 0; place < PLACES && packed == 0; place++)
+        packed = take_place(size_class, place);
+    return packed;
 }
 
 static void clear_place(struct hz4_heap *heap, unsigned size_class, uint32_t place) {
-    void *blocks[HZ4_MESSAGE_NAMES];
-    uint64_t batch = take_place(size_class, place);
-    if (batch == 0)
+    void *blocks[HZ4_BATCH_BLOCKS];
+    uint64_t packed = take_place(size_class, place);
+    if (packed == 0)
         return;
-    uint32_t count = hz4_depot_count(batch);
-    hz4_depot_unpack(&heap->local, size_class, batch, blocks);
-    hz4_hold(heap);
+    uint32_t count = hz4_depot_count(packed);
+    hz4_depot_unpack(&heap->local, size_class, packed, blocks);
+    hz4_acquire(heap);
     for (uint32_t gone = 0; gone < count;)
-        gone += hz4_send_home(heap, blocks + gone, count - gone);
-    hz4_let_go(heap);
+        gone += hz4_blocks_return(heap, blocks + gone, count - gone);
+    hz4_release(heap);
 }
 
 void hz4_depot_clear(struct hz4_heap *heap) {
@@ -139,11 +139,11 @@ void hz4_depot_clear(struct hz4_heap *heap) {
 void hz4_depot_age(struct hz4_heap *heap) {
     unsigned size_class = heap->local.depot_hand;
     heap->local.depot_hand = size_class + 1 < SIZECLASS_COUNT ? size_class + 1 : 0;
-    struct shelf *shelf = &shelves[size_class];
+    struct depot_bin *bin = &bins[size_class];
     uint32_t place = PLACES;
     uint64_t packed = 0;
     while (place > 0 && packed == 0)
-        packed = hz4_place_look(&shelf->places[--place]);
+        packed = hz4_place_look(&bin->places[--place]);
     uint64_t seen = atomic_load_explicit(&last_seen[size_class], memory_order_relaxed);
     atomic_store_explicit(&last_seen[size_class], packed, memory_order_relaxed);
     if (packed != 0 && packed == seen)

@@ -102,7 +102,7 @@ void *hz4_granules_take(uint32_t granules) {
     if (base == NULL) {
         size_t units = is_part ? 1 : granules / HZ4_UNIT_GRANULES;
         base = arena_take(units, 1, &is_zero);
-        if (base == NULL) { // before memory is refused, large runs that wait on the shelves give way
+        if (base == NULL) { // before memory is refused, large runs that wait on the free lists give way
             hz4_large_clear();
             base = arena_take(units, 1, &is_zero);
         }

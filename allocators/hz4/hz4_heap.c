@@ -41,7 +41,7 @@ static struct hz4_heap *reclaim_heap(void) {
     uint32_t count = hz_heap_abandoned_count() > 0 ? hz_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (!hz_status_peek_abandoned(&heap->common.status) || !hz4_try_hold(heap))
+        if (!hz_status_peek_abandoned(&heap->common.status) || !hz4_try_acquire(heap))
             continue;
         if (hz_status_peek_abandoned(&heap->common.status)) {
             hz_heap_reclaim_locked(&heap->common);
@@ -51,7 +51,7 @@ static struct hz4_heap *reclaim_heap(void) {
             heap->large_bytes = 0;
             return heap;
         }
-        hz4_let_go(heap);
+        hz4_release(heap);
     }
     return NULL;
 }
@@ -62,12 +62,12 @@ static struct hz4_heap *new_heap(void) {
     struct hz4_heap *heap = hz_heap_count() < HZ_MAX_HEAPS ? arena_metadata(bytes, OS_PAGE_BYTES) : NULL;
     if (heap == NULL)
         return NULL;
-    hz4_messages_begin(heap);
-    hz4_await(heap);
+    hz4_batches_begin(heap);
+    hz4_acquire_wait(heap);
     hz_status_begin(&heap->common.status);
     if (hz_heap_register(&heap->common))
         return heap;
-    hz4_let_go(heap);
+    hz4_release(heap);
     return NULL;
 }
 
@@ -79,7 +79,7 @@ static HZ_COLD struct hz4_heap *heap_begin(void) {
         return NULL;
     hz4_magazines_begin(heap);
     hz4_thread.heap = heap;
-    hz4_let_go(heap);
+    hz4_release(heap);
     hz_thread_end_watch(); // may allocate: the heap is complete by now
     return heap;
 }
@@ -96,14 +96,14 @@ void core_thread_fini(void) {
     hz4_large_flush(heap);
     if (hz4_alive_count() <= 2)
         hz4_depot_clear(heap); // nobody is left to exchange with
-    hz4_hold(heap);
+    hz4_acquire(heap);
     hz4_magazines_end(heap);
     hz4_drain(heap, UINT32_MAX);
     hz4_run_release_empty(heap);
-    hz4_stage_flush_all();
+    hz4_remote_flush_all();
     hz4_pool_give_all(&heap->local);
     hz4_depot_fold(&heap->local);
     hz_heap_abandon_locked(&heap->common);
-    hz4_let_go(heap);
+    hz4_release(heap);
     hz4_thread.heap = NULL;
 }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs that are one block: everything above 64 KiB and every alignment no size class has. They have no owner and send
-// no messages: whoever frees one keeps it in a small cache of its own, puts it on the shelf of its class, where every
-// thread takes from, or gives it to the arena. Classes are as fine as those below 64 KiB, because a run that serves a
-// size again has its resident pages where the next block of that size begins and ends.
+// no batches: whoever frees one keeps it in a small cache of its own, puts it in the free list of its class, where
+// every thread takes from, or gives it to the arena. Classes are as fine as those below 64 KiB, because a run that
+// serves a size again has its resident pages where the next block of that size begins and ends.
 //
-// A shelf is a stack without a lock. Linearisation points: the compare-and-swaps on its head, which carries a counter
-// against ABA. Links lie in the map, whose memory stays, so a reader that comes too late reads a stale link and fails.
+// A free list is a stack without a lock. Linearisation points: the compare-and-swaps on its head, which carries a
+// counter against ABA. Links lie in the map, whose memory stays, so a reader that comes too late reads a stale link and
+// fails.
 #include "hz4.h"
 
 #define NO_CLASS HZ4_LARGE_CLASSES
 #define SMALLEST_SHIFT 16u // the first class begins above this power of two
 #define STEP_SHIFT 3u      // classes a doubling
 
-struct shelf {
+struct large_free_list {
     _Alignas(HZ_CACHE_LINE) _Atomic uint64_t head; // 1 + unit of the newest run | counter << 32; low half 0: empty
 };
 
-static struct shelf shelves[HZ4_LARGE_CLASSES];
-static _Alignas(HZ_CACHE_LINE) _Atomic int64_t shelved_bytes;
-static _Atomic uint32_t shelf_hand; // clock: next shelf to make room on
-static _Atomic int64_t large_bytes; // changed when the arena is asked, not when a cache or a shelf is
+static struct large_free_list free_lists[HZ4_LARGE_CLASSES];
+static _Alignas(HZ_CACHE_LINE) _Atomic int64_t listed_bytes;
+static _Atomic uint32_t list_hand;  // clock: next free list to make room on
+static _Atomic int64_t large_bytes; // changed when the arena is asked, not when a cache or a free list is
 
 static size_t units_of(size_t bytes) {
     return (bytes + ARENA_UNIT_BYTES - 1) >> ARENA_UNIT_SHIFT;
@@ -59,29 +60,29 @@ static void give(void *base) {
     arena_give(base, units, 0);
 }
 
-// ---- shelves ------------------------------------------------------------------------------------------------------
+// ---- free lists ---------------------------------------------------------------------------------------------------
 
-uint64_t hz4_large_shelved_bytes(void) {
-    int64_t bytes = atomic_load_explicit(&shelved_bytes, memory_order_relaxed);
+uint64_t hz4_large_listed_bytes(void) {
+    int64_t bytes = atomic_load_explicit(&listed_bytes, memory_order_relaxed);
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-static int64_t shelf_limit(void) {
-    return (int64_t)(HZ4_SHELF_BYTES + hz4_large_bytes() / HZ4_SHELF_SHARE);
+static int64_t list_limit(void) {
+    return (int64_t)(HZ4_LARGE_LISTED_BYTES + hz4_large_bytes() / HZ4_LARGE_LISTED_SHARE);
 }
 
-static void *shelf_pop(unsigned large_class) {
-    struct shelf *shelf = &shelves[large_class];
-    // ORDER: acquire: the run's link, and what its last user did to it; partner: the release in shelf_push().
-    uint64_t head = atomic_load_explicit(&shelf->head, memory_order_acquire);
+static void *list_pop(unsigned large_class) {
+    struct large_free_list *list = &free_lists[large_class];
+    // ORDER: acquire: the run's link, and what its last user did to it; partner: the release in list_push().
+    uint64_t head = atomic_load_explicit(&list->head, memory_order_acquire);
     while ((uint32_t)head != 0) {
         size_t granule = (size_t)((uint32_t)head - 1) * HZ4_UNIT_GRANULES;
         uint64_t next = hz4_map_link(granule) | ((head >> 32) + 1) << 32;
         // ORDER: acquire: as above, on either way out.
-        if (atomic_compare_exchange_weak_explicit(&shelf->head, &head, next, memory_order_acquire,
+        if (atomic_compare_exchange_weak_explicit(&list->head, &head, next, memory_order_acquire,
                                                   memory_order_acquire)) {
             void *base = (void *)(arena.base + ((uintptr_t)granule << HZ4_GRANULE_SHIFT));
-            atomic_fetch_sub_explicit(&shelved_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT),
+            atomic_fetch_sub_explicit(&listed_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT),
                                       memory_order_relaxed);
             return base;
         }
@@ -89,17 +90,17 @@ static void *shelf_pop(unsigned large_class) {
     return NULL;
 }
 
-static void shelf_push(void *base, unsigned large_class) {
-    struct shelf *shelf = &shelves[large_class];
+static void list_push(void *base, unsigned large_class) {
+    struct large_free_list *list = &free_lists[large_class];
     size_t granule = hz4_granule_of(base);
-    atomic_fetch_add_explicit(&shelved_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT), memory_order_relaxed);
-    uint64_t head = atomic_load_explicit(&shelf->head, memory_order_relaxed);
+    atomic_fetch_add_explicit(&listed_bytes, (int64_t)(units_at(base) << ARENA_UNIT_SHIFT), memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&list->head, memory_order_relaxed);
     uint64_t desired;
     do {
         hz4_map_set_link(granule, (uint32_t)head);
         desired = (granule / HZ4_UNIT_GRANULES + 1) | ((head >> 32) + 1) << 32;
-        // ORDER: release: the link, and this thread's uses of the run; partner: shelf_pop().
-    } while (!atomic_compare_exchange_weak_explicit(&shelf->head, &head, desired, memory_order_release,
+        // ORDER: release: the link, and this thread's uses of the run; partner: list_pop().
+    } while (!atomic_compare_exchange_weak_explicit(&list->head, &head, desired, memory_order_release,
                                                     memory_order_relaxed));
 }
 
@@ -109,11 +110,11 @@ static void put_away(void *base, unsigned large_class) {
         give(base);
         return;
     }
-    shelf_push(base, large_class);
+    list_push(base, large_class);
     // More than one may have to leave: the limit falls with each that does.
-    for (unsigned empty = 0; empty < HZ4_LARGE_CLASSES && (int64_t)hz4_large_shelved_bytes() > shelf_limit();) {
-        uint32_t hand = atomic_fetch_add_explicit(&shelf_hand, 1, memory_order_relaxed);
-        void *other = shelf_pop(hand % HZ4_LARGE_CLASSES);
+    for (unsigned empty = 0; empty < HZ4_LARGE_CLASSES && (int64_t)hz4_large_listed_bytes() > list_limit();) {
+        uint32_t hand = atomic_fetch_add_explicit(&list_hand, 1, memory_order_relaxed);
+        void *other = list_pop(hand % HZ4_LARGE_CLASSES);
         empty = other != NULL ? 0 : empty + 1;
         if (other != NULL)
             give(other);
@@ -122,7 +123,7 @@ static void put_away(void *base, unsigned large_class) {
 
 void hz4_large_clear(void) {
     for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++)
-        for (void *base; (base = shelf_pop(large_class)) != NULL;)
+        for (void *base; (base = list_pop(large_class)) != NULL;)
             give(base);
 }
 
@@ -172,7 +173,7 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     void *base = NULL;
     if (large_class != NO_CLASS) {
         base = heap != NULL ? cache_pop(heap, large_class) : NULL;
-        base = base != NULL ? base : shelf_pop(large_class);
+        base = base != NULL ? base : list_pop(large_class);
     }
     if (base == NULL) {
         base = arena_take(units, align_units, is_zero);
@@ -196,7 +197,7 @@ int hz4_large_free(void *block, size_t granule) {
     struct hz4_tag *tag = hz4_tag_at(granule);
     if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 || !hz4_way_is_large(&tag->route))
         return 0;
-    // Relaxed is enough to let one free win; the block itself travels through this thread's cache, a shelf or the
+    // Relaxed is enough to let one free win; the block itself travels through this thread's cache, a free list or the
     // arena's lock.
     if (!hz4_way_free_large(&tag->route))
         return 0;

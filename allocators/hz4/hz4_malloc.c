@@ -22,7 +22,7 @@ _Static_assert(SIZECLASS_COUNT < HZ4_FIRST_SLOT, "classes end below the slots, a
 
 // Routes of tags begin at bit 7, so 0 closes every slot but that of a granule without a route.
 HZ_THREAD_LOCAL struct hz4_thread hz4_thread = {
-    .top = {NONE_128}, .limit = {NONE_128}, .stage_route = {HZ4_ROUTE_CLOSED}};
+    .top = {NONE_128}, .limit = {NONE_128}, .slot_route = {HZ4_ROUTE_CLOSED}};
 
 uintptr_t hz4_base_granule;
 _Atomic uintptr_t hz4_granule_count;
@@ -105,7 +105,7 @@ static HZ_COLD void free_refused(void *block) {
         reject(block, REJECT_FREE, hz4_classify(block));
 }
 
-// No room in the magazine and no open message to the owner: an own block, a first one for that owner, a large one, or
+// No room in the magazine and no open batch to the owner: an own block, a first one for that owner, a large one, or
 // nothing of ours.
 static HZ_COLD void free_slow(void *block) {
     size_t granule = hz4_granule_of(block);
@@ -142,15 +142,15 @@ HZ_INLINE void free_block(void *block) {
     __asm__("" : "+r"(granule)); // else gcc computes the tag's address early, for both paths
     uint32_t route = hz4_way_read(&hz4_tags[granule].route);
     size_t slot = (uint8_t)route;
-    if (HZ_UNLIKELY(hz4_thread.stage_route[slot] != route)) {
+    if (HZ_UNLIKELY(hz4_thread.slot_route[slot] != route)) {
         free_slow(block);
         return;
     }
-    uint32_t *name = hz4_thread.top[slot];
-    *name++ = (uint32_t)((uintptr_t)block >> HZ4_NAME_SHIFT);
-    hz4_thread.top[slot] = name;
-    if (HZ_UNLIKELY((void *)name >= hz4_thread.limit[slot]))
-        hz4_stage_flush((uint32_t)slot);
+    uint32_t *at = hz4_thread.top[slot];
+    *at++ = (uint32_t)((uintptr_t)block >> HZ4_COMPRESSED_SHIFT);
+    hz4_thread.top[slot] = at;
+    if (HZ_UNLIKELY((void *)at >= hz4_thread.limit[slot]))
+        hz4_remote_flush((uint32_t)slot);
 }
 
 HZ_EXPORT void free(void *block) {

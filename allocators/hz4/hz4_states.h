@@ -9,7 +9,7 @@
 #define HZ4_ROUTE_LARGE 1u      // first granule of a run that is one live block; nobody owns it
 #define HZ4_ROUTE_LARGE_FREE 2u // the same in a thread's cache
 
-HZ_PROTOCOL_WORD(hz4_inbox, uint64_t)
+HZ_PROTOCOL_WORD(hz4_queue, uint64_t)
 HZ_PROTOCOL_WORD(hz4_way, uint32_t)
 HZ_PROTOCOL_WORD(hz4_place, uint64_t)
 

@@ -7,27 +7,27 @@
 
 // clang-format off
 
-// ---- a heap's inbox -----------------------------------------------------------------------------------------------
+// ---- a heap's remote queue ----------------------------------------------------------------------------------------
 
-HZ_STEP(hz4_inbox, uint64_t, look, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
+HZ_STEP(hz4_queue, uint64_t, look, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 // any
-// ORDER: seq_cst: (1) releases the names, and this thread's uses of the blocks, to who takes them; (2) comes before the
-// look at the status and before a helper tries to hold; partner: hz4_fence_let_go.
-HZ_STEP(hz4_inbox, uint64_t, push, PUSH, HZ_ANY, HZ_ANY, memory_order_seq_cst)
+// ORDER: seq_cst: (1) releases the pointers, and this thread's uses of the blocks, to who takes them; (2) comes before the
+// look at the status and before a helper tries to hold; partner: hz4_fence_released.
+HZ_STEP(hz4_queue, uint64_t, push, PUSH, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // holder
-// ORDER: acquire: the names and what senders did to the blocks; partner: push. Each sender's push continues the release
+// ORDER: acquire: the pointers and what senders did to the blocks; partner: push. Each sender's push continues the release
 // sequence of those before it.
-HZ_STEP(hz4_inbox, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_acquire)
+HZ_STEP(hz4_queue, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_acquire)
 // any, behind push
-// ORDER: seq_cst: the message is sent before the look at the status; partner: let_go.
+// ORDER: seq_cst: the batch is sent before the look at the status; partner: released.
 HZ_STEP(hz4_fence, , sent, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
-// who lets an abandoned heap go
-// ORDER: seq_cst: ABANDONED, and that nobody holds the heap, come before the look at the inbox; partners: who sends looks at the
-// status after it has sent, and tries to hold after that. One of the two sees the other, so no message stays with
+// who releases an abandoned heap
+// ORDER: seq_cst: ABANDONED, and that nobody holds the heap, come before the look at the remote queue; partners: who sends looks at the
+// status after it has sent, and tries to hold after that. One of the two sees the other, so no batch stays with
 // an abandoned heap.
-HZ_STEP(hz4_fence, , let_go, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
+HZ_STEP(hz4_fence, , released, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 
-// ---- where a block goes: owner of its run, or what a large run is ------------------------------------------------
+// ---- where a block goes: owner of its run, or what a large run is -------------------------------------------------
 
 HZ_STEP(hz4_way, uint32_t, read, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 HZ_STEP(hz4_way, uint32_t, write, PUT, HZ_ANY, HZ_ANY, memory_order_relaxed)
@@ -39,9 +39,9 @@ HZ_STEP(hz4_way, uint32_t, free_large, SWAP, HZ4_ROUTE_LARGE, HZ4_ROUTE_LARGE_FR
 
 HZ_STEP(hz4_place, uint64_t, look, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 HZ_STEP(hz4_place, uint64_t, is_empty, LOOK, 0, HZ_ANY, memory_order_relaxed)
-// ORDER: release: the names, and this thread's uses of the blocks; partner: take.
+// ORDER: release: the pointers, and this thread's uses of the blocks; partner: take.
 HZ_STEP(hz4_place, uint64_t, put, FILL, 0, HZ_ANY, memory_order_release)
-// ORDER: acquire: the names and what earlier users did to the blocks; partner: put.
+// ORDER: acquire: the pointers and what earlier users did to the blocks; partner: put.
 HZ_STEP(hz4_place, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_acquire)
 
 // clang-format on

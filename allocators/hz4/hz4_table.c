@@ -12,7 +12,7 @@ void core_stats(struct allocator_stats *out) {
     out->reserved_bytes = usage.reserved_bytes;
     out->committed_bytes = usage.used_bytes + usage.dirty_free_bytes;
     out->metadata_bytes = usage.metadata_bytes;
-    // What lies in magazines of other threads and in messages to owners counts as live: only those threads know it.
+    // What lies in magazines of other threads and in batches to owners counts as live: only those threads know it.
     int64_t live = (int64_t)hz4_large_bytes();
     for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
@@ -21,25 +21,25 @@ void core_stats(struct allocator_stats *out) {
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL)
         live -= (int64_t)hz4_magazines_bytes(mine) + mine->large_bytes + mine->local.depot_bytes;
-    live -= (int64_t)(hz4_depot_bytes() + hz4_large_shelved_bytes());
+    live -= (int64_t)(hz4_depot_bytes() + hz4_large_listed_bytes());
     out->live_bytes = live > 0 ? (uint64_t)live : 0;
     reject_read(out);
 }
 
-// Empties the inboxes of all other heaps that nobody holds and, at the second time, gives their empty runs back.
+// Drains the remote queues of all other heaps that nobody holds and, at the second time, gives their empty runs back.
 static void sweep(struct hz4_heap *mine, int is_second) {
     for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (heap == NULL || heap == mine || !hz4_try_hold(heap))
+        if (heap == NULL || heap == mine || !hz4_try_acquire(heap))
             continue;
         mine->local.is_spilling++;
         hz4_drain(heap, UINT32_MAX);
         mine->local.is_spilling--;
         if (is_second)
             hz4_run_release_empty(heap);
-        hz4_let_go(heap);
+        hz4_release(heap);
     }
-    hz4_stage_flush_all();
+    hz4_remote_flush_all();
 }
 
 static void empty_own(struct hz4_heap *mine) {
@@ -57,17 +57,17 @@ void core_purge(void) {
     if (mine != NULL) {
         hz4_large_flush(mine);
         hz4_depot_clear(mine);
-        hz4_hold(mine);
+        hz4_acquire(mine);
         empty_own(mine);
-        hz4_let_go(mine);
-        hz4_stage_flush_all();
+        hz4_release(mine);
+        hz4_remote_flush_all();
         // The first sweep passes on what has changed hands under way; only then do all runs have what is theirs.
         sweep(mine, 0);
         sweep(mine, 1);
-        hz4_hold(mine);
+        hz4_acquire(mine);
         empty_own(mine);
         hz4_run_release_empty(mine);
-        hz4_let_go(mine);
+        hz4_release(mine);
     }
     hz4_large_clear();
     if (arena.span_units != 0)
@@ -119,7 +119,7 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .abi_version = ALLOCATOR_ABI_VERSION,
     .struct_bytes = sizeof(struct allocator),
     .name = "hz4",
-    .summary = "message passing: recycle before you send, the rest goes home in array messages",
+    .summary = "batch passing: blocks are reused before they are sent, the rest goes to its owner in batches",
     .capabilities = ALLOCATOR_STORES | ALLOCATOR_PURGE | ALLOCATOR_STATS | ALLOCATOR_ALIGNED | ALLOCATOR_VERIFY,
     .alloc = malloc,
     .free = free,

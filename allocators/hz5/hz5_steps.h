@@ -71,7 +71,7 @@ HZ_STEP(hz5_bits, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_seq_cst)
 // owner of a longer run in which the unit lies now: late bits of the unit's last life
 HZ_STEP(hz5_bits, uint64_t, drop, EXCHANGE, HZ_ANY, 0, memory_order_relaxed)
 
-// ---- whether a run is in a queue, or in its owner's list of such ---------------------------------------------------
+// ---- whether a run is in a queue, or in its owner's list of such --------------------------------------------------
 
 // ORDER: seq_cst: after the bit was set; the collector clears the flag before it looks for bits.
 HZ_STEP(hz5_queued, uint8_t, is_clear, LOOK, 0, HZ_ANY, memory_order_seq_cst)
@@ -84,7 +84,7 @@ HZ_STEP(hz5_queued, uint8_t, clear, STORE, 1, 0, memory_order_seq_cst)
 // owner, before it gives the run away
 HZ_STEP(hz5_queued, uint8_t, peek_clear, LOOK, 0, HZ_ANY, memory_order_relaxed)
 
-// ---- a heap's queue of such runs -----------------------------------------------------------------------------------
+// ---- a heap's queue of such runs ----------------------------------------------------------------------------------
 
 HZ_STEP(hz5_queue, uint32_t, head, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 // ORDER: seq_cst: releases the run's link to the collector, and comes before the look at the heap's status in the order
@@ -96,7 +96,7 @@ HZ_STEP(hz5_queue, uint32_t, take, EXCHANGE, HZ_ANY, 0, memory_order_seq_cst)
 // ORDER: seq_cst: after hz_status_abandon; partner: push.
 HZ_STEP(hz5_queue, uint32_t, is_empty, LOOK, 0, HZ_ANY, memory_order_seq_cst)
 
-// ---- the descriptor ------------------------------------------------------------------------------------------------
+// ---- the descriptor -----------------------------------------------------------------------------------------------
 
 // magic is 0 from before the end of a run's life until all of the next, ident too, is written; a free of another thread
 // reads ident, magic, the rest, and ident again. So what it has read is all of one life, or magic is 0, or the second

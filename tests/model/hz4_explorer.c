@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Explorer of hz4's messages: every interleaving of a few threads on two heaps and one run, on the machine of
+// Explorer of hz4's batches: every interleaving of a few threads on two heaps and one run, on the machine of
 // explorer.h. What each step does to its word is read from the allocators' own tables, hz4_steps.h and heap_steps.h;
-// the order of the steps below is that of hz4_message.c, hz4_heap.c, hz4_run.c and hz4_depot.c. Mutants of that order
+// the order of the steps below is that of hz4_remote.c, hz4_heap.c, hz4_run.c and hz4_depot.c. Mutants of that order
 // and changes of the table must be caught. Usage: hz4_explorer [--changes]. Layer: test.
 #include "explorer.h"
 
@@ -30,10 +30,10 @@ static struct step steps[] = {
 #include "../../allocators/hz4/hz4_steps.h"
 };
 
-// Message b + 1 carries block b. ROUTE is the owner in the run's tag, BITS the run's bits.
+// Batch b + 1 carries block b. ROUTE is the owner in the run's tag, BITS the run's bits.
 enum address {
-    INBOX1,
-    INBOX2,
+    QUEUE1,
+    QUEUE2,
     LOCK1,
     LOCK2,
     STATUS1,
@@ -48,7 +48,7 @@ enum address {
 };
 _Static_assert(ADDRESSES <= ADDRESSES_MAX, "the machine's memory");
 
-// What is no step of the table: a heap's lock, and the memory that it or a message guards.
+// What is no step of the table: a heap's lock, and the memory that it or a batch guards.
 enum { LOCK, UNLOCK, READ, WRITE };
 static struct step plain_steps[] = {
     // ORDER: what a mutex does.
@@ -67,8 +67,8 @@ enum operation {
     OP_EXIT,      // the own thread ends
     OP_TAKE_OVER, // try the other heap, drain it, try the own one, move the run
     OP_BORROW,    // try heap 1, take a block of it
-    OP_CARRY0,    // a freed block, without a message: try its owner, put it there
-    OP_REVIVE,    // a new thread takes heap 1 if it is dead
+    OP_CARRY0,    // a freed block, without a batch: try its owner, put it there
+    OP_RECLAIM,   // a new thread takes heap 1 if it is abandoned
     OP_DEPOT_PUT0,
     OP_DEPOT_PUT1,
     OP_DEPOT_TAKE,
@@ -76,26 +76,26 @@ enum operation {
 
 enum mutant {
     MUTANT_NONE,
-    MUTANT_NO_LAST_LOOK,   // who lets go of a dead heap does not look at its inbox
-    MUTANT_NO_STATUS_LOOK, // who sends does not look whether the heap is dead
+    MUTANT_NO_LAST_LOOK,   // who releases an abandoned heap does not look at its remote queue
+    MUTANT_NO_STATUS_LOOK, // who sends does not look whether the heap is abandoned
     MUTANT_WEAK_ABANDON,   // nothing orders the end of a heap before the last look
     MUTANT_WEAK_TRY,       // a heap is taken by load and store
-    MUTANT_WEAK_TAKE_ALL,  // an inbox is emptied by load and store
-    MUTANT_WEAK_SEND,      // a message is sent by load and store
+    MUTANT_WEAK_TAKE_ALL,  // a remote queue is emptied by load and store
+    MUTANT_WEAK_SEND,      // a batch is sent by load and store
     MUTANT_BLIND_DRAIN,    // the drain does not look who owns the run
     MUTANT_MOVE_UNHELD,    // a run is moved though its owner could not be held
     MUTANT_BORROW_UNHELD,  // a block is borrowed though its owner could not be held
     MUTANT_BLIND_CARRY,    // who has carried a block to its owner does not look whether it still is
-    MUTANT_BLIND_REVIVE,   // who holds a heap that was dead does not look whether it has been revived
-    MUTANT_NO_DEBT,        // a helper that sends to a dead heap forgets it
+    MUTANT_BLIND_RECLAIM,  // who holds a heap that was abandoned does not look whether it has been reclaimed
+    MUTANT_NO_DEBT,        // a helper that sends to an abandoned heap forgets it
     MUTANT_WEAK_PLACE,     // a place of the depot is emptied by load and store
     MUTANT_COUNT
 };
 
 static const char *const mutant_names[MUTANT_COUNT] = {
-    "the protocol",  "no last look",  "no look at status", "weak ABANDONED",    "weak try",
-    "weak take-all", "weak send",     "blind drain",       "move without hold", "borrow without hold",
-    "blind carry",   "blind revival", "no debt",           "weak place",
+    "the protocol",  "no last look",     "no look at status", "weak ABANDONED",    "weak try",
+    "weak take-all", "weak send",        "blind drain",       "move without hold", "borrow without hold",
+    "blind carry",   "blind reclaiming", "no debt",           "weak place",
 };
 
 // Where a thread is. A name is the access that comes next.
@@ -142,9 +142,9 @@ enum place {
     CARRY_LOOK,
     CARRY_BITS,
     CARRY_PUT,
-    REVIVE_PEEK,
-    REVIVE_LOOK,
-    REVIVE_STORE,
+    RECLAIM_PEEK,
+    RECLAIM_LOOK,
+    RECLAIM_STORE,
     // the depot
     PUT_LOOK,
     PUT_FILL,
@@ -157,7 +157,7 @@ struct thread_state {
     uint8_t pc, at, own;
     uint8_t block, target, head; // of a send
     uint8_t held;                // heap under drain
-    uint8_t rest, link;          // messages taken and not looked at; the next one's
+    uint8_t rest, link;          // batches taken and not looked at; the next one's
     uint8_t reg;
     uint8_t after_send, after_hold, after_drain, after_go;
     uint8_t helping, owes, scan;
@@ -183,7 +183,7 @@ static const char *const violation_names[VIOLATIONS] = {"sound",
                                                         "put by a stranger",
                                                         "block lost",
                                                         "block twice",
-                                                        "message stranded with a dead heap",
+                                                        "batch stranded with an abandoned heap",
                                                         "a heap's thread and its status contradict",
                                                         "an empty place of the depot was refused"};
 
@@ -217,20 +217,24 @@ static const struct scenario scenarios[] = {
      0},
     {"taken over, then its new owner ends", {{OP_REFILL}, {OP_SEND0}, {OP_TAKE_OVER, OP_EXIT}}, {1, 0, 2}, 0, 0},
     {"the owner ends while its run changes hands", {{OP_EXIT}, {OP_SEND0, OP_SEND1}, {OP_TAKE_OVER}}, {1, 0, 2}, 0, 0},
-    {"two senders to a dead heap", {{OP_SEND0}, {OP_SEND1}, {OP_SEND2}}, {0, 0, 0}, 1, 0},
-    {"a dead heap is revived under two senders", {{OP_SEND0}, {OP_SEND1}, {OP_REVIVE, OP_REFILL}}, {0, 0, 0}, 1, 0},
-    {"two threads revive a dead heap under a sender",
-     {{OP_REVIVE, OP_REFILL}, {OP_REVIVE, OP_REFILL}, {OP_SEND0}},
+    {"two senders to an abandoned heap", {{OP_SEND0}, {OP_SEND1}, {OP_SEND2}}, {0, 0, 0}, 1, 0},
+    {"an abandoned heap is reclaimed under two senders",
+     {{OP_SEND0}, {OP_SEND1}, {OP_RECLAIM, OP_REFILL}},
      {0, 0, 0},
      1,
      0},
-    {"revived and ended again", {{OP_SEND0}, {OP_SEND1}, {OP_REVIVE, OP_EXIT}}, {0, 0, 0}, 1, 0},
-    {"a dead heap's run is adopted, then its adopter ends",
+    {"two threads reclaim an abandoned heap under a sender",
+     {{OP_RECLAIM, OP_REFILL}, {OP_RECLAIM, OP_REFILL}, {OP_SEND0}},
+     {0, 0, 0},
+     1,
+     0},
+    {"reclaimed and ended again", {{OP_SEND0}, {OP_SEND1}, {OP_RECLAIM, OP_EXIT}}, {0, 0, 0}, 1, 0},
+    {"an abandoned heap's run is adopted, then its adopter ends",
      {{OP_SEND0, OP_SEND1}, {OP_END}, {OP_TAKE_OVER, OP_EXIT}},
      {0, 0, 2},
      1,
      0},
-    {"revived while it is adopted", {{OP_SEND0}, {OP_REVIVE, OP_REFILL}, {OP_TAKE_OVER}}, {0, 0, 2}, 1, 0},
+    {"reclaimed while it is adopted", {{OP_SEND0}, {OP_RECLAIM, OP_REFILL}, {OP_TAKE_OVER}}, {0, 0, 2}, 1, 0},
     {"each visits the other's heap",
      {{OP_TAKE_OVER, OP_REFILL}, {OP_SEND0, OP_SEND1}, {OP_TAKE_OVER, OP_REFILL}},
      {1, 0, 2},
@@ -248,7 +252,7 @@ static const struct scenario scenarios[] = {
      0,
      0},
     {"carried to an owner that ends", {{OP_EXIT}, {OP_CARRY0}, {OP_SEND1}}, {1, 0, 0}, 0, 0},
-    {"carried to a heap that is revived", {{OP_CARRY0}, {OP_SEND1}, {OP_REVIVE, OP_REFILL}}, {0, 0, 0}, 1, 0},
+    {"carried to a heap that is reclaimed", {{OP_CARRY0}, {OP_SEND1}, {OP_RECLAIM, OP_REFILL}}, {0, 0, 0}, 1, 0},
     {"three at the depot", {{OP_DEPOT_PUT0, OP_DEPOT_TAKE}, {OP_DEPOT_TAKE}, {OP_DEPOT_TAKE}}, {0, 0, 0}, 0, 0},
     {"two put, one takes", {{OP_DEPOT_PUT0}, {OP_DEPOT_PUT1}, {OP_DEPOT_TAKE, OP_DEPOT_TAKE}}, {0, 0, 0}, 0, 0},
 };
@@ -262,8 +266,8 @@ static enum mutant mutant;
 #define GIVE(name, address, value) perform(&m->machine, self, &steps[name##_step], address, 0, value)
 #define PLAIN(name, address, value) perform(&m->machine, self, &plain_steps[name], address, 0, value)
 
-static unsigned inbox(unsigned heap) {
-    return INBOX1 + heap - 1;
+static unsigned queue(unsigned heap) {
+    return QUEUE1 + heap - 1;
 }
 
 static unsigned lock(unsigned heap) {
@@ -376,7 +380,7 @@ static void give_up(struct thread_state *t) {
     case CARRY_LOOK:
         t->pc = CARRY_ROUTE;
         break;
-    case REVIVE_LOOK:
+    case RECLAIM_LOOK:
         t->pc = AT_SCRIPT;
         break;
     default:
@@ -416,8 +420,8 @@ static void begin_operation(struct model *m, unsigned self) {
         t->block = 0;
         t->pc = CARRY_ROUTE;
         break;
-    case OP_REVIVE:
-        t->pc = REVIVE_PEEK;
+    case OP_RECLAIM:
+        t->pc = RECLAIM_PEEK;
         break;
     case OP_DEPOT_PUT0:
     case OP_DEPOT_PUT1:
@@ -451,7 +455,7 @@ static void step_script(struct model *m, unsigned self) {
     }
 }
 
-// A message has been sent to a heap that has no thread.
+// A batch has been sent to a heap that has no thread.
 static void owe_or_help(struct thread_state *t) {
     if (t->helping) {
         t->owes = mutant != MUTANT_NO_DEBT;
@@ -469,7 +473,7 @@ static void step_send(struct model *m, unsigned self) {
         t->pc = SEND_HEAD;
         break;
     case SEND_HEAD:
-        t->head = DO(hz4_inbox_look, inbox(t->target));
+        t->head = DO(hz4_queue_look, queue(t->target));
         t->pc = SEND_LINK;
         break;
     case SEND_LINK:
@@ -478,7 +482,7 @@ static void step_send(struct model *m, unsigned self) {
         break;
     case SEND_PUSH:
         t->pc =
-            perform(&m->machine, self, &steps[hz4_inbox_push_step], inbox(t->target), t->head, (uint8_t)(t->block + 1))
+            perform(&m->machine, self, &steps[hz4_queue_push_step], queue(t->target), t->head, (uint8_t)(t->block + 1))
                 ? SEND_FENCE
                 : SEND_HEAD;
         break;
@@ -524,7 +528,7 @@ static void step_help(struct model *m, unsigned self) {
             t->pc = HELP_SCAN_MAIL;
         break;
     case HELP_SCAN_MAIL:
-        if (DO(hz4_inbox_look, inbox(t->scan)) == 0) {
+        if (DO(hz4_queue_look, queue(t->scan)) == 0) {
             t->scan++;
             t->pc = HELP_SCAN;
             break;
@@ -545,10 +549,10 @@ static void step_drain(struct model *m, unsigned self) {
         begin_drain(t, t->held, t->after_hold);
         break;
     case DRAIN_PEEK:
-        t->pc = DO(hz4_inbox_look, inbox(t->held)) == 0 ? t->after_drain : DRAIN_TAKE;
+        t->pc = DO(hz4_queue_look, queue(t->held)) == 0 ? t->after_drain : DRAIN_TAKE;
         break;
     case DRAIN_TAKE:
-        t->rest = DO(hz4_inbox_take, inbox(t->held));
+        t->rest = DO(hz4_queue_take, queue(t->held));
         t->pc = DRAIN_LINK;
         break;
     case DRAIN_LINK:
@@ -579,11 +583,11 @@ static void step_drain(struct model *m, unsigned self) {
     }
 }
 
-static void step_let_go(struct model *m, unsigned self) {
+static void step_release(struct model *m, unsigned self) {
     struct thread_state *t = &m->thread[self];
     switch (t->pc) {
     case GO_FLUSH:      // the end of its thread: what belongs to others goes on at once
-        t->helping = 1; // holds a heap already: a dead addressee is looked after later
+        t->helping = 1; // holds a heap already: an abandoned addressee is looked after later
         if (t->own != t->held || !flush_one(t, GO_FLUSH))
             t->pc = GO_LOOK;
         break;
@@ -597,11 +601,11 @@ static void step_let_go(struct model *m, unsigned self) {
         t->pc = t->reg ? GO_FENCE : t->after_go;
         break;
     case GO_FENCE:
-        DO(hz4_fence_let_go, 0);
+        DO(hz4_fence_released, 0);
         t->pc = GO_MAIL;
         break;
     case GO_MAIL:
-        t->pc = DO(hz4_inbox_look, inbox(t->held)) == 0 || mutant == MUTANT_NO_LAST_LOOK ? t->after_go : GO_RELOCK;
+        t->pc = DO(hz4_queue_look, queue(t->held)) == 0 || mutant == MUTANT_NO_LAST_LOOK ? t->after_go : GO_RELOCK;
         break;
     case GO_RELOCK:
         t->pc = t->after_go;
@@ -642,7 +646,7 @@ static void step_own(struct model *m, unsigned self) {
         break;
     }
     case EXIT_FLUSH:
-        t->helping = 1; // holds a heap already: a dead addressee is looked after later
+        t->helping = 1; // holds a heap already: an abandoned addressee is looked after later
         if (!flush_one(t, EXIT_FLUSH))
             t->pc = EXIT_MARK;
         break;
@@ -702,21 +706,21 @@ static void step_carry(struct model *m, unsigned self) {
     }
 }
 
-static void step_revive(struct model *m, unsigned self) {
+static void step_reclaim(struct model *m, unsigned self) {
     struct thread_state *t = &m->thread[self];
     switch (t->pc) {
-    case REVIVE_PEEK:
+    case RECLAIM_PEEK:
         t->pc = AT_SCRIPT;
         if (DO(hz_status_peek_abandoned, STATUS1))
-            begin_try_of(t, 1, REVIVE_LOOK);
+            begin_try_of(t, 1, RECLAIM_LOOK);
         break;
-    case REVIVE_LOOK:
-        if (DO(hz_status_peek_abandoned, STATUS1) || mutant == MUTANT_BLIND_REVIVE)
-            t->pc = REVIVE_STORE;
+    case RECLAIM_LOOK:
+        if (DO(hz_status_peek_abandoned, STATUS1) || mutant == MUTANT_BLIND_RECLAIM)
+            t->pc = RECLAIM_STORE;
         else
             begin_go(t, 1, FLUSH);
         break;
-    case REVIVE_STORE:
+    case RECLAIM_STORE:
         if (m->alive[1])
             violate(&m->machine, KILLED); // two threads have the heap
         m->alive[1] = 1;
@@ -770,9 +774,9 @@ static void step_depot(struct model *m, unsigned self) {
 static const struct {
     enum place first;
     void (*step)(struct model *, unsigned);
-} operations[] = {{PUT_LOOK, step_depot},  {REVIVE_PEEK, step_revive}, {CARRY_ROUTE, step_carry},
-                  {MOVE_LOCK, step_move},  {REFILL_LOAD, step_own},    {GO_FLUSH, step_let_go},
-                  {HOLD_LOCK, step_drain}, {TRY_LOCK, step_help},      {SEND_ROUTE, step_send},
+} operations[] = {{PUT_LOOK, step_depot},  {RECLAIM_PEEK, step_reclaim}, {CARRY_ROUTE, step_carry},
+                  {MOVE_LOCK, step_move},  {REFILL_LOAD, step_own},      {GO_FLUSH, step_release},
+                  {HOLD_LOCK, step_drain}, {TRY_LOCK, step_help},        {SEND_ROUTE, step_send},
                   {AT_SCRIPT, step_script}};
 
 static void step(void *model, unsigned self) {
@@ -788,18 +792,19 @@ static int is_done(const void *model, unsigned self) {
     return t->pc == AT_SCRIPT && t->at >= SCRIPT;
 }
 
-// All threads are done: every freed block is home, taken, or in the inbox of a heap that has a thread to look at it.
+// All threads are done: every freed block is home, taken, or in the remote queue of a heap that has a thread to look at
+// it.
 static void judge(void *model) {
     struct model *m = model;
     const uint8_t *memory = m->machine.memory;
     uint8_t waiting = memory[PLACE] != 0 ? (uint8_t)(1u << (memory[PLACE] - 1)) : 0;
     for (unsigned heap = 1; heap < HEAPS; heap++) {
         unsigned count = 0;
-        for (unsigned message = memory[inbox(heap)]; message != 0 && message <= BLOCKS && count++ < BLOCKS;
-             message = memory[NEXT1 + message - 1]) {
-            if ((waiting >> (message - 1) & 1) != 0)
+        for (unsigned batch = memory[queue(heap)]; batch != 0 && batch <= BLOCKS && count++ < BLOCKS;
+             batch = memory[NEXT1 + batch - 1]) {
+            if ((waiting >> (batch - 1) & 1) != 0)
                 violate(&m->machine, TWICE);
-            waiting |= (uint8_t)(1u << (message - 1));
+            waiting |= (uint8_t)(1u << (batch - 1));
             if (!m->alive[heap])
                 violate(&m->machine, STRANDED);
         }
@@ -852,10 +857,10 @@ static const char *caught_by(void) {
 static void change_table(enum mutant which) {
     // ORDER: too weak on purpose.
     if (which == MUTANT_WEAK_ABANDON)
-        steps[hz4_fence_let_go_step].order = memory_order_relaxed;
+        steps[hz4_fence_released_step].order = memory_order_relaxed;
     plain_steps[LOCK].is_split = which == MUTANT_WEAK_TRY;
-    steps[hz4_inbox_take_step].is_split = which == MUTANT_WEAK_TAKE_ALL;
-    steps[hz4_inbox_push_step].is_split = which == MUTANT_WEAK_SEND;
+    steps[hz4_queue_take_step].is_split = which == MUTANT_WEAK_TAKE_ALL;
+    steps[hz4_queue_push_step].is_split = which == MUTANT_WEAK_SEND;
     steps[hz4_place_take_step].is_split = which == MUTANT_WEAK_PLACE;
 }
 

@@ -62,8 +62,8 @@ enum operation {
     OP_ALLOC,         // malloc by the owner: magazine, FREE blocks of its run, collection
     OP_COLLECT,       // collection of its own heap
     OP_EXIT,          // the owner's thread ends
-    OP_ADOPT,         // heap 2 takes what dead heap 1 left
-    OP_REVIVE,        // a new thread takes dead heap 1
+    OP_ADOPT,         // heap 2 takes what abandoned heap 1 left
+    OP_RECLAIM,       // a new thread takes abandoned heap 1
     OP_SPILL,         // magazine to run
     OP_RELEASE_CARVE, // if the run is empty: release it and carve it anew
 };
@@ -81,7 +81,7 @@ enum mutant {
     MUTANT_BLIND_DRAIN,     // the collector frees what its bits name without looking at the state
     MUTANT_WEAK_STATUS,     // the dying thread's status is a plain store
     MUTANT_NO_LAST_LOOK,    // the dying thread does not look at its queue again
-    MUTANT_NO_STATUS_LOOK,  // who queues into a dead heap does not look at its status
+    MUTANT_NO_STATUS_LOOK,  // who queues into an abandoned heap does not look at its status
     MUTANT_CARVE_NO_LOOK,   // carving does not look for bits of the unit's last life
     MUTANT_NO_SECOND_LOOK,  // a push that found no owner does not look again after clearing is_queued
     MUTANT_LATE_GENERATION, // generations are compared after the exchange, which is undone when they differ
@@ -277,8 +277,8 @@ static const struct scenario scenarios[] = {
      {1, 0, 0},
      0},
     {"another reallocates", {{OP_COLLECT, OP_ALLOC}, {OP_MOVE0}}, {LIVE, LIVE}, 0, 1, {1, 0, 0}, 0},
-    {"a dead heap is revived while two others free",
-     {{OP_REVIVE, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE1}},
+    {"an abandoned heap is reclaimed while two others free",
+     {{OP_RECLAIM, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      1,
      0,
@@ -429,13 +429,13 @@ enum pc {
     A_CACHE1,
     A_QUEUE,
     A_AGAIN,
-    // exit and unclaim
+    // exit and release
     X_SPILL,
     X_COLLECT,
     U_STATUS,
     U_QUEUE,
     U_CLAIM,
-    // adoption, revival
+    // adoption, reclaiming
     D_LOOK,
     D_CLAIM,
     D_COLLECTED,
@@ -493,7 +493,7 @@ static void begin(struct model *m, unsigned t) {
         m->handed &= (uint8_t) ~(1u << thread->block);
         break;
     case OP_ALLOC:
-        thread->pc = thread->heap != 0 ? A_MAGAZINE : NEXT; // the heap that was to be revived may be claimed
+        thread->pc = thread->heap != 0 ? A_MAGAZINE : NEXT; // the heap that was to be reclaimed may be acquired
         break;
     case OP_COLLECT:
         thread->target = thread->heap;
@@ -506,7 +506,7 @@ static void begin(struct model *m, unsigned t) {
     case OP_ADOPT:
         thread->pc = D_LOOK;
         break;
-    case OP_REVIVE:
+    case OP_RECLAIM:
         thread->pc = V_LOOK;
         break;
     case OP_SPILL:
@@ -889,7 +889,7 @@ static void step_spill(struct model *m, unsigned t, uint8_t next) {
     m->thread[t].pc = next;
 }
 
-// The end of a thread, and setting a claimed heap down.
+// The end of a thread, and releasing an acquired heap.
 static void step_exit(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     switch (thread->pc) {
@@ -1069,7 +1069,7 @@ static void judge(void *model) {
     const uint8_t *memory = m->machine.memory;
     uint8_t owner = owner_of(memory[IDENT]);
     int is_alive = owner == 0 || memory[STATUS1 + owner - 1] == HZ_HEAP_ALIVE;
-    // A heap with a thread collects its queue at its next refill; a dead heap's must be empty already.
+    // A heap with a thread collects its queue at its next refill; an abandoned heap's must be empty already.
     int is_waiting = owner != 0 && (memory[QUEUE1 + owner - 1] != 0 || m->listed[owner]);
     uint8_t seen = is_alive && is_waiting ? memory[PENDING] | m->left : 0;
     uint8_t remote = 0;

@@ -74,8 +74,7 @@ static void use_heap(unsigned seed) {
     }
 }
 
-// ---- memory of the parent's other threads
-// ----------------------------------------------------------------------------
+// ---- memory of the parent's other threads -------------------------------------------------------------------------
 
 #define BLOCKS 40000
 #define BLOCK_BYTES 600
@@ -146,8 +145,7 @@ static void replaced_blocks(void) {
     expect_sound();
 }
 
-// ---- heaps that are in use at the fork
-// -------------------------------------------------------------------------------
+// ---- heaps that are in use at the fork ----------------------------------------------------------------------------
 
 #define ANCHORS 3000
 #define WORKERS 4
@@ -259,8 +257,7 @@ static void in_the_middle(void) {
     expect_sound();
 }
 
-// ---- streams
-// ---------------------------------------------------------------------------------------------------------
+// ---- streams ------------------------------------------------------------------------------------------------------
 
 static void *flush_all(void *argument) {
     while (atomic_load_explicit(&is_over, memory_order_relaxed) == 0)
@@ -314,8 +311,7 @@ static void beside_streams(void) {
         pthread_join(threads[i], NULL);
 }
 
-// ---- signals
-// ---------------------------------------------------------------------------------------------------------
+// ---- signals ------------------------------------------------------------------------------------------------------
 
 static volatile sig_atomic_t forks_in_handler;
 static volatile sig_atomic_t is_child;
@@ -371,8 +367,7 @@ static void fork_interrupted(void) {
     interrupted(1);
 }
 
-// ---- keys
-// ------------------------------------------------------------------------------------------------------------
+// ---- keys ---------------------------------------------------------------------------------------------------------
 
 static unsigned take_all_keys(void) {
     unsigned taken = 0;
@@ -436,8 +431,7 @@ static void keys_taken_early(void) {
     EXPECT(opened->verify() == 0);
 }
 
-// ---- the table
-// -------------------------------------------------------------------------------------------------------
+// ---- the table ----------------------------------------------------------------------------------------------------
 
 static const struct fork_case {
     const char *name;

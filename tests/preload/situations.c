@@ -86,7 +86,7 @@ static void *use_heap_in_thread(void *argument) {
     return argument;
 }
 
-// ---- before main ---------------------------------------------------------------------------------------------------
+// ---- before main --------------------------------------------------------------------------------------------------
 
 static char *before_main;
 
@@ -117,7 +117,7 @@ static void early_settings(void) {
     EXPECT(rejects() == before + 1);
 }
 
-// ---- threads and their end -----------------------------------------------------------------------------------------
+// ---- threads and their end ----------------------------------------------------------------------------------------
 
 static void tls_is_static(void) {
     Dl_info info;
@@ -264,7 +264,7 @@ static void no_more_threads(void) {
     run_threads(3, use_heap_in_thread);
 }
 
-// ---- processes -----------------------------------------------------------------------------------------------------
+// ---- processes ----------------------------------------------------------------------------------------------------
 
 static _Atomic int is_over;
 
@@ -428,7 +428,7 @@ static void dlopen_caller(void) {
     EXPECT(dlinfo(other, RTLD_DI_LMID, &space) == 0 && space != LM_ID_BASE);
 }
 
-// ---- limits --------------------------------------------------------------------------------------------------------
+// ---- limits -------------------------------------------------------------------------------------------------------
 
 static void maps_run_out(void) {
     size_t most = 300000, count = 0;
@@ -503,7 +503,7 @@ static int breathe(void) {
     return 0;
 }
 
-// ---- signals -------------------------------------------------------------------------------------------------------
+// ---- signals ------------------------------------------------------------------------------------------------------
 
 static sigjmp_buf back;
 static volatile sig_atomic_t handled;
@@ -539,7 +539,7 @@ static void signal_jumps_away(void) {
     use_heap();
 }
 
-// ---- pointers that are nobody's ------------------------------------------------------------------------------------
+// ---- pointers that are nobody's -----------------------------------------------------------------------------------
 
 static void high_addresses(void) {
     static const uint64_t addresses[] = {0x10,
@@ -575,7 +575,7 @@ static void foreign_blocks(void) {
     use_heap();
 }
 
-// ---- system calls and pages ----------------------------------------------------------------------------------------
+// ---- system calls and pages ---------------------------------------------------------------------------------------
 
 #define ALLOW(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
@@ -610,7 +610,7 @@ static void no_huge_pages(void) {
     fclose(file);
 }
 
-// ---- the table -----------------------------------------------------------------------------------------------------
+// ---- the table ----------------------------------------------------------------------------------------------------
 
 static void key_never_created(void) {
     static pthread_key_t key; // 0, and nobody has created it

@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Holding a heap: its lock. An alive heap is held by its thread on slow paths and by helpers for a moment, an abandoned
-// one by anybody who has a reason. The status of a heap changes only while it is held (common/heaps.h).
+// Acquiring a heap: its lock. An alive heap is held by its thread on slow paths and by helpers for a moment, an
+// abandoned one by anybody who has a reason. The status of a heap changes only while it is held (common/heaps.h).
 #include "hz4.h"
 
 #include "../common/fork.h"
 
-int hz4_try_hold(struct hz4_heap *heap) {
+int hz4_try_acquire(struct hz4_heap *heap) {
     int is_held = hz_try_lock(&heap->lock);
     hz4_thread.holds += (uint32_t)is_held;
     return is_held;
 }
 
-int hz4_may_await(struct hz4_heap *heap) {
+int hz4_may_wait(struct hz4_heap *heap) {
     return hz4_thread.holds == 0 && hz_status_peek(&heap->common.status) != HZ_HEAP_LOST;
 }
 
-void hz4_await(struct hz4_heap *heap) {
+void hz4_acquire_wait(struct hz4_heap *heap) {
     hz_lock(&heap->lock);
     hz4_thread.holds++;
 }
 
-// Who holds it may be a helper that brings messages home, and have a lower priority: the lock lends it ours.
-void hz4_hold(struct hz4_heap *heap) {
+// Who holds it may be a helper that brings batches home, and have a lower priority: the lock lends it ours.
+void hz4_acquire(struct hz4_heap *heap) {
     uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
     atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);
     if (hz_fork_is_near() && hz4_thread.holds == 0)
         hz_fork_wait();
-    hz4_await(heap);
+    hz4_acquire_wait(heap);
 }
 
-void hz4_let_go(struct hz4_heap *heap) {
+void hz4_release(struct hz4_heap *heap) {
     for (;;) {
         int is_abandoned = hz_status_peek_abandoned(&heap->common.status);
         hz4_thread.holds--;
         hz_unlock(&heap->lock);
         if (!is_abandoned) // or a new thread was faster than we
             return;
-        hz4_fence_let_go();
-        if (!core_heap_has_remote(&heap->common) || !hz4_try_hold(heap))
+        hz4_fence_released();
+        if (!core_heap_has_remote(&heap->common) || !hz4_try_acquire(heap))
             return;
         if (hz_status_peek_abandoned(&heap->common.status))
             core_heap_drain(&heap->common);
