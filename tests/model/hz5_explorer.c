@@ -400,7 +400,7 @@ enum pc {
     P_OWNER,
     P_PUSH,
     P_STATUS,
-    P_CLAIM,
+    P_ACQUIRE,
     P_CLEAR,
     P_OWNER2,
     P_PENDING2,
@@ -434,15 +434,15 @@ enum pc {
     X_COLLECT,
     U_STATUS,
     U_QUEUE,
-    U_CLAIM,
+    U_ACQUIRE,
     // adoption, reclaiming
     D_LOOK,
-    D_CLAIM,
+    D_ACQUIRE,
     D_COLLECTED,
     D_OWN,
     D_STORE,
     V_LOOK,
-    V_CLAIM,
+    V_ACQUIRE,
     V_REVIVE,
     // spill
     S_STORE,
@@ -663,13 +663,13 @@ static void step_enqueue(struct model *m, unsigned t) {
         thread->pc = mutant == MUTANT_NO_STATUS_LOOK ? thread->after : P_STATUS;
         break;
     case P_STATUS:
-        // The second look is that of whoever claims.
+        // The second look is that of whoever acquires the heap.
         thread->pc =
             DO(hz_status_is_abandoned, STATUS1 + reg[2] - 1u) && DO(hz_status_peek_abandoned, STATUS1 + reg[2] - 1u)
-                ? P_CLAIM
+                ? P_ACQUIRE
                 : thread->after;
         break;
-    case P_CLAIM:
+    case P_ACQUIRE:
         thread->pc = thread->after;
         if (DO(hz_status_acquire, STATUS1 + reg[2] - 1u)) {
             thread->target = reg[2];
@@ -909,10 +909,10 @@ static void step_exit(struct model *m, unsigned t) {
     case U_QUEUE:
         thread->pc = !DO(hz5_queue_is_empty, QUEUE1 + thread->target - 1u) &&
                              DO(hz_status_peek_abandoned, STATUS1 + thread->target - 1u)
-                         ? U_CLAIM
+                         ? U_ACQUIRE
                          : NEXT;
         break;
-    case U_CLAIM:
+    case U_ACQUIRE:
         thread->pc = NEXT;
         if (DO(hz_status_acquire, STATUS1 + thread->target - 1u)) {
             thread->back = U_STATUS;
@@ -929,9 +929,9 @@ static void step_inherit(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     switch (thread->pc) {
     case D_LOOK:
-        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? D_CLAIM : NEXT;
+        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? D_ACQUIRE : NEXT;
         break;
-    case D_CLAIM:
+    case D_ACQUIRE:
         thread->pc = NEXT;
         if (DO(hz_status_acquire, STATUS1)) {
             thread->target = 1;
@@ -952,9 +952,9 @@ static void step_inherit(struct model *m, unsigned t) {
         thread->pc = U_STATUS;
         break;
     case V_LOOK:
-        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? V_CLAIM : NEXT;
+        thread->pc = DO(hz_status_peek_abandoned, STATUS1) ? V_ACQUIRE : NEXT;
         break;
-    case V_CLAIM:
+    case V_ACQUIRE:
         thread->pc = DO(hz_status_acquire, STATUS1) ? V_REVIVE : NEXT;
         break;
     case V_REVIVE:
