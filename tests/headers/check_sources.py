@@ -36,9 +36,23 @@ LAYERS = {
     "runner/system": ["allocators/loader", "workloads", "runner/text"],
     "runner/plan": ["allocators/loader", "workloads", "runner/text"],
     "runner/sample": ["allocators/loader", "workloads", "runner/plan", "runner/system", "runner/text", "runner/tools"],
-    "runner/results": ["allocators/loader", "workloads", "runner/plan", "runner/sample", "runner/system", "runner/text"],
+    "runner/results": [
+        "allocators/loader",
+        "workloads",
+        "runner/plan",
+        "runner/sample",
+        "runner/system",
+        "runner/text",
+    ],
     "runner/results/windows": [],
-    "runner/tools": ["allocators", "allocators/loader", "runner/plan", "runner/results", "workloads/trace", "workloads/recorder"],
+    "runner/tools": [
+        "allocators",
+        "allocators/loader",
+        "runner/plan",
+        "runner/results",
+        "workloads/trace",
+        "workloads/recorder",
+    ],
     "runner/coherence": [],
     "tests": None,  # may look at anything
 }
@@ -96,8 +110,19 @@ def without_comments(text):
 
 
 def check_headers(root, headers, compiler):
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Wstrict-prototypes",
-             "-Werror", "-fsyntax-only", "-xc", "-"]
+    flags = [
+        "-std=gnu11",
+        "-D_GNU_SOURCE",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Wundef",
+        "-Wstrict-prototypes",
+        "-Werror",
+        "-fsyntax-only",
+        "-xc",
+        "-",
+    ]
     for header in headers:
         if header.endswith("_windows.h") or "/windows/" in header:
             continue  # the cross build compiles it
@@ -126,7 +151,8 @@ def check_includes(root, path, text):
             continue
         target = os.path.normpath(os.path.join(os.path.dirname(path), name)).replace(os.sep, "/")
         if not os.path.isfile(os.path.join(root, target)):
-            if not GENERATED.match(name) and layer != "tests":  # tests may use the include directories of what they test
+            # Tests may use the include directories of what they test.
+            if not GENERATED.match(name) and layer != "tests":
                 yield f'{path}: includes "{name}", which is not there - write the path relative to the file'
             continue
         permitted = LAYERS[layer]
@@ -193,21 +219,27 @@ def check_tree(root, compiler):
 
 
 PLANTED = {
-    "allocators/allocator.h": "#ifndef A\n#define A\n#include <stddef.h>\nstruct allocator { size_t bytes; };\n#endif\n",
+    "allocators/allocator.h": (
+        "#ifndef A\n#define A\n#include <stddef.h>\nstruct allocator { size_t bytes; };\n#endif\n"
+    ),
     "allocators/incomplete.h": "#ifndef B\n#define B\nstruct b { size_t bytes; };\n#endif\n",
     "allocators/unguarded.h": "struct twice { int x; };\n",
-    "allocators/hz3/hz3.h": "#ifndef C\n#define C\n#include \"../allocator.h\"\n#endif\n",
+    "allocators/hz3/hz3.h": '#ifndef C\n#define C\n#include "../allocator.h"\n#endif\n',
     "allocators/hz5/crossing.c": '// "../allocator.h"\n#include "../hz3/hz3.h"\n',
     "allocators/hz5/os_fine.c": "#include <sys/mman.h>\n",
     "allocators/hz5/system_call.c": "#include <sys/mman.h>\n#include <pthread.h>\n/*\n#include <unistd.h>\n*/\n",
     "allocators/common/lost.c": '#include "nowhere.h"\n',
     "allocators/external/system.c": "#include <stddef.h>\n",
     "allocators/unknown/file.c": "int x;\n",
-    "workloads/orders.c": "// ORDER: acquire, partner f: x.\nint f(void) { return memory_order_acquire; }\nint g(void) {\n"
-                          "    return 0;\n}\nint h(void) {\n    return memory_order_release;\n}\n"
-                          "// memory_order_seq_cst in a comment needs no argument\n",
-    "allocators/hz4/protocol.c": "void f(struct hz4_word *at) {\n    at->protocol_word = 1;\n    g((_Atomic int *)at);\n"
-                                 "    // at->protocol_word\n}\n",
+    "workloads/orders.c": (
+        "// ORDER: acquire, partner f: x.\nint f(void) { return memory_order_acquire; }\nint g(void) {\n"
+        "    return 0;\n}\nint h(void) {\n    return memory_order_release;\n}\n"
+        "// memory_order_seq_cst in a comment needs no argument\n"
+    ),
+    "allocators/hz4/protocol.c": (
+        "void f(struct hz4_word *at) {\n    at->protocol_word = 1;\n    g((_Atomic int *)at);\n"
+        "    // at->protocol_word\n}\n"
+    ),
     "allocators/hz4/hz4_steps.h": "",
     "allocators/hz3/no_table.c": "int *f(void *at) {\n    return (_Atomic int *)at;\n}\n",
     "allocators/hz4/hz4_states.h": "#ifndef D\n#define D\nstruct word { int protocol_word; };\n#endif\n",
@@ -217,9 +249,9 @@ PLANTED = {
 EXPECTED = [
     "allocators/incomplete.h: does not compile alone, included 1 time(s)",
     "allocators/unguarded.h: does not compile alone, included 2 time(s)",
-    "allocators/hz5/crossing.c: includes \"../hz3/hz3.h\" - allocators/hz5 may not know allocators/hz3",
+    'allocators/hz5/crossing.c: includes "../hz3/hz3.h" - allocators/hz5 may not know allocators/hz3',
     "allocators/hz5/system_call.c: includes <sys/mman.h>",
-    "allocators/common/lost.c: includes \"nowhere.h\", which is not there",
+    'allocators/common/lost.c: includes "nowhere.h", which is not there',
     "allocators/external/system.c: may include <malloc.h> but does not",
     "allocators/unknown/file.c: folder allocators/unknown has no place",
     "allocators/hz4/protocol.c:2: touches a protocol word",
@@ -241,8 +273,10 @@ def self_test(compiler):
         print(f"missed: {line}")
     for line in false:
         print(f"false alarm: {line}")
-    print(f"headers self-test: {len(EXPECTED) - len(missed)} of {len(EXPECTED)} planted violations found, "
-          f"{len(false)} false alarms")
+    print(
+        f"headers self-test: {len(EXPECTED) - len(missed)} of {len(EXPECTED)} planted violations found, "
+        f"{len(false)} false alarms"
+    )
     return 1 if missed or false else 0
 
 
@@ -255,8 +289,10 @@ def main(arguments):
     *violations, counts = check_tree(arguments[0], arguments[1:])
     for line in violations:
         print(line)
-    print(f"headers: {counts[0]} headers compiled alone and twice, {counts[1]} files, {counts[2]} strong memory orders, "
-          f"{len(violations)} violations")
+    print(
+        f"headers: {counts[0]} headers compiled alone and twice, {counts[1]} files, {counts[2]} strong memory orders, "
+        f"{len(violations)} violations"
+    )
     return 1 if violations else 0
 
 

@@ -13,13 +13,25 @@ import subprocess
 import sys
 import tempfile
 
-COMPILE = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-builtin-malloc",
-           "-fno-builtin-calloc", "-fno-builtin-realloc", "-fno-builtin-free", "-fno-stack-protector", "-mprfchw",
-           '-DHZBENCH_VERSION="mutant"']
+COMPILE = [
+    "gcc",
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-O1",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-builtin-malloc",
+    "-fno-builtin-calloc",
+    "-fno-builtin-realloc",
+    "-fno-builtin-free",
+    "-fno-stack-protector",
+    "-mprfchw",
+    '-DHZBENCH_VERSION="mutant"',
+]
 
-# (what is disabled, file, pattern, replacement, misuse case or race mode that must go red; under
-# policy count a second remote free would still be found by the audit, hence one row under policy abort). A pattern must match exactly
-# once, inside the named function, so that a change of the source is noticed here instead of silently testing nothing.
+# (what is disabled, file, pattern, replacement, misuse case or race mode that must go red; under policy count a second
+# remote free would still be found by the audit, hence one row under policy abort). A pattern must match exactly once,
+# inside the named function, so that a change of the source is noticed here instead of silently testing nothing.
 MUTANTS = [
     ("local free: state is LIVE", "hz5_malloc.c", "free_block",
      r"!hz5_is_live\(state\)", "0", "case:double_now"),
@@ -52,7 +64,8 @@ MUTANTS = [
      "case:stack"),
     ("reason: counted once", "../common/reject.c", "reject", r"reject_add\(reason, 1\)", "reject_add(reason, 2)",
      "case:static"),
-    ("tail of a run is no block", "hz5_run.c", "state_array_take", r"hz5_block_rest\(array \+ i, HZ5_NO_BLOCK\);\n    return",
+    ("tail of a run is no block", "hz5_run.c", "state_array_take",
+     r"hz5_block_rest\(array \+ i, HZ5_NO_BLOCK\);\n    return",
      "hz5_block_rest(array + i, HZ5_LIVE);\n    return", "case:run_tail"),
     ("realloc by another thread: the owner has not freed it", "hz5_malloc.c", "give_moved",
      r"!hz5_block_give_moved\(state\)", "(hz5_block_rest(state, HZ5_REMOTE), 0)",
@@ -65,11 +78,16 @@ MUTANTS = [
      "race:queues"),
     ("queues: who frees into an abandoned heap collects", "hz5_run.c", "push",
      r"hz_status_is_abandoned\(&heap->common\.status\)", "0", "race:queues"),
-    ("absorbed double frees are counted", "hz5_table.c", "report_absorbed", r"issued > seen \? issued - seen : 0", "0 * issued",
+    ("absorbed double frees are counted", "hz5_table.c", "report_absorbed",
+     r"issued > seen \? issued - seen : 0", "0 * issued",
      "race:k2"),
-]
+]  # fmt: skip
 # Red only when two frees really meet; not for a busy machine with two processors.
-NEEDS_LUCK = {"queues: the last look for bits", "realloc by another thread: the owner has not freed it", "absorbed double frees are counted"}
+NEEDS_LUCK = {
+    "queues: the last look for bits",
+    "realloc by another thread: the owner has not freed it",
+    "absorbed double frees are counted",
+}
 
 
 def mutate(text, function, pattern, replacement):
@@ -77,23 +95,39 @@ def mutate(text, function, pattern, replacement):
     if not start:
         return None
     end = text.index("\n}\n", start.end())
-    body, count = re.subn(pattern, replacement, text[start.end():end])
-    return text[:start.end()] + body + text[end:] if count == 1 else None
+    body, count = re.subn(pattern, replacement, text[start.end() : end])
+    return text[: start.end()] + body + text[end:] if count == 1 else None
 
 
 def compile_one(source, target, build, root):
-    subprocess.run(COMPILE + ["-I", str(build), "-I", str(root / "allocators/hz5"), "-I", str(root / "allocators/common"),
-                              "-c", str(source), "-o", str(target)], check=True)
+    subprocess.run(
+        COMPILE
+        + [
+            "-I",
+            str(build),
+            "-I",
+            str(root / "allocators/hz5"),
+            "-I",
+            str(root / "allocators/common"),
+            "-c",
+            str(source),
+            "-o",
+            str(target),
+        ],
+        check=True,
+    )
 
 
 def link(objects, target):
-    subprocess.run(["gcc", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,nodelete", *map(str, objects), "-o", str(target),
-                    "-lpthread"], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,nodelete", *map(str, objects), "-o", str(target), "-lpthread"],
+        check=True,
+    )
 
 
 def turns_red(row, library, misuse, race, tries, rounds=20000):
-    """True if one of up to `tries` runs of the row fails. Two frees of one block must meet within some instructions: on a
-    machine whose second processor is taken, 20,000 rounds may pass without. A run that fails ends the search."""
+    """True if one of up to `tries` runs of the row fails. Two frees of one block must meet within some instructions: on
+    a machine whose second processor is taken, 20,000 rounds may pass without. A run that fails ends the search."""
     return any(is_red(row, library, misuse, race, rounds) for _ in range(tries if row.startswith("race:") else 1))
 
 
@@ -105,8 +139,12 @@ def is_red(row, library, misuse, race, rounds=20000):
     else:
         command = [misuse, library, "--policy", "abort" if kind == "abort" else "count", "--case", name]
     try:
-        return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=400).returncode != 0
+        return (
+            subprocess.run(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=400
+            ).returncode
+            != 0
+        )
     except subprocess.TimeoutExpired:
         return True  # a hang is not green
 
@@ -144,8 +182,10 @@ def main():
             (place / original.name).write_text(mutated)
             compile_one(place / original.name, place / (original.name + ".o"), build, root)
             library = build / "libmutant.so"
-            link([place / (original.name + ".o") if key == original.name else path for key, path in objects.items()],
-                 library)
+            link(
+                [place / (original.name + ".o") if key == original.name else path for key, path in objects.items()],
+                library,
+            )
             red = turns_red(row, library, misuse, race, 50)
             print(f"{'red ' if red else 'FAIL: still green'} {row:28} without: {what}")
             caught += red
