@@ -3,23 +3,34 @@
 
 import argparse
 import os
+import shutil
 import sys
 
 from . import calibrate, compare, compare_formats, errors, files, gate, lint, load, model, stats, tables
 from .cli import Parser, share
 
 
+_BASELINE = "allocator that ratios refer to (default: the first of --alloc)"
+
+
+def _terminal(wide: bool) -> int | None:
+    """Columns that a table may have: those of the terminal, 80 elsewhere, None for all."""
+    if wide:
+        return None
+    return max(shutil.get_terminal_size().columns, tables.WIDTH) if sys.stdout.isatty() else tables.WIDTH
+
+
 def run_tables(argv: list[str]) -> int:
     parser = Parser("scripts/tables", description="Tables from result files of one machine.")
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
-    parser.add_argument(
-        "--baseline", help="allocator that ratios refer to (default: system, else the first of --alloc)"
-    )
+    parser.add_argument("--baseline", help=_BASELINE)
     parser.add_argument("--format", choices=tables.FORMATS, default="text")
+    parser.add_argument("--wide", action="store_true", help="all columns of the text, however wide the terminal is")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
-    told = model.build(load.load(options.files), options.baseline, options.margin)
-    sys.stdout.write(tables.render(told, options.format))
+    results = load.load(options.files)
+    told = model.build(results, options.baseline, options.margin)
+    sys.stdout.write(tables.render(told, options.format, results, _terminal(options.wide)))
     return errors.OK
 
 
@@ -85,9 +96,7 @@ def run_report(argv: list[str]) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE.csv")
     parser.add_argument("--out", required=True, metavar="PAGE.html")
     parser.add_argument("--title", help="headline of the page (default: names of the files)")
-    parser.add_argument(
-        "--baseline", help="allocator that ratios first refer to (default: system, else the first of --alloc)"
-    )
+    parser.add_argument("--baseline", help=_BASELINE)
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
     names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)

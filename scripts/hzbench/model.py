@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from . import stats
+from . import stats, verdict
 from .allocators import NULL
-from .allocators import SYSTEM as DEFAULT_BASELINE
 from .errors import InputError, printable
 from .load import Results
-from .schema import CELL, Cell
+from .schema import CALLS, CELL, LATENCIES, Cell
 
 DISTURBED = 0.05  # share of a thread's time spent runnable but not running from which on a sample counts as disturbed
 
@@ -44,6 +43,9 @@ class Row:
     rss_peak: float = math.nan  # median, bytes
     rss_after: float = math.nan
     rss_baseline: float = math.nan
+    latency: dict[tuple[str, str], float] = field(
+        default_factory=dict
+    )  # (call, percentile) -> median ns; only what was timed
     speed: stats.Comparison | None = None  # throughput against the baseline
     speed_q: float = math.nan
     verdict: str = ""
@@ -59,6 +61,7 @@ class Section:
     cell: Cell
     crowded: bool | None
     rows: list[Row] = field(default_factory=list)
+    told: verdict.Cell = field(default_factory=verdict.nothing)  # what all pairs of its allocators say
     harness_ns: float = math.nan  # what null needs for an op, in time of one thread
     harness_waits: bool = False  # that time contains waiting for other threads: objects changed hands
 
@@ -93,18 +96,19 @@ def pick_baseline(results: Results, wanted: str | None = None) -> str:
         return wanted
     if not names:
         raise InputError("the files hold no allocator but null; nothing to compare")
-    return DEFAULT_BASELINE if DEFAULT_BASELINE in names else _first_listed(results, names)
+    return _first_listed(results, names)
 
 
 def _first_listed(results: Results, names: Sequence[str]) -> str:
-    """The allocator that --alloc named first; without a run.json, which has the plan, the first of `names`."""
-    for run in results.runs:
-        plan = run.provenance.get("plan")
-        cells = plan.get("cells") if isinstance(plan, dict) else None
-        for cell in cells if isinstance(cells, list) else []:
-            if isinstance(cell, dict) and cell.get("allocator") in names:
-                return cell["allocator"]
-    return names[0]
+    """The allocator that --alloc named first in the first file: by the plan in its run.json, else by its rows; rows
+    before schema 4 without a run.json do not tell."""
+    plan = results.runs[0].provenance.get("plan")
+    cells = plan.get("cells") if isinstance(plan, dict) else None
+    for cell in cells if isinstance(cells, list) else []:
+        if isinstance(cell, dict) and cell.get("allocator") in names:
+            return cell["allocator"]
+    rows = results.data[results.data["name"].isin(names)]
+    return rows.loc[rows["cell_index"].idxmin(), "name"] if rows["cell_index"].notna().any() else names[0]
 
 
 def failure_text(rows: pd.DataFrame) -> str:
@@ -163,6 +167,11 @@ def _row(name: str, rows: pd.DataFrame) -> Row:
     row.throughput_low, row.throughput_high = speed.quantile(0.25), speed.quantile(0.75)
     row.op_ns = _op_ns(rows)
     row.rss_peak, row.rss_baseline = _median(rows["rss_peak"]), _median(rows["rss_baseline"])
+    for call in CALLS:
+        for percentile in LATENCIES:
+            values = rows[f"latency_{call}_{percentile}_ns"][rows[f"latency_{call}_count"] > 0]
+            if len(values):
+                row.latency[call, percentile] = values.median()
     return row
 
 
@@ -210,13 +219,37 @@ def build(results: Results, baseline: str | None = None, margin: float = stats.M
             if base_ok and name != baseline:
                 _compare(row, mine, base)
     _adjust(sections, margin)
+    for section in sections:
+        section.told = _tell(section, by_cell[section.cell], baseline, margin)
     rounds = data.groupby(["cell", "name"])["block"].nunique().max()
     return Report(baseline, margin, label, sections, int(rounds), sorted(set(data["seed"])))
 
 
+def _tell(section: Section, rows: pd.DataFrame, baseline: str, margin: float) -> verdict.Cell:
+    good = [row for row in section.rows if not row.failure]
+    names = sorted((row.name for row in good), key=lambda name: name != baseline)  # stable: the others as in the table
+    by_name = {name: rows[rows["name"] == name] for name in names}
+
+    def values(column: str) -> verdict.Values:
+        return lambda one, other: paired(by_name[one], by_name[other], column)[:2]
+
+    speed, memory = (
+        {
+            (row.name, baseline): verdict.of_comparison(getattr(row, quantity), getattr(row, word))
+            for row in good
+            if getattr(row, quantity)
+        }
+        for quantity, word in (("speed", "verdict"), ("memory", "memory_verdict"))
+    )
+    failed = [row.name for row in section.rows if row.failure]
+    rounds = max((row.ok for row in good), default=0)
+    values_of = (values("throughput_ops_s"), values("rss_peak"))
+    return verdict.cell(names, failed, values_of, (speed, memory), rounds, margin)
+
+
 def _adjust(sections: Sequence[Section], margin: float) -> None:
     """One family of hypotheses a quantity: all rows of all sections together."""
-    for comparison, q_field, verdict, better in (
+    for comparison, q_field, word, better in (
         ("speed", "speed_q", "verdict", True),
         ("memory", "memory_q", "memory_verdict", False),
     ):
@@ -224,7 +257,7 @@ def _adjust(sections: Sequence[Section], margin: float) -> None:
         q = stats.benjamini_hochberg([getattr(r, comparison).p for r in rows])
         for row, value in zip(rows, q):
             setattr(row, q_field, float(value))
-            setattr(row, verdict, getattr(row, comparison).verdict(float(value), margin, better))
+            setattr(row, word, getattr(row, comparison).verdict(float(value), margin, better))
 
 
 @dataclass

@@ -14,6 +14,8 @@ from .errors import printable
 _DESCRIBED = json.loads((Path(__file__).resolve().parents[2] / "results" / "schema.json").read_text(encoding="utf-8"))
 SCHEMA = str(_DESCRIBED["schema"])  # written today; rows of an older one get the columns it lacks, all of them empty
 
+UNITS = _DESCRIBED["units"]  # app -> what an op of it is, in the plural
+
 # Parameters of workloads: {name, parameter (its option), kind (count, time, share, bytes, name), ...}.
 PARAMETERS = tuple(c for c in _DESCRIBED["columns"] if "parameter" in c)
 

@@ -3,19 +3,25 @@
 
 import csv
 import io
+import json
 import math
 import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import pandas as pd
 
-from . import model, stats, text
-from .schema import CELL
+from . import load, model, stats, text, verdict
+from .schema import CALLS, CELL, LATENCIES
 
-FORMATS = ("text", "markdown", "latex", "csv")
+FORMATS = ("text", "markdown", "latex", "csv", "json")
+WIDTH = 80  # of a terminal that nobody has widened
+WIDE = 118
+LONGEST_NAME = 24  # in a table that has to fit; a longer one stands on a line of its own
 
 
 def _interval(comparison: stats.Comparison) -> str:
@@ -32,11 +38,12 @@ def _verdict(verdict: str, speed: stats.Comparison) -> str:
 
 def headers(report: model.Report, section: model.Section) -> list[str]:
     base = report.baseline
+    speed = text.speed_of([section.cell])
     return [
         "allocator",
         "n",
-        text.rate_of([section.cell]).unit,
-        f"ratio to {base}",
+        speed.unit,
+        f"speed / {base}" if isinstance(speed, text.Duration) else f"ratio to {base}",
         "95 % interval",
         "verdict",
         "peak RSS MiB",
@@ -46,6 +53,8 @@ def headers(report: model.Report, section: model.Section) -> list[str]:
 
 
 NUMERIC = (False, True, True, True, True, False, True, True, True)
+# What goes first where the terminal is too narrow.
+DROPPED = ("RSS after", "n", "peak ratio", "95 % interval", "verdict")
 
 
 def cells_of(row: model.Row, report: model.Report, section: model.Section) -> list[str]:
@@ -61,7 +70,7 @@ def cells_of(row: model.Row, report: model.Report, section: model.Section) -> li
     return [
         row.name,
         str(row.ok),
-        text.rate_of([section.cell])(row.throughput),
+        text.speed_of([section.cell])(row.throughput),
         ratio,
         interval,
         verdict,
@@ -71,6 +80,43 @@ def cells_of(row: model.Row, report: model.Report, section: model.Section) -> li
     ]
 
 
+_CALL_NAMES = {"malloc": "malloc", "free_local": "free", "free_remote": "free of others"}
+_SHOWN = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
+
+
+def latencies_of(section: model.Section) -> tuple[list[str], list[list[str]]]:
+    """(calls that were timed, rows of a name and their percentiles in ns); ([], []) when none was."""
+    calls = [c for c in _CALL_NAMES if any((c, "p50") in row.latency for row in section.rows)]
+    rows = [
+        [
+            row.name,
+            *(text.count(row.latency[c, p]) if (c, p) in row.latency else text.MISSING for c in calls for p in _SHOWN),
+        ]
+        for row in section.rows
+        if row.latency
+    ]
+    return calls, rows
+
+
+def latency_head(calls: Sequence[str]) -> list[str]:
+    return ["allocator", *(f"{_CALL_NAMES[c]} {shown} ns" for c in calls for shown in _SHOWN.values())]
+
+
+def _latency_lines(section: model.Section, width: float | None) -> list[str]:
+    """The percentiles under their calls, whose names have a line of their own."""
+    calls, rows = latencies_of(section)
+    if not calls:
+        return []
+    lines = grid(["allocator", *list(_SHOWN.values()) * len(calls)], rows, (False, *[True] * len(calls) * len(_SHOWN)),
+                 _name_room(width))  # fmt: skip
+    ends = [m.end() for m in re.finditer(r"p99\.9", lines[0])]
+    head = "latency, ns"
+    for call, end in zip(calls, ends):
+        name = _CALL_NAMES[call]
+        head += " " * (end - len(head) - len(name)) + name
+    return [head, *lines]
+
+
 def notes_of(section: model.Section, report: model.Report) -> list[str]:
     """What a reader must know about this section, one sentence each."""
     notes = []
@@ -78,7 +124,7 @@ def notes_of(section: model.Section, report: model.Report) -> list[str]:
         notes.append("Measured under wine: for tests, not to be ranked beside Linux or Windows.")
     if section.crowded:
         notes.append("More threads than CPUs: these rows measure the scheduler as well.")
-    if section.crowded is None:
+    if section.crowded is None and not text.is_program(section.cell):
         notes.append("No run.json beside the file: whether threads outnumbered CPUs is unknown.")
     if not math.isnan(section.harness_ns):
         note = f"The harness alone (null) takes {text.three(section.harness_ns)} ns an op and thread; not subtracted."
@@ -147,11 +193,18 @@ def _width(s: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in s)
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
-    """Lines of a plain-text table; `numeric` columns are aligned right."""
-    widths = [max(_width(r[i]) for r in [head, *rows]) for i in range(len(head))]
+def grid(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], name_room: int | None = None
+) -> list[str]:
+    """Lines of a plain-text table; `numeric` columns are aligned right. A first cell longer than `name_room` stands on
+    a line of its own, its row below it."""
+    long = [name_room is not None and _width(r[0]) > name_room for r in rows]
+    short = [["", *r[1:]] if is_long else r for r, is_long in zip(rows, long)]
+    widths = [max(_width(r[i]) for r in [head, *short]) for i in range(len(head))]
     lines = []
-    for row in [head, ["-" * w for w in widths], *rows]:
+    for at, row in enumerate([head, ["-" * w for w in widths], *short]):
+        if at > 1 and long[at - 2]:
+            lines.append(rows[at - 2][0])
         parts = [
             (" " * (w - _width(c)) + c) if number else (c + " " * (w - _width(c)))
             for c, w, number in zip(row, widths, numeric)
@@ -160,22 +213,117 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[b
     return lines
 
 
-def as_text(report: model.Report) -> str:
+def _name_room(width: float | None) -> int | None:
+    return None if width is None else LONGEST_NAME
+
+
+def fitted(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    width: float | None,
+    dropped: Sequence[str],
+) -> list[str]:
+    """The lines of a grid no wider than `width` columns; None: any width. Columns in which nothing stands go, then
+    those that `dropped` names by how their heads begin, one by one."""
+    if width is not None:
+        empty = [i for i in range(1, len(head)) if rows and all(r[i] in ("", text.MISSING) for r in rows)]
+        head, rows, numeric = _without(head, rows, numeric, empty)
+    lines = grid(head, rows, numeric, _name_room(width))
+    for name in dropped:
+        if width is None or max(map(_width, lines)) <= width:
+            break
+        head, rows, numeric = _without(head, rows, numeric, [i for i, h in enumerate(head) if h.startswith(name)][:1])
+        lines = grid(head, rows, numeric, _name_room(width))
+    if width is not None and max(map(_width, lines)) > width:
+        lines = grid(head, rows, numeric, _width(head[0]))
+    return lines
+
+
+def _without(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], places: Sequence[int]
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    def kept(values: Sequence[Any]) -> list[Any]:
+        return [v for i, v in enumerate(values) if i not in places]
+
+    return kept(head), [kept(r) for r in rows], kept(numeric)
+
+
+def wrapped(paragraph: str, width: int | None, indent: str = "") -> list[str]:
+    """Lines of a paragraph; a percent sign stays with its number."""
+    tied = paragraph.replace(" %", "\u00a0%")
+    lines = textwrap.wrap(tied, width or WIDE, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in lines]
+
+
+def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], list[list[str]], list[str]]:
+    """The table for a terminal: short heads, and a failure or the effect that would have been seen below it."""
+    speed = text.speed_of([section.cell])
+    base = report.baseline if len(report.baseline) <= 8 else "baseline"
+    speed_head = f"speed / {base}" if isinstance(speed, text.Duration) else f"/ {base}"
+    head = ["allocator", "n", speed.unit, speed_head, "95 % interval", "verdict", "peak MiB", f"/ {base}",
+            f"MiB after {report.after_label}"]  # fmt: skip
+    rows, notes, unseen = [], [], []
+    for row in section.rows:
+        cells = cells_of(row, report, section)
+        if row.failure:
+            notes.append(f"{row.name} failed: {row.failure}.")
+            cells[5] = "failed"
+            cells[2] = text.MISSING
+        elif row.speed is None and row.name != report.baseline:
+            cells[5] = text.MISSING
+        elif row.verdict == "undecided":
+            cells[5] = row.verdict
+            if row.speed and row.speed.enough:
+                unseen.append(f"{row.name} {text.percent(row.speed.visible)}")
+        rows.append(cells)
+    if any(r.speed is None and not r.failure and r.name != report.baseline for r in section.rows):
+        notes.append(f"No ratios: the baseline {report.baseline} has no good samples throughout.")
+    if unseen:
+        notes.append(f"Undecided; seen 4 times in 5 would have been: {', '.join(unseen)}.")
+    return head, rows, notes
+
+
+# Those of _narrow, as DROPPED.
+_NARROW_DROPPED = ("MiB after", "n", "95 % interval", "peak MiB")
+
+
+def as_text(report: model.Report, width: int | None = WIDTH) -> str:
+    """`width`: columns of the terminal; None: all columns of the table, however wide."""
     platforms = len({s.value("platform") for s in report.sections})
     lines = []
+    left_out = False
     for section in report.sections:
-        lines += [text.cell_title(section.value, platforms), f"  {text.cell_details(section.value)}"]
-        lines += grid(headers(report, section), [cells_of(r, report, section) for r in section.rows], NUMERIC)
-        for note in notes_of(section, report):
-            lines += textwrap.wrap(note, 118, initial_indent="  ", subsequent_indent="    ")
+        lines += wrapped(text.cell_title(section.value, platforms), width)
+        lines += wrapped(text.cell_details(section.value), width, "  ")
+        lines += wrapped(verdict.sentence(section.told), width) + [""]
+        notes: list[str] = []
+        if width is None:
+            lines += grid(headers(report, section), [cells_of(r, report, section) for r in section.rows], NUMERIC)
+        else:
+            head, cells, notes = _narrow(report, section)
+            fit = fitted(head, cells, NUMERIC, width, _NARROW_DROPPED)
+            lines += fit
+            left_out = left_out or fit != fitted(head, cells, NUMERIC, math.inf, ())
+        latencies = _latency_lines(section, width)
+        lines += ["", *latencies, ""] if latencies else []
+        for note in [*notes, *notes_of(section, report)]:
+            first, *more = wrapped(note, (width or WIDE) - 4)
+            lines += ["  " + first, *("    " + line for line in more)]
         lines.append("")
     for platform, rows in model.summaries(report).items():
         if not rows:
             continue
-        lines.append("Geometric mean of ratios" + (f", {platform}" if platforms > 1 else ""))
-        lines += grid(summary_headers(report), [summary_cells(r) for r in rows], SUMMARY_NUMERIC) + [""]
+        to_base = "" if width is None else f" to {report.baseline}"
+        lines += wrapped(f"Geometric mean of ratios{to_base}" + (f", {platform}" if platforms > 1 else ""), width)
+        head = summary_headers(report)
+        if width is not None:
+            head[2:4] = "speed", "peak RSS"
+        lines += fitted(head, [summary_cells(r) for r in rows], SUMMARY_NUMERIC, width, ("cells",)) + [""]
     for paragraph in legend(report):
-        lines += textwrap.wrap(paragraph, 118)
+        lines += wrapped(paragraph, width)
+    if left_out:
+        lines += wrapped("--wide shows all columns.", width)
     return "\n".join(lines) + "\n"
 
 
@@ -205,12 +353,23 @@ def _environment() -> jinja2.Environment:
     return env
 
 
+def _latency_grid(section: model.Section) -> dict[str, Any] | None:
+    calls, rows = latencies_of(section)
+    return (
+        {"head": latency_head(calls), "rows": rows, "numeric": [False] + [True] * len(calls) * len(_SHOWN)}
+        if calls
+        else None
+    )
+
+
 def _render(report: model.Report, template: str) -> str:
     platforms = len({s.value("platform") for s in report.sections})
     sections = [
         {
             "title": text.cell_title(s.value, platforms),
             "details": text.cell_details(s.value),
+            "sentence": verdict.sentence(s.told),
+            "latency": _latency_grid(s),
             "head": headers(report, s),
             "rows": [cells_of(r, report, s) for r in s.rows],
             "notes": notes_of(s, report),
@@ -260,6 +419,7 @@ def as_csv(report: model.Report) -> str:
          "throughput_q3", "rss_peak", "rss_after", "rss_after_when", "rss_baseline", "null_ns_per_op", "crowded"]
         + [f"throughput_{c}" for c in _COMPARISON] + ["throughput_q", "throughput_verdict"]
         + [f"rss_peak_{c}" for c in _COMPARISON] + ["rss_peak_q", "rss_peak_verdict", "disturbed_pairs", "quiet_ratio"]
+        + [f"latency_{c}_{p}_ns" for c in CALLS for p in LATENCIES]
     )  # fmt: skip
     for section in report.sections:
         for r in section.rows:
@@ -269,6 +429,7 @@ def as_csv(report: model.Report) -> str:
             values += [getattr(r.speed, c) if r.speed else "" for c in _COMPARISON] + [r.speed_q, r.verdict]
             values += [getattr(r.memory, c) if r.memory else "" for c in _COMPARISON] + [r.memory_q, r.memory_verdict]
             values += [r.disturbed, r.quiet.ratio if r.quiet else ""]
+            values += [r.latency.get((c, p)) for c in CALLS for p in LATENCIES]
             writer.writerow([_plain(v) for v in values])
     return out.getvalue()
 
@@ -279,5 +440,100 @@ def _plain(value: object) -> object:
     return f"{value:.10g}" if isinstance(value, float) else value
 
 
-def render(report: model.Report, form: str) -> str:
-    return {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv}[form](report)
+def _number(value: float | None) -> float | None:
+    """Ten digits: the last of sixteen are another machine's, whose numpy takes logarithms by other instructions."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{float(value):.10g}")
+
+
+def _comparison_json(comparison: stats.Comparison | None, q: float, verdict_: str) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    numbers = {c: _number(getattr(comparison, c)) for c in ("ratio", "low", "high", "p", "visible")}
+    return {"pairs": comparison.pairs, **numbers, "q": _number(q), "verdict": verdict_}
+
+
+def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
+    mine = samples[samples["name"] == row.name].sort_values(["block", "sample"])
+    return {
+        "allocator": row.name,
+        "samples": row.samples,
+        "ok": row.ok,
+        "failure": row.failure or None,
+        "throughput_ops_s": _number(row.throughput),
+        "throughput_q1": _number(row.throughput_low),
+        "throughput_q3": _number(row.throughput_high),
+        "rss_peak": _number(row.rss_peak),
+        "rss_after": _number(row.rss_after),
+        "rss_baseline": _number(row.rss_baseline),
+        "latency_ns": {
+            c: {p: _number(row.latency.get((c, p))) for p in LATENCIES} for c in CALLS if (c, "p50") in row.latency
+        },
+        "throughput": _comparison_json(row.speed, row.speed_q, row.verdict),
+        "memory": _comparison_json(row.memory, row.memory_q, row.memory_verdict),
+        "disturbed_pairs": row.disturbed,
+        "rounds": [
+            {
+                "run_id": s.run_id,
+                "round": int(s.round),
+                "status": s.status,
+                "elapsed_ns": _number(s.elapsed_ns),
+                "throughput_ops_s": _number(s.throughput_ops_s),
+                "cpu_ns": _number(s.user_ns + s.system_ns),
+                "rss_peak": _number(s.rss_peak),
+                "contaminated": _number(s.contaminated),
+            }
+            for s in mine.itertuples()
+        ],
+    }
+
+
+def as_json(report: model.Report, results: load.Results) -> str:
+    """The whole run: what the tables say, and each sample that they say it of (results/SCHEMA.md)."""
+    by_cell = dict(list(results.data.groupby("cell", sort=False)))
+    record = {
+        "format": 1,
+        "baseline": report.baseline,
+        "margin": report.margin,
+        "rss_after": report.after_label or None,
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "command": run.provenance.get("command"),
+                "build": run.provenance.get("build"),
+                "machine": run.provenance.get("machine"),
+                "allocators": run.provenance.get("allocators"),
+            }
+            for run in results.runs
+        ],
+        "cells": [
+            {
+                **dict(zip(CELL, section.cell)),
+                "unit": text.rate_of([section.cell]).unit,
+                "sentence": verdict.sentence(section.told) or None,
+                "crowded": None if section.crowded is None else bool(section.crowded),
+                "harness_ns_per_op": _number(section.harness_ns),
+                "rows": [_row_json(row, by_cell[section.cell]) for row in section.rows],
+            }
+            for section in report.sections
+        ],
+        "summary": {
+            platform: [
+                {"allocator": s.name, "cells": s.cells, "failed": s.failed, "throughput": _number(s.speed),
+                 "rss_peak": _number(s.memory), **s.verdicts}
+                for s in rows
+            ]
+            for platform, rows in model.summaries(report).items()
+        },
+    }  # fmt: skip
+    return json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def render(report: model.Report, form: str, results: load.Results | None = None, width: int | None = WIDTH) -> str:
+    """`results` for the form that tells each sample; `width` for text."""
+    if form == "json" and results is not None:
+        return as_json(report, results)
+    if form == "text":
+        return as_text(report, width)
+    return {"markdown": as_markdown, "latex": as_latex, "csv": as_csv}[form](report)

@@ -38,14 +38,46 @@ class Rate:
         return three(value / self.size)
 
 
+@dataclass(frozen=True)
+class Duration:
+    """A program's throughput as what its user waits for."""
+
+    unit: str = "s a run"
+
+    def __call__(self, value: float) -> str:
+        return three(1 / value if value else math.nan)
+
+
 MILLIONS = Rate("M ops/s", 1e6)
 EACH = Rate("ops/s", 1)
 
 
+def _unit(cell: schema.Cell) -> str:
+    """What an op of a program is; '' for objects."""
+    workload = cell[schema.CELL.index("workload")]
+    if workload == "app":
+        return schema.UNITS.get(cell[schema.CELL.index("input")], "ops")
+    return "runs" if workload == "program" else ""
+
+
 def rate_of(cells: Iterable[schema.Cell]) -> Rate:
-    """Objects come in millions a second; an op of a program (app:gcc: one file compiled) takes milliseconds."""
-    programs = all(cell[schema.CELL.index("workload")] in ("app", "program") for cell in cells)
-    return EACH if programs else MILLIONS
+    """Objects come in millions a second; an op of a program takes milliseconds and is what the program does: requests,
+    pages, runs."""
+    units = {_unit(cell) for cell in cells}
+    if "" in units or not units:
+        return MILLIONS
+    return Rate(f"{units.pop()}/s", 1) if len(units) == 1 else EACH
+
+
+def speed_of(cells: Iterable[schema.Cell]) -> Rate | Duration:
+    """As `rate_of`, but runs of a program in seconds."""
+    cells = list(cells)
+    return Duration() if {_unit(cell) for cell in cells} == {"runs"} else rate_of(cells)
+
+
+def is_program(cell: schema.Cell) -> bool:
+    """Whether its ops are no objects."""
+    return _unit(cell) != ""
 
 
 def mebibytes(value: float) -> str:
@@ -83,9 +115,13 @@ def lookup(cell: schema.Cell) -> Lookup:
 
 def cell_title(value: Lookup, platforms: int = 1) -> str:
     """'remote, 2 threads' and what else tells cells apart; `value` looks a CELL column up."""
-    parts = [value("workload") + (f":{value('input')}" if value("input") else ""), plural(value("threads"), "thread")]
-    if value("load") != "dlopen":
-        parts.append(value("load"))
+    if value("workload") == "program":
+        parts = [value("input")]
+    else:
+        named = value("workload") + (f":{value('input')}" if value("input") else "")
+        parts = [named, plural(value("threads"), "thread")]
+        if value("load") != "dlopen" and value("workload") != "app":
+            parts.append(value("load"))
     if platforms > 1:
         parts.append(value("platform"))
     return ", ".join(parts)
@@ -109,6 +145,11 @@ _TOLD = {
 
 def cell_details(value: Lookup) -> str:
     """The parameters of a cell in one line; those that are unset or 0 are left out."""
+    if value("workload") == "program":
+        return "one run of the program a sample"
+    if value("workload") == "app":
+        unit = schema.UNITS.get(value("input"), "ops")
+        return f"{count(value('ops_per_thread') * value('threads'))} {unit} a sample"
     parts = []
     low, high = value("min_bytes"), value("max_bytes")
     if low is not None and high is not None and not value("input"):  # an input brings its own sizes

@@ -68,7 +68,7 @@ class Random:
 
 @dataclass
 class Plan:
-    allocators: tuple = ("hz5", "mimalloc", "jemalloc", "tcmalloc", "system", "null")
+    allocators: tuple = ("system", "hz5", "mimalloc", "jemalloc", "tcmalloc", "null")
     workloads: tuple = ("local", "remote", "mixed")
     threads: tuple = (1, 2)
     rounds: int = 8

@@ -6,6 +6,7 @@ A wanted change of the text: run with HZBENCH_REGENERATE=1, read the difference,
 
 import csv
 import io
+import json
 import math
 import os
 import re
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import fixtures
 import pytest
-from hzbench import load, model, stats, tables, text
+from hzbench import load, model, stats, tables, text, verdict
 
 GOLDEN = Path(__file__).parent / "golden"
+BUILD = Path(os.environ.get("HZBENCH_BUILD", Path(__file__).resolve().parents[2] / "build"))
 PLAN = fixtures.Plan(threads=(1, 2, 4), workloads=("local", "remote"))
 
 
@@ -70,8 +72,14 @@ def test_the_baseline_is_the_first_of_the_command_and_not_of_the_alphabet(tmp_pa
     plan = fixtures.Plan(allocators=builds, workloads=("local",), threads=(1,), speed=speed)
     results = load.load([fixtures.write_run(tmp_path / "builds.csv", plan, with_series=False)])
     assert model.build(results).baseline == "./old/libhz5.so"
-    (tmp_path / "builds.run.json").unlink()  # nobody knows the command any more
-    assert model.build(load.load([tmp_path / "builds.csv"])).baseline == "./new/libhz5.so"
+    (tmp_path / "builds.run.json").unlink()  # its rows know the plan, too
+    assert model.build(load.load([tmp_path / "builds.csv"])).baseline == "./old/libhz5.so"
+
+
+def test_the_first_of_the_command_goes_before_the_c_library(files):
+    later = fixtures.Plan(allocators=("mimalloc", "system", "hz5"), workloads=("local",), threads=(1,))
+    path = fixtures.write_run(files["plain"].parent / "later.csv", later, with_series=False)
+    assert model.build(load.load([path])).baseline == "mimalloc"
 
 
 def test_a_program_has_ops_and_not_millions_of_them(tmp_path):
@@ -86,7 +94,100 @@ def test_a_program_has_ops_and_not_millions_of_them(tmp_path):
     )
     for form in ("text", "markdown", "latex"):
         shown = tables.render(model.build(results), form)
-        assert "ops/s" in shown and "M ops/s" not in shown and "30.0" in shown and "0.00003" not in shown
+        assert "functions/s" in shown and "M ops/s" not in shown and "30.0" in shown and "0.00003" not in shown
+        assert "touch" not in shown and "1 000 000 functions a sample" in shown
+
+
+def timed(rows):
+    """The first cell with the latencies of the C library's, times ten for hz5."""
+    for row in rows:
+        factor = 10 if row["allocator"] == "hz5" else 1
+        row.update(latency_every=64, latency_malloc_count=100, latency_free_local_count=100, latency_free_remote_count=0)
+        for call in ("malloc", "free_local"):
+            row.update({f"latency_{call}_{p}_ns": factor * ns for p, ns in zip(("p50", "p90", "p99", "p999", "max"),
+                                                                              (20, 30, 150, 1234, 99999))})  # fmt: skip
+
+
+def test_latencies_are_shown_when_they_were_measured(tmp_path):
+    path = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), timed, with_series=False)
+    results = load.load([path])
+    report = model.build(results)
+    shown = tables.as_text(report)
+    assert re.search(r"^latency, ns +malloc +free\nallocator +p50 +p99 +p99\.9 +p50 +p99 +p99\.9\n", shown, re.M)
+    assert re.search(r"^hz5 +200 +1 500 +12 340 +200 +1 500 +12 340$", shown, re.M) and "free of others" not in shown
+    head = shown.split("latency, ns")[1].split("\n")
+    assert len(head[0]) + len("latency, ns") == len(head[1])  # the last call's name ends where its columns do
+    assert "malloc p99.9 ns" in tables.as_markdown(report) and "12 340" in tables.as_latex(report)
+    row = next(r for r in csv.DictReader(io.StringIO(tables.as_csv(report))) if r["allocator"] == "hz5")
+    assert row["latency_malloc_p999_ns"] == "12340" and row["latency_free_remote_p50_ns"] == ""
+    told = json.loads(tables.as_json(report, results))["cells"][0]["rows"][0]
+    assert told["latency_ns"]["malloc"]["max"] == 999990 and set(told["latency_ns"]) == {"malloc", "free_local"}
+
+
+def test_text_fits_80_columns_and_wide_has_everything(tmp_path, files):
+    longest = "./a/directory/with/a/long/name/liballocator.so"
+    def rename(rows):
+        for row in rows:
+            row["allocator"] = {"hz5": longest, "system": "system-of-the-c-library"}.get(row["allocator"], row["allocator"])
+
+    path = fixtures.write_run(tmp_path / "a.csv", PLAN, lambda rows: rename(rows) or timed(rows), with_series=False)
+    for report in (model.build(load.load([path])), model.build(load.load([path]), longest), model.build(load.load([files["spoilt"]]))):
+        lines = tables.as_text(report).splitlines()
+        assert max(map(len, lines)) <= 80, max(lines, key=len)
+        assert "--wide shows all columns." in lines and "MiB after" not in "".join(lines)
+    wide = tables.as_text(report, None)
+    assert "RSS after 100 ms MiB" in wide and "peak ratio" in wide and "--wide" not in wide
+    assert "MiB after 100 ms" in tables.as_text(report, 100)
+
+
+def plain(text):
+    """On one line, without numbers but those in names."""
+    return re.sub(r"(?<![a-z\d])\d[\d.]*", "N", " ".join(text.split()))
+
+
+def test_the_sentences_are_those_of_the_runner(tmp_path, script):
+    """Both are given rows with a planted truth; the runner tells of a finished file what it told at its end."""
+    runner = [BUILD / "runner", "--alloc=system,hz5,hz3", "--workload=local,large,aligned,replace", "--ops=50", "--settle=0",
+              "--rss-interval=0", "--runs=12", "--output=r.csv"]  # fmt: skip
+    subprocess.run(runner, cwd=tmp_path, check=True, capture_output=True)
+    random = fixtures.Random(5)
+    truths = {  # seconds and MiB: a winner, two leaders, the baseline in front, nobody
+        "local": {"system": (1, 50), "hz5": (0.5, 44), "hz3": (0.8, 60)},
+        "large": {"system": (1, 50), "hz5": (0.5, 40), "hz3": (0.5, 60)},
+        "aligned": {"system": (1, 50), "hz5": (1.5, 50), "hz3": (1.5, 150)},
+        "replace": {"system": (1, 50), "hz5": (1, 50), "hz3": (1, 45)},
+    }
+    with open(tmp_path / "r.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        seconds, mebibytes = truths[row["workload"]][row["allocator"]]
+        noise = math.exp((0.001 if row["workload"] == "replace" else 0.03) * random.normal())
+        row["elapsed_ns"] = int(seconds * noise * 1e9)
+        row["throughput_ops_s"] = f"{int(row['ops']) / row['elapsed_ns'] * 1e9:.6f}"
+        row["rss_peak"] = int(mebibytes * 2**20 * math.exp(0.0005 * random.normal()))
+    fixtures.write_rows(tmp_path / "r.csv", rows, tuple(rows[0]))
+    told = subprocess.run(runner, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    report = model.build(load.load([tmp_path / "r.csv"]))
+    ours = [plain(verdict.sentence(section.told)) for section in report.sections]
+    assert len(ours) == 4 and all(sentence in plain(told) for sentence in ours), (ours, told)
+    shown = plain(script("tables", tmp_path / "r.csv").stdout)
+    assert all(sentence in shown for sentence in ours)
+    assert any(s.startswith("hz5 is the fastest, N times as fast as system [N, N], and needs N % less memory") for s in ours)
+    assert any("are the fastest and cannot be told apart" in s for s in ours) and any("no difference" in s for s in ours)
+
+
+def test_json_has_the_whole_run(script, files):
+    done = script("tables", files["spoilt"], "--format=json")
+    record = json.loads(done.stdout, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+    assert record["baseline"] == "system" and record["runs"][0]["machine"]["cpu_model"] == "Example CPU"
+    cell = next(c for c in record["cells"] if (c["workload"], c["threads"]) == ("remote", 2))
+    rows = {r["allocator"]: r for r in cell["rows"]}
+    assert cell["sentence"].startswith("hz5 is the fastest, ") and cell["unit"] == "M ops/s"
+    assert rows["hz5"]["throughput"]["verdict"] == "faster" and rows["system"]["throughput"] is None
+    assert rows["jemalloc"]["failure"].startswith("1 crashed of 8")
+    assert [r["status"] for r in rows["jemalloc"]["rounds"]].count("crashed") == 1
+    values = sorted(r["throughput_ops_s"] for r in rows["hz5"]["rounds"])
+    assert len(values) == 8 and (values[3] + values[4]) / 2 == pytest.approx(rows["hz5"]["throughput_ops_s"])
 
 
 @pytest.mark.parametrize("form,ending", [("text", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")])
@@ -134,15 +235,16 @@ def test_a_failed_baseline_leaves_no_ratio(tmp_path):
 
     plan = fixtures.Plan(workloads=("local",), threads=(1,))
     report = model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)]))
-    text = tables.as_text(report)
+    text = tables.as_text(report, None)
     assert all(r.speed is None for r in report.sections[0].rows)
+    assert "No ratios: the baseline system has no good samples throughout." in " ".join(tables.as_text(report).split())
     assert text.count("no baseline to compare") == 4 and "1 timeout of 8" in text
 
 
 def test_an_allocator_missing_from_a_cell_is_a_row(tmp_path):
     plan = fixtures.Plan(workloads=("local",))
     edit = lambda rows: [r for r in rows if (r["allocator"], r["threads"]) != ("hz5", 2)]  # noqa: E731
-    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)])))
+    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)])), None)
     assert re.search(r"^hz5 +0 +failed .* no sample", text, re.M)
 
 
@@ -156,7 +258,8 @@ def test_disturbed_rounds_are_shown_with_and_without(files):
 
 def test_too_few_rounds_say_so(tmp_path):
     plan = fixtures.Plan(workloads=("local",), threads=(1,), rounds=3)
-    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan)])))
+    text = tables.as_text(model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan)])), None)
+    assert "3 rounds decide nothing about 5 allocators - take more, such as --runs=11." in text
     assert "undecided (needs 6 rounds)" in text and "With 3 rounds no rank test can reach 5 %" in text
     assert "faster  " not in text.split("faster, slower:")[0].split("Geometric")[0]
 
@@ -200,7 +303,7 @@ def test_hostile_names_are_escaped(tmp_path):
         load.load([fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), edit)])
     )
     assert HOSTILE in tables.as_text(report)
-    markdown = next(line for line in tables.as_markdown(report).splitlines() if "script" in line)
+    markdown = next(line for line in tables.as_markdown(report).splitlines() if line.startswith("|") and "script" in line)
     assert "<script>" not in markdown
     assert len(re.findall(r"(?<!\\)\|", markdown)) == 10  # nine cells, whatever the name holds
     # The caption names it too, in its notes.
