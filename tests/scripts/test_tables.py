@@ -281,7 +281,7 @@ def test_wine_and_linux_have_separate_sections_and_means(tmp_path):
     assert [s.value("platform") for s in report.sections] == ["linux", "wine"]
     assert list(model.summaries(report)) == ["linux", "wine"]
     text = tables.as_text(report)
-    assert "local, 1 thread, wine" in text and "Geometric mean of ratios, wine" in text
+    assert "local, 1 thread, wine" in text and "Geometric mean of ratios to system, wine" in text
     sections = report.sections
     notes = {s.value("platform"): " ".join(tables.notes_of(s, report)) for s in sections}
     assert "not to be ranked" in notes["wine"] and "wine" not in notes["linux"]
