@@ -297,7 +297,7 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
 void arena_set_limits(const struct arena_limits *limits) {
     lock_arena();
     state.limits = *limits;
-    if (!limits->learns)
+    if (!limits->adaptive)
         state.learned_units = state.returned_units[0] = state.returned_units[1] = 0;
     unlock_arena();
 }
@@ -431,7 +431,7 @@ static size_t retention_bound(void) {
     // What is learned costs no new memory, or little: used and retained together stay within the recent peak of use and
     // the holes that blocks of different lengths leave between them.
     size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
-    size_t holes = peak * state.limits.holes_percent / 100;
+    size_t holes = peak * state.limits.fragmentation_percent / 100;
     size_t learned = min_size(limit + state.learned_units, peak + holes - state.used_units);
     return learned > limit ? learned : limit;
 }
@@ -452,7 +452,7 @@ static void bound_retained(void) {
         decommit_range(low, last + 1, 0);
         end = low;
     }
-    if (state.limits.learns)
+    if (state.limits.adaptive)
         state.returned_units[0] += all - state.free_dirty_units;
 }
 

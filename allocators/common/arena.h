@@ -60,8 +60,8 @@ struct arena_limits {
     uint64_t retain_bytes;   // dirty free memory kept whatever is in use
     uint32_t retain_percent; // and this share of the memory in use
     uint32_t decay_ms;       // dirty free units older than this leave; 0: at once
-    uint32_t learns;         // 1: the bound rises by what it returned too early, within the recent peak of use ...
-    uint32_t holes_percent;  // ... and this part of it
+    uint32_t adaptive;       // 1: the bound rises by what it returned too early, within the recent peak of use ...
+    uint32_t fragmentation_percent; // ... and this part of it
 };
 
 struct arena_usage {

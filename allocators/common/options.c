@@ -43,7 +43,7 @@ static int set_retain(const char *value) {
         return 0;
     arena_settings->retain_bytes = bytes;
     arena_settings->retain_percent = 0;
-    arena_settings->learns = 0;
+    arena_settings->adaptive = 0;
     return 1;
 }
 

@@ -182,7 +182,7 @@ struct hz3_heap {
     uint32_t open_hand;                         // entry looked at last
     uint32_t adopt_hand;                        // heap looked at last
     uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that was refilled since the last reclaim
-    uint64_t hungry[HZ3_CLASS_WORDS];           // bit a class that was empty since it was last full
+    uint64_t underflowed[HZ3_CLASS_WORDS];      // bit a class that was empty since it was last full
     uint32_t partial[SIZECLASS_COUNT];          // runs with blocks in `free`
     uint32_t fresh[SIZECLASS_COUNT];            // runs without, and not carved to the end
     uint16_t half[SIZECLASS_COUNT];             // a list's length at which it becomes the spare

@@ -91,7 +91,7 @@ int core_start(void) {
         return 0;
     static const struct option none = {NULL, NULL, NULL};
     struct arena_limits limits = {
-        .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .learns = 1, .holes_percent = 25};
+        .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .adaptive = 1, .fragmentation_percent = 25};
     options_load("HZ3_OPTIONS", &limits, &none);
     arena_set_limits(&limits);
     sizeclass_init();

@@ -213,7 +213,7 @@ HZ3_SLOW void hz3_list_full(void *block) {
             return;
         }
     }
-    unmark(heap->hungry, size_class);
+    unmark(heap->underflowed, size_class);
     if (heap->spare[size_class] != NULL && may_grow(heap, size_class)) {
         grow(heap, size_class);
     } else {
@@ -232,8 +232,8 @@ int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned siz
     if (HZ_UNLIKELY(*hz3_room(size_class) <= 0)) {
         if (heap->spare[size_class] == NULL) {
             head_becomes_spare(heap, size_class);
-        } else if (is_marked(heap->hungry, size_class) && may_grow(heap, size_class)) {
-            unmark(heap->hungry, size_class);
+        } else if (is_marked(heap->underflowed, size_class) && may_grow(heap, size_class)) {
+            unmark(heap->underflowed, size_class);
             grow(heap, size_class);
         } else {
             return 0;
@@ -327,7 +327,7 @@ static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class) {
     if (*hz3_head(size_class) != NULL) // it was hidden
         return pop(size_class);
     mark(heap->recent, size_class);
-    mark(heap->hungry, size_class);
+    mark(heap->underflowed, size_class);
     if (heap->spare[size_class] != NULL) {
         struct hz3_block *list = heap->spare[size_class];
         heap->spare[size_class] = NULL;

@@ -100,7 +100,7 @@ HZ_INLINE uintptr_t hz4_route_window(uint32_t route) {
 // Invariant: free_count = number of set bits; in a list <=> free_count > 0; no word below `hint` has a set bit.
 struct hz4_run {
     uintptr_t base;
-    uint64_t magic; // floor((2^64 - 1) / block_bytes) + 1
+    uint64_t reciprocal; // floor((2^64 - 1) / block_bytes) + 1
     uint32_t block_count;
     uint32_t granules;
     uint32_t size_class;

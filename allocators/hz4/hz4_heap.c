@@ -22,7 +22,7 @@ int core_start(void) {
     // long as it is less than what is used, or small. The peak does not suffer: free units are used before new ones.
     static const struct option none = {NULL, NULL, NULL};
     struct arena_limits limits = {
-        .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .learns = 1, .holes_percent = 25};
+        .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .adaptive = 1, .fragmentation_percent = 25};
     options_load("HZ4_OPTIONS", &limits, &none);
     arena_set_limits(&limits);
     sizeclass_init();

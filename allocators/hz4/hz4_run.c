@@ -158,7 +158,7 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
         return 0;
     void *base = hz4_granules_take(run_granules(size_class));
     run->base = (uintptr_t)base;
-    run->magic = UINT64_MAX / sizeclass_bytes[size_class] + 1;
+    run->reciprocal = UINT64_MAX / sizeclass_bytes[size_class] + 1;
     run->block_count = blocks;
     run->granules = run_granules(size_class);
     run->free_count = blocks;
@@ -237,12 +237,12 @@ uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count)
         uintptr_t offset = (uintptr_t)blocks[done] - run->base;
         if (offset >= run_bytes)
             break;
-        hz_uint128 product = (hz_uint128)offset * run->magic;
+        hz_uint128 product = (hz_uint128)offset * run->reciprocal;
         uint32_t index = (uint32_t)(product >> 64);
         uint32_t word = index / WORD_BITS;
         uint64_t bit = (uint64_t)1 << index % WORD_BITS;
         // Late, and no promise: a pointer inside a block, or a block that came home before.
-        if (HZ_UNLIKELY((uint64_t)product >= run->magic || index >= run->block_count)) {
+        if (HZ_UNLIKELY((uint64_t)product >= run->reciprocal || index >= run->block_count)) {
             reject(blocks[done], REJECT_RETURN, ALLOCATOR_REJECT_INTERIOR);
             continue;
         }

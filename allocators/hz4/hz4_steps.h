@@ -22,9 +22,9 @@ HZ_STEP(hz4_queue, uint64_t, take, EXCHANGE, HZ_ANY, 0, memory_order_acquire)
 // ORDER: seq_cst: the batch is sent before the look at the status; partner: released.
 HZ_STEP(hz4_fence, , sent, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // who releases an abandoned heap
-// ORDER: seq_cst: ABANDONED, and that nobody holds the heap, come before the look at the remote queue; partners: who sends looks at the
-// status after it has sent, and tries to hold after that. One of the two sees the other, so no batch stays with
-// an abandoned heap.
+// ORDER: seq_cst: ABANDONED, and that nobody holds the heap, come before the look at the remote queue; partners: who
+// sends looks at the status after it has sent, and tries to hold after that. One of the two sees the other, so no batch
+// stays with an abandoned heap.
 HZ_STEP(hz4_fence, , released, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 
 // ---- where a block goes: owner of its run, or what a large run is -------------------------------------------------

@@ -41,22 +41,24 @@ enum hz5_kind {
 // One a unit, 128 bytes. All units of a small run carry the same first line; only the first unit's second line is used.
 // Reserved and type-stable: never unmapped, never user memory.
 struct hz5_desc {
-    // Read by every thread that frees. any: written only while no block of the run is live, except `pending`.
-    _Alignas(64) struct hz5_ident ident; // generation << 32 | owner; a new generation at every carve and release
-    _Atomic uintptr_t base;              // first block
-    struct hz5_magic magic;         // floor((2^64 - 1) / block_bytes) + 1; 0 when no small block starts in the unit
-    _Atomic uint64_t magic_bound;   // = magic; owner: from a field it has loaded already the compiler would make a copy
+    // Read by every thread that frees. any: written only while no block of the run is live, except `remote_bits`.
+    // owner_generation: generation << 32 | owner; a new generation at every carve and release.
+    // remainder_bound: = reciprocal; owner: from a field it has loaded already the compiler would make a copy.
+    _Alignas(64) struct hz5_owner_generation owner_generation;
+    _Atomic uintptr_t base;           // first block
+    struct hz5_reciprocal reciprocal; // floor((2^64 - 1) / block_bytes) + 1; 0 when no small block starts in the unit
+    _Atomic uint64_t remainder_bound;
     struct hz5_array states;        // struct hz5_block[]: one byte a block, one more for the tail
     _Atomic(struct hz5_desc *) run; // descriptor of the run's first unit
-    struct hz5_bits pending;        // any: bit a region of states with REMOTE blocks the owner does not know of yet
+    struct hz5_bits remote_bits;    // any: bit a region of states with REMOTE blocks the owner does not know of yet
     _Atomic uint32_t block_bytes;
     _Atomic uint8_t kind;       // enum hz5_kind
     _Atomic uint8_t size_class; // SIZECLASS_COUNT for large
     uint8_t page_shift;         // owner: bytes a page group, log2
 
-    // owner: list links and counts change at refill, spill and collect, never on the fast paths.
+    // owner: list links and counts change at refill, spill and drain, never on the fast paths.
     _Alignas(64) uint64_t dirty_pages; // page groups that may be resident
-    uint64_t collecting;               // regions taken from `pending` and not searched yet
+    uint64_t draining;                 // regions taken from `remote_bits` and not searched yet
     uint32_t block_count;              // const while the run lives
     uint32_t free_count;               // blocks in state FREE; 0 <=> in no list
     uint32_t hint;                     // no FREE block lies below
@@ -65,9 +67,9 @@ struct hz5_desc {
     uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
     uint8_t is_kept;                   // empty, and its pages are in kept_bytes
     uint8_t is_guarded;                // the last unit of a large run is inaccessible
-    struct hz5_queued is_queued;       // any: 1 while in some heap's pending queue, or in its owner's list of such
+    struct hz5_queued is_queued;       // any: 1 while in some heap's remote queue, or in its owner's list of such
     struct hz5_block large_state;      // the state byte of a large run
-    _Atomic uint32_t pending_next;     // any: link in that queue, unit index + 1; owner: in heap->collecting
+    _Atomic uint32_t remote_next;      // any: link in that queue, unit index + 1; owner: in heap->draining
     uint64_t large_bytes;              // usable bytes of a large run
 };
 
@@ -88,7 +90,7 @@ struct hz5_large_cache {
 
 // Regions of states with REMOTE blocks, for statistics: a freed block's size is not looked at when it is freed.
 struct hz5_regions {
-    hz_tally count;  // of bits in `pending`
+    hz_tally count;  // of bits in `remote_bits`
     hz_tally blocks; // states in these regions
     hz_tally bytes;  // of all these blocks
 };
@@ -97,26 +99,26 @@ struct hz5_regions {
 struct hz5_heap {
     // any
     _Alignas(128) struct hz_heap common;
-    struct hz5_queue pending[SIZECLASS_COUNT]; // queues of runs with pending bits, unit index + 1; by class, so that a
-                                               // run is collected when its class needs blocks, not at every refill
+    // queues of runs with remote bits, unit index + 1; by class, so that a run is drained when its class needs blocks,
+    // not at every refill
+    struct hz5_queue remote_queue[SIZECLASS_COUNT];
     // owner: the thread, or whoever has acquired the abandoned heap
-    _Alignas(
-        128) _Atomic uint32_t is_busy;    // fork.h: set while anything here or in a run of the heap changes, but states
-    uint32_t warm[SIZECLASS_COUNT];       // runs with FREE blocks on resident pages, unit index + 1
-    uint32_t cold[SIZECLASS_COUNT];       // runs whose FREE blocks would touch new pages
-    uint32_t collecting[SIZECLASS_COUNT]; // runs out of the pending queues that are being collected, unit index + 1
-    hz_tally used_bytes;                  // blocks not FREE
-    hz_tally dirty_bytes;                 // page groups that may be resident
-    uint64_t trim_mark_bytes;             // used_bytes at the last trim
-    uint64_t trim_ms;                     // its time
-    uint64_t trimmed_bytes;               // given back and not judged yet
-    uint64_t retouched_bytes;             // new pages touched since the last judgement
-    uint64_t spared_bytes;                // waste allowed beyond the floor, because it was trimmed too early
-    uint64_t small_since_ms;              // how long it has been spared; 0: the heap is not small
-    uint64_t kept_bytes;                  // resident pages of empty runs not released
-    _Atomic uint64_t remote_issued;       // frees this thread did for other heaps; read by audits
-    _Atomic uint64_t remote_collected;
-    struct hz5_regions published;      // by this thread, of other heaps
+    _Alignas(128) _Atomic uint32_t is_busy; // fork.h: while anything here or in a run changes, but states
+    uint32_t warm[SIZECLASS_COUNT];         // runs with FREE blocks on resident pages, unit index + 1
+    uint32_t cold[SIZECLASS_COUNT];         // runs whose FREE blocks would touch new pages
+    uint32_t draining[SIZECLASS_COUNT];     // runs out of the remote queues that are being drained, unit index + 1
+    hz_tally used_bytes;                    // blocks not FREE
+    hz_tally dirty_bytes;                   // page groups that may be resident
+    uint64_t trim_mark_bytes;               // used_bytes at the last trim
+    uint64_t trim_ms;                       // its time
+    uint64_t trimmed_bytes;                 // given back and not judged yet
+    uint64_t retouched_bytes;               // new pages touched since the last judgement
+    uint64_t spared_bytes;                  // waste allowed beyond the floor, because it was trimmed too early
+    uint64_t small_since_ms;                // how long it has been spared; 0: the heap is not small
+    uint64_t kept_bytes;                    // resident pages of empty runs not released
+    _Atomic uint64_t remote_issued;         // frees this thread did for other heaps; read by audits
+    _Atomic uint64_t remote_drained;
+    struct hz5_regions pushed;         // by this thread, of other heaps
     struct hz5_regions searched;       // of this heap
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
@@ -172,19 +174,19 @@ HZ_INLINE struct hz5_block *hz5_states_of(const struct hz5_desc *desc) {
     return (struct hz5_block *)hz5_array_read_own(&desc->states);
 }
 
-HZ_INLINE uint32_t hz5_owner_of(uint64_t ident) {
-    return (uint32_t)ident;
+HZ_INLINE uint32_t hz5_owner_of(uint64_t owner_generation) {
+    return (uint32_t)owner_generation;
 }
 
-HZ_INLINE uint32_t hz5_generation_of(uint64_t ident) {
-    return (uint32_t)(ident >> 32);
+HZ_INLINE uint32_t hz5_generation_of(uint64_t owner_generation) {
+    return (uint32_t)(owner_generation >> 32);
 }
 
 // A field of an own run, read by the owner: only it writes there, so the read may be a plain one, which the compiler
 // can fold into the instruction that uses it (atomic loads it never folds; four instructions of free).
 #define HZ5_OWN(desc, type, field) (*(const type *)(const void *)&(desc)->field)
 
-// A free of another heap's block, whose region has its bit in `pending`.
+// A free of another heap's block, whose region has its bit in `remote_bits`.
 HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
     // ORDER: release: who sees this free counted sees its region counted, too (core_stats).
     if (HZ_LIKELY(mine != NULL)) {
@@ -195,19 +197,19 @@ HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
     }
 }
 
-// Where a pointer lies in a run: `high` is the index of its block, and a block starts there, that is, its offset is a
-// multiple of the block size, exactly when `low` is below magic (Lemire, Kaser, Kurz: Faster remainder by direct
-// computation, 2019). With magic 0 nothing ever starts.
-struct hz5_place {
-    uint64_t high, low;
+// Where a pointer lies in a run: `index` is that of its block, and a block starts there, that is, its offset is a
+// multiple of the block size, exactly when `remainder`, a scaled one, is below the reciprocal (Lemire, Kaser, Kurz:
+// Faster remainder by direct computation, 2019). With reciprocal 0 nothing ever starts.
+struct hz5_position {
+    uint64_t index, remainder;
 };
 
-HZ_INLINE struct hz5_place hz5_place_of(uint64_t offset, uint64_t magic) {
-    hz_uint128 product = (hz_uint128)offset * magic;
-    return (struct hz5_place){.high = (uint64_t)(product >> 64), .low = (uint64_t)product};
+HZ_INLINE struct hz5_position hz5_position_of(uint64_t offset, uint64_t reciprocal) {
+    hz_uint128 product = (hz_uint128)offset * reciprocal;
+    return (struct hz5_position){.index = (uint64_t)(product >> 64), .remainder = (uint64_t)product};
 }
 
-// The bit of a block's region in `pending`. Runs of more than 64 regions share bits.
+// The bit of a block's region in `remote_bits`. Runs of more than 64 regions share bits.
 #define HZ5_REGION_SHIFT 5u
 #define HZ5_REGIONS 64u
 
@@ -218,10 +220,10 @@ HZ_INLINE unsigned hz5_region_of(uint64_t index) {
 // hz5_run.c: runs of small blocks
 int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
-void hz5_collect_pending(struct hz5_heap *heap);                                    // of all classes
+void hz5_drain(struct hz5_heap *heap);                                              // of all classes
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
-void hz5_publish(struct hz5_desc *run, uint64_t index);                             // and counts the free
-void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched); // of all heaps
+void hz5_remote_push(struct hz5_desc *run, uint64_t index);                         // and counts the free
+void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched);    // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class); // runs that changed hands

@@ -3,18 +3,18 @@
 #include "hz5.h"
 
 int hz5_find_small(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
-    uint64_t magic = hz5_magic_read(&desc->magic);
+    uint64_t reciprocal = hz5_reciprocal_read(&desc->reciprocal);
     uint64_t offset = (uintptr_t)pointer - atomic_load_explicit(&desc->base, memory_order_relaxed);
-    struct hz5_place place = hz5_place_of(offset, magic);
-    if (place.low >= magic)
+    struct hz5_position position = hz5_position_of(offset, reciprocal);
+    if (position.remainder >= reciprocal)
         return 0;
-    *state = hz5_states_of(desc) + place.high;
+    *state = hz5_states_of(desc) + position.index;
     return 1;
 }
 
 int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block **state) {
-    uint64_t ident = hz5_ident_read(&desc->ident);
-    if (hz5_owner_of(ident) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
+    uint64_t owner_generation = hz5_owner_generation_read(&desc->owner_generation);
+    if (hz5_owner_of(owner_generation) != HZ5_OWNER_LARGE || (uintptr_t)pointer % ARENA_UNIT_BYTES != 0)
         return 0;
     *state = &desc->large_state;
     return 1;

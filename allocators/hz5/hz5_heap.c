@@ -94,8 +94,8 @@ void core_thread_fini(void) {
     hz_heap_enter(&heap->is_busy);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         hz5_spill(heap, size_class, 0);
-    hz5_collect_pending(heap);
-    hz5_quarantine_flush(heap); // after the collection, which fills it
+    hz5_drain(heap);
+    hz5_quarantine_flush(heap); // after the drain, which fills it
     hz5_large_flush(heap);
     hz5_release_empty_runs(heap);
     hz5_thread.owner = HZ5_OWNER_NO_HEAP;

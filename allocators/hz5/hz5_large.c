@@ -14,9 +14,9 @@ static _Atomic uint64_t guards;
 static _Atomic uint64_t unguarded;
 static _Atomic uint64_t guards_most; // const once it is not 0
 
-static void set_ident(struct hz5_desc *desc, uint32_t owner) {
-    uint32_t generation = hz5_generation_of(hz5_ident_read_again(&desc->ident)) + 1;
-    hz5_ident_write(&desc->ident, (uint64_t)generation << 32 | owner);
+static void set_owner_generation(struct hz5_desc *desc, uint32_t owner) {
+    uint32_t generation = hz5_generation_of(hz5_owner_generation_read_again(&desc->owner_generation)) + 1;
+    hz5_owner_generation_write(&desc->owner_generation, (uint64_t)generation << 32 | owner);
 }
 
 static size_t units_of(size_t bytes) {
@@ -107,7 +107,7 @@ static void give_back(struct hz5_desc *desc) {
     if (!unguard(desc)) // no mapping is left to cut it out of: the arena never sees it again
         units--;
     atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
-    set_ident(desc, HZ5_OWNER_NONE);
+    set_owner_generation(desc, HZ5_OWNER_NONE);
     arena_give(base, units, 0);
 }
 
@@ -136,7 +136,7 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     guard(desc);
     count(&large_bytes, desc->large_bytes);
     hz5_block_hand_out(&desc->large_state);
-    set_ident(desc, HZ5_OWNER_LARGE);
+    set_owner_generation(desc, HZ5_OWNER_LARGE);
     return base;
 }
 

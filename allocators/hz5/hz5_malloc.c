@@ -145,9 +145,9 @@ static HZ_COLD void free_large(void *block, struct hz5_desc *desc, struct hz5_bl
 
 // The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
 HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
-    uint64_t pending = hz5_bits_look(&run->pending);
-    if (HZ_UNLIKELY((pending >> hz5_region_of(index) & 1) == 0)) {
-        hz5_publish(run, index);
+    uint64_t bits = hz5_bits_look(&run->remote_bits);
+    if (HZ_UNLIKELY((bits >> hz5_region_of(index) & 1) == 0)) {
+        hz5_remote_push(run, index);
         return;
     }
     hz5_count_issued(hz5_thread.heap);
@@ -169,28 +169,29 @@ static HZ_COLD void free_again(void *block) {
 }
 
 // Any block whose run this thread does not own.
-HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t ident) {
-    // ORDER: acquire: with ident before and after it, a consistent look at the fields of one life: hz5_steps.h.
-    uint64_t magic = hz5_magic_read(&desc->magic);
+HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t owner_generation) {
+    // ORDER: acquire: with owner_generation before and after it, a consistent look at the fields of one life:
+    // hz5_steps.h.
+    uint64_t reciprocal = hz5_reciprocal_read(&desc->reciprocal);
     uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
-    struct hz5_place place = hz5_place_of(offset, magic);
-    if (HZ_UNLIKELY(place.low >= magic)) {
+    struct hz5_position position = hz5_position_of(offset, reciprocal);
+    if (HZ_UNLIKELY(position.remainder >= reciprocal)) {
         free_large_or_refuse(block, desc);
         return;
     }
-    struct hz5_block *state = (struct hz5_block *)hz5_array_read(&desc->states) + place.high;
+    struct hz5_block *state = (struct hz5_block *)hz5_array_read(&desc->states) + position.index;
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_acquire);
-    if (HZ_UNLIKELY(hz5_ident_read_again(&desc->ident) != ident)) {
+    if (HZ_UNLIKELY(hz5_owner_generation_read_again(&desc->owner_generation) != owner_generation)) {
         free_again(block);
         return;
     }
-    // From here on the block may be collected, its run released and carved anew at any moment: nothing of the
+    // From here on the block may be drained, its run released and carved anew at any moment: nothing of the
     // descriptor can tell any more whether the free was good. A run released before has left its states at rest.
     if (HZ_UNLIKELY(!hz5_block_free_remote(state))) {
         free_refused(block);
         return;
     }
-    remote_freed(run, place.high);
+    remote_freed(run, position.index);
 }
 
 HZ_INLINE void free_block(void *block) {
@@ -200,19 +201,19 @@ HZ_INLINE void free_block(void *block) {
         return;
     }
     struct hz5_desc *desc = hz5_desc_at(unit);
-    uint64_t ident = hz5_ident_read(&desc->ident);
-    if (HZ_UNLIKELY(hz5_owner_of(ident) != hz5_thread.owner)) {
-        free_remote(block, desc, ident);
+    uint64_t owner_generation = hz5_owner_generation_read(&desc->owner_generation);
+    if (HZ_UNLIKELY(hz5_owner_of(owner_generation) != hz5_thread.owner)) {
+        free_remote(block, desc, owner_generation);
         return;
     }
     // Own run: only this thread changes the descriptor, and other threads change a state only from LIVE to REMOTE.
     uint64_t offset = (uintptr_t)block - HZ5_OWN(desc, uintptr_t, base);
-    struct hz5_place place = hz5_place_of(offset, HZ5_OWN(desc, uint64_t, magic));
-    if (HZ_UNLIKELY(place.low >= HZ5_OWN(desc, uint64_t, magic_bound))) {
+    struct hz5_position position = hz5_position_of(offset, HZ5_OWN(desc, uint64_t, reciprocal));
+    if (HZ_UNLIKELY(position.remainder >= HZ5_OWN(desc, uint64_t, remainder_bound))) {
         free_refused(block);
         return;
     }
-    struct hz5_block *state = (struct hz5_block *)(place.high + HZ5_OWN(desc, uintptr_t, states));
+    struct hz5_block *state = (struct hz5_block *)(position.index + HZ5_OWN(desc, uintptr_t, states));
     if (HZ_UNLIKELY(!hz5_is_live(state))) {
         free_refused(block);
         return;
@@ -281,7 +282,7 @@ static int resize_large(void *block, struct hz5_desc *desc, struct hz5_block *st
 }
 
 static int is_own(const struct hz5_desc *desc) {
-    return hz5_owner_of(hz5_ident_read_again(&desc->ident)) == hz5_thread.owner;
+    return hz5_owner_of(hz5_owner_generation_read_again(&desc->owner_generation)) == hz5_thread.owner;
 }
 
 // Takes a live block out of LIVE before its contents are copied: nobody can free it, and so get it handed out again,

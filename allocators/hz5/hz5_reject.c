@@ -13,12 +13,12 @@ enum allocator_reject hz5_classify(const void *pointer) {
     if (!arena_has(unit))
         return ALLOCATOR_REJECT_FOREIGN;
     struct hz5_desc *desc = hz5_desc_at(unit);
-    uint64_t ident = hz5_ident_read(&desc->ident);
-    if (hz5_owner_of(ident) == HZ5_OWNER_NONE) {
+    uint64_t owner_generation = hz5_owner_generation_read(&desc->owner_generation);
+    if (hz5_owner_of(owner_generation) == HZ5_OWNER_NONE) {
         if (is_inside_run(unit))
             return ALLOCATOR_REJECT_INTERIOR;
-        return hz5_generation_of(ident) != 0 || unit < arena_high_water() ? ALLOCATOR_REJECT_STALE_RUN
-                                                                          : ALLOCATOR_REJECT_UNMAPPED;
+        return hz5_generation_of(owner_generation) != 0 || unit < arena_high_water() ? ALLOCATOR_REJECT_STALE_RUN
+                                                                                     : ALLOCATOR_REJECT_UNMAPPED;
     }
     if ((uintptr_t)pointer % SIZECLASS_GRANULE != 0)
         return ALLOCATOR_REJECT_MISALIGNED;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs of small blocks: carving, refill of magazines, spill, collection of remote frees, release and trim. All of it is
-// the owner's work, on slow paths; hz5_publish() alone runs in other threads.
+// Runs of small blocks: carving, refill of magazines, spill, drain of remote frees, release and trim. All of it is
+// the owner's work, on slow paths; hz5_remote_push() alone runs in other threads.
 #include "hz5.h"
 
 #include "../common/check.h"
@@ -137,9 +137,9 @@ static void list_remove(struct hz5_heap *heap, struct hz5_desc *run, unsigned si
 
 // ---- birth and death of a run -------------------------------------------------------------------------------------
 
-static void set_ident(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
-    uint32_t generation = hz5_generation_of(hz5_ident_read_again(&desc->ident)) + generation_step;
-    hz5_ident_write(&desc->ident, (uint64_t)generation << 32 | owner);
+static void set_owner_generation(struct hz5_desc *desc, uint32_t generation_step, uint32_t owner) {
+    uint32_t generation = hz5_generation_of(hz5_owner_generation_read_again(&desc->owner_generation)) + generation_step;
+    hz5_owner_generation_write(&desc->owner_generation, (uint64_t)generation << 32 | owner);
 }
 
 static unsigned size_class_of(const struct hz5_desc *run) {
@@ -189,28 +189,28 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->dirty_pages = is_zero ? 0 : all_page_groups(run, block_bytes);
     run->free_count = block_count;
     run->hint = 0;
-    run->collecting = 0;
+    run->draining = 0;
     run->is_kept = 0;
     hz_tally_add(&heap->dirty_bytes, page_groups(run->dirty_pages, run));
     list_insert(heap, run, size_class, is_zero);
     for (uint32_t unit = 0; unit < units; unit++) {
         struct hz5_desc *desc = run + unit;
-        uint64_t magic = UINT64_MAX / block_bytes + 1;
+        uint64_t reciprocal = UINT64_MAX / block_bytes + 1;
         atomic_store_explicit(&desc->block_bytes, block_bytes, memory_order_relaxed);
         atomic_store_explicit(&desc->size_class, (uint8_t)size_class, memory_order_relaxed);
         atomic_store_explicit(&desc->kind, HZ5_KIND_SMALL, memory_order_relaxed);
-        atomic_store_explicit(&desc->magic_bound, magic, memory_order_relaxed);
-        // ORDER: release: after the store of ident that ended the unit's last life; partner: free_remote(), which reads
-        // ident again when it has read these.
+        atomic_store_explicit(&desc->remainder_bound, reciprocal, memory_order_relaxed);
+        // ORDER: release: after the store of owner_generation that ended the unit's last life; partner: free_remote(),
+        // which reads owner_generation again when it has read these.
         atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
         hz5_array_write(&desc->states, (uintptr_t)states);
         atomic_store_explicit(&desc->run, run, memory_order_release);
-        set_ident(desc, 1, heap->common.id);
-        hz5_magic_begin(&desc->magic, magic);
+        set_owner_generation(desc, 1, heap->common.id);
+        hz5_reciprocal_begin(&desc->reciprocal, reciprocal);
     }
-    // A thread that freed into the unit's last life may have set a bit after that life's last collection.
+    // A thread that freed into the unit's last life may have set a bit after that life's last drain.
     hz5_fence_carved();
-    if (hz5_bits_look(&run->pending) != 0)
+    if (hz5_bits_look(&run->remote_bits) != 0)
         enqueue(run);
     return 1;
 }
@@ -225,9 +225,9 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     hz_tally_add(&heap->dirty_bytes, 0 - page_groups(run->dirty_pages, run));
     for (uint32_t unit = 0; unit < units; unit++) {
         atomic_store_explicit(&run[unit].kind, HZ5_KIND_RELEASED, memory_order_relaxed);
-        // Before the store of ident: whoever sees the end of this life sees that no block starts here.
-        hz5_magic_end(&run[unit].magic);
-        set_ident(run + unit, 1, HZ5_OWNER_NONE);
+        // Before the store of owner_generation: whoever sees the end of this life sees that no block starts here.
+        hz5_reciprocal_end(&run[unit].reciprocal);
+        set_owner_generation(run + unit, 1, HZ5_OWNER_NONE);
     }
     state_array_give(size_class, states);
     arena_give(base, units, clean);
@@ -238,7 +238,7 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 // An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not
 // carve and release on every sway, and a run that changes its class comes to have all its pages resident.
 //
-// A run in the pending queue stays until it is collected: its next owner could not queue it while it is in ours, and we
+// A run in the remote queue stays until it is drained: its next owner could not queue it while it is in ours, and we
 // may sleep for long.
 static void run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
     if (!hz5_queued_peek_clear(&run->is_queued))
@@ -329,35 +329,35 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
 
 // ---- remote frees -------------------------------------------------------------------------------------------------
 
-static void collect_all(struct hz5_heap *heap, unsigned size_class);
+static void drain_all(struct hz5_heap *heap, unsigned size_class);
 
-// Puts a run that has pending bits, and that this thread has just marked as queued, into its owner's queue. If the run
-// changes its class meanwhile it may land in the queue of another one: it is collected all the same, before the next
+// Puts a run that has remote bits, and that this thread has just marked as queued, into its owner's queue. If the run
+// changes its class meanwhile it may land in the queue of another one: it is drained all the same, before the next
 // carve.
 static void push(struct hz5_desc *run) {
     for (;;) {
-        uint32_t owner = hz5_owner_of(hz5_ident_read_to_queue(&run->ident));
+        uint32_t owner = hz5_owner_of(hz5_owner_generation_read_to_queue(&run->owner_generation));
         if (owner != HZ5_OWNER_NONE && owner != HZ5_OWNER_LARGE) {
             struct hz5_heap *heap = hz5_heap_by_id(owner);
             unsigned size_class = size_class_of(run);
             size_class = size_class < SIZECLASS_COUNT ? size_class : 0;
-            struct hz5_queue *queue = &heap->pending[size_class];
+            struct hz5_queue *queue = &heap->remote_queue[size_class];
             uint32_t head = hz5_queue_head(queue);
             do
-                atomic_store_explicit(&run->pending_next, head, memory_order_relaxed);
+                atomic_store_explicit(&run->remote_next, head, memory_order_relaxed);
             while (!hz5_queue_push(queue, &head, link_of(run)));
-            // Nobody else would collect for a thread that has ended.
+            // Nobody else would drain for a thread that has ended.
             if (HZ_UNLIKELY(hz_status_is_abandoned(&heap->common.status)) && hz_heap_acquire(&heap->common)) {
-                collect_all(heap, size_class);
+                drain_all(heap, size_class);
                 hz_heap_release(&heap->common);
             }
             return;
         }
-        // Released meanwhile: all its blocks have been collected. If it is carved anew between the load and this store,
+        // Released meanwhile: all its blocks have been drained. If it is carved anew between the load and this store,
         // the bits are still there and one of us must queue it.
         hz5_queued_clear(&run->is_queued);
-        owner = hz5_owner_of(hz5_ident_read_to_queue(&run->ident));
-        if (owner == HZ5_OWNER_NONE || owner == HZ5_OWNER_LARGE || hz5_bits_look(&run->pending) == 0 ||
+        owner = hz5_owner_of(hz5_owner_generation_read_to_queue(&run->owner_generation));
+        if (owner == HZ5_OWNER_NONE || owner == HZ5_OWNER_LARGE || hz5_bits_look(&run->remote_bits) == 0 ||
             hz5_queued_mark(&run->is_queued) != 0)
             return;
     }
@@ -368,10 +368,10 @@ static void enqueue(struct hz5_desc *run) {
         push(run);
 }
 
-// Regions published by threads without a heap.
+// Regions pushed by threads without a heap.
 static struct hz5_regions heapless_regions;
 
-// States behind one bit of `pending`.
+// States behind one bit of `remote_bits`.
 static uint32_t region_blocks(unsigned size_class) {
     uint32_t blocks = (run_units(size_class) << ARENA_UNIT_SHIFT) / sizeclass_bytes[size_class];
     uint32_t most = (1u << HZ5_REGION_SHIFT) * (blocks / (HZ5_REGIONS << HZ5_REGION_SHIFT) + 1);
@@ -386,19 +386,19 @@ static void count_sizes(struct hz5_regions *regions, const struct hz5_desc *run,
     hz_tally_add(&regions->bytes, size_class < SIZECLASS_COUNT ? blocks * sizeclass_bytes[size_class] : 0);
 }
 
-void hz5_publish(struct hz5_desc *run, uint64_t index) {
+void hz5_remote_push(struct hz5_desc *run, uint64_t index) {
     struct hz5_heap *mine = hz5_thread.heap;
     uint64_t bit = (uint64_t)1 << hz5_region_of(index);
     // Counted before the bit is set, and taken back if another thread has set it meanwhile: see core_stats().
     if (mine != NULL) {
-        hz_tally_add(&mine->published.count, 1);
-        count_sizes(&mine->published, run, 1);
+        hz_tally_add(&mine->pushed.count, 1);
+        count_sizes(&mine->pushed, run, 1);
     } else {
         atomic_fetch_add_explicit(&heapless_regions.count, 1, memory_order_relaxed);
     }
-    if ((hz5_bits_set(&run->pending, bit) & bit) != 0) {
+    if ((hz5_bits_set(&run->remote_bits, bit) & bit) != 0) {
         if (mine != NULL)
-            hz_tally_add(&mine->published.count, 0 - (uint64_t)1);
+            hz_tally_add(&mine->pushed.count, 0 - (uint64_t)1);
         else
             atomic_fetch_sub_explicit(&heapless_regions.count, 1, memory_order_relaxed);
     }
@@ -408,7 +408,7 @@ void hz5_publish(struct hz5_desc *run, uint64_t index) {
 
 static void count_searched(struct hz5_heap *heap, const struct hz5_desc *run, uint64_t count) {
     count_sizes(&heap->searched, run, count);
-    // ORDER: release: who sees the region counted as searched sees all its blocks counted as collected (core_stats).
+    // ORDER: release: who sees the region counted as searched sees all its blocks counted as drained (core_stats).
     atomic_store_explicit(&heap->searched.count, hz_tally_get(&heap->searched.count) + count, memory_order_release);
 }
 
@@ -425,15 +425,14 @@ static void sink_put(struct sink *sink, void *block, struct hz5_block *state) {
 }
 
 // The REMOTE blocks among eight states: to the sink while it wants any, to the run otherwise.
-static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t group, struct sink *sink) {
+static void drain_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t group, struct sink *sink) {
     struct hz5_block *states = hz5_states_of(run) + group;
     uint64_t marks =
         bytes_equal(hz5_eight_blocks(states, (memory_order)hz5_block_is_remote_order), hz5_block_is_remote_from);
     if (marks == 0)
         return;
-    uint64_t collected = atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
-    atomic_store_explicit(&heap->remote_collected, collected + (uint64_t)__builtin_popcountll(marks),
-                          memory_order_relaxed);
+    uint64_t drained = atomic_load_explicit(&heap->remote_drained, memory_order_relaxed);
+    atomic_store_explicit(&heap->remote_drained, drained + (uint64_t)__builtin_popcountll(marks), memory_order_relaxed);
     // An abandoned heap's quarantine stays empty: its runs may be adopted, and nobody would empty it.
     int is_delayed = heap->quarantine != NULL && heap == hz5_thread.heap;
     uint32_t freed = 0;
@@ -446,13 +445,13 @@ static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
         // The wide load has only found the byte: accesses of different sizes do not synchronise.
         (void)hz5_block_see_remote(state);
         if (HZ_UNLIKELY(is_delayed)) {
-            hz5_block_collect_to_magazine(state);
+            hz5_block_drain_to_magazine(state);
             hz5_quarantine(heap, block + (size_t)index * block_bytes, state, size_class_of(run));
         } else if (sink->want > 0) {
-            hz5_block_collect_to_magazine(state);
+            hz5_block_drain_to_magazine(state);
             sink_put(sink, block + (size_t)index * block_bytes, state);
         } else {
-            hz5_block_collect_to_run(state);
+            hz5_block_drain_to_run(state);
             lowest = freed++ == 0 ? group + index : lowest;
         }
     }
@@ -461,19 +460,19 @@ static void collect_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
 }
 
 // Searches the run's regions, one after another; stops early only when the sink becomes full. 1 when it has seen all.
-static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sink) {
+static int drain(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sink) {
     int has_sink = sink->want > 0;
-    if (run->collecting == 0)
-        run->collecting = hz5_bits_take(&run->pending);
-    for (; run->collecting != 0; run->collecting &= run->collecting - 1) {
+    if (run->draining == 0)
+        run->draining = hz5_bits_take(&run->remote_bits);
+    for (; run->draining != 0; run->draining &= run->draining - 1) {
         if (has_sink && sink->want == 0)
             return 0;
-        uint32_t region = (uint32_t)__builtin_ctzll(run->collecting);
+        uint32_t region = (uint32_t)__builtin_ctzll(run->draining);
         for (; region << HZ5_REGION_SHIFT < run->block_count; region += HZ5_REGIONS) {
             uint32_t group = region << HZ5_REGION_SHIFT;
             uint32_t end = group + (1u << HZ5_REGION_SHIFT);
             for (; group < end && group < run->block_count; group += 8)
-                collect_eight(heap, run, group, sink);
+                drain_eight(heap, run, group, sink);
         }
         count_searched(heap, run, 1);
     }
@@ -483,48 +482,48 @@ static int collect(struct hz5_heap *heap, struct hz5_desc *run, struct sink *sin
 // The queue of the class becomes part of the heap's own list. Runs that are not this heap's go on at once: while they
 // are marked as queued nobody else queues them.
 static void take_queue(struct hz5_heap *heap, unsigned size_class) {
-    uint32_t link = hz5_queue_take(&heap->pending[size_class]);
+    uint32_t link = hz5_queue_take(&heap->remote_queue[size_class]);
     while (link != 0) {
         struct hz5_desc *run = run_of_link(link);
-        uint32_t next = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
-        int is_mine = hz5_owner_of(hz5_ident_read_again(&run->ident)) == heap->common.id;
+        uint32_t next = atomic_load_explicit(&run->remote_next, memory_order_relaxed);
+        int is_mine = hz5_owner_of(hz5_owner_generation_read_again(&run->owner_generation)) == heap->common.id;
         if (is_mine && atomic_load_explicit(&run->run, memory_order_relaxed) == run) {
-            atomic_store_explicit(&run->pending_next, heap->collecting[size_class], memory_order_relaxed);
-            heap->collecting[size_class] = link;
+            atomic_store_explicit(&run->remote_next, heap->draining[size_class], memory_order_relaxed);
+            heap->draining[size_class] = link;
         } else {
             hz5_queued_clear(&run->is_queued);
             if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
-                count_searched(heap, run, (uint64_t)__builtin_popcountll(hz5_bits_drop(&run->pending)));
-            else if (hz5_bits_look(&run->pending) != 0)
+                count_searched(heap, run, (uint64_t)__builtin_popcountll(hz5_bits_drop(&run->remote_bits)));
+            else if (hz5_bits_look(&run->remote_bits) != 0)
                 enqueue(run); // it has a new owner, or none
         }
         link = next;
     }
 }
 
-// Collects until the sink is full, or, with a sink that wants nothing, all.
-static void collect_class(struct hz5_heap *heap, unsigned size_class, struct sink *sink) {
+// Drains until the sink is full, or, with a sink that wants nothing, all.
+static void drain_class(struct hz5_heap *heap, unsigned size_class, struct sink *sink) {
     int has_sink = sink->want > 0;
-    if (heap->collecting[size_class] == 0)
+    if (heap->draining[size_class] == 0)
         take_queue(heap, size_class);
-    while (heap->collecting[size_class] != 0 && (!has_sink || sink->want > 0)) {
-        struct hz5_desc *run = run_of_link(heap->collecting[size_class]);
-        if (!collect(heap, run, sink))
+    while (heap->draining[size_class] != 0 && (!has_sink || sink->want > 0)) {
+        struct hz5_desc *run = run_of_link(heap->draining[size_class]);
+        if (!drain(heap, run, sink))
             return;
-        heap->collecting[size_class] = atomic_load_explicit(&run->pending_next, memory_order_relaxed);
+        heap->draining[size_class] = atomic_load_explicit(&run->remote_next, memory_order_relaxed);
         hz5_queued_clear(&run->is_queued);
-        if (hz5_bits_look(&run->pending) != 0)
+        if (hz5_bits_look(&run->remote_bits) != 0)
             enqueue(run);
         else if (run->free_count == run->block_count && !run->is_kept)
             run_became_empty(heap, run, size_class_of(run));
     }
 }
 
-static void collect_all(struct hz5_heap *heap, unsigned size_class) {
+static void drain_all(struct hz5_heap *heap, unsigned size_class) {
     struct sink nothing = {0};
-    if (heap->collecting[size_class] != 0)
-        collect_class(heap, size_class, &nothing);
-    collect_class(heap, size_class, &nothing);
+    if (heap->draining[size_class] != 0)
+        drain_class(heap, size_class, &nothing);
+    drain_class(heap, size_class, &nothing);
 }
 
 static void sum_regions(struct hz5_regions *sum, const struct hz5_regions *more) {
@@ -535,24 +534,24 @@ static void sum_regions(struct hz5_regions *sum, const struct hz5_regions *more)
 }
 
 // What has been searched is read first: whatever is missing there counts as waiting.
-void hz5_regions_read(struct hz5_regions *published, struct hz5_regions *searched) {
-    *published = *searched = (struct hz5_regions){0};
+void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched) {
+    *pushed = *searched = (struct hz5_regions){0};
     for (uint32_t id = 1; id <= hz_heap_count(); id++)
         sum_regions(searched, &hz5_heap_by_id(id)->searched);
-    sum_regions(published, &heapless_regions);
+    sum_regions(pushed, &heapless_regions);
     for (uint32_t id = 1; id <= hz_heap_count(); id++)
-        sum_regions(published, &hz5_heap_by_id(id)->published);
+        sum_regions(pushed, &hz5_heap_by_id(id)->pushed);
 }
 
 static int is_queue_filled(struct hz5_heap *heap, unsigned size_class) {
-    return !hz5_queue_is_empty(&heap->pending[size_class]);
+    return !hz5_queue_is_empty(&heap->remote_queue[size_class]);
 }
 
-static int is_pending(struct hz5_heap *heap, unsigned size_class) {
-    return heap->collecting[size_class] != 0 || is_queue_filled(heap, size_class);
+static int has_remote(struct hz5_heap *heap, unsigned size_class) {
+    return heap->draining[size_class] != 0 || is_queue_filled(heap, size_class);
 }
 
-// The queues alone: whoever asks has given the heap away, with nothing under collection.
+// The queues alone: whoever asks has given the heap away, with nothing under drain.
 int core_heap_has_remote(struct hz_heap *base) {
     struct hz5_heap *heap = hz5_heap_of(base);
     unsigned size_class = 0;
@@ -561,15 +560,15 @@ int core_heap_has_remote(struct hz_heap *base) {
     return size_class < SIZECLASS_COUNT;
 }
 
-void hz5_collect_pending(struct hz5_heap *heap) {
+void hz5_drain(struct hz5_heap *heap) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
-        if (is_pending(heap, size_class))
-            collect_all(heap, size_class);
+        if (has_remote(heap, size_class))
+            drain_all(heap, size_class);
     maybe_trim(heap);
 }
 
 void core_heap_drain(struct hz_heap *heap) {
-    hz5_collect_pending(hz5_heap_of(heap));
+    hz5_drain(hz5_heap_of(heap));
 }
 
 // ---- refill -------------------------------------------------------------------------------------------------------
@@ -658,7 +657,7 @@ static int adopt_from_abandoned_heaps(struct hz5_heap *heap, unsigned size_class
     struct hz_heap *abandoned;
     for (uint32_t id = 0; !adopted && (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
         struct hz5_heap *giver = hz5_heap_of(abandoned);
-        hz5_collect_pending(giver);
+        hz5_drain(giver);
         hz5_quarantine_flush(giver); // a thread that a fork left behind had one; it names blocks of these runs
         adopted = hz5_adopt_runs(heap, giver, size_class);
     }
@@ -674,15 +673,15 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     take_warm(heap, size_class, &sink);
     // Reclaim before grow: what others freed, then what threads that ended left, then memory not touched yet, then
     // whatever others freed of other classes, which may empty a run, then a new run.
-    if (sink.next == end && is_pending(heap, size_class)) {
-        collect_class(heap, size_class, &sink);
+    if (sink.next == end && has_remote(heap, size_class)) {
+        drain_class(heap, size_class, &sink);
         if (sink.next == end) // a quarantine has taken them all, and given others back
             take_warm(heap, size_class, &sink);
     }
     if (sink.next == end && adopt_from_abandoned_heaps(heap, size_class) != 0)
         take_warm(heap, size_class, &sink);
     if (sink.next == end && heap->cold[size_class] == 0) {
-        hz5_collect_pending(heap);
+        hz5_drain(heap);
         if (heap->warm[size_class] == 0 && heap->cold[size_class] == 0)
             carve(heap, size_class);
         take_warm(heap, size_class, &sink);
@@ -712,7 +711,7 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_
             hz_tally_add(&heap->dirty_bytes, dirty);
             list_insert(heap, run, size_class, is_cold);
             for (uint32_t unit = 0; unit < run->units; unit++)
-                set_ident(run + unit, 0, heap->common.id); // same generation: frees under way stay valid
+                set_owner_generation(run + unit, 0, heap->common.id); // same generation: frees under way stay valid
             adopted++;
         }
     }
@@ -779,7 +778,7 @@ void hz5_trim(struct hz5_heap *heap) {
             trim_run(heap, run_of_link(link));
     }
     heap->trim_mark_bytes = hz_tally_get(&heap->used_bytes);
-    if (hz5_profile.limits.learns) {
+    if (hz5_profile.limits.adaptive) {
         heap->trimmed_bytes += before - hz_tally_get(&heap->dirty_bytes);
         heap->trim_ms = os_clock_coarse_ms();
     }

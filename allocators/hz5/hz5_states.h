@@ -13,7 +13,7 @@
 //   LIVE -> REMOTE    any other thread: free, one compare-and-swap; the winner has freed the block
 //   LIVE -> MOVING    any other thread: realloc, before it copies
 //   MOVING -> REMOTE  the same thread: realloc, when it has copied
-//   REMOTE -> FREE    owner: collect; REMOTE -> CACHED when a magazine wants it
+//   REMOTE -> FREE    owner: drain; REMOTE -> CACHED when a magazine wants it
 //   CACHED -> FREE    owner: a magazine spills
 enum hz5_state {
     HZ5_FREE = 0, // fresh metadata is all free
@@ -28,8 +28,8 @@ HZ_PROTOCOL_WORD(hz5_block, uint8_t)
 HZ_PROTOCOL_WORD(hz5_bits, uint64_t)
 HZ_PROTOCOL_WORD(hz5_queued, uint8_t)
 HZ_PROTOCOL_WORD(hz5_queue, uint32_t)
-HZ_PROTOCOL_WORD(hz5_ident, uint64_t)
-HZ_PROTOCOL_WORD(hz5_magic, uint64_t)
+HZ_PROTOCOL_WORD(hz5_owner_generation, uint64_t)
+HZ_PROTOCOL_WORD(hz5_reciprocal, uint64_t)
 HZ_PROTOCOL_WORD(hz5_array, uintptr_t)
 
 #define HZ_STEP HZ_STEP_DEFINE

@@ -10,10 +10,10 @@
 static struct hz5_desc *next_run(size_t *unit, size_t end) {
     while (*unit < end) {
         struct hz5_desc *desc = hz5_desc_at(*unit);
-        uint64_t ident = hz5_ident_read(&desc->ident);
-        uint32_t units = hz5_owner_of(ident) != HZ5_OWNER_NONE ? desc->units : 1;
+        uint64_t owner_generation = hz5_owner_generation_read(&desc->owner_generation);
+        uint32_t units = hz5_owner_of(owner_generation) != HZ5_OWNER_NONE ? desc->units : 1;
         *unit += units != 0 ? units : 1;
-        if (hz5_owner_of(ident) != HZ5_OWNER_NONE)
+        if (hz5_owner_of(owner_generation) != HZ5_OWNER_NONE)
             return desc;
     }
     return NULL;
@@ -35,7 +35,7 @@ static _Atomic uint64_t absorbed_reported;
 
 struct totals {
     uint64_t issued;             // frees of blocks of other heaps
-    uint64_t collected;          // of these, found by the owner
+    uint64_t drained;            // of these, found by the owner
     uint64_t waiting_bytes;      // of the others, by the sizes in the regions that wait to be searched
     int nothing_waits;           // all that is issued has been searched for
     uint64_t used_bytes;         // blocks not FREE
@@ -43,8 +43,8 @@ struct totals {
     uint64_t large_cached_bytes; // in caches of threads
 };
 
-// Sums of all heaps' counters. A free is counted when its region is published, a region as searched when its frees are
-// counted as collected, and everything is read in that order: when no region waits, the two counts differ by nothing
+// Sums of all heaps' counters. A free is counted when its region is pushed, a region as searched when its frees are
+// counted as drained, and everything is read in that order: when no region waits, the two counts differ by nothing
 // but frees that were absorbed.
 static struct totals read_totals(void) {
     struct totals totals = {0};
@@ -52,21 +52,21 @@ static struct totals read_totals(void) {
     totals.issued = atomic_load_explicit(&hz5_heapless_issued, memory_order_acquire);
     for (uint32_t id = 1; id <= hz_heap_count(); id++)
         totals.issued += atomic_load_explicit(&hz5_heap_by_id(id)->remote_issued, memory_order_acquire);
-    struct hz5_regions published;
+    struct hz5_regions pushed;
     struct hz5_regions searched;
-    hz5_regions_read(&published, &searched);
-    totals.nothing_waits = hz_tally_get(&published.count) == hz_tally_get(&searched.count);
+    hz5_regions_read(&pushed, &searched);
+    totals.nothing_waits = hz_tally_get(&pushed.count) == hz_tally_get(&searched.count);
     for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz5_heap *heap = hz5_heap_by_id(id);
-        totals.collected += atomic_load_explicit(&heap->remote_collected, memory_order_relaxed);
+        totals.drained += atomic_load_explicit(&heap->remote_drained, memory_order_relaxed);
         totals.used_bytes += hz_tally_get(&heap->used_bytes);
         totals.dirty_bytes += hz_tally_get(&heap->dirty_bytes);
         totals.large_cached_bytes += hz_tally_get(&heap->large.bytes);
     }
-    int64_t blocks = (int64_t)(hz_tally_get(&published.blocks) - hz_tally_get(&searched.blocks));
-    int64_t bytes = (int64_t)(hz_tally_get(&published.bytes) - hz_tally_get(&searched.bytes));
+    int64_t blocks = (int64_t)(hz_tally_get(&pushed.blocks) - hz_tally_get(&searched.blocks));
+    int64_t bytes = (int64_t)(hz_tally_get(&pushed.bytes) - hz_tally_get(&searched.bytes));
     uint64_t absorbed = atomic_load_explicit(&absorbed_reported, memory_order_relaxed);
-    int64_t waiting = (int64_t)(totals.issued - totals.collected - absorbed);
+    int64_t waiting = (int64_t)(totals.issued - totals.drained - absorbed);
     if (!totals.nothing_waits && waiting > 0 && blocks > 0 && bytes > 0)
         totals.waiting_bytes = (uint64_t)((hz_uint128)(uint64_t)waiting * (uint64_t)bytes / (uint64_t)blocks);
     return totals;
@@ -100,7 +100,7 @@ void core_stats(struct allocator_stats *out) {
     arena_read_usage(&usage);
     struct totals totals = read_totals();
     if (totals.nothing_waits)
-        report_absorbed(totals.issued, totals.collected);
+        report_absorbed(totals.issued, totals.drained);
     out->reserved_bytes = usage.reserved_bytes;
     out->metadata_bytes = usage.metadata_bytes;
     out->committed_bytes = usage.dirty_free_bytes + totals.dirty_bytes + hz5_large_bytes();
@@ -117,7 +117,7 @@ uint64_t core_unguarded(void) {
 
 // Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover
 // the other's mark. The block is freed once, so nothing is damaged, but the second free was not refused where it
-// happened. The accounts tell: every foreign free is counted by its thread and every collected one by the owner. Read
+// happened. The accounts tell: every foreign free is counted by its thread and every drained one by the owner. Read
 // in this order they never show one too many while other threads run.
 void hz5_audit(void) {
     // ORDER: acquire: the states were changed before; partner: hz5_count_issued().
@@ -131,13 +131,13 @@ void hz5_audit(void) {
         if (!is_large(run))
             seen += count_state(run, HZ5_REMOTE);
     for (uint32_t id = 1; id <= hz_heap_count(); id++)
-        seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_collected, memory_order_relaxed);
+        seen += atomic_load_explicit(&hz5_heap_by_id(id)->remote_drained, memory_order_relaxed);
     report_absorbed(issued, seen);
 }
 
 // A fork left the run's owner behind while that was changing it: nothing will ever use the run.
 static int is_lost(const struct hz5_desc *run) {
-    uint32_t owner = hz5_owner_of(hz5_ident_read(&run->ident));
+    uint32_t owner = hz5_owner_of(hz5_owner_generation_read(&run->owner_generation));
     struct hz5_heap *heap = owner <= hz_heap_count() ? hz5_heap_by_id(owner) : NULL;
     return heap == NULL || hz_status_peek(&heap->common.status) == HZ_HEAP_LOST;
 }
@@ -164,8 +164,8 @@ void core_purge(void) {
         hz_heap_enter(&heap->is_busy);
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
-        hz5_collect_pending(heap);
-        hz5_quarantine_flush(heap); // after the collection, which fills it
+        hz5_drain(heap);
+        hz5_quarantine_flush(heap); // after the drain, which fills it
         hz5_large_flush(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
@@ -174,7 +174,7 @@ void core_purge(void) {
     struct hz_heap *abandoned;
     for (uint32_t id = 0; (abandoned = hz_heap_acquire_next(&id)) != NULL; hz_heap_release(abandoned)) {
         heap = hz5_heap_of(abandoned);
-        hz5_collect_pending(heap);
+        hz5_drain(heap);
         hz5_quarantine_flush(heap); // like the large runs: of a thread that a fork left behind
         hz5_large_flush(heap);
         hz5_release_empty_runs(heap);

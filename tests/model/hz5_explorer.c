@@ -32,22 +32,22 @@ static struct step steps[] = {
 
 enum { FREE = HZ5_FREE, LIVE = HZ5_LIVE, REMOTE = HZ5_REMOTE };
 
-// Shared memory. IDENT is generation << 2 | owner, one word as in the descriptor; ARRAY which state array the
-// descriptor names, MAGIC 0 while no block starts in the unit. There are two state arrays; a run's next life takes the
-// other one (the real thing lets eight rest).
+// Shared memory. OWNER_GENERATION is generation << 2 | owner, one word as in the descriptor; ARRAY which state array
+// the descriptor names, RECIPROCAL 0 while no block starts in the unit. There are two state arrays; a run's next life
+// takes the other one (the real thing lets eight rest).
 enum address {
     STATE0,
     STATE1,
     STATE2,
     STATE3,
-    PENDING,
+    REMOTE_BITS,
     IS_QUEUED,
     QUEUE1,
     QUEUE2,
     STATUS1,
     STATUS2,
-    IDENT,
-    MAGIC,
+    OWNER_GENERATION,
+    RECIPROCAL,
     ARRAY,
     ADDRESSES
 };
@@ -59,8 +59,8 @@ enum operation {
     OP_FREE1,         //
     OP_MOVE0,         // realloc(block 0) by a thread that does not own the run: take, copy, give
     OP_FREE_HANDED,   // free a block that an OP_ALLOC of this run of the model has handed out, if there is one
-    OP_ALLOC,         // malloc by the owner: magazine, FREE blocks of its run, collection
-    OP_COLLECT,       // collection of its own heap
+    OP_ALLOC,         // malloc by the owner: magazine, FREE blocks of its run, drain
+    OP_DRAIN,         // drain of its own heap
     OP_EXIT,          // the owner's thread ends
     OP_ADOPT,         // heap 2 takes what abandoned heap 1 left
     OP_RECLAIM,       // a new thread takes abandoned heap 1
@@ -70,32 +70,32 @@ enum operation {
 
 enum mutant {
     MUTANT_NONE,
-    MUTANT_TWO_STATES,      // remote frees leave FREE, the collector believes the bits
-    MUTANT_EARLY_LOOK,      // `pending` is read before the exchange of the state and not again
-    MUTANT_NO_LAST_BITS,    // the collector does not look for bits after it has cleared is_queued
-    MUTANT_EARLY_BITS,      // the collector looks for bits before it clears is_queued
-    MUTANT_FORGET_LEFT,     // regions left over when enough was found are taken from `pending` again, not remembered
-    MUTANT_KEEP_ELSEWHERE,  // a run that has another owner by now leaves the queue without a look at its bits
-    MUTANT_MAGIC_FIRST,     // carving writes magic before ident
-    MUTANT_MAGIC_LEFT,      // releasing leaves magic as it is
-    MUTANT_BLIND_DRAIN,     // the collector frees what its bits name without looking at the state
-    MUTANT_WEAK_STATUS,     // the dying thread's status is a plain store
-    MUTANT_NO_LAST_LOOK,    // the dying thread does not look at its queue again
-    MUTANT_NO_STATUS_LOOK,  // who queues into an abandoned heap does not look at its status
-    MUTANT_CARVE_NO_LOOK,   // carving does not look for bits of the unit's last life
-    MUTANT_NO_SECOND_LOOK,  // a push that found no owner does not look again after clearing is_queued
-    MUTANT_LATE_GENERATION, // generations are compared after the exchange, which is undone when they differ
-    MUTANT_BLIND_GIVE,      // a realloc that has copied stores REMOTE without looking
-    MUTANT_NO_REST,         // a returned state array is used again at once
+    MUTANT_TWO_STATES,     // remote frees leave FREE, the drainer believes the bits
+    MUTANT_EARLY_LOOK,     // `remote_bits` is read before the exchange of the state and not again
+    MUTANT_NO_LAST_BITS,   // the drainer does not look for bits after it has cleared is_queued
+    MUTANT_EARLY_BITS,     // the drainer looks for bits before it clears is_queued
+    MUTANT_FORGET_LEFT,    // regions left over when enough was found are taken from `remote_bits` again, not remembered
+    MUTANT_KEEP_ELSEWHERE, // a run that has another owner by now leaves the queue without a look at its bits
+    MUTANT_RECIPROCAL_FIRST, // carving writes reciprocal before owner_generation
+    MUTANT_RECIPROCAL_LEFT,  // releasing leaves reciprocal as it is
+    MUTANT_BLIND_DRAIN,      // the drainer frees what its bits name without looking at the state
+    MUTANT_WEAK_STATUS,      // the dying thread's status is a plain store
+    MUTANT_NO_LAST_LOOK,     // the dying thread does not look at its queue again
+    MUTANT_NO_STATUS_LOOK,   // who queues into an abandoned heap does not look at its status
+    MUTANT_CARVE_NO_LOOK,    // carving does not look for bits of the unit's last life
+    MUTANT_NO_SECOND_LOOK,   // a push that found no owner does not look again after clearing is_queued
+    MUTANT_LATE_GENERATION,  // generations are compared after the exchange, which is undone when they differ
+    MUTANT_BLIND_GIVE,       // a realloc that has copied stores REMOTE without looking
+    MUTANT_NO_REST,          // a returned state array is used again at once
 };
 
 struct thread_state {
     uint8_t pc;
-    uint8_t back;   // pc after the collection subroutine
+    uint8_t back;   // pc after the drain subroutine
     uint8_t after;  // pc after the enqueue subroutine
     uint8_t at;     // script position
     uint8_t heap;   // own heap id or 0
-    uint8_t target; // heap under collection
+    uint8_t target; // heap under drain
     uint8_t block;  // operand
     uint8_t reg[4];
 };
@@ -104,13 +104,13 @@ struct model {
     struct machine machine;
     struct thread_state thread[THREADS];
     uint8_t magazine[HEAPS][BLOCKS]; // how often each block lies in the heap's magazine
-    uint8_t listed[HEAPS];           // the run is in the heap's own list of runs under collection
-    uint8_t left;                    // regions taken from PENDING and not searched yet, the owner's
+    uint8_t listed[HEAPS];           // the run is in the heap's own list of runs under drain
+    uint8_t left;                    // regions taken from REMOTE_BITS and not searched yet, the owner's
     // What the model knows and the threads do not:
     uint8_t holders[BLOCKS]; // who may use the block
     uint8_t handed;          // bit a block: OP_FREE_HANDED may take it
     uint8_t asked, ended;    // bits: somebody began to free the block that lived at the start; somebody has freed it
-    uint8_t calls, refused, accepted, issued, collected, absorbed, handed_out;
+    uint8_t calls, refused, accepted, issued, drained, absorbed, handed_out;
 };
 
 enum violation {
@@ -156,7 +156,7 @@ static const struct scenario scenarios[] = {
      {1, 0, 0},
      0},
     {"two others free one block",
-     {{OP_COLLECT, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE0}},
+     {{OP_DRAIN, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE0}},
      {LIVE, LIVE},
      0,
      1,
@@ -177,7 +177,7 @@ static const struct scenario scenarios[] = {
      {1, 0, 0},
      0},
     {"two others free and reallocate one block",
-     {{OP_COLLECT, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_MOVE0}},
+     {{OP_DRAIN, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_MOVE0}},
      {LIVE, LIVE},
      0,
      1,
@@ -190,29 +190,29 @@ static const struct scenario scenarios[] = {
      1,
      {1, 0, 0},
      0},
-    {"two blocks of one region, owner collects",
-     {{OP_COLLECT, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+    {"two blocks of one region, owner drains",
+     {{OP_DRAIN, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      0,
      {1, 0, 0},
      0},
-    {"two blocks of two regions, owner collects",
-     {{OP_COLLECT, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+    {"two blocks of two regions, owner drains",
+     {{OP_DRAIN, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      1,
      {1, 0, 0},
      0},
     {"refill while two others free",
-     {{OP_ALLOC, OP_ALLOC, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+     {{OP_ALLOC, OP_ALLOC, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      0,
      {1, 0, 0},
      0},
     {"refill while two others free in two regions",
-     {{OP_ALLOC, OP_ALLOC, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+     {{OP_ALLOC, OP_ALLOC, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      1,
@@ -235,7 +235,7 @@ static const struct scenario scenarios[] = {
      0},
     {"adoption while another frees", {{OP_ADOPT, OP_ALLOC, OP_ALLOC}, {OP_FREE0}}, {LIVE, FREE}, 1, 0, {2, 0, 0}, 0},
     {"adoption while two others free",
-     {{OP_ADOPT, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+     {{OP_ADOPT, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      1,
      0,
@@ -249,14 +249,14 @@ static const struct scenario scenarios[] = {
      {1, 2, 0},
      0},
     {"release and carve while late bits arrive",
-     {{OP_COLLECT, OP_RELEASE_CARVE, OP_COLLECT}, {OP_FREE0}, {OP_FREE1}},
+     {{OP_DRAIN, OP_RELEASE_CARVE, OP_DRAIN}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      0,
      {1, 0, 0},
      0},
     {"release, carve, hand out, free again",
-     {{OP_COLLECT, OP_RELEASE_CARVE, OP_ALLOC}, {OP_FREE0, OP_FREE_HANDED}, {OP_FREE1}},
+     {{OP_DRAIN, OP_RELEASE_CARVE, OP_ALLOC}, {OP_FREE0, OP_FREE_HANDED}, {OP_FREE1}},
      {LIVE, LIVE},
      0,
      0,
@@ -270,13 +270,13 @@ static const struct scenario scenarios[] = {
      {1, 0, 0},
      0},
     {"stale free meets the next life, others free beside it",
-     {{OP_FREE0, OP_SPILL, OP_RELEASE_CARVE, OP_ALLOC, OP_ALLOC, OP_COLLECT, OP_ALLOC}, {OP_FREE0}, {OP_FREE_HANDED}},
+     {{OP_FREE0, OP_SPILL, OP_RELEASE_CARVE, OP_ALLOC, OP_ALLOC, OP_DRAIN, OP_ALLOC}, {OP_FREE0}, {OP_FREE_HANDED}},
      {LIVE, FREE},
      0,
      0,
      {1, 0, 0},
      0},
-    {"another reallocates", {{OP_COLLECT, OP_ALLOC}, {OP_MOVE0}}, {LIVE, LIVE}, 0, 1, {1, 0, 0}, 0},
+    {"another reallocates", {{OP_DRAIN, OP_ALLOC}, {OP_MOVE0}}, {LIVE, LIVE}, 0, 1, {1, 0, 0}, 0},
     {"an abandoned heap is reclaimed while two others free",
      {{OP_RECLAIM, OP_ALLOC, OP_ALLOC}, {OP_FREE0}, {OP_FREE1}},
      {LIVE, LIVE},
@@ -286,7 +286,7 @@ static const struct scenario scenarios[] = {
      0},
     // Eight lives in the real thing, two here: the documented limit.
     {"stale free stalled until its state array is in use again",
-     {{OP_FREE0, OP_SPILL, OP_RELEASE_CARVE, OP_RELEASE_CARVE, OP_ALLOC, OP_ALLOC, OP_COLLECT, OP_ALLOC},
+     {{OP_FREE0, OP_SPILL, OP_RELEASE_CARVE, OP_RELEASE_CARVE, OP_ALLOC, OP_ALLOC, OP_DRAIN, OP_ALLOC},
       {OP_FREE0},
       {OP_FREE_HANDED}},
      {LIVE, FREE},
@@ -304,13 +304,13 @@ static enum mutant mutant;
 #define DO(name, address) perform(&m->machine, t, &steps[name##_step], address, 0, 0)
 #define WRITE(name, address, value) perform(&m->machine, t, &steps[name##_step], address, 0, value)
 
-static uint8_t owner_of(uint8_t ident) {
-    return ident & 3;
+static uint8_t owner_of(uint8_t owner_generation) {
+    return owner_generation & 3;
 }
 
-// Address of a block's state in the life that `ident` names: a release and a carve add one generation each.
-static uint8_t state_of(uint8_t ident, uint8_t block) {
-    uint8_t array = mutant == MUTANT_NO_REST || mutant == MUTANT_LATE_GENERATION ? 0 : ident >> 3 & 1;
+// Address of a block's state in the life that `owner_generation` names: a release and a carve add one generation each.
+static uint8_t state_of(uint8_t owner_generation, uint8_t block) {
+    uint8_t array = mutant == MUTANT_NO_REST || mutant == MUTANT_LATE_GENERATION ? 0 : owner_generation >> 3 & 1;
     return (uint8_t)(STATE0 + 2 * array + block);
 }
 
@@ -318,8 +318,8 @@ static uint8_t in_array(uint8_t array, uint8_t block) {
     return (uint8_t)(STATE0 + 2 * array + block);
 }
 
-static uint8_t array_of(uint8_t ident) {
-    return (uint8_t)((state_of(ident, 0) - STATE0) / 2);
+static uint8_t array_of(uint8_t owner_generation) {
+    return (uint8_t)((state_of(owner_generation, 0) - STATE0) / 2);
 }
 
 static uint8_t bit_of(uint8_t block) {
@@ -327,7 +327,7 @@ static uint8_t bit_of(uint8_t block) {
 }
 
 static uint8_t own_state(const struct model *m, unsigned t, uint8_t block) {
-    return state_of(peek(&m->machine, t, IDENT), block);
+    return state_of(peek(&m->machine, t, OWNER_GENERATION), block);
 }
 
 static int is_free(const struct model *m, unsigned t, uint8_t block) {
@@ -377,21 +377,21 @@ static int free_by(struct model *m, unsigned t, enum step_index step, unsigned a
 enum pc {
     NEXT, // fetches the next operation
     // free
-    F_IDENT,
+    F_OWNER_GENERATION,
     F_OWN_LOAD,
     F_OWN_STORE,
-    R_IDENT,
-    R_MAGIC,
+    R_OWNER_GENERATION,
+    R_RECIPROCAL,
     R_ARRAY,
     R_SECOND,
     R_EARLY,
     R_EXCHANGE,
     R_AGAIN,
     R_ROLLBACK,
-    R_PENDING,
+    R_REMOTE_BITS,
     R_MARK,
-    // realloc by another thread, goes on in R_PENDING
-    M_IDENT,
+    // realloc by another thread, goes on in R_REMOTE_BITS
+    M_OWNER_GENERATION,
     M_TAKE,
     M_GIVE,
     // enqueue, returns to `after`
@@ -403,9 +403,9 @@ enum pc {
     P_ACQUIRE,
     P_CLEAR,
     P_OWNER2,
-    P_PENDING2,
+    P_REMOTE_BITS2,
     P_FLAG2,
-    // collection of `target`, returns to `back`
+    // drain of `target`, returns to `back`
     C_TAKE,
     C_OWNER,
     C_BITS,
@@ -431,14 +431,14 @@ enum pc {
     A_AGAIN,
     // exit and release
     X_SPILL,
-    X_COLLECT,
+    X_DRAIN,
     U_STATUS,
     U_QUEUE,
     U_ACQUIRE,
     // adoption, reclaiming
     D_LOOK,
     D_ACQUIRE,
-    D_COLLECTED,
+    D_DRAINED,
     D_OWN,
     D_STORE,
     V_LOOK,
@@ -452,11 +452,11 @@ enum pc {
     L_RELEASE,
     L_FENCE,
     L_ARRAY,
-    L_MAGIC_FIRST,
+    L_RECIPROCAL_FIRST,
     L_CARVE,
-    L_MAGIC,
+    L_RECIPROCAL,
     L_FENCE2,
-    L_PENDING,
+    L_REMOTE_BITS,
     PC_END,
 };
 
@@ -480,22 +480,22 @@ static void begin(struct model *m, unsigned t) {
     case OP_FREE0:
     case OP_FREE1:
         ask(m, operation == OP_FREE1);
-        begin_free(m, t, operation == OP_FREE1, F_IDENT);
+        begin_free(m, t, operation == OP_FREE1, F_OWNER_GENERATION);
         break;
     case OP_MOVE0:
         ask(m, 0);
-        begin_free(m, t, 0, M_IDENT);
+        begin_free(m, t, 0, M_OWNER_GENERATION);
         break;
     case OP_FREE_HANDED:
         if (m->handed == 0)
             break; // nothing was handed out yet on this path: other paths free
-        begin_free(m, t, (m->handed & 1) == 0, F_IDENT);
+        begin_free(m, t, (m->handed & 1) == 0, F_OWNER_GENERATION);
         m->handed &= (uint8_t) ~(1u << thread->block);
         break;
     case OP_ALLOC:
         thread->pc = thread->heap != 0 ? A_MAGAZINE : NEXT; // the heap that was to be reclaimed may be acquired
         break;
-    case OP_COLLECT:
+    case OP_DRAIN:
         thread->target = thread->heap;
         thread->back = NEXT;
         thread->pc = C_TAKE;
@@ -530,8 +530,10 @@ static void step_free_own(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     uint8_t b = thread->block;
     switch (thread->pc) {
-    case F_IDENT:
-        thread->pc = thread->heap != 0 && owner_of(DO(hz5_ident_read, IDENT)) == thread->heap ? F_OWN_LOAD : R_IDENT;
+    case F_OWNER_GENERATION:
+        thread->pc = thread->heap != 0 && owner_of(DO(hz5_owner_generation_read, OWNER_GENERATION)) == thread->heap
+                         ? F_OWN_LOAD
+                         : R_OWNER_GENERATION;
         break;
     case F_OWN_LOAD:
         thread->pc = F_OWN_STORE;
@@ -554,13 +556,13 @@ static void step_free_remote(struct model *m, unsigned t) {
     uint8_t *reg = thread->reg;
     uint8_t b = thread->block;
     switch (thread->pc) {
-    case R_IDENT:
-        reg[0] = DO(hz5_ident_read, IDENT);
-        thread->pc = R_MAGIC;
+    case R_OWNER_GENERATION:
+        reg[0] = DO(hz5_owner_generation_read, OWNER_GENERATION);
+        thread->pc = R_RECIPROCAL;
         break;
-    case R_MAGIC:
+    case R_RECIPROCAL:
         thread->pc = R_ARRAY;
-        if (DO(hz5_magic_read, MAGIC) == 0)
+        if (DO(hz5_reciprocal_read, RECIPROCAL) == 0)
             refuse(m, t);
         break;
     case R_ARRAY: // and the other fields of the descriptor
@@ -569,23 +571,23 @@ static void step_free_remote(struct model *m, unsigned t) {
         break;
     case R_SECOND:
         thread->pc = mutant == MUTANT_EARLY_LOOK ? R_EARLY : R_EXCHANGE;
-        if (DO(hz5_ident_read_again, IDENT) != reg[0])
-            thread->pc = R_IDENT;
+        if (DO(hz5_owner_generation_read_again, OWNER_GENERATION) != reg[0])
+            thread->pc = R_OWNER_GENERATION;
         break;
     case R_EARLY:
-        reg[1] = DO(hz5_bits_look, PENDING);
+        reg[1] = DO(hz5_bits_look, REMOTE_BITS);
         thread->pc = R_EXCHANGE;
         break;
     case R_EXCHANGE:
-        thread->pc = mutant == MUTANT_LATE_GENERATION ? R_AGAIN : R_PENDING;
+        thread->pc = mutant == MUTANT_LATE_GENERATION ? R_AGAIN : R_REMOTE_BITS;
         if (!free_by(m, t, hz5_block_free_remote_step, in_array(reg[3], b)))
             refuse(m, t);
         else if (mutant != MUTANT_LATE_GENERATION)
             m->issued++;
         break;
     case R_AGAIN:
-        thread->pc = R_PENDING;
-        if (DO(hz5_ident_read_again, IDENT) >> 2 != reg[0] >> 2)
+        thread->pc = R_REMOTE_BITS;
+        if (DO(hz5_owner_generation_read_again, OWNER_GENERATION) >> 2 != reg[0] >> 2)
             thread->pc = R_ROLLBACK;
         else
             m->issued++;
@@ -598,13 +600,13 @@ static void step_free_remote(struct model *m, unsigned t) {
         refuse(m, t);
         break;
     }
-    case R_PENDING: {
-        uint8_t pending = mutant == MUTANT_EARLY_LOOK ? reg[1] : DO(hz5_bits_look, PENDING);
+    case R_REMOTE_BITS: {
+        uint8_t pending = mutant == MUTANT_EARLY_LOOK ? reg[1] : DO(hz5_bits_look, REMOTE_BITS);
         thread->pc = (pending & bit_of(b)) != 0 ? NEXT : R_MARK;
         break;
     }
     case R_MARK:
-        WRITE(hz5_bits_set, PENDING, bit_of(b));
+        WRITE(hz5_bits_set, REMOTE_BITS, bit_of(b));
         thread->after = NEXT;
         thread->pc = E_LOOK;
         break;
@@ -616,8 +618,8 @@ static void step_move(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     uint8_t address = in_array(thread->reg[3], thread->block);
     switch (thread->pc) {
-    case M_IDENT:
-        thread->reg[0] = DO(hz5_ident_read, IDENT);
+    case M_OWNER_GENERATION:
+        thread->reg[0] = DO(hz5_owner_generation_read, OWNER_GENERATION);
         thread->reg[3] = array_of(thread->reg[0]);
         thread->pc = M_TAKE;
         break;
@@ -627,7 +629,7 @@ static void step_move(struct model *m, unsigned t) {
             refuse(m, t);
         break;
     case M_GIVE:
-        thread->pc = R_PENDING;
+        thread->pc = R_REMOTE_BITS;
         if (free_by(m, t, hz5_block_give_moved_step, address))
             m->issued++;
         else
@@ -655,7 +657,7 @@ static void step_enqueue(struct model *m, unsigned t) {
         thread->pc = DO(hz5_queued_mark, IS_QUEUED) != 0 ? thread->after : P_OWNER;
         break;
     case P_OWNER:
-        reg[2] = owner_of(DO(hz5_ident_read_to_queue, IDENT));
+        reg[2] = owner_of(DO(hz5_owner_generation_read_to_queue, OWNER_GENERATION));
         thread->pc = reg[2] != 0 ? P_PUSH : P_CLEAR;
         break;
     case P_PUSH:
@@ -682,10 +684,11 @@ static void step_enqueue(struct model *m, unsigned t) {
         thread->pc = mutant == MUTANT_NO_SECOND_LOOK ? thread->after : P_OWNER2;
         break;
     case P_OWNER2:
-        thread->pc = owner_of(DO(hz5_ident_read_to_queue, IDENT)) != 0 ? P_PENDING2 : thread->after;
+        thread->pc =
+            owner_of(DO(hz5_owner_generation_read_to_queue, OWNER_GENERATION)) != 0 ? P_REMOTE_BITS2 : thread->after;
         break;
-    case P_PENDING2:
-        thread->pc = DO(hz5_bits_look, PENDING) != 0 ? P_FLAG2 : thread->after;
+    case P_REMOTE_BITS2:
+        thread->pc = DO(hz5_bits_look, REMOTE_BITS) != 0 ? P_FLAG2 : thread->after;
         break;
     case P_FLAG2:
         thread->pc = DO(hz5_queued_mark, IS_QUEUED) != 0 ? thread->after : P_OWNER;
@@ -693,7 +696,7 @@ static void step_enqueue(struct model *m, unsigned t) {
     }
 }
 
-static void collect_block(struct model *m, unsigned t, uint8_t b, uint8_t next_load, uint8_t free_pc) {
+static void drain_block(struct model *m, unsigned t, uint8_t b, uint8_t next_load, uint8_t free_pc) {
     struct thread_state *thread = &m->thread[t];
     thread->pc = next_load;
     if ((m->left & bit_of(b)) == 0)
@@ -705,26 +708,26 @@ static void collect_block(struct model *m, unsigned t, uint8_t b, uint8_t next_l
     int is_remote = perform(&m->machine, t, &look, own_state(m, t, b), 0, 0);
     if (mutant == MUTANT_TWO_STATES) {
         m->magazine[thread->target][b]++;
-        m->collected++;
+        m->drained++;
     } else if (is_remote || mutant == MUTANT_BLIND_DRAIN) {
         thread->pc = free_pc;
     }
 }
 
 // A refill wants one block: it becomes CACHED, the others FREE.
-static void free_collected(struct model *m, unsigned t, uint8_t b, uint8_t next) {
+static void free_drained(struct model *m, unsigned t, uint8_t b, uint8_t next) {
     struct thread_state *thread = &m->thread[t];
     int is_wanted = thread->back == A_MAGAZINE && !has_cached(m, thread->heap);
     DO(hz5_block_see_remote, own_state(m, t, b));
     if (is_wanted)
-        DO(hz5_block_collect_to_magazine, own_state(m, t, b));
+        DO(hz5_block_drain_to_magazine, own_state(m, t, b));
     else
-        DO(hz5_block_collect_to_run, own_state(m, t, b));
+        DO(hz5_block_drain_to_run, own_state(m, t, b));
     if (m->holders[b] != 0)
         violate(&m->machine, STRAY_FREE);
     if (is_wanted)
         m->magazine[thread->heap][b]++;
-    m->collected++;
+    m->drained++;
     thread->pc = next;
 }
 
@@ -754,7 +757,7 @@ static void step_take_queue(struct model *m, unsigned t) {
         break;
     case C_OWNER:
         thread->pc = C_ELSEWHERE_CLEAR;
-        if (owner_of(DO(hz5_ident_read_again, IDENT)) == thread->target) {
+        if (owner_of(DO(hz5_owner_generation_read_again, OWNER_GENERATION)) == thread->target) {
             m->listed[thread->target] = 1;
             thread->pc = C_BITS;
         }
@@ -766,34 +769,34 @@ static void step_take_queue(struct model *m, unsigned t) {
     case C_ELSEWHERE:
         // The run has another owner, or none: its bits go where they belong.
         thread->after = thread->back;
-        thread->pc = DO(hz5_bits_look, PENDING) != 0 ? E_LOOK : thread->back;
+        thread->pc = DO(hz5_bits_look, REMOTE_BITS) != 0 ? E_LOOK : thread->back;
         break;
     }
 }
 
-static void step_collect(struct model *m, unsigned t) {
+static void step_drain(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     uint8_t *reg = thread->reg;
     switch (thread->pc) {
     case C_BITS:
         if (m->left == 0)
-            m->left = DO(hz5_bits_take, PENDING);
+            m->left = DO(hz5_bits_take, REMOTE_BITS);
         thread->pc = C_STATE0;
         break;
     case C_STATE0:
-        collect_block(m, t, 0, C_REGION, C_FREE0);
+        drain_block(m, t, 0, C_REGION, C_FREE0);
         break;
     case C_FREE0:
-        free_collected(m, t, 0, C_REGION);
+        free_drained(m, t, 0, C_REGION);
         break;
     case C_REGION:
         next_region(m, t, C_STATE1);
         break;
     case C_STATE1:
-        collect_block(m, t, 1, C_DONE, C_FREE1);
+        drain_block(m, t, 1, C_DONE, C_FREE1);
         break;
     case C_FREE1:
-        free_collected(m, t, 1, C_DONE);
+        free_drained(m, t, 1, C_DONE);
         break;
     case C_DONE:
         m->left = 0;
@@ -801,7 +804,7 @@ static void step_collect(struct model *m, unsigned t) {
         thread->pc = mutant == MUTANT_EARLY_BITS ? C_EARLY_LOOK : C_CLEAR;
         break;
     case C_EARLY_LOOK:
-        reg[1] = DO(hz5_bits_look, PENDING);
+        reg[1] = DO(hz5_bits_look, REMOTE_BITS);
         thread->pc = C_CLEAR;
         break;
     case C_CLEAR:
@@ -809,7 +812,7 @@ static void step_collect(struct model *m, unsigned t) {
         thread->pc = mutant == MUTANT_NO_LAST_BITS ? thread->back : C_LOOK;
         break;
     case C_LOOK: {
-        uint8_t late = mutant == MUTANT_EARLY_BITS ? reg[1] : DO(hz5_bits_look, PENDING);
+        uint8_t late = mutant == MUTANT_EARLY_BITS ? reg[1] : DO(hz5_bits_look, REMOTE_BITS);
         thread->after = thread->back;
         thread->pc = late != 0 ? E_LOOK : thread->back;
         break;
@@ -847,7 +850,8 @@ static void step_alloc(struct model *m, unsigned t) {
         pop(m, t);
         break;
     case A_OWNER:
-        thread->pc = owner_of(DO(hz5_ident_read_again, IDENT)) == thread->heap ? A_STATE0 : A_QUEUE;
+        thread->pc =
+            owner_of(DO(hz5_owner_generation_read_again, OWNER_GENERATION)) == thread->heap ? A_STATE0 : A_QUEUE;
         break;
     case A_STATE0:
         thread->pc = is_free(m, t, 0) ? A_CACHE0 : A_STATE1;
@@ -865,7 +869,7 @@ static void step_alloc(struct model *m, unsigned t) {
         thread->pc = has_cached(m, thread->heap) ? A_MAGAZINE : A_QUEUE;
         break;
     case A_QUEUE:
-        // One collection an allocation, then it gives up: a new run would serve it.
+        // One drain an allocation, then it gives up: a new run would serve it.
         thread->pc = NEXT;
         if (thread->reg[0] == 0 && (m->listed[thread->heap] || !DO(hz5_queue_is_empty, QUEUE1 + thread->heap - 1u))) {
             thread->reg[0] = 1;
@@ -894,9 +898,9 @@ static void step_exit(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
     switch (thread->pc) {
     case X_SPILL:
-        step_spill(m, t, X_COLLECT);
+        step_spill(m, t, X_DRAIN);
         break;
-    case X_COLLECT:
+    case X_DRAIN:
         thread->target = thread->heap;
         thread->heap = 0;
         thread->back = U_STATUS;
@@ -935,20 +939,21 @@ static void step_inherit(struct model *m, unsigned t) {
         thread->pc = NEXT;
         if (DO(hz_status_acquire, STATUS1)) {
             thread->target = 1;
-            thread->back = D_COLLECTED;
+            thread->back = D_DRAINED;
             thread->pc = C_TAKE;
         }
         break;
-    case D_COLLECTED:
+    case D_DRAINED:
         // Only runs with a FREE block are adopted.
         thread->pc = is_free(m, t, 0) || is_free(m, t, 1) ? D_OWN : U_STATUS;
         break;
     case D_OWN:
-        thread->reg[0] = DO(hz5_ident_read_again, IDENT);
+        thread->reg[0] = DO(hz5_owner_generation_read_again, OWNER_GENERATION);
         thread->pc = owner_of(thread->reg[0]) == 1 ? D_STORE : U_STATUS;
         break;
     case D_STORE:
-        WRITE(hz5_ident_write, IDENT, (uint8_t)((thread->reg[0] & ~3u) | thread->heap)); // the generation stays
+        WRITE(hz5_owner_generation_write, OWNER_GENERATION,
+              (uint8_t)((thread->reg[0] & ~3u) | thread->heap)); // the generation stays
         thread->pc = U_STATUS;
         break;
     case V_LOOK:
@@ -967,27 +972,28 @@ static void step_inherit(struct model *m, unsigned t) {
 
 static int may_release(struct model *m, unsigned t) {
     uint8_t heap = m->thread[t].heap;
-    // It stays while it is queued, until it is collected.
+    // It stays while it is queued, until it is drained.
     return is_free(m, t, 0) && is_free(m, t, 1) && !has_cached(m, heap) &&
-           owner_of(DO(hz5_ident_read_again, IDENT)) == heap && DO(hz5_queued_peek_clear, IS_QUEUED);
+           owner_of(DO(hz5_owner_generation_read_again, OWNER_GENERATION)) == heap &&
+           DO(hz5_queued_peek_clear, IS_QUEUED);
 }
 
 static void step_renew(struct model *m, unsigned t) {
     // ORDER: what the lock of the arena does to the thread's stores.
     static struct step lock = {"arena", "lock", STEP_FENCE, 0, 0, memory_order_seq_cst, 0, 0, 0};
     struct thread_state *thread = &m->thread[t];
-    uint8_t ident = peek(&m->machine, t, IDENT);
+    uint8_t owner_generation = peek(&m->machine, t, OWNER_GENERATION);
     switch (thread->pc) {
     case L_LOOK:
         thread->pc = may_release(m, t) ? L_ZERO : NEXT;
         break;
     case L_ZERO:
-        if (mutant != MUTANT_MAGIC_LEFT)
-            DO(hz5_magic_end, MAGIC);
+        if (mutant != MUTANT_RECIPROCAL_LEFT)
+            DO(hz5_reciprocal_end, RECIPROCAL);
         thread->pc = L_RELEASE;
         break;
     case L_RELEASE:
-        WRITE(hz5_ident_write, IDENT, (uint8_t)((ident & ~3u) + 4));
+        WRITE(hz5_owner_generation_write, OWNER_GENERATION, (uint8_t)((owner_generation & ~3u) + 4));
         thread->pc = L_FENCE;
         break;
     case L_FENCE:
@@ -995,29 +1001,29 @@ static void step_renew(struct model *m, unsigned t) {
         thread->pc = L_ARRAY;
         break;
     case L_ARRAY:
-        WRITE(hz5_array_write, ARRAY, array_of((uint8_t)(ident + 4)));
-        thread->pc = mutant == MUTANT_MAGIC_FIRST ? L_MAGIC_FIRST : L_CARVE;
+        WRITE(hz5_array_write, ARRAY, array_of((uint8_t)(owner_generation + 4)));
+        thread->pc = mutant == MUTANT_RECIPROCAL_FIRST ? L_RECIPROCAL_FIRST : L_CARVE;
         break;
-    case L_MAGIC_FIRST:
-        WRITE(hz5_magic_begin, MAGIC, 1);
+    case L_RECIPROCAL_FIRST:
+        WRITE(hz5_reciprocal_begin, RECIPROCAL, 1);
         thread->pc = L_CARVE;
         break;
     case L_CARVE:
         // The old array lies at rest with no byte LIVE; the new one is all FREE.
-        WRITE(hz5_ident_write, IDENT, (uint8_t)((ident & ~3u) + 4 + thread->heap));
-        thread->pc = L_MAGIC;
+        WRITE(hz5_owner_generation_write, OWNER_GENERATION, (uint8_t)((owner_generation & ~3u) + 4 + thread->heap));
+        thread->pc = L_RECIPROCAL;
         break;
-    case L_MAGIC:
-        WRITE(hz5_magic_begin, MAGIC, 1);
+    case L_RECIPROCAL:
+        WRITE(hz5_reciprocal_begin, RECIPROCAL, 1);
         thread->pc = L_FENCE2;
         break;
     case L_FENCE2:
         DO(hz5_fence_carved, 0);
-        thread->pc = mutant == MUTANT_CARVE_NO_LOOK ? NEXT : L_PENDING;
+        thread->pc = mutant == MUTANT_CARVE_NO_LOOK ? NEXT : L_REMOTE_BITS;
         break;
-    case L_PENDING:
+    case L_REMOTE_BITS:
         thread->after = NEXT;
-        thread->pc = DO(hz5_bits_look, PENDING) != 0 ? E_LOOK : NEXT;
+        thread->pc = DO(hz5_bits_look, REMOTE_BITS) != 0 ? E_LOOK : NEXT;
         break;
     }
 }
@@ -1029,7 +1035,7 @@ static void account(const struct model *before, struct model *m, unsigned t) {
     uint8_t address = in_array(was->reg[3], b);
     if ((was->pc != R_EXCHANGE && was->pc != M_GIVE) || m->thread[t].pc == NEXT)
         return;
-    int is_stale = before->machine.memory[IDENT] >> 2 != was->reg[0] >> 2;
+    int is_stale = before->machine.memory[OWNER_GENERATION] >> 2 != was->reg[0] >> 2;
     if (was->pc == M_GIVE && before->machine.memory[address] == LIVE)
         violate(&m->machine, STRAY_FREE); // not the block it took: that one has been freed and handed out again
     if (!is_stale)
@@ -1042,9 +1048,17 @@ static void account(const struct model *before, struct model *m, unsigned t) {
 static const struct {
     enum pc end;
     void (*step)(struct model *, unsigned);
-} operations[] = {{F_IDENT, begin},        {R_IDENT, step_free_own},   {M_IDENT, step_free_remote}, {E_LOOK, step_move},
-                  {C_TAKE, step_enqueue},  {A_MAGAZINE, step_collect}, {X_SPILL, step_alloc},       {D_LOOK, step_exit},
-                  {S_STORE, step_inherit}, {L_LOOK, step_exit},        {PC_END, step_renew}};
+} operations[] = {{F_OWNER_GENERATION, begin},
+                  {R_OWNER_GENERATION, step_free_own},
+                  {M_OWNER_GENERATION, step_free_remote},
+                  {E_LOOK, step_move},
+                  {C_TAKE, step_enqueue},
+                  {A_MAGAZINE, step_drain},
+                  {X_SPILL, step_alloc},
+                  {D_LOOK, step_exit},
+                  {S_STORE, step_inherit},
+                  {L_LOOK, step_exit},
+                  {PC_END, step_renew}};
 
 static void step(void *model, unsigned t) {
     struct model *m = model;
@@ -1063,18 +1077,18 @@ static int is_done(const void *model, unsigned t) {
 
 // ---- the end of an execution --------------------------------------------------------------------------------------
 
-// All is quiet: what no collection would ever find is lost.
+// All is quiet: what no drain would ever find is lost.
 static void judge(void *model) {
     struct model *m = model;
     const uint8_t *memory = m->machine.memory;
-    uint8_t owner = owner_of(memory[IDENT]);
+    uint8_t owner = owner_of(memory[OWNER_GENERATION]);
     int is_alive = owner == 0 || memory[STATUS1 + owner - 1] == HZ_HEAP_ALIVE;
-    // A heap with a thread collects its queue at its next refill; an abandoned heap's must be empty already.
+    // A heap with a thread drains its queue at its next refill; an abandoned heap's must be empty already.
     int is_waiting = owner != 0 && (memory[QUEUE1 + owner - 1] != 0 || m->listed[owner]);
-    uint8_t seen = is_alive && is_waiting ? memory[PENDING] | m->left : 0;
+    uint8_t seen = is_alive && is_waiting ? memory[REMOTE_BITS] | m->left : 0;
     uint8_t remote = 0;
     for (uint8_t b = 0; b < BLOCKS; b++) {
-        uint8_t state = memory[state_of(memory[IDENT], b)];
+        uint8_t state = memory[state_of(memory[OWNER_GENERATION], b)];
         remote = (uint8_t)(remote + (state == REMOTE));
         if (state == REMOTE && (seen & bit_of(b)) == 0)
             violate(&m->machine, LOST);
@@ -1086,9 +1100,9 @@ static void judge(void *model) {
         if (mutant != MUTANT_TWO_STATES && state != right)
             violate(&m->machine, WRONG_STATE);
     }
-    if (memory[PENDING] != 0 && is_alive && owner != 0 && !is_waiting)
+    if (memory[REMOTE_BITS] != 0 && is_alive && owner != 0 && !is_waiting)
         violate(&m->machine, LOST); // bits that nobody will look at: the next free of the region would rely on them
-    if (m->calls != m->refused + m->accepted || m->issued != m->collected + remote + m->absorbed)
+    if (m->calls != m->refused + m->accepted || m->issued != m->drained + remote + m->absorbed)
         violate(&m->machine, ACCOUNTS);
     if ((m->asked & ~m->ended) != 0)
         violate(&m->machine, GOOD_REFUSED);
@@ -1102,8 +1116,8 @@ static size_t run(const struct scenario *what, int stops_at_first, struct findin
     struct model m;
     memset(&m, 0, sizeof m);
     uint8_t *memory = m.machine.memory;
-    memory[IDENT] = 1 << 2 | 1;
-    memory[MAGIC] = 1;
+    memory[OWNER_GENERATION] = 1 << 2 | 1;
+    memory[RECIPROCAL] = 1;
     memory[ARRAY] = array_of(1 << 2 | 1);
     memory[STATUS1] = what->owner_dead ? HZ_HEAP_ABANDONED : HZ_HEAP_ALIVE;
     memory[STATUS2] = HZ_HEAP_ALIVE;
@@ -1166,8 +1180,8 @@ static int run_mutants(void) {
         {MUTANT_EARLY_BITS, "the last look for bits before is_queued is cleared"},
         {MUTANT_FORGET_LEFT, "regions left over by a refill are forgotten"},
         {MUTANT_KEEP_ELSEWHERE, "no look for bits of a run that has another owner"},
-        {MUTANT_MAGIC_FIRST, "carving writes magic before ident"},
-        {MUTANT_MAGIC_LEFT, "releasing leaves magic as it is"},
+        {MUTANT_RECIPROCAL_FIRST, "carving writes reciprocal before owner_generation"},
+        {MUTANT_RECIPROCAL_LEFT, "releasing leaves reciprocal as it is"},
         {MUTANT_BLIND_DRAIN, "drain without checking the state"},
         {MUTANT_WEAK_STATUS, "plain store of a dying heap's status"},
         {MUTANT_NO_LAST_LOOK, "dying thread does not look at its queue again"},
@@ -1205,12 +1219,12 @@ static const struct tolerated tolerated[] = {
     {"hz5_queued", "is_clear", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_queue", "is_empty", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz_status", "is_abandoned", CHANGE_ORDER, LOADS_IN_ORDER},
-    {"hz5_ident", "read", CHANGE_ORDER, LOADS_IN_ORDER},
-    {"hz5_ident", "read_to_queue", CHANGE_ORDER, LOADS_IN_ORDER},
-    {"hz5_magic", "read", CHANGE_ORDER, LOADS_IN_ORDER},
+    {"hz5_owner_generation", "read", CHANGE_ORDER, LOADS_IN_ORDER},
+    {"hz5_owner_generation", "read_to_queue", CHANGE_ORDER, LOADS_IN_ORDER},
+    {"hz5_reciprocal", "read", CHANGE_ORDER, LOADS_IN_ORDER},
     {"hz5_array", "read", CHANGE_ORDER, LOADS_IN_ORDER},
-    {"hz5_ident", "write", CHANGE_ORDER, STORES_IN_ORDER},
-    {"hz5_magic", "begin", CHANGE_ORDER, STORES_IN_ORDER},
+    {"hz5_owner_generation", "write", CHANGE_ORDER, STORES_IN_ORDER},
+    {"hz5_reciprocal", "begin", CHANGE_ORDER, STORES_IN_ORDER},
     {"hz5_array", "write", CHANGE_ORDER, STORES_IN_ORDER},
     {"hz5_bits", "set", CHANGE_ORDER, LOCKED_IN_ORDER},
     {"hz5_bits", "take", CHANGE_ORDER, LOCKED_IN_ORDER},
@@ -1219,10 +1233,10 @@ static const struct tolerated tolerated[] = {
     {"hz5_queue", "take", CHANGE_ORDER, LOCKED_IN_ORDER},
     // What the model has less of than the real thing.
     {"hz5_block", "take_to_move", CHANGE_ORDER, "the model copies nothing"},
-    {"hz5_block", "collect_to_magazine", CHANGE_ORDER, "the model reads no statistics"},
-    {"hz5_block", "collect_to_run", CHANGE_ORDER, "the model reads no statistics"},
+    {"hz5_block", "drain_to_magazine", CHANGE_ORDER, "the model reads no statistics"},
+    {"hz5_block", "drain_to_run", CHANGE_ORDER, "the model reads no statistics"},
     {"hz5_queue", "push", CHANGE_BLIND, "the model has one run"},
-    {"hz5_queued", "peek_clear", CHANGE_FROM, "a queued run that is released is collected late, not lost"},
+    {"hz5_queued", "peek_clear", CHANGE_FROM, "a queued run that is released is drained late, not lost"},
     // Steps that are not in the model.
     {"hz5_block", "free_large", -1, "the model has no large runs"},
     {"hz5_block", "resize", -1, "the model has no large runs"},

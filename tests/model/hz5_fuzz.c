@@ -241,7 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         wrong("rejects differ from the prediction by", rejects() - expected_rejects);
     if (hzbench_allocator.verify() != 0)
         wrong("verify", 1);
-    hzbench_allocator.purge(); // what waits to be collected is an estimate in the account
+    hzbench_allocator.purge(); // what waits to be drained is an estimate in the account
     struct allocator_stats stats;
     hzbench_allocator.stats(&stats);
     if (stats.live_bytes != 0)

@@ -144,7 +144,7 @@ static void behaves_like_its_shadow(void **state) {
         {.retain_bytes = 4u << 20, .retain_percent = 12, .decay_ms = 250},
         {.retain_bytes = 0, .retain_percent = 0, .decay_ms = 0},
         {.retain_bytes = 64u << 20, .retain_percent = 50, .decay_ms = 1},
-        {.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 20, .learns = 1},
+        {.retain_bytes = 1u << 20, .retain_percent = 0, .decay_ms = 20, .adaptive = 1},
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         arena_set_limits(&limits[i]);
@@ -186,7 +186,7 @@ static void decay(struct arena_limits limits) {
 
 static void keeps_what_is_used_in_turns(void **state) {
     (void)state;
-    struct arena_limits limits = {.retain_bytes = 1u << 20, .decay_ms = 1000000, .learns = 1};
+    struct arena_limits limits = {.retain_bytes = 1u << 20, .decay_ms = 1000000, .adaptive = 1};
     arena_set_limits(&limits);
     assert_true(dirty_after_all_were_used() <= 1u << 20); // once is no pattern
     dirty_after_all_were_used();
