@@ -99,6 +99,7 @@ def run_report(argv: list[str]) -> int:
     parser.add_argument("--baseline", help=_BASELINE)
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
+    report.check()
     names = ", ".join(os.path.basename(f).removesuffix(".csv") for f in options.files)
     results = load.load(options.files)
     report.write(results, options.out, options.title or f"Allocators: {names}", options.baseline, options.margin)

@@ -45,6 +45,15 @@ def npm_file(*parts: str) -> str:
         ) from error
 
 
+_UPLOT = (("uplot", "dist", "uPlot.min.css"), ("uplot", "dist", "uPlot.iife.min.js"))
+
+
+def check() -> None:
+    """Raises InputError when what the page is drawn with is not there: told before the samples are read, not after."""
+    for parts in _UPLOT:
+        npm_file(*parts)
+
+
 def _number(value: Any) -> Json:
     """A number JSON can hold, None for what is not one; integers stay integers."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -174,7 +183,9 @@ def _panels(
             "latency": _latency(data, shown),
         })  # fmt: skip
     styles = {
-        n: {"colour": data.styles.table[n][0], "variant": data.styles.table[n][2]} for n in data.names if n in names
+        n: {"colour": data.styles.table[n][0], "marker": data.styles.table[n][1], "variant": data.styles.table[n][2]}
+        for n in data.names
+        if n in names
     }
     return out, styles
 
@@ -259,9 +270,9 @@ def render(results: Results, title: str, baseline: str | None = None, margin: fl
         title=title,
         data=data,
         json=_json(data),
-        css=npm_file("uplot", "dist", "uPlot.min.css") + read("report.css"),
+        css=npm_file(*_UPLOT[0]) + read("report.css"),
         scripts=[
-            npm_file("uplot", "dist", "uPlot.iife.min.js"),
+            npm_file(*_UPLOT[1]),
             read("stats.js"),
             read("charts.js"),
             read("report.js"),

@@ -65,6 +65,8 @@ const main = async () => {
     saw.canvases = await painted(tab);
     saw.tooWide = await tab.$$eval(".canvas", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
     saw.planes = await tab.$$eval(".plane .point", (all) => all.length);
+    saw.marks_of = await tab.$$eval("#chips label", (all) => all.map((e) => [e.title, e.querySelector(".mark").getAttribute("d")]));
+    saw.dots = await tab.$$eval(".plane .sample", (all) => all.length);
     saw.labels = await tab.$$eval("[role=img]", (all) => all.map((e) => e.getAttribute("aria-label")));
     saw.sections = await tab.$$eval("main section:not([hidden])", (all) => all.map((e) => e.id));
     saw.marks = await tab.$$eval("#marks tbody tr", (all) => all.map((e) => e.textContent));
@@ -122,6 +124,8 @@ const main = async () => {
     saw.phoneOverflow = await overflow(tab);
     saw.smallTargets = await tab.$$eval("select, .bar button, .downloads button", (all) => all.filter((e) => e.getBoundingClientRect().height > 0 && e.getBoundingClientRect().height < 40).length);
     saw.phoneCanvases = await painted(tab);
+    saw.hints = await tab.$$eval(".scroll", (all) => all.map((e) => [e.scrollWidth > e.clientWidth + 1, !e.previousElementSibling.hidden]));
+    saw.cut = await tab.$$eval(".plane text", (all) => all.filter((e) => { const own = e.getBoundingClientRect(), room = e.closest("svg").getBoundingClientRect(); return own.left < room.left - 1 || own.right > room.right + 1; }).map((e) => e.textContent));
     await shot(tab, "phone.png");
   } finally {
     await browser.close();

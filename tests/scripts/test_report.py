@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from conftest import ROOT
-from hzbench import errors, load, model, report
+from hzbench import allocators, errors, load, model, report
 
 BUILD = Path(os.environ.get("HZBENCH_BUILD") or ROOT / "build")
 MODULES = BUILD / "npm" / "node_modules"
@@ -75,6 +75,8 @@ def test_equal_input_gives_the_same_page(page):
 def test_without_npm_packages_one_line_says_what_to_do(page, script, tmp_path):
     done = script("report", page[0], f"--out={tmp_path / 'x.html'}", env={"BUILD_DIR": str(tmp_path)})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "scripts/setup report" in done.stderr
+    done = script("report", tmp_path / "missing.csv", "--out=x.html", env={"BUILD_DIR": str(tmp_path)})
+    assert "scripts/setup report" in done.stderr  # said before the files are read, not after computing over them
     with pytest.raises(errors.InputError, match="cannot write"):
         report.write(load.load([page[0]]), tmp_path / "no" / "x.html", "x")
     done = script("report", page[0], f"--out={tmp_path / 'x.html'}", env={"BUILD_DIR": str(BUILD)})
@@ -97,7 +99,7 @@ def saw(page, tmp_path_factory):
 
 def test_the_page_runs_without_an_error_or_a_request(saw):
     assert saw["errors"] == [] and saw["requests"] == [] and saw["title"] == "A <title> & more"
-    assert saw["sections"][:5] == ["summary", "ratios", "throughput", "pareto", "rss"]
+    assert saw["sections"][:5] == ["summary", "ratios", "throughput", "peak", "pareto"]
     assert "latency" in saw["sections"]
 
 
@@ -196,6 +198,26 @@ def test_figures_are_drawn_and_described(saw):
     )
     assert saw["tooWide"] == 0  # no figure reaches into its neighbour
     assert saw["planes"] >= 8 and all(len(label) > 20 for label in saw["labels"])
+
+
+def test_an_allocator_looks_as_in_the_png_figures(page, saw):
+    """One shape a marker of matplotlib, none of them the stand-in for an unknown one; dots are the single samples."""
+    known = (report.SOURCES / "charts.js").read_text()
+    markers = {a.marker for a in allocators.ALLOCATORS} | {marker for _, marker in allocators.OTHERS}
+    for marker in markers:
+        assert re.search(rf'(?<![\w"]){re.escape(marker)}: |"{re.escape(marker)}": ', known), marker
+    shapes = dict(saw["marks_of"])
+    ours = [n for n in shapes if n in allocators.BY_NAME]
+    assert len({shapes[n] for n in ours}) == len(ours) == 5
+    rows = load.load([page[0]]).data
+    alone = rows[(rows["workload"] == "remote") & (rows["name"] != "null")]
+    failed = set(alone.loc[alone["status"] != "ok", "name"])
+    assert saw["dots"] == sum(name not in failed for name in alone["name"])
+
+
+def test_a_table_that_scrolls_says_so(saw):
+    assert any(wider for wider, _ in saw["hints"]) and all(wider == told for wider, told in saw["hints"])
+    assert saw["cut"] == []
 
 
 def test_failures_and_marks_are_listed(saw):

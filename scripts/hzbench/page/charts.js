@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The figures of the page: uPlot for curves, SVG for the throughput-memory plane and the intervals in the table.
+// The figures of the page: uPlot for curves, SVG for rows of names, the throughput-memory plane and the intervals in the table.
+// What they show and how an allocator looks is what scripts/hzbench/figures draws: dots for single samples, marks for medians.
 "use strict";
 const Charts = (() => {
   const SVG = "http://www.w3.org/2000/svg";
@@ -23,6 +24,50 @@ const Charts = (() => {
     return element;
   };
 
+  // matplotlib's markers as paths about the origin, of radius 1.
+  const polygon = (n, turn = 0, inner = 1) => "M" + Array.from({ length: n }, (_, i) => {
+    const angle = (2 * Math.PI * i) / n - Math.PI / 2 + turn, r = i % 2 ? inner : 1;
+    return `${(r * Math.cos(angle)).toFixed(3)} ${(r * Math.sin(angle)).toFixed(3)}`;
+  }).join("L") + "Z";
+  const MARKERS = {
+    o: "M1 0A1 1 0 1 1 -1 0A1 1 0 1 1 1 0Z", s: "M-.9 -.9H.9V.9H-.9Z", "^": "M0 -1.1L1.1 .9H-1.1Z", v: "M0 1.1L1.1 -.9H-1.1Z",
+    "<": "M-1.1 0L.9 -1.1V1.1Z", ">": "M1.1 0L-.9 -1.1V1.1Z", D: "M0 -1.2L1.2 0L0 1.2L-1.2 0Z", d: "M0 -1.2L.75 0L0 1.2L-.75 0Z",
+    X: "M-1 -.5L-.5 -1L0 -.5L.5 -1L1 -.5L.5 0L1 .5L.5 1L0 .5L-.5 1L-1 .5L-.5 0Z", p: polygon(5), h: polygon(6), "*": polygon(10, 0, 0.45),
+  };
+  const marker = (a) => MARKERS[a.marker] || MARKERS.o;
+  // The first of its name is filled, a variant of it hollow.
+  const mark = (a, x, y, r) =>
+    svg("path", { d: marker(a), transform: `translate(${x} ${y}) scale(${r})`, class: a.variant ? "mark hollow" : "mark" });
+
+  // Marks and single samples on uPlot's canvas: values[k][i] are the medians of allocator k, samples[k][i] what lies behind them.
+  const drawMarks = (allocators, values, samples) => (u) => {
+    const ratio = devicePixelRatio || 1;
+    u.ctx.save();
+    allocators.forEach((a, k) => {
+      const colour = ink(`--c-${a.index}`), jitter = allocators.length > 1 ? 0.06 * (k / (allocators.length - 1) - 0.5) : 0;
+      values[k].forEach((value, i) => {
+        if (value == null) return;
+        const x = u.valToPos(i + jitter, "x", true);
+        u.ctx.fillStyle = colour;
+        u.ctx.globalAlpha = 0.4;
+        for (const one of (samples && samples[k][i]) || []) {
+          u.ctx.beginPath();
+          u.ctx.arc(x, u.valToPos(one, "y", true), 1.6 * ratio, 0, 2 * Math.PI);
+          u.ctx.fill();
+        }
+        u.ctx.globalAlpha = 1;
+        const path = new Path2D();
+        path.addPath(new Path2D(marker(a)), new DOMMatrix([4.2 * ratio, 0, 0, 4.2 * ratio, u.valToPos(i, "x", true), u.valToPos(value, "y", true)]));
+        u.ctx.lineWidth = (a.variant ? 1.5 : 1) * ratio;
+        u.ctx.fillStyle = a.variant ? ink("--card") : colour;
+        u.ctx.strokeStyle = a.variant ? colour : ink("--card");
+        u.ctx.fill(path);
+        u.ctx.stroke(path);
+      });
+    });
+    u.ctx.restore();
+  };
+
   const wide = (values, factor) => {
     const v = values.filter((x) => x > 0);
     return v.length > 1 && Math.max(...v) / Math.min(...v) > factor;
@@ -35,7 +80,7 @@ const Charts = (() => {
 
   const series = (allocator, more) => ({
     label: allocator.short, stroke: ink(`--c-${allocator.index}`), width: allocator.ours ? 2.5 : 1.75,
-    dash: DASHES[allocator.variant % DASHES.length], points: { show: true, size: 6, fill: ink(`--c-${allocator.index}`) },
+    dash: DASHES[allocator.variant % DASHES.length], points: { show: false },
     spanGaps: false, ...more,
   });
 
@@ -54,14 +99,16 @@ const Charts = (() => {
     return { setCursor: [(u) => { line.textContent = u.cursor.idx == null ? "" : describe(u.cursor.idx); }] };
   };
 
-  const scaleY = (values, factor) =>
-    wide(values, factor) ? { distr: 3 } : { range: (u, low, high) => [0, (high || 1) * 1.08] };
-
   const logTicks = (u, splits) => splits.map((v) => (v == null ? "" : tick(v)));
 
   const throughput = (host, panel, allocators, context) => {
     const xs = panel.threads.map((_, i) => i);
     const values = allocators.map((a) => panel.cells.map((cell) => context.median(cell, a.index, "speed", context.rate.size)));
+    if (panel.cells.length === 1) {
+      return rows(host, allocators, (a) => context.samples(panel.cells[0], a.index, "speed", context.rate.size),
+                  { unit: context.rate.unit, label: `throughput, ${context.rate.unit}` });
+    }
+    const samples = allocators.map((a) => panel.cells.map((cell) => context.samples(cell, a.index, "speed", context.rate.size)));
     const logarithmic = wide(values.flat(), 25);
     const crowded = (u) => {
       const first = panel.threads.findIndex((t) => context.pus && t > context.pus);
@@ -85,10 +132,11 @@ const Charts = (() => {
       `${panel.threads[i]} thread${panel.threads[i] === 1 ? "" : "s"}: ` +
       allocators.map((a, k) => `${a.short} ${values[k][i] == null ? "-" : three(values[k][i])}`).join(" · "));
     plot(host, {
-      hooks: { ...hooks, drawClear: [crowded] },
-      scales: { x: { time: false, range: [-0.4, xs.length - 0.6] }, y: scaleY(values.flat().filter(Number.isFinite), 25) },
+      hooks: { ...hooks, drawClear: [crowded], draw: [drawMarks(allocators, values, samples)] },
+      scales: { x: { time: false, range: [-0.4, xs.length - 0.6] },
+                y: logarithmic ? { distr: 3 } : { range: () => [0, Math.max(...samples.flat(2), Number.MIN_VALUE) * 1.08] } },
       axes: [axis({ label: "threads", labelSize: 18, size: 26, splits: () => xs, values: () => panel.threads.map(String), grid: { show: false } }),
-             axis({ size: 52, ...(logarithmic ? { values: logTicks } : { values: (u, s) => s.map(tick) }) })],
+             axis({ size: 52, label: `throughput, ${context.rate.unit}`, labelSize: 16, ...(logarithmic ? { values: logTicks } : { values: (u, s) => s.map(tick) }) })],
       series: [{}, ...allocators.map((a) => series(a))],
     }, [xs, ...values]);
     return allocators.map((a, k) => `${a.name}: ${values[k].map((v, i) => `${v == null ? "failed" : three(v)} with ${panel.threads[i]}`).join(", ")}`).join("; ");
@@ -107,10 +155,10 @@ const Charts = (() => {
     plot(host, {
       hooks,
       scales: { x: { time: false, range: [0, edges[edges.length - 1]] }, y: { range: (u, low, high) => [0, (high || 1) * 1.08] } },
-      axes: [axis({ size: 26, splits: () => [...edges.slice(1, -1), ...centres].sort((a, b) => a - b), ticks: { show: false },
+      axes: [axis({ label: "phases of the run", labelSize: 18, size: 26, splits: () => [...edges.slice(1, -1), ...centres].sort((a, b) => a - b), ticks: { show: false },
                     values: (u, s) => s.map((v) => { const i = centres.indexOf(v); return i < 0 ? "" : context.segments[i][0]; }),
                     filter: (u, s) => s, grid: { stroke: ink("--grid"), width: 1, filter: (u, s) => s.map((v) => (edges.includes(v) ? v : null)) } }),
-             axis({ size: 52, label: "MiB", labelSize: 16, values: (u, s) => s.map(tick) })],
+             axis({ size: 52, label: "RSS, MiB", labelSize: 16, values: (u, s) => s.map(tick) })],
       series: [{}, ...shown.map((a) => series(a, line)),
                ...(panel.rss.live ? [{ label: "live", stroke: "transparent", fill: ink("--live"), ...line }] : [])],
     }, data);
@@ -124,21 +172,13 @@ const Charts = (() => {
     const names = context.percentiles.map((p) => ({ p999: "p99.9" })[p] || p);
     const hooks = readout(host, (i) => `${names[i]}: ` + shown.map((a) => `${a.short} ${three(values[a.name][i])}`).join(" · ") + " ns");
     plot(host, {
-      hooks,
+      hooks: { ...hooks, draw: [drawMarks(shown, shown.map((a) => values[a.name]))] },
       scales: { x: { time: false, range: [-0.3, xs.length - 0.7] }, y: { distr: 3 } },
-      axes: [axis({ size: 26, splits: () => xs, values: () => names }), axis({ size: 56, label: "ns", labelSize: 16, values: logTicks })],
+      axes: [axis({ label: "share of the timed calls", labelSize: 18, size: 26, splits: () => xs, values: () => names }), axis({ size: 56, label: "latency, ns", labelSize: 16, values: logTicks })],
       series: [{}, ...shown.map((a) => series(a))],
     }, [xs, ...shown.map((a) => values[a.name])]);
     return shown.map((a) => `${a.name}: ${names.map((n, i) => `${n} ${three(values[a.name][i])} ns`).join(", ")}`).join("; ");
   };
-
-  const MARKS = [
-    (x, y) => svg("circle", { cx: x, cy: y, r: 6 }),
-    (x, y) => svg("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }),
-    (x, y) => svg("path", { d: `M${x} ${y - 7}L${x + 6.5} ${y + 5}H${x - 6.5}Z` }),
-    (x, y) => svg("path", { d: `M${x} ${y - 7}L${x + 7} ${y}L${x} ${y + 7}L${x - 7} ${y}Z` }),
-    (x, y) => svg("path", { d: `M${x} ${y + 7}L${x + 6.5} ${y - 5}H${x - 6.5}Z` }),
-  ];
 
   const niceTicks = (low, high, logarithmic, count = 4) => {
     if (logarithmic) {
@@ -154,32 +194,82 @@ const Charts = (() => {
     return out;
   };
 
-  const pareto = (host, panel, allocators, context) => {
-    const points = allocators
-      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.median(panel.shown, a.index, "speed", context.rate.size) }))
-      .filter((p) => p.x > 0 && p.y > 0);
-    if (!points.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
-    const width = Math.max(240, Math.floor(host.clientWidth)), height = HEIGHT + 20;
-    const box = { left: 48, right: width - 14, top: 12, bottom: height - 38 };
-    const scale = (values, from, to, factor, zero) => {
-      const logarithmic = wide(values, factor);
-      let low = Math.min(...values), high = Math.max(...values);
-      if (logarithmic) { low /= 1.35; high *= 1.35; } else { const room = (high - low || high) * 0.18; low = zero ? 0 : Math.max(0, low - room); high += room; }
-      const f = logarithmic ? Math.log : (v) => v;
-      const at = (v) => from + ((f(v) - f(low)) / (f(high) - f(low))) * (to - from);
-      return { at, ticks: niceTicks(low, high, logarithmic) };
-    };
-    const x = scale(points.map((p) => p.x), box.left, box.right, 8, false), y = scale(points.map((p) => p.y), box.bottom, box.top, 12, true);
-    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", "aria-hidden": "true" });
+  const scale = (values, from, to, logarithmic) => {
+    let low = Math.min(...values), high = Math.max(...values);
+    if (logarithmic) { low /= 1.35; high *= 1.35; } else { low = 0; high = high * 1.12 || 1; }
+    const f = logarithmic ? Math.log : (v) => v;
+    const at = (v) => from + ((f(v) - f(low)) / (f(high) - f(low))) * (to - from);
+    return { at, ticks: niceTicks(low, high, logarithmic) };
+  };
+
+  const across = (root, x, box, label, width, height) => {
     for (const v of x.ticks) {
       root.append(svg("line", { x1: x.at(v), x2: x.at(v), y1: box.top, y2: box.bottom, class: "grid" }),
                   svg("text", { x: x.at(v), y: box.bottom + 15, class: "tick", "text-anchor": "middle" }, tick(v)));
     }
+    root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, class: "tick", "text-anchor": "middle" }, label));
+  };
+
+  // A row a name. Of speeds: single samples, quartiles and the median's mark; bars of memory: the median, with the range of the
+  // samples, and a tick where memory stood after the work. Returns the words for whoever does not see it.
+  const rows = (host, allocators, values, { bars = false, after = () => null, unit, label }) => {
+    const all = allocators.map((a) => ({ a, v: [...values(a)].sort((x, y) => x - y) }));
+    const numbers = all.flatMap((r) => r.v);
+    if (!numbers.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
+    const longest = Math.max(...allocators.map((a) => a.short.length));
+    const width = Math.max(240, Math.floor(host.clientWidth)), step = 24, height = step * all.length + 44;
+    const box = { left: Math.min(width * 0.42, 14 + 7.4 * longest), right: width - 52, top: 4, bottom: step * all.length + 6 };
+    const x = scale(numbers, box.left, box.right, !bars && wide(all.filter((r) => r.v.length).map((r) => Stats.median(r.v)), 25));
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", "aria-hidden": "true" });
+    across(root, x, box, label, width, height);
+    const letters = Math.max(3, Math.floor((box.left - 12) / 7.2));
+    all.forEach(({ a, v }, k) => {
+      const y = box.top + step * (k + 0.5);
+      const group = svg("g", { class: "point", style: `--c: var(--c-${a.index})` });
+      group.append(svg("text", { x: box.left - 8, y: y + 4, "text-anchor": "end", class: a.ours ? "best" : "" },
+                       a.short.length > letters ? `${a.short.slice(0, letters - 1)}…` : a.short));
+      if (!v.length) group.append(svg("text", { x: box.left + 6, y: y + 4, class: "none" }, "no value"));
+      else {
+        const middle = Stats.median(v), line = (from, to) => svg("line", { x1: x.at(from), x2: x.at(to), y1: y, y2: y, class: bars ? "range" : "spread" });
+        group.prepend(svg("title", {}, `${a.name}: ${three(middle)} ${unit}, ${v.length} samples`));
+        if (bars) {
+          group.append(svg("rect", { x: box.left, y: y - 8, width: Math.max(0, x.at(middle) - box.left), height: 16, class: a.variant ? "bar-of pale" : "bar-of" }), line(v[0], v[v.length - 1]));
+          const later = after(a);
+          if (later != null) group.append(svg("line", { x1: x.at(later), x2: x.at(later), y1: y - 9, y2: y + 9, class: "after" }));
+        } else {
+          group.append(...v.map((one) => svg("circle", { cx: x.at(one), cy: y, r: 1.8, class: "sample" })),
+                       line(Stats.quantile(v, 0.25), Stats.quantile(v, 0.75)), mark(a, x.at(middle), y, 5));
+        }
+        group.append(svg("text", { x: x.at(v[v.length - 1]) + 8, y: y + 4 }, three(middle)));
+      }
+      root.append(group);
+    });
+    host.append(root);
+    return all.map(({ a, v }) => `${a.name}: ${v.length ? `${three(Stats.median(v))} ${unit}` : "no value"}`).join("; ");
+  };
+
+  const peak = (host, panel, allocators, context) =>
+    rows(host, allocators, (a) => context.samples(panel.shown, a.index, "peak", MIB),
+         { bars: true, after: (a) => context.median(panel.shown, a.index, "after", MIB), unit: "MiB", label: "peak RSS, MiB" });
+
+  const pareto = (host, panel, allocators, context) => {
+    const points = allocators
+      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.median(panel.shown, a.index, "speed", context.rate.size),
+                     xs: context.samples(panel.shown, a.index, "peak", MIB).sort((m, n) => m - n), ys: context.samples(panel.shown, a.index, "speed", context.rate.size).sort((m, n) => m - n) }))
+      .filter((p) => p.x > 0 && p.y > 0);
+    if (!points.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
+    const width = Math.max(240, Math.floor(host.clientWidth)), height = HEIGHT + 20;
+    const box = { left: 62, right: width - 14, top: 12, bottom: height - 38 };
+    const x = scale(points.map((p) => p.x), box.left, box.right, false);
+    const y = scale(points.map((p) => p.y), box.bottom, box.top, wide(points.map((p) => p.y), 12));
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", "aria-hidden": "true" });
+    across(root, x, box, "peak RSS, MiB", width, height);
     for (const v of y.ticks) {
       root.append(svg("line", { x1: box.left, x2: box.right, y1: y.at(v), y2: y.at(v), class: "grid" }),
                   svg("text", { x: box.left - 6, y: y.at(v) + 4, class: "tick", "text-anchor": "end" }, tick(v)));
     }
-    root.append(svg("text", { x: box.right, y: height - 6, class: "tick", "text-anchor": "end" }, "peak RSS, MiB →"));
+    const middle = (box.top + box.bottom) / 2;
+    root.append(svg("text", { x: 12, y: middle, class: "tick", "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, `throughput, ${context.rate.unit}`));
     const front = points.filter((p) => !points.some((o) => o !== p && o.x <= p.x && o.y >= p.y && (o.x < p.x || o.y > p.y))).sort((a, b) => a.x - b.x);
     let path = "";
     front.forEach((p, i) => { path += i ? `V${y.at(p.y)}` : `M${x.at(p.x)} ${box.bottom}V${y.at(p.y)}`; path += `H${i + 1 < front.length ? x.at(front[i + 1].x) : box.right}`; });
@@ -197,12 +287,15 @@ const Charts = (() => {
       }
       placed.push({ span, at });
       const group = svg("g", { class: "point", style: `--c: var(--c-${p.a.index})` });
-      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${context.rate.unit}, ${three(p.x)} MiB`), MARKS[p.a.index % MARKS.length](px, py),
+      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${context.rate.unit}, ${three(p.x)} MiB`), 
+                   svg("line", { x1: x.at(Stats.quantile(p.xs, 0.25)), x2: x.at(Stats.quantile(p.xs, 0.75)), y1: py, y2: py, class: "spread" }),
+                   svg("line", { x1: px, x2: px, y1: y.at(Stats.quantile(p.ys, 0.25)), y2: y.at(Stats.quantile(p.ys, 0.75)), class: "spread" }),
+                   mark(p.a, px, py, 5.5),
                    svg("text", { x: left ? px - 10 : px + 10, y: at, "text-anchor": left ? "end" : "start", class: front.includes(p) ? "best" : "" }, p.a.short));
       root.append(group);
     }
     host.append(root);
-    return points.map((p) => `${p.a.name}: ${three(p.y)} million operations a second with ${three(p.x)} MiB`).join("; ");
+    return points.map((p) => `${p.a.name}: ${three(p.y)} ${context.rate.unit} with ${three(p.x)} MiB`).join("; ");
   };
 
   // The interval of one row on a logarithmic axis that all rows of the table share.
@@ -216,5 +309,5 @@ const Charts = (() => {
     return root;
   };
 
-  return { throughput, rss, latency, pareto, interval, three };
+  return { throughput, peak, rss, latency, pareto, interval, mark, svg, three };
 })();

@@ -38,6 +38,11 @@
     return values.length ? Stats.median(values) / unit : null;
   };
 
+  const samples = (cell, name, what, unit) => {
+    const rows = group(cell, name);
+    return failure(rows) ? [] : kept(rows).map((s) => s[what]).filter((v) => v != null).map((v) => v / unit);
+  };
+
   // ---- comparisons -------------------------------------------------------------------------------------------------
   const pairs = (cell, name, base, what) => {
     const old = new Map(group(cell, base).map((s) => [s.block, s]));
@@ -85,7 +90,10 @@
   };
 
   // ---- the table ---------------------------------------------------------------------------------------------------
-  const swatch = (a) => el("span", { class: "swatch" + (a.variant ? " variant" : ""), style: `--c: var(--c-${a.index})`, "aria-hidden": "true" });
+  const swatch = (a) => {
+    const drawn = Charts.svg("svg", { viewBox: "-9 -6 18 12", width: 18, height: 12 }, Charts.mark(a, 0, 0, 4.6));
+    return el("span", { class: "swatch", style: `--c: var(--c-${a.index})`, "aria-hidden": "true" }, drawn);
+  };
   const who = (r) => el("th", { scope: "row", class: "who" + (r.allocator.ours ? " ours" : ""), title: r.allocator.name }, swatch(r.allocator), r.allocator.short);
   const COLUMNS = [
     { key: "allocator", title: "allocator", value: (r) => r.allocator.name, order: (r) => r.a, cell: who },
@@ -224,7 +232,7 @@
       host.closest("section").hidden = fitting.length === 0 && (kind === "rss" || kind === "latency");
       // All figures take their places first: how wide one is depends on how many there are.
       const places = fitting.map((panel) => {
-        const here = kind !== "throughput" && D.cells[panel.shown];
+        const here = (kind !== "throughput" || panel.cells.length === 1) && D.cells[panel.shown];
         const canvas = el("div", { class: "canvas" });
         const platform = new Set(D.panels.map((p) => p.platform)).size > 1 ? panel.platform : "";
         const figure = el("figure", { role: "group" }, el("figcaption", {}, panel.title,
@@ -233,7 +241,7 @@
       });
       host.replaceChildren(...places.map((p) => p.figure));
       for (const { panel, here, canvas, figure } of places) {
-        const words = Charts[kind](canvas, panel, shown, { median, rate: D.rate, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
+        const words = Charts[kind](canvas, panel, shown, { median, samples, rate: D.rate, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${panel.title}: ${words}`);
         const failed = (here ? [panel.shown] : panel.cells).flatMap((c) => shown.filter((a) => failure(group(c, a.index))).map((a) => `${a.short}, ${count(D.cells[c].threads, "thread")}: ${failure(group(c, a.index))}`));
@@ -263,7 +271,20 @@
     document.querySelectorAll(".base").forEach((e) => { e.textContent = base; });
     drawTable();
     drawMeans();
+    drawHints();
     byId("legend").textContent = `Ratio to ${base} in the same round: above 1 is faster. faster, slower: the interval excludes 1 and the exact rank test says so at ${100 * D.alpha} % after control of false discoveries over the rows shown; same: the interval lies within ${100 * D.margin} %; undecided: neither, with the effect that would have been seen four times in five.`;
+  };
+
+  // A table that is wider than its place says so.
+  const drawHints = () => {
+    for (const place of document.querySelectorAll(".scroll")) {
+      let hint = place.previousElementSibling;
+      if (!hint || !hint.classList.contains("hint")) {
+        hint = el("p", { class: "hint", "aria-hidden": "true" }, "scrolls sideways →");
+        place.before(hint);
+      }
+      hint.hidden = place.scrollWidth <= place.clientWidth + 1;
+    }
   };
 
   // The palette is Okabe and Ito's; on dark paper a colour that is too dark to see is mixed with white.
@@ -323,12 +344,14 @@
     matchMedia("print").addEventListener("change", redraw);
     addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
     let width = innerWidth;
-    addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawFigures(); } });
+    addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawFigures(); drawHints(); } });
+    byId("unit").textContent = D.rate.unit;
     colours();
     drawNumbers();
     drawMarks();
     drawFiles();
     drawFigures();
+    drawHints();
   };
 
   start();

@@ -8,6 +8,12 @@ const Stats = (() => {
     return v.length === 0 ? NaN : v.length % 2 ? v[middle] : (v[middle - 1] + v[middle]) / 2;
   };
 
+  // Of sorted values, between them as numpy does it.
+  const quantile = (v, share) => {
+    const at = (v.length - 1) * share, low = Math.floor(at);
+    return v.length === 0 ? NaN : v[low] + (at - low) * (v[Math.min(low + 1, v.length - 1)] - v[low]);
+  };
+
   // Median of all pairwise means, each value with itself included.
   const hodgesLehmann = (d) => {
     const walsh = [];
@@ -66,5 +72,5 @@ const Stats = (() => {
 
   const geometricMean = (ratios) => Math.exp(ratios.reduce((a, r) => a + Math.log(r), 0) / ratios.length);
 
-  return { median, hodgesLehmann, signedRankP, benjaminiHochberg, smallestVisible, verdict, geometricMean };
+  return { median, quantile, hodgesLehmann, signedRankP, benjaminiHochberg, smallestVisible, verdict, geometricMean };
 })();
