@@ -131,6 +131,14 @@ static const struct record_column tail[] = {
         live_peak,
         "largest live bytes in the series, or `live_work`; each is what was live at that instant at least, as the "
         "threads cannot be stopped to look (at most 64 objects a thread too much: what it has freed and not told)"),
+    NUMBER("live_mean", live_mean,
+           "mean of the live bytes over the series of the measured part; (rss_mean - rss_baseline) / live_mean is the "
+           "mean "
+           "fragmentation"),
+    NUMBER(
+        "fragmentation_worst_ppm", fragmentation_worst_ppm,
+        "largest resident set above rss_baseline, in millionths of the live bytes, over the points of the series with "
+        "at least 1 MiB live"),
     MEASURED(reserved_bytes, "the backend's own account"),
     MEASURED(committed_bytes, NULL),
     MEASURED(metadata_bytes, NULL),

@@ -23,7 +23,8 @@ struct record {
     char message[1280];
     struct allocator_provenance proof;
     struct measurement measured;
-    uint64_t rss_mean, rss_p95; // over the series of the measured part
+    // Over the series of the measured part.
+    uint64_t rss_mean, rss_p95, live_mean, fragmentation_worst_ppm;
     char rejects[512];
     char started_at[24];
     uint64_t latency_every;

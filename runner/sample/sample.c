@@ -177,26 +177,48 @@ static int compare_u64(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-// Mean and 95th percentile of the resident set over the measured part.
-static void summarise_rss(const struct sample_shared *shared, uint64_t *mean, uint64_t *p95) {
+// Below this many live bytes an object's page and the thread's stack decide the ratio to the resident set.
+#define LEAST_LIVE_BYTES (1 << 20)
+
+static uint64_t fragmentation_ppm(const struct record *record, const struct rss_point *point) {
+    const uint64_t baseline = record->measured.rss_baseline;
+    if (baseline == NOT_MEASURED || point->live_bytes < LEAST_LIVE_BYTES)
+        return 0;
+    const uint64_t above = point->rss_bytes > baseline ? point->rss_bytes - baseline : 0;
+    return (uint64_t)((double)above / (double)point->live_bytes * 1e6);
+}
+
+// The columns that are taken over the series of the measured part.
+static void summarise_series(const struct sample_shared *shared, struct record *record) {
     // ORDER: acquire pairs with the release store of the worker's rss_append, which publishes the points before it.
     uint32_t count = atomic_load_explicit(&shared->rss_points, memory_order_acquire);
-    *mean = *p95 = NOT_MEASURED;
     if (count > SHARED_MAX_RSS_POINTS)
         count = SHARED_MAX_RSS_POINTS;
     uint64_t *values = malloc((count + 1) * sizeof *values);
-    uint64_t sum = 0;
+    uint64_t sum = 0, live_sum = 0, live_count = 0, worst_ppm = 0;
     size_t used = 0;
-    for (uint32_t i = 0; values != NULL && i < count; i++)
-        if (shared->rss[i].phase == PHASE_MEASURED && shared->rss[i].rss_bytes != NOT_MEASURED) {
-            values[used++] = shared->rss[i].rss_bytes;
-            sum += shared->rss[i].rss_bytes;
-        }
+    for (uint32_t i = 0; values != NULL && i < count; i++) {
+        const struct rss_point *point = &shared->rss[i];
+        if (point->phase != PHASE_MEASURED || point->rss_bytes == NOT_MEASURED)
+            continue;
+        values[used++] = point->rss_bytes;
+        sum += point->rss_bytes;
+        if (point->live_bytes == SHARED_LIVE_UNKNOWN)
+            continue;
+        live_count++;
+        live_sum += point->live_bytes > 0 ? (uint64_t)point->live_bytes : 0;
+        const uint64_t ppm = fragmentation_ppm(record, point);
+        worst_ppm = ppm > worst_ppm ? ppm : worst_ppm;
+    }
     if (used > 0) {
         qsort(values, used, sizeof *values, compare_u64);
-        *mean = sum / used;
-        *p95 = values[(used * 95 + 99) / 100 - 1];
+        record->rss_mean = sum / used;
+        record->rss_p95 = values[(used * 95 + 99) / 100 - 1];
     }
+    if (live_count > 0)
+        record->live_mean = live_sum / live_count;
+    if (worst_ppm > 0)
+        record->fragmentation_worst_ppm = worst_ppm;
     free(values);
 }
 
@@ -255,7 +277,7 @@ static void take_result(struct record *record, const struct sample_shared *share
     record->measured = shared->result.measured;
     if (shared->request.latency_every != 0)
         record->latency_every = shared->request.latency_every;
-    summarise_rss(shared, &record->rss_mean, &record->rss_p95);
+    summarise_series(shared, record);
     list_rejects(record->measured.rejects, record->rejects, sizeof record->rejects);
 }
 

@@ -154,6 +154,8 @@ def test_what_was_not_measured_is_empty(run, tmp_path):
     for name in (
         "rss_mean",
         "rss_p95",
+        "live_mean",
+        "fragmentation_worst_ppm",
         "rss_100ms",
         "rss_1s",
         "live_peak",
@@ -244,6 +246,15 @@ def test_series_covers_the_phases(run, tmp_path):
     assert {"measured", "settle"} <= {p["phase"] for p in series}
     assert int(row["rss_baseline"]) <= int(row["rss_mean"]) <= int(row["rss_p95"]) <= int(row["rss_peak"])
     assert row["rss_100ms"] != "" and row["rss_1s"] == ""
+    points = [p for p in series if p["phase"] == "measured"]
+    live = [int(p["live_bytes"]) for p in points]
+    assert int(row["live_mean"]) == sum(live) // len(live)
+    worst = max(
+        (int(p["rss_bytes"]) - int(row["rss_baseline"])) / int(p["live_bytes"])
+        for p in points
+        if int(p["live_bytes"]) >= 1 << 20
+    )
+    assert int(row["fragmentation_worst_ppm"]) == int(worst * 1e6)
 
 
 def test_a_duration_gives_no_hash(run, tmp_path):
