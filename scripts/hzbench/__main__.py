@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "commands:run_compare",
     "gate": "commands:run_gate",
     "lint": "commands:run_lint",
+    "memory": "memory:main",
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from scipy.stats import norm, t
+from scipy.stats import norm, t, theilslopes
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]  # low, high
@@ -188,6 +188,29 @@ class Comparison:
     def enough(self) -> bool:
         """Whether there are samples enough for any verdict at all."""
         return self.pairs >= (MIN_PAIRS if self.paired else MIN_SIDE)
+
+
+SLOPE_BLOCKS = 60  # neighbouring readings of memory are nearly equal; medians of so many stretches count instead
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How fast a series grows, per unit of its time, with an interval at LEVEL."""
+
+    slope: float
+    low: float
+    high: float
+
+
+def slope(x: npt.ArrayLike, y: npt.ArrayLike) -> Slope:
+    """Theil and Sen's slope of y over x, the median of the slopes between all pairs of block medians; its interval is
+    Sen's (1968), from Kendall's tau. NaN for fewer than three points."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if len(x) < 3:
+        return Slope(math.nan, math.nan, math.nan)
+    blocks = np.array_split(np.arange(len(x)), min(SLOPE_BLOCKS, len(x)))
+    found = theilslopes([np.median(y[b]) for b in blocks], [np.median(x[b]) for b in blocks], LEVEL)
+    return Slope(float(found.slope), float(found.low_slope), float(found.high_slope))
 
 
 def rounds_for(family: int, paired: bool = True) -> int:
