@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "commands:run_report",
     "compare": "commands:run_compare",
     "gate": "commands:run_gate",
+    "merge": "merge:main",
     "lint": "commands:run_lint",
     "memory": "memory:main",
     "trace": "traces:main",

@@ -77,7 +77,9 @@ def run_gate(argv: list[str]) -> int:
         "--max-rss", type=share, help="limit on the growth of peak RSS; no proof is asked for (default: none)"
     )
     parser.add_argument("--alloc", action="append", help="only this allocator; may be repeated (default: all)")
-    parser.add_argument("--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 5 when a cell can neither fail nor pass, as without power"
+    )
     options = parser.parse_args(argv)
     if options.base.endswith(".json") and options.new.endswith(".json"):
         lines, code = gate.judge_instructions(options.base, options.new, options.max_worse)

@@ -47,6 +47,24 @@ def _memory(line: Line, limit: float) -> tuple[str, str]:
     return ("fail", f"{numbers}, limit {text.three(limit)}") if c.ratio > limit else ("pass", numbers)
 
 
+def _has_power(c: stats.Comparison, max_worse: float, family: int, paired: bool) -> bool:
+    """Whether a loss of `max_worse` would have been seen four times in five."""
+    return c.pairs >= stats.rounds_for(family, paired) and c.visible <= max_worse
+
+
+def _power_line(weak: list[stats.Comparison], cells: int, max_worse: float, family: int, paired: bool) -> str:
+    """What a gate that could not have failed must say."""
+    worst = max(weak, key=lambda c: c.visible)
+    line = (
+        f"gate: warning: no power: in {len(weak)} of {text.plural(cells, 'cell')} these rounds would not have shown a"
+        f" loss of {text.percent(max_worse)} (4 times in 5)"
+    )
+    if not math.isfinite(worst.visible):
+        return f"{line}; {stats.rounds_for(family, paired)} rounds or more can show something"
+    rounds = max(math.ceil(worst.pairs * (worst.visible / max_worse) ** 2), stats.rounds_for(family, paired))
+    return f"{line}; about {rounds} rounds would"
+
+
 def judge(
     difference: Difference,
     max_worse: float,
@@ -55,7 +73,8 @@ def judge(
     strict: bool = False,
 ) -> tuple[list[str], int]:
     """(lines to print, exit code). 1: a loss beyond `max_worse` is proven, memory is beyond `max_rss`, or NEW fails
-    where BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass."""
+    where BASE did not. 5, only when strict: nothing failed but something could neither fail nor pass. Open cells whose
+    rounds could not have shown such a loss are a warning: that nothing failed says nothing there."""
     unknown = set(only or ()) - {line.name for line in difference.lines}
     if unknown:
         raise errors.InputError(f"--alloc={errors.printable(sorted(unknown)[0], 60)} is not in the files")
@@ -65,6 +84,7 @@ def judge(
     q = stats.benjamini_hochberg([_p_against(line, limit, difference.paired) for line in compared])
     adjusted = {id(line): float(value) for line, value in zip(compared, q)}
     judged = []
+    weak = []
     for line in lines:
         if line.new_failed or line.problem == "not in NEW":
             judged.append(("fail", f"{line.title}: {line.problem}"))
@@ -72,11 +92,15 @@ def judge(
             judged.append(("open", f"{line.title}: {line.problem}"))
         else:
             judged.append(_speed(line, line.speed, limit, adjusted[id(line)], len(compared), difference.paired))
+            if judged[-1][0] == "open" and not _has_power(line.speed, max_worse, len(compared), difference.paired):
+                weak.append(line.speed)
             if max_rss is not None:
                 judged.append(_memory(line, 1 + max_rss))
     counts = {kind: sum(k == kind for k, _ in judged) for kind in ("fail", "open", "pass")}
     out = [f"{kind}  {what}" for kind, what in judged]
     out.append(f"gate: {counts['fail']} failed, {counts['open']} open, {counts['pass']} passed")
+    if weak:
+        out.insert(-1, _power_line(weak, len(compared), max_worse, len(compared), difference.paired))
     if counts["fail"]:
         return out, errors.GATE_FAILED
     return out, errors.INCONCLUSIVE if counts["open"] and strict else errors.OK

@@ -245,6 +245,26 @@ def test_gate_says_how_many_rounds_could_prove_something(tmp_path):
     assert "3 rounds cannot prove anything here, " in lines[0] and lines[0].startswith("open")
 
 
+def test_a_gate_without_power_says_so(tmp_path, files, script):
+    """Three rounds, or noise of 20 %, cannot show a loss of 5 %; rounds that can say nothing of it."""
+    warning = "gate: warning: no power: in "
+    few = [make(tmp_path, f"few{n}", 20 + n, rounds=3) for n in (1, 2)]
+    lines, code = gate.judge(compare.build(*few), 0.05)
+    assert (
+        code == errors.OK and lines[-2].startswith(f"{warning}8 of 8 cells") and "rounds or more can show" in lines[-2]
+    )
+    assert gate.judge(compare.build(*few), 0.05, strict=True)[1] == errors.INCONCLUSIVE
+    noisy = [make(tmp_path, f"noisy{n}", 30 + n, noise=0.2) for n in (1, 2)]
+    done = script("gate", *noisy, "--max-worse=5%", "--strict")
+    found = re.search(
+        rf"^{warning}(\d+) of 8 cells .* a loss of 5\.0 % \(4 times in 5\); about (\d+) rounds would$",
+        done.stdout,
+        re.M,
+    )
+    assert done.returncode == errors.INCONCLUSIVE and int(found[1]) > 4 and int(found[2]) > 50
+    assert warning not in script("gate", files["base"], files["slower"], "--max-worse=5%").stdout
+
+
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("family", [1, 4, 40])
 def test_rounds_for_is_the_first_number_that_can_reach_5_percent(paired, family):

@@ -102,14 +102,18 @@ def timed(rows):
     """The first cell with the latencies of the C library's, times ten for hz5."""
     for row in rows:
         factor = 10 if row["allocator"] == "hz5" else 1
-        row.update(latency_every=64, latency_malloc_count=100, latency_free_local_count=100, latency_free_remote_count=0)
+        row.update(
+            latency_every=64, latency_malloc_count=100, latency_free_local_count=100, latency_free_remote_count=0
+        )
         for call in ("malloc", "free_local"):
-            row.update({f"latency_{call}_{p}_ns": factor * ns for p, ns in zip(("p50", "p90", "p99", "p999", "max"),
-                                                                              (20, 30, 150, 1234, 99999))})  # fmt: skip
+            for percentile, ns in (("p50", 20), ("p90", 30), ("p99", 150), ("p999", 1234), ("max", 99999)):
+                row[f"latency_{call}_{percentile}_ns"] = factor * ns
 
 
 def test_latencies_are_shown_when_they_were_measured(tmp_path):
-    path = fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), timed, with_series=False)
+    path = fixtures.write_run(
+        tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), timed, with_series=False
+    )
     results = load.load([path])
     report = model.build(results)
     shown = tables.as_text(report)
@@ -126,12 +130,19 @@ def test_latencies_are_shown_when_they_were_measured(tmp_path):
 
 def test_text_fits_80_columns_and_wide_has_everything(tmp_path, files):
     longest = "./a/directory/with/a/long/name/liballocator.so"
+
     def rename(rows):
         for row in rows:
-            row["allocator"] = {"hz5": longest, "system": "system-of-the-c-library"}.get(row["allocator"], row["allocator"])
+            row["allocator"] = {"hz5": longest, "system": "system-of-the-c-library"}.get(
+                row["allocator"], row["allocator"]
+            )
 
     path = fixtures.write_run(tmp_path / "a.csv", PLAN, lambda rows: rename(rows) or timed(rows), with_series=False)
-    for report in (model.build(load.load([path])), model.build(load.load([path]), longest), model.build(load.load([files["spoilt"]]))):
+    for report in (
+        model.build(load.load([path])),
+        model.build(load.load([path]), longest),
+        model.build(load.load([files["spoilt"]])),
+    ):
         lines = tables.as_text(report).splitlines()
         assert max(map(len, lines)) <= 80, max(lines, key=len)
         assert "--wide shows all columns." in lines and "MiB after" not in "".join(lines)
@@ -147,8 +158,8 @@ def plain(text):
 
 def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     """Both are given rows with a planted truth; the runner tells of a finished file what it told at its end."""
-    runner = [BUILD / "runner", "--alloc=system,hz5,hz3", "--workload=local,large,aligned,replace", "--ops=50", "--settle=0",
-              "--rss-interval=0", "--runs=12", "--output=r.csv"]  # fmt: skip
+    options = "--alloc=system,hz5,hz3 --workload=local,large,aligned,replace --ops=50 --settle=0 --rss-interval=0"
+    runner = [BUILD / "runner", *options.split(), "--runs=12", "--output=r.csv"]
     subprocess.run(runner, cwd=tmp_path, check=True, capture_output=True)
     random = fixtures.Random(5)
     truths = {  # seconds and MiB: a winner, two leaders, the baseline in front, nobody
@@ -172,8 +183,12 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     assert len(ours) == 4 and all(sentence in plain(told) for sentence in ours), (ours, told)
     shown = plain(script("tables", tmp_path / "r.csv").stdout)
     assert all(sentence in shown for sentence in ours)
-    assert any(s.startswith("hz5 is the fastest, N times as fast as system [N, N], and needs N % less memory") for s in ours)
-    assert any("are the fastest and cannot be told apart" in s for s in ours) and any("no difference" in s for s in ours)
+    assert any(
+        s.startswith("hz5 is the fastest, N times as fast as system [N, N], and needs N % less memory") for s in ours
+    )
+    assert any("are the fastest and cannot be told apart" in s for s in ours) and any(
+        "no difference" in s for s in ours
+    )
 
 
 def test_json_has_the_whole_run(script, files):
@@ -303,7 +318,9 @@ def test_hostile_names_are_escaped(tmp_path):
         load.load([fixtures.write_run(tmp_path / "a.csv", fixtures.Plan(workloads=("local",), threads=(1,)), edit)])
     )
     assert HOSTILE in tables.as_text(report)
-    markdown = next(line for line in tables.as_markdown(report).splitlines() if line.startswith("|") and "script" in line)
+    markdown = next(
+        line for line in tables.as_markdown(report).splitlines() if line.startswith("|") and "script" in line
+    )
     assert "<script>" not in markdown
     assert len(re.findall(r"(?<!\\)\|", markdown)) == 10  # nine cells, whatever the name holds
     # The caption names it too, in its notes.
