@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OS_PAGE_BYTES ((size_t)4096) // accounting granule; os_mem_init() refuses systems with another base page
+#define OS_PAGE_BYTES ((size_t)4096) // accounting granule; hz_init() refuses systems with another page size
 
 enum os_mem_access { OS_MEM_NONE, OS_MEM_READ, OS_MEM_READ_WRITE };
 
@@ -23,6 +23,7 @@ int os_mem_decommit(void *base, size_t bytes); // contents become zero, pages le
 // Memory that is only read, and reads zero: where the system can, one large page of zeroes stands for many small ones.
 void os_mem_zeroes(void *base, size_t bytes);
 
+size_t os_mem_page_bytes(void);          // the system's page size
 size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
 size_t os_mem_physical_bytes(void);
 size_t os_mem_mappings_limit(void); // ranges of different access this process may have; SIZE_MAX without a limit

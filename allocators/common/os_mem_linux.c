@@ -80,6 +80,10 @@ void os_mem_zeroes(void *base, size_t bytes) {
     without_errno(madvise(base, bytes, MADV_HUGEPAGE), saved);
 }
 
+size_t os_mem_page_bytes(void) {
+    return getauxval(AT_PAGESZ);
+}
+
 size_t os_mem_address_space_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)

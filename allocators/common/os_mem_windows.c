@@ -164,6 +164,12 @@ void os_mem_zeroes(void *base, size_t bytes) {
     (void)bytes;
 }
 
+size_t os_mem_page_bytes(void) {
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwPageSize;
+}
+
 size_t os_mem_address_space_limit(void) {
     return SIZE_MAX; // what is limited here is commitment, and nothing is committed ahead
 }

@@ -3,7 +3,9 @@
 #include "process.h"
 
 #include "arena.h"
+#include "check.h"
 #include "core.h"
+#include "os_mem.h"
 
 #include <pthread.h>
 
@@ -11,9 +13,24 @@ _Atomic int hz_is_ready;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 
+// What is decommitted, protected or counted by pages would be wrong without a word.
+static void refuse_other_pages(void) {
+    if (os_mem_page_bytes() == OS_PAGE_BYTES)
+        return;
+    struct check_line line = {0};
+    check_line_text(&line, hzbench_allocator.name);
+    check_line_text(&line, ": this system has pages of ");
+    check_line_number(&line, os_mem_page_bytes());
+    check_line_text(&line,
+                    " bytes, and this allocator works with pages of 4096 bytes only - use another allocator here");
+    check_line_write(&line);
+    os_exit(ALLOCATOR_EXIT_REFUSED);
+}
+
 HZ_COLD int hz_init_slow(void) {
     pthread_mutex_lock(&start_lock);
     int is_ready = atomic_load_explicit(&hz_is_ready, memory_order_relaxed);
+    refuse_other_pages();
     if (!is_ready && core_start()) {
         is_ready = 1;
         // ORDER: release: all that core_start() wrote; partner: the acquire load in hz_init().

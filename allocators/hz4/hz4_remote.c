@@ -268,7 +268,7 @@ void hz4_remote_flush_all(void) {
         hz4_remote_flush(slot);
 }
 
-// A slot's promise shrinks as the budget does, so many owners share what one would get alone.
+// Slots get smaller as the budget fills, so many owners share what one would get alone.
 static int slot_open(struct hz4_local *local, uint32_t slot, uint32_t route) {
     uint32_t victim;
     while (local->budget_bytes - local->magazine_bytes - local->slot_bytes < (int64_t)(2 * HZ4_SLOT_MIN_BYTES) &&

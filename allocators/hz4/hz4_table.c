@@ -61,7 +61,8 @@ void core_purge(void) {
         empty_own(mine);
         hz4_release(mine);
         hz4_remote_flush_all();
-        // The first sweep passes on what has changed hands under way; only then do all runs have what is theirs.
+        // The first sweep forwards blocks whose runs have another owner by now; only the second finds all runs
+        // complete.
         sweep(mine, 0);
         sweep(mine, 1);
         hz4_acquire(mine);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Profiles are data, chosen by HZ5_OPTIONS="profile=NAME"; keys behind it change the profile, keys before it are its.
+// The profiles: tables of settings, chosen by HZ5_OPTIONS="profile=NAME". A setting that follows `profile=` in the
+// variable changes what the profile says; one before it is replaced by the profile's.
 #include "hz5.h"
 
 #include "../common/options.h"
 
 #include <string.h>
 
-// Sources of the numbers: docs/design.md. A magazine of 32 KiB lets a random walk of a class's population run for
-// hundreds of operations between two slow paths; more of it is memory that no other class can use.
+// What each profile is for: README.md beside this file. A magazine of 32 KiB lets a random walk of a class's population
+// run for hundreds of operations between two slow paths (docs/nogo.md has the curve); more of it is memory that no
+// other class can use.
 static const struct hz5_profile profiles[] = {
     {.name = "balanced",
      .magazine_bytes = 32768,

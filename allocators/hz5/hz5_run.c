@@ -272,8 +272,8 @@ static void blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t c
         run_became_empty(heap, run, size_class);
 }
 
-// Page work is dear: only after the heap has shrunk by a quarter, and only when most of it is waste. What a heap that
-// shrinks and grows in turns has regretted is spared, as long as it does not stay small.
+// Returning pages is expensive: only after the heap has shrunk by a quarter, and only when most of it is waste. Memory
+// that was trimmed too early last time is kept, as long as the heap does not stay small.
 static void maybe_trim(struct hz5_heap *heap) {
     uint64_t used = hz_tally_get(&heap->used_bytes);
     uint64_t dirty = hz_tally_get(&heap->dirty_bytes);

@@ -2,8 +2,8 @@
 // What hz3, hz4 and hz5 do when the system refuses: the n-th call fails for every n (once, thrice, and all from there
 // on), over six workloads; limits of address space and of writable memory (what strict overcommit charges) from 32 MiB
 // up; hardly a mapping left; forks of a process whose threads churn; threads whose destructors allocate after the
-// allocator's own has run; no call in a steady state. Usage: fault calls|steady FAULTY_LIBRARY |
-// limit|data|maps|fork|births LIBRARY. Layer: test, exported table or preload.
+// allocator's own has run; no call in a steady state; another page size. Usage: fault calls|steady|page FAULTY_LIBRARY
+// | limit|data|maps|fork|births LIBRARY. Layer: test, exported table or preload.
 #include "../support/library.h"
 
 #include <errno.h>
@@ -663,11 +663,57 @@ static int run_steady(const char *path) {
     return failed;
 }
 
+// ---- another page size --------------------------------------------------------------------------------------------
+
+// In a child: the first allocation of a library on a system with pages of so many bytes. Returns its exit status.
+static int allocate_with_pages(const char *path, uint64_t bytes, char *text, size_t room) {
+    int ends[2];
+    if (pipe(ends) != 0)
+        die("no pipe", 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        struct test_library library = test_library_open(path);
+        void (*fault_page)(uint64_t);
+        *(void **)(void *)&fault_page = dlsym(library.handle, "os_fault_page");
+        if (fault_page == NULL)
+            die("the library has no page size built in", 0);
+        fault_page(bytes);
+        _exit(library.table->alloc(100) != NULL ? 0 : 11);
+    }
+    close(ends[1]);
+    size_t used = 0;
+    for (ssize_t more; (more = read(ends[0], text + used, room - 1 - used)) > 0;)
+        used += (size_t)more;
+    text[used] = '\0';
+    close(ends[0]);
+    return wait_for(pid);
+}
+
+static int run_page(const char *path) {
+    char text[400];
+    int status = allocate_with_pages(path, 4096, text, sizeof text);
+    if (status != 0 || text[0] != '\0')
+        die("refused pages of 4096 bytes", (uint64_t)status);
+    static const uint64_t sizes[] = {16384, 65536};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char number[40];
+        snprintf(number, sizeof number, "pages of %llu bytes", (unsigned long long)sizes[i]);
+        status = allocate_with_pages(path, sizes[i], text, sizeof text);
+        printf("%d: %s", status, text);
+        const char *end = strchr(text, '\n');
+        if (status != ALLOCATOR_EXIT_REFUSED || strstr(text, number) == NULL || end == NULL || end[1] != '\0')
+            die("not refused by one line and exit code 3", sizes[i]);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "small") == 0)
         return run_small();
     if (argc < 3) {
-        fprintf(stderr, "usage: fault calls|steady FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY\n");
+        fprintf(stderr, "usage: fault calls|steady|page FAULTY_LIBRARY | limit|data|maps|fork|births LIBRARY\n");
         return 2;
     }
     const char *mode = argv[1];
@@ -689,5 +735,7 @@ int main(int argc, char **argv) {
     test_library_environment(argv);
     if (strcmp(mode, "steady") == 0)
         return run_steady(argv[2]);
+    if (strcmp(mode, "page") == 0)
+        return run_page(argv[2]);
     return run_calls(argv[2], test_count("FAULT_CALLS", 120), test_count("FAULT_DENSE", 8));
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise,thrd_yield: makes chosen system
-// calls of the allocator, and of nobody else, fail with ENOMEM, lets a test stop a thread inside of one, and counts
-// yields. Controlled through exported functions.
+// Linked into a copy of the library with --wrap=mmap,mmap64,munmap,mprotect,madvise,getauxval,thrd_yield: makes chosen
+// system calls of the allocator, and of nobody else, fail with ENOMEM, tells it another page size, lets a test stop a
+// thread inside of one, and counts yields. Controlled through exported functions.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <threads.h>
 
@@ -26,6 +27,9 @@ FAULT_EXPORT void os_fault_arm(uint64_t first, uint64_t count);
 FAULT_EXPORT uint64_t os_fault_calls(void);
 FAULT_EXPORT void os_fault_visit(void (*visitor)(void));
 FAULT_EXPORT uint64_t os_fault_yields(void);
+FAULT_EXPORT void os_fault_page(uint64_t bytes);
+unsigned long __real_getauxval(unsigned long);
+unsigned long __wrap_getauxval(unsigned long);
 void __real_thrd_yield(void);
 void __wrap_thrd_yield(void);
 
@@ -33,6 +37,7 @@ static _Atomic uint64_t calls;
 static _Atomic uint64_t first_bad = UINT64_MAX;
 static _Atomic uint64_t bad_count;
 static _Atomic uint64_t yields;
+static _Atomic uint64_t page_bytes; // 0: the system's own
 static void (*_Atomic visit)(void);
 
 // Calls number `first` (from 1, counted from the library's start) up to first + count - 1 fail.
@@ -52,6 +57,16 @@ void os_fault_visit(void (*visitor)(void)) {
 
 uint64_t os_fault_yields(void) {
     return atomic_load_explicit(&yields, memory_order_relaxed);
+}
+
+// Before the allocator's first call.
+void os_fault_page(uint64_t bytes) {
+    atomic_store_explicit(&page_bytes, bytes, memory_order_relaxed);
+}
+
+unsigned long __wrap_getauxval(unsigned long type) {
+    uint64_t bytes = atomic_load_explicit(&page_bytes, memory_order_relaxed);
+    return type == AT_PAGESZ && bytes != 0 ? bytes : __real_getauxval(type);
 }
 
 void __wrap_thrd_yield(void) {
