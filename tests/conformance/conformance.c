@@ -2,6 +2,8 @@
 // The rules that C, POSIX and glibc's manual give for the malloc family, one function each, over whatever malloc this
 // process runs on: it is preloaded. Each rule runs in a process of its own, so one that crashes costs one rule.
 // Usage: conformance [--inform] [RULE...]. With --inform broken rules are printed and forgiven. Layer: test.
+#include "../support/cases.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,20 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RULE_SECONDS 60
 #define PAGE 4096u
-#define SKIP_CODE 77
-
-// Ends the rule: it is broken.
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            printf("  %s, line %d\n", #condition, __LINE__);                                                           \
-            fflush(stdout);                                                                                            \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
 
 // Sizes the compiler does not see: it would warn of them, or do the work itself.
 static volatile size_t opaque_bytes;
@@ -827,10 +817,7 @@ static void enomem_in_threads(void) {
 
 // ---- the table -----------------------------------------------------------------------------------------------------
 
-static const struct rule {
-    const char *name;
-    void (*run)(void);
-} rules[] = {
+static const struct test_case rules[] = {
     {"malloc(0) is a block of its own", malloc_zero_is_unique},
     {"malloc aligns for any type", malloc_aligned_for_any_type},
     {"malloc aligns small blocks to 16", malloc_small_aligned},
@@ -894,26 +881,6 @@ static const struct rule {
     {"ENOMEM is the thread's own", enomem_in_threads},
 };
 
-// 0: kept, SKIP_CODE: does not apply, else broken.
-static int run_rule(const struct rule *rule) {
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        alarm(RULE_SECONDS);
-        rule->run();
-        fflush(stdout);
-        _exit(0);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        return 1;
-    if (WIFSIGNALED(status))
-        printf("  ended by signal %d\n", WTERMSIG(status));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--limited") == 0)
         return limited();
@@ -923,7 +890,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < COUNT(rules); i++) {
         if (wanted != NULL && strstr(rules[i].name, wanted) == NULL)
             continue;
-        int result = run_rule(&rules[i]);
+        int result = test_case_forked(&rules[i], RULE_SECONDS);
         kept += result == 0;
         skipped += result == SKIP_CODE;
         broken += result != 0 && result != SKIP_CODE;

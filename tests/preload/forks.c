@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a preloaded allocator owes to programs that fork, and to threads that begin when all keys are taken. Each case
 // runs in a fresh process. Usage: forks [NAME]; preloaded, with bad frees counted. Layer: test.
-#include "../../allocators/allocator.h"
+#include "../support/cases.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -17,39 +17,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define SECONDS 600
 #define NO_KEYS "no keys before the library"
 #define OPENED_LATE "HZ_TEST_OPENED_LATE"
 
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            dprintf(STDERR_FILENO, "  %s, line %d\n", #condition, __LINE__);                                           \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
-
-static const struct allocator *table(void) {
-    const struct allocator *found = dlsym(RTLD_DEFAULT, ALLOCATOR_TABLE_SYMBOL);
-    EXPECT(found != NULL);
-    return found;
-}
-
 static void expect_sound(void) {
     struct allocator_stats stats;
-    table()->stats(&stats);
+    test_table()->stats(&stats);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         EXPECT(stats.rejects[i] == 0);
-    EXPECT(table()->verify() == 0);
-}
-
-static long resident_kib(void) {
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    EXPECT(file != NULL && fscanf(file, "%*d %ld", &pages) == 1);
-    fclose(file);
-    return pages * 4;
+    EXPECT(test_table()->verify() == 0);
 }
 
 static void start(pthread_t *thread, void *(*body)(void *), uintptr_t argument) {
@@ -108,7 +85,7 @@ static void free_blocks(void) {
 // Each generation has four threads that build 23 MiB; its child frees all and does the same.
 static void generations(void) {
     build();
-    long first = resident_kib();
+    long first = test_resident_kib();
     for (int generation = 1; generation < GENERATIONS; generation++) {
         pid_t pid = fork();
         if (pid != 0) {
@@ -118,7 +95,7 @@ static void generations(void) {
         free_blocks();
         build();
     }
-    EXPECT(resident_kib() < first + first / 4);
+    EXPECT(test_resident_kib() < first + first / 4);
     free_blocks();
     expect_sound();
 }
@@ -126,7 +103,7 @@ static void generations(void) {
 // A worker whose data its parent's threads have built replaces each block by one of its own.
 static void replaced_blocks(void) {
     build();
-    long first = resident_kib();
+    long first = test_resident_kib();
     pid_t pid = fork();
     if (pid != 0) {
         expect_good_end(pid);
@@ -138,10 +115,10 @@ static void replaced_blocks(void) {
             EXPECT((blocks[i] = malloc(BLOCK_BYTES)) != NULL && memset(blocks[i], 2, BLOCK_BYTES) != NULL);
         }
     }
-    EXPECT(resident_kib() < first + first / 4);
+    EXPECT(test_resident_kib() < first + first / 4);
     free_blocks();
-    table()->purge();
-    EXPECT(resident_kib() < first / 2);
+    test_table()->purge();
+    EXPECT(test_resident_kib() < first / 2);
     expect_sound();
 }
 
@@ -226,7 +203,7 @@ static void expect_whole_heaps(void) {
         free(own[i]);
     }
     use_heap(0);
-    table()->purge();
+    test_table()->purge();
     expect_sound();
 }
 
@@ -395,9 +372,9 @@ static void expect_heaps_go_on(void) {
         start(&thread, fill_and_leave, i);
         pthread_join(thread, NULL);
         if (i == 20)
-            before = resident_kib();
+            before = test_resident_kib();
     }
-    EXPECT(resident_kib() < before + 4096); // a heap that is left behind costs 50 KiB and more
+    EXPECT(test_resident_kib() < before + 4096); // a heap that is left behind costs 50 KiB and more
 }
 
 static void keys_taken_in_main(void) {
@@ -412,7 +389,7 @@ static void keys_taken_early(void) {
     const char *path = getenv(OPENED_LATE);
     if (path == NULL) {
         Dl_info info;
-        EXPECT(dladdr((const void *)table(), &info) != 0);
+        EXPECT(dladdr((const void *)test_table(), &info) != 0);
         setenv(OPENED_LATE, info.dli_fname, 1);
         unsetenv("LD_PRELOAD");
         setenv("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384", 1);
@@ -433,10 +410,7 @@ static void keys_taken_early(void) {
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
-static const struct fork_case {
-    const char *name;
-    void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
     {"generations of threaded servers", generations},
     {"blocks of the parent's threads are replaced", replaced_blocks},
     {"heaps in use at the fork", in_the_middle},
@@ -447,34 +421,12 @@ static const struct fork_case {
     {NO_KEYS, keys_taken_early},
 };
 
-static int run_fresh(const struct fork_case *chosen) {
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        execl("/proc/self/exe", "forks", chosen->name, (char *)NULL);
-        _exit(2);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        return 1;
-    if (WIFSIGNALED(status))
-        printf("  ended by signal %d\n", WTERMSIG(status));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
 int main(int argc, char **argv) {
-    for (size_t i = 0; argc == 2 && i < COUNT(cases); i++) {
-        if (strcmp(cases[i].name, argv[1]) != 0)
-            continue;
-        alarm(SECONDS);
-        cases[i].run();
+    if (argc == 2 && test_case_named(cases, COUNT(cases), argv[1], SECONDS))
         return 0;
-    }
     unsigned kept = 0;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        fflush(stdout);
-        int is_kept = run_fresh(&cases[i]) == 0;
+        int is_kept = test_case_fresh(&cases[i]) == 0;
         kept += (unsigned)is_kept;
         if (!is_kept)
             printf("BROKEN: %s\n", cases[i].name);

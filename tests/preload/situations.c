@@ -2,7 +2,7 @@
 // The situations in which preloaded allocators are known to break programs, a function each, with the number it has in
 // docs/preload.md. Each runs in a fresh process. Usage: situations [NAME]; preloaded, with bad frees counted. Layer:
 // test.
-#include "../../allocators/allocator.h"
+#include "../support/cases.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,41 +29,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define SKIP_CODE 77
 #define SECONDS 120
-
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            dprintf(STDERR_FILENO, "  %s, line %d\n", #condition, __LINE__);                                           \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
-
-static const struct allocator *table(void) {
-    const struct allocator *found = dlsym(RTLD_DEFAULT, ALLOCATOR_TABLE_SYMBOL);
-    EXPECT(found != NULL);
-    return found;
-}
 
 static uint64_t rejects(void) {
     struct allocator_stats stats;
     uint64_t sum = 0;
-    table()->stats(&stats);
+    test_table()->stats(&stats);
     for (int i = 0; i < ALLOCATOR_REJECT_COUNT; i++)
         sum += stats.rejects[i];
     return sum;
-}
-
-static long resident_kib(void) {
-    char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY);
-    ssize_t got = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    const char *second = strchr(text, ' ');
-    return second != NULL ? strtol(second, NULL, 10) * 4 : 0;
 }
 
 // All sizes and ways, everything checked.
@@ -122,7 +96,7 @@ static void early_settings(void) {
 static void tls_is_static(void) {
     Dl_info info;
     struct stat status;
-    EXPECT(dladdr((const void *)table(), &info) != 0);
+    EXPECT(dladdr((const void *)test_table(), &info) != 0);
     int fd = open(info.dli_fname, O_RDONLY);
     EXPECT(fd >= 0 && fstat(fd, &status) == 0);
     void *image = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -174,10 +148,10 @@ static void thread_exit_allocates(void) {
         EXPECT(pthread_key_create(&keys[i], key_destructor) == 0);
     run_threads(30, die_with_keys);
     malloc_trim(0);
-    long before = resident_kib();
+    long before = test_resident_kib();
     run_threads(300, die_with_keys);
     malloc_trim(0);
-    EXPECT(resident_kib() - before < 4096); // no heap is left behind with each thread
+    EXPECT(test_resident_kib() - before < 4096); // no heap is left behind with each thread
     EXPECT(rejects() == 0);
 }
 
@@ -204,10 +178,10 @@ static void every_round_allocates(void) {
     EXPECT(pthread_key_create(&keys[0], every_round_destructor) == 0);
     run_threads(30, die_in_every_round);
     malloc_trim(0);
-    long before = resident_kib();
+    long before = test_resident_kib();
     run_threads(600, die_in_every_round);
     malloc_trim(0);
-    EXPECT(resident_kib() - before < 1024);
+    EXPECT(test_resident_kib() - before < 1024);
     EXPECT(rejects() == 0);
 }
 
@@ -227,7 +201,7 @@ static void *leave_blocks(void *argument) {
 
 static void dead_threads_blocks(void) {
     struct allocator_stats before, stats;
-    table()->stats(&before);
+    test_table()->stats(&before);
     run_threads(200, leave_blocks);
     for (unsigned i = 0; i < 4000; i++) {
         char *block = atomic_load_explicit(&left_behind[i], memory_order_relaxed);
@@ -235,7 +209,7 @@ static void dead_threads_blocks(void) {
         free(block);
     }
     malloc_trim(0);
-    table()->stats(&stats);
+    test_table()->stats(&stats);
     EXPECT(stats.live_bytes < before.live_bytes + (1u << 20));
     EXPECT(rejects() == 0);
 }
@@ -347,7 +321,7 @@ static void exit_handlers(void) {
 
 static void open_and_close(void) {
     Dl_info info;
-    EXPECT(dladdr((const void *)table(), &info) != 0);
+    EXPECT(dladdr((const void *)test_table(), &info) != 0);
     void *self = dlopen(info.dli_fname, RTLD_NOW);
     EXPECT(self != NULL);
     for (int i = 0; i < 20; i++) {
@@ -553,7 +527,7 @@ static void high_addresses(void) {
                                          0xffffffffffffffe0};
     uint64_t before = rejects();
     // hz3's table ends at 2^47, and what lies above ends the process in the look-up: its README says so.
-    size_t count = strcmp(table()->name, "hz3") == 0 ? 2 : COUNT(addresses);
+    size_t count = strcmp(test_table()->name, "hz3") == 0 ? 2 : COUNT(addresses);
     for (size_t i = 0; i < count; i++) {
         free((void *)(uintptr_t)addresses[i]);
         EXPECT(malloc_usable_size((void *)(uintptr_t)addresses[i]) == 0);
@@ -618,10 +592,7 @@ static void key_never_created(void) {
     EXPECT(pthread_key_create(&key, NULL) == 0 && key == 0);
 }
 
-static const struct situation {
-    const char *name;
-    void (*run)(void);
-} situations[] = {
+static const struct test_case situations[] = {
     {"1 thread-local memory without calls into the linker", tls_is_static},
     {"2 destructors of 60 keys and thread_locals allocate", thread_exit_allocates},
     {"2 destructors that allocate in all four rounds", every_round_allocates},
@@ -648,37 +619,15 @@ static const struct situation {
     {"little address space", little_address_space},
 };
 
-static int run_fresh(const struct situation *situation) {
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        unsetenv("LD_LIBRARY_PATH"); // meson's, with which any of our libraries would be found by its bare name
-        execl("/proc/self/exe", "situations", situation->name, (char *)NULL);
-        _exit(2);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        return 1;
-    if (WIFSIGNALED(status))
-        printf("  ended by signal %d\n", WTERMSIG(status));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--breathe") == 0)
         return breathe();
-    for (size_t i = 0; argc == 2 && i < COUNT(situations); i++) {
-        if (strcmp(situations[i].name, argv[1]) != 0)
-            continue;
-        alarm(SECONDS);
-        situations[i].run();
+    if (argc == 2 && test_case_named(situations, COUNT(situations), argv[1], SECONDS))
         return 0;
-    }
+    unsetenv("LD_LIBRARY_PATH"); // meson's, with which any of our libraries would be found by its bare name
     unsigned survived = 0, skipped = 0;
     for (size_t i = 0; i < COUNT(situations); i++) {
-        fflush(stdout);
-        int result = run_fresh(&situations[i]);
+        int result = test_case_fresh(&situations[i]);
         survived += result == 0;
         skipped += result == SKIP_CODE;
         if (result != 0)
