@@ -40,8 +40,8 @@ static const char *jemalloc_version(void) {
     return control("version", &version, &bytes, NULL, 0) == 0 && version != NULL ? version : "unknown";
 }
 
-void jemalloc_adapt(struct allocator *table, void *handle) {
-    if (!EXTERNAL_FIND(handle, "mallctl", control))
+void jemalloc_adapt(struct allocator *table, const struct external_library *library) {
+    if (!EXTERNAL_FIND(library, "mallctl", control))
         return;
     table->purge = jemalloc_purge;
     table->version = jemalloc_version;

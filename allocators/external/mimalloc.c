@@ -19,11 +19,11 @@ static const char *mimalloc_version(void) {
     return text;
 }
 
-void mimalloc_adapt(struct allocator *table, void *handle) {
-    if (EXTERNAL_FIND(handle, "mi_collect", collect)) {
+void mimalloc_adapt(struct allocator *table, const struct external_library *library) {
+    if (EXTERNAL_FIND(library, "mi_collect", collect)) {
         table->purge = mimalloc_purge;
         table->capabilities |= ALLOCATOR_PURGE;
     }
-    if (EXTERNAL_FIND(handle, "mi_version", number))
+    if (EXTERNAL_FIND(library, "mi_version", number))
         table->version = mimalloc_version;
 }

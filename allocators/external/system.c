@@ -22,15 +22,15 @@ static void system_stats(struct allocator_stats *out) {
     };
 }
 
-void system_adapt(struct allocator *table, void *handle) {
-    if (EXTERNAL_FIND(handle, "malloc_trim", trim)) {
+void system_adapt(struct allocator *table, const struct external_library *library) {
+    if (EXTERNAL_FIND(library, "malloc_trim", trim)) {
         table->purge = system_purge;
         table->capabilities |= ALLOCATOR_PURGE;
     }
-    if (EXTERNAL_FIND(handle, "mallinfo2", info)) {
+    if (EXTERNAL_FIND(library, "mallinfo2", info)) {
         table->stats = system_stats;
         table->capabilities |= ALLOCATOR_STATS;
     }
-    if (EXTERNAL_FIND(handle, "gnu_get_libc_version", libc_version))
+    if (EXTERNAL_FIND(library, "gnu_get_libc_version", libc_version))
         table->version = libc_version;
 }

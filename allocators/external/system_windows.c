@@ -38,14 +38,14 @@ static void read_version(HMODULE library) {
     }
 }
 
-void system_adapt(struct allocator *table, void *handle) {
-    if (EXTERNAL_FIND(handle, "_heapmin", minimise)) {
+void system_adapt(struct allocator *table, const struct external_library *library) {
+    if (EXTERNAL_FIND(library, "_heapmin", minimise)) {
         table->purge = system_purge;
         table->capabilities |= ALLOCATOR_PURGE;
     }
-    if (EXTERNAL_FIND(handle, "_msize", block_size))
+    if (EXTERNAL_FIND(library, "_msize", block_size))
         table->usable_size = system_usable_size;
-    read_version(handle);
+    read_version(library->handle);
     if (version_text[0] != '\0')
         table->version = system_version;
 }

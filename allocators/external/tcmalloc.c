@@ -27,15 +27,15 @@ static const char *tcmalloc_version(void) {
     return library_version(NULL, NULL, NULL);
 }
 
-void tcmalloc_adapt(struct allocator *table, void *handle) {
-    if (EXTERNAL_FIND(handle, "MallocExtension_ReleaseFreeMemory", release)) {
+void tcmalloc_adapt(struct allocator *table, const struct external_library *library) {
+    if (EXTERNAL_FIND(library, "MallocExtension_ReleaseFreeMemory", release)) {
         table->purge = release;
         table->capabilities |= ALLOCATOR_PURGE;
     }
-    if (EXTERNAL_FIND(handle, "MallocExtension_GetNumericProperty", property)) {
+    if (EXTERNAL_FIND(library, "MallocExtension_GetNumericProperty", property)) {
         table->stats = tcmalloc_stats;
         table->capabilities |= ALLOCATOR_STATS;
     }
-    if (EXTERNAL_FIND(handle, "tc_version", library_version))
+    if (EXTERNAL_FIND(library, "tc_version", library_version))
         table->version = tcmalloc_version;
 }

@@ -3,6 +3,7 @@
 // number may carry a backend's name. Owns nothing but the fallbacks. Layer: above os_library.h and the generated list.
 #include "loader.h"
 
+#include "../external/external.h"
 #include "edit_distance.h"
 #include "os_library.h"
 
@@ -114,15 +115,20 @@ static enum allocator_load_result unknown_backend(const char *name, char *why, s
                   "unknown allocator '%s' - use a name from --list-allocators or the path of a library", name);
 }
 
-enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why,
-                                                size_t why_bytes) {
-    memset(out, 0, sizeof *out);
+// A spec's parts, still in its text.
+struct spec_parts {
+    size_t length;
+    size_t head; // characters in front of the options
+    int has_options, is_path;
+    const char *name, *options;
+    size_t name_length, options_length;
+};
+
+static enum allocator_load_result spec_split(const char *text, struct spec_parts *out, char *why, size_t why_bytes) {
     size_t length = strlen(text);
     size_t head = strcspn(text, "{");
     int has_options = text[head] == '{';
     size_t tail = has_options ? head + 1 : length; // first option character
-    int is_path = memchr(text, '/', head) != NULL;
-
     if (head == 0) {
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes,
                       "'%s' names no allocator - use a name from --list-allocators or the path of a library", text);
@@ -131,43 +137,62 @@ enum allocator_load_result allocator_spec_parse(const char *text, struct allocat
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes,
                       "allocator '%s': options end with the one '}' at the end - write name{key=value}", text);
     }
-    size_t options_length = has_options ? length - 1 - tail : 0;
     const char *name = text;
-    size_t name_length = head;
-    if (is_path) {
-        for (size_t i = 0; i < head; i++)
-            if (text[i] == '/')
-                name = text + i + 1;
-        name_length = head - (size_t)(name - text);
-    }
-    if (length >= sizeof out->text || head >= sizeof out->path || name_length >= sizeof out->name ||
-        options_length >= sizeof out->options) {
+    for (size_t i = 0; i < head; i++)
+        if (text[i] == '/')
+            name = text + i + 1;
+    *out = (struct spec_parts){.length = length,
+                               .head = head,
+                               .has_options = has_options,
+                               .is_path = memchr(text, '/', head) != NULL,
+                               .name = name,
+                               .options = text + tail,
+                               .name_length = head - (size_t)(name - text),
+                               .options_length = has_options ? length - 1 - tail : 0};
+    return ALLOCATOR_LOADED;
+}
+
+static enum allocator_load_result spec_copy(const char *text, const struct spec_parts *parts,
+                                            struct allocator_spec *out, char *why, size_t why_bytes) {
+    if (parts->length >= sizeof out->text || parts->head >= sizeof out->path ||
+        parts->name_length >= sizeof out->name || parts->options_length >= sizeof out->options) {
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes,
                       "allocator '%.40s...' is too long - at most %zu characters, name %zu, options %zu", text,
                       sizeof out->text - 1, sizeof out->name - 1, sizeof out->options - 1);
     }
-    if (name_length == 0) {
+    if (parts->name_length == 0) {
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes, "'%s' is a directory - give the path of a shared library",
                       text);
     }
-    memcpy(out->text, text, length);
-    memcpy(out->label, text, length);
-    memcpy(out->name, name, name_length);
-    memcpy(out->options, text + tail, options_length);
-    if (is_path) {
-        memcpy(out->path, text, head);
-        if (has_options) {
-            return refuse(ALLOCATOR_UNKNOWN, why, why_bytes,
-                          "allocator '%s': a library given by its path takes no options - set its own environment "
-                          "variable instead",
-                          text);
-        }
-        return ALLOCATOR_LOADED;
+    memcpy(out->text, text, parts->length);
+    memcpy(out->label, text, parts->length);
+    memcpy(out->name, parts->name, parts->name_length);
+    memcpy(out->options, parts->options, parts->options_length);
+    if (parts->is_path)
+        memcpy(out->path, text, parts->head);
+    return ALLOCATOR_LOADED;
+}
+
+enum allocator_load_result allocator_spec_parse(const char *text, struct allocator_spec *out, char *why,
+                                                size_t why_bytes) {
+    memset(out, 0, sizeof *out);
+    struct spec_parts parts = {0};
+    enum allocator_load_result result = spec_split(text, &parts, why, why_bytes);
+    if (result == ALLOCATOR_LOADED)
+        result = spec_copy(text, &parts, out, why, why_bytes);
+    if (result != ALLOCATOR_LOADED)
+        return result;
+    if (parts.is_path) {
+        return !parts.has_options ? ALLOCATOR_LOADED
+                                  : refuse(ALLOCATOR_UNKNOWN, why, why_bytes,
+                                           "allocator '%s': a library given by its path takes no options - set its own "
+                                           "environment variable instead",
+                                           text);
     }
     out->backend = backend_named(out->name);
     if (out->backend == NULL)
         return unknown_backend(out->name, why, why_bytes);
-    if (has_options && out->backend->options_env == NULL) {
+    if (parts.has_options && out->backend->options_env == NULL) {
         return refuse(ALLOCATOR_UNKNOWN, why, why_bytes, "allocator '%s' takes no options - write '%s'", out->name,
                       out->name);
     }
@@ -425,7 +450,7 @@ enum allocator_load_result allocator_load(const struct allocator_spec *spec, enu
         table->summary = spec->backend != NULL ? spec->backend->summary : "library given by its path";
     }
     if (spec->backend != NULL && spec->backend->adapt != NULL)
-        spec->backend->adapt(table, handle);
+        spec->backend->adapt(table, &(struct external_library){handle, os_library_symbol});
     char reason[160];
     if (!allocator_check(table, reason, sizeof reason)) {
         return refuse(ALLOCATOR_UNAVAILABLE, why, why_bytes, "%s: bad table: %s - correct the library or its adapter",

@@ -11,6 +11,8 @@
 #define ALLOCATOR_TUNABLES_ENV "GLIBC_TUNABLES"
 #define ALLOCATOR_TUNABLES "glibc.rtld.optional_static_tls=16384"
 
+struct external_library; // external/external.h
+
 // One line of THE list (allocators/meson.build); backends.c is generated from it.
 struct allocator_backend {
     const char *name;
@@ -20,7 +22,8 @@ struct allocator_backend {
     const char *options_env;    // environment variable that takes the text in name{...}; NULL: takes no options
     const char *options_prefix; // goes before that text: makes the library refuse what it does not know; or NULL
     const char *missing_reason; // why it cannot be used at all yet; NULL when it can
-    void (*adapt)(struct allocator *table, void *handle); // adds purge, stats and version to a foreign table; or NULL
+    // adds purge, stats and version to a foreign table; or NULL
+    void (*adapt)(struct allocator *table, const struct external_library *library);
 };
 
 extern const struct allocator_backend allocator_backends[]; // ends with a NULL name

@@ -21,7 +21,7 @@ LAYERS = {
     "allocators/loader": ["allocators", "allocators/external"],
     "allocators/common": ["allocators"],
     "allocators/common/windows": [],
-    "allocators/external": ["allocators", "allocators/loader"],
+    "allocators/external": ["allocators"],
     "allocators/null": ["allocators", "allocators/common"],
     "allocators/faulty": ["allocators", "allocators/common"],
     "allocators/heapapi": ["allocators", "allocators/common"],
