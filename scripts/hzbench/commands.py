@@ -6,10 +6,11 @@ import os
 import shutil
 import sys
 
-from . import calibrate, compare, compare_formats, errors, files, gate, lint, load, model, stats, tables
+from . import calibrate, compare, compare_formats, errors, files, gate, lint, load, model, select, stats, tables
 from .cli import Parser, share
 
 
+_FILTER = "only samples that match, such as 'workload:remote -threads:(1 OR 2)' (benchstat's; scripts/README.md)"
 _BASELINE = "allocator that ratios refer to (default: the first of --alloc)"
 
 
@@ -27,8 +28,11 @@ def run_tables(argv: list[str]) -> int:
     parser.add_argument("--format", choices=tables.FORMATS, default="text")
     parser.add_argument("--wide", action="store_true", help="all columns of the text, however wide the terminal is")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
+    parser.add_argument("--filter", type=select.Filter, metavar="EXPRESSION", help=_FILTER)
     options = parser.parse_args(argv)
     results = load.load(options.files)
+    if options.filter:
+        results.data = options.filter.rows(results.data)
     told = model.build(results, options.baseline, options.margin)
     sys.stdout.write(tables.render(told, options.format, results, _terminal(options.wide)))
     return errors.OK
@@ -53,13 +57,21 @@ def _sides(parser: Parser) -> None:
 
 
 def run_compare(argv: list[str]) -> int:
-    parser = Parser("scripts/compare", description="Compares two runs of one machine, or two allocators of one run.")
+    parser = Parser("scripts/compare", description="Compares runs of one machine, or allocators of one run.")
     _sides(parser)
+    parser.add_argument("more", metavar="NEW", nargs="*", help="further ones: all side by side, each against BASE")
     parser.add_argument("--format", choices=compare_formats.FORMATS, default="text")
+    parser.add_argument("--wide", action="store_true", help="all columns of the text, however wide the terminal is")
+    parser.add_argument("--filter", type=select.Filter, metavar="EXPRESSION", help=_FILTER)
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
-    difference = compare.build(options.base, options.new, options.margin)
-    sys.stdout.write(compare_formats.render(difference, options.format))
+    sides = [options.base, options.new, *options.more]
+    width = _terminal(options.wide)
+    differences = compare.build_all(sides, options.margin, options.filter)
+    if len(differences) > 1:
+        sys.stdout.write(compare_formats.render_several(differences, options.format, width))
+    else:
+        sys.stdout.write(compare_formats.render(differences[0], options.format, width))
     return errors.OK
 
 

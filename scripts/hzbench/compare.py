@@ -7,7 +7,7 @@ between: an allocator whose library is the same in both (the control) shows by h
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from . import allocators, errors, load, model, schema, stats, text
+from . import allocators, errors, load, model, schema, select, stats, text
 
 # What a change of ours does not touch; the first one that both files have in the same build.
 CONTROLS = allocators.named(allocators.LIBC) + allocators.named(allocators.PEER)
@@ -213,7 +213,7 @@ def _good(rows: pd.DataFrame, cell: schema.Cell, name: str) -> pd.DataFrame | No
 
 
 def _sides(
-    base_side: Side, new_side: Side
+    base_side: Side, new_side: Side, keep: select.Filter | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[load.Results, load.Results] | None]:
     """(rows of BASE, rows of NEW, both Results or None when it is one file)"""
     if Path(base_side.path).resolve() == Path(new_side.path).resolve():
@@ -223,17 +223,49 @@ def _sides(
                 f" {base_side.path}:NAME {base_side.path}:OTHER"
             )
         results = load.load([base_side.path])
-        return _rows_of(results, base_side), _rows_of(results, new_side), None
+        return _kept(_rows_of(results, base_side), keep), _kept(_rows_of(results, new_side), keep), None
     base, new = load.load([base_side.path]), load.load([new_side.path])
     if base.runs[0].run_id == new.runs[0].run_id:
         raise errors.InputError(f"{base_side.path} and {new_side.path} are the same run; give two")
     _refuse(base, new, base_side.path, new_side.path)
-    return _rows_of(base, base_side), _rows_of(new, new_side), (base, new)
+    # The control stays whole: it is not compared, it tells what the machine did.
+    return _kept(_rows_of(base, base_side), keep), _kept(_rows_of(new, new_side), keep), (base, new)
 
 
-def build(base_argument: str | Path, new_argument: str | Path, margin: float = stats.MARGIN) -> Difference:
+def _kept(rows: pd.DataFrame, keep: select.Filter | None) -> pd.DataFrame:
+    return rows if keep is None else keep.rows(rows)
+
+
+def build(
+    base_argument: str | Path,
+    new_argument: str | Path,
+    margin: float = stats.MARGIN,
+    keep: select.Filter | None = None,
+) -> Difference:
+    """NEW against BASE; with `keep` only the samples that it lets through."""
+    return build_all([base_argument, new_argument], margin, keep)[0]
+
+
+def build_all(
+    arguments: Sequence[str | Path], margin: float = stats.MARGIN, keep: select.Filter | None = None
+) -> list[Difference]:
+    """Each of the others against the first; one family of hypotheses."""
+    differences = [_build(arguments[0], other, margin, keep) for other in arguments[1:]]
+    lines = [line for difference in differences for line in difference.lines]
+    for quantity, verdict, better in (("speed", "verdict", True), ("memory", "memory_verdict", False)):
+        compared = [line for line in lines if getattr(line, quantity)]
+        q = stats.benjamini_hochberg([getattr(line, quantity).p for line in compared])
+        for line, value in zip(compared, q):
+            setattr(line, f"{quantity}_q", float(value))
+            setattr(line, verdict, getattr(line, quantity).verdict(float(value), margin, better))
+    return differences
+
+
+def _build(
+    base_argument: str | Path, new_argument: str | Path, margin: float, keep: select.Filter | None
+) -> Difference:
     base_side, new_side = parse_side(str(base_argument)), parse_side(str(new_argument))
-    old_rows, new_rows, files = _sides(base_side, new_side)
+    old_rows, new_rows, files = _sides(base_side, new_side, keep)
     difference = Difference(base_side.text, new_side.text, margin, files is None)
     named = None if base_side.name is None or new_side.name is None else (base_side.name, new_side.name)
     if files:
@@ -268,10 +300,4 @@ def build(base_argument: str | Path, new_argument: str | Path, margin: float = s
             f"{base_side.text} and {new_side.text} have no cell in common that both finished; compare runs of the same"
             " plan"
         )
-    for quantity, verdict, better in (("speed", "verdict", True), ("memory", "memory_verdict", False)):
-        compared = [line for line in difference.lines if getattr(line, quantity)]
-        q = stats.benjamini_hochberg([getattr(line, quantity).p for line in compared])
-        for line, value in zip(compared, q):
-            setattr(line, f"{quantity}_q", float(value))
-            setattr(line, verdict, getattr(line, quantity).verdict(float(value), margin, better))
     return difference

@@ -4,9 +4,9 @@
 import json
 import math
 import re
-import textwrap
+from collections.abc import Callable, Iterable
 
-from . import schema, stats, tables, text
+from . import schema, stats, tables, text, verdict
 from .compare import Difference, Line
 
 PULL_REQUEST_LINES = 30
@@ -18,6 +18,39 @@ ORDER = ("failed", "slower", "faster", "undecided", "same")
 
 def _interval(comparison: stats.Comparison) -> str:
     return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
+
+
+def _said(line: Line) -> str:
+    """'' where nothing is decided."""
+    if line.speed is None or line.verdict not in ("faster", "slower"):
+        return ""
+    one, other = line.name.split(" -> ", 1)[::-1] if line.two_names else ("NEW", "BASE")
+    pair = verdict.of_comparison(line.speed, line.verdict)
+    said = verdict.factor(one, pair, " is", other)
+    memory = verdict.needs(verdict.of_comparison(line.memory, line.memory_verdict) if line.memory else None)
+    return said + (f" and needs {memory}" if memory else "")
+
+
+def sentences(difference: Difference) -> list[str]:
+    """One a cell: what has changed, and of whom that cannot be said."""
+    cells: dict[str, list[Line]] = {}
+    for line in difference.lines:
+        cells.setdefault(line.label, []).append(line)
+    out = []
+    for label, lines in cells.items():
+        parts = [(_said(line) if line.two_names else f"{line.name}: {_said(line)}") for line in lines if _said(line)]
+        same = [line.name for line in lines if line.verdict == "same"]
+        if same:
+            parts.append(
+                f"{verdict.listed(same)}: no difference you could notice (within {100 * difference.margin:g} %)"
+            )
+        undecided = [line.name for line in lines if line.verdict == "undecided"]
+        if undecided:
+            sides = "cannot be told apart" if lines[0].two_names else "BASE and NEW cannot be told apart"
+            parts.append(f"{verdict.listed(undecided)}: {sides}")
+        parts += [f"{line.name}: {line.problem}" for line in lines if line.problem]
+        out.append(f"{label}: {'; '.join(parts)}.")
+    return out
 
 
 def _head(rate: text.Rate) -> list[str]:
@@ -35,11 +68,16 @@ def _head(rate: text.Rate) -> list[str]:
 
 
 def _cells(line: Line, rate: text.Rate) -> list[str]:
+    if text.rate_of([line.cell]) != rate:  # objects beside programs
+        rate = text.rate_of([line.cell])
+        shown = [f"{rate(value)} {rate.unit}" for value in (line.base, line.new)]
+    else:
+        shown = [rate(line.base), rate(line.new)]
     if line.problem or line.speed is None:
         return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
     visible = text.percent(line.speed.visible)
-    return [line.title, rate(line.base), rate(line.new), text.three(line.speed.ratio),
+    return [line.title, *shown, text.three(line.speed.ratio),
             _interval(line.speed), line.verdict, visible, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
@@ -47,6 +85,12 @@ LEGEND = (
     "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries over"
     " all lines; same: the interval lies within {margin}; undecided: neither. visible: the smallest effect these"
     " samples would have shown 4 times in 5."
+)
+
+_NARROW_LEGEND = (
+    "faster, slower: the interval excludes 1 and the rank test says so at 5 % after control of false discoveries over"
+    " all lines; same: the interval lies within {margin}; undecided: neither (--wide: the smallest effect these samples"
+    " would have shown 4 times in 5)."
 )
 
 
@@ -60,14 +104,178 @@ def _disturbed(difference: Difference) -> list[str]:
     return [f"Samples in which other load took the CPU (kept above): {'; '.join(parts)}."] if parts else []
 
 
-def as_text(difference: Difference) -> str:
-    rate = text.rate_of(line.cell for line in difference.lines)
-    lines = tables.grid(_head(rate), [_cells(line, rate) for line in difference.lines], NUMERIC)
+# The narrow table: no columns for what most lines have, and cells as titles.
+_NARROW_NUMERIC = (False, True, True, True, True, False, True, False)
+_NARROW_DROPPED = ("memory", "BASE", "NEW", "95 % interval")
+
+
+def _grouped(lines: list[Line], cells_of: Callable[[Line], list[str]]) -> list[list[str]]:
+    """Rows below the title of their cell, which goes without when there is but one."""
+    rows: list[list[str]] = []
+    labels = list(dict.fromkeys(line.label for line in lines))
+    for label in labels:
+        rows += [[label]] if len(labels) > 1 else []
+        rows += [cells_of(line) for line in lines if line.label == label]
+    return rows
+
+
+class _Speeds:
+    """Speeds in one unit, named once; where cells have several, each with its own."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.units = {text.speed_of([line.cell]).unit for line in lines}
+        self.unit = self.units.pop() if len(self.units) == 1 else "each with its unit"
+
+    def __call__(self, line: Line, value: float) -> str:
+        rate = text.speed_of([line.cell])
+        return f"{rate(value)} {rate.unit}" if self.unit != rate.unit else rate(value)
+
+
+def _narrow_cells(line: Line, speeds: _Speeds) -> list[str]:
+    if line.problem or line.speed is None:
+        return [line.name, *[text.MISSING] * 4, "failed", text.MISSING, ""]
+    memory = text.three(line.memory.ratio) if line.memory else text.MISSING
+    return [line.name, speeds(line, line.base), speeds(line, line.new), text.three(line.speed.ratio), _interval(line.speed),
+            line.verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
+
+
+def _narrow_table(difference: Difference, width: int) -> list[str]:
+    speeds = _Speeds(difference.lines)
+    head = ["allocator", "BASE", "NEW", "NEW/BASE", "95 % interval", "verdict", "peak RSS", "memory"]
+    rows = _grouped(difference.lines, lambda line: _narrow_cells(line, speeds))
+    title = f"BASE and NEW: {speeds.unit}, medians; NEW/BASE: ratio of speeds; peak RSS: ratio"
+    return [*tables.wrapped(title, width), *tables.fitted(head, rows, _NARROW_NUMERIC, width, _NARROW_DROPPED)]
+
+
+def as_text(difference: Difference, width: int | None = tables.WIDTH) -> str:
+    """A sentence a cell, the table under it; `width` as in tables."""
+    lines = [line for said in sentences(difference) for line in tables.wrapped(said, width)] + [""]
+    if width is None:
+        rate = text.rate_of(line.cell for line in difference.lines)
+        lines += tables.grid(_head(rate), [_cells(line, rate) for line in difference.lines], NUMERIC)
+    else:
+        lines += _narrow_table(difference, width)
     lines.append("")
-    legend = LEGEND.format(margin=f"{100 * difference.margin:g} %")
+    legend = LEGEND if width is None else _NARROW_LEGEND
+    legend = legend.format(margin=f"{100 * difference.margin:g} %")
     for note in [*difference.notes, *_disturbed(difference), legend]:
-        lines += textwrap.wrap(note, 118)
+        lines += tables.wrapped(note, width)
     return "\n".join(lines) + "\n"
+
+
+# ---- three files and more -------------------------------------------------------------------------------------------
+
+
+def _by_line(differences: list[Difference]) -> dict[tuple[str, str], list[Line | None]]:
+    """(label, name) -> its line against each file, None where that lacks it."""
+    found: dict[tuple[str, str], list[Line | None]] = {}
+    for at, difference in enumerate(differences):
+        for line in difference.lines:
+            name = line.name.split(" -> ")[0] if line.two_names else line.name
+            found.setdefault((line.label, name), [None] * len(differences))[at] = line
+    return found
+
+
+def _letters(count: int) -> list[str]:
+    """A, B, ... Z, file 27, ..."""
+    return [chr(ord("A") + i) if i < 26 else f"file {i + 1}" for i in range(count)]
+
+
+def _beside(differences: list[Difference], width: int | None) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Head, rows and kinds of a table of all files side by side."""
+    letters = _letters(len(differences) + 1)
+    speeds = _Speeds(line for difference in differences for line in difference.lines)
+    head, numeric = ["allocator", letters[0]], [False, True]
+    for letter in letters[1:]:
+        head += [letter, f"{letter}/{letters[0]}", *(["95 % interval"] if width is None else []), "verdict"]
+        numeric += [True, True, *([True] if width is None else []), False]
+    found = _by_line(differences)
+    rows: list[list[str]] = []
+    labels = list(dict.fromkeys(label for label, _ in found))
+    for label in labels:
+        rows += [[label]] if len(labels) > 1 else []
+        for name in (n for at, n in found if at == label):
+            lines = found[label, name]
+            base = next((speeds(line, line.base) for line in lines if line and line.speed), text.MISSING)
+            row = [name, base]
+            for line in lines:
+                if line is None or line.speed is None:
+                    row += [
+                        text.MISSING,
+                        text.MISSING,
+                        *([text.MISSING] if width is None else []),
+                        "failed" if line else "",
+                    ]
+                else:
+                    middle = [_interval(line.speed)] if width is None else []
+                    row += [speeds(line, line.new), text.three(line.speed.ratio), *middle, line.verdict]
+            rows.append(row)
+    return head, rows, numeric
+
+
+def _several_text(differences: list[Difference], width: int | None) -> str:
+    letters = _letters(len(differences) + 1)
+    names = [differences[0].base, *(difference.new for difference in differences)]
+    speeds = _Speeds(line for difference in differences for line in difference.lines)
+    lines = []
+    for letter, name in zip(letters, names):
+        lines += tables.wrapped(f"{letter}  {name}", width)
+    lines.append("")
+    for letter, difference in zip(letters[1:], differences):
+        for said in sentences(difference):
+            said = re.sub(r"\bNEW\b", letter, re.sub(r"\bBASE\b", letters[0], said))
+            lines += tables.wrapped(f"{letter}, {said}", width)
+    lines += [
+        "",
+        *tables.wrapped(
+            f"{', '.join(letters[:3])}{' ...' if len(letters) > 3 else ''}: {speeds.unit}, medians; B/A: ratio of speeds",
+            width,
+        ),
+    ]
+    head, rows, numeric = _beside(differences, width)
+    per_file = (len(head) - 2) // len(differences)
+    count = len(differences)
+    while count > 1 and width is not None and _grid_width(head, rows, numeric, 2 + per_file * count) > width:
+        count -= 1
+    for first in range(0, len(differences), count):
+        places = [0, 1, *range(2 + per_file * first, min(2 + per_file * (first + count), len(head)))]
+        part = [row if len(row) == 1 else [row[i] for i in places] for row in rows]
+        lines += ["", *tables.fitted([head[i] for i in places], part, [numeric[i] for i in places], width, ())]
+    legend = (LEGEND if width is None else _NARROW_LEGEND).format(margin=f"{100 * differences[0].margin:g} %")
+    notes = [(letter, note) for letter, difference in zip(letters[1:], differences) for note in difference.notes]
+    common = dict.fromkeys(note for _, note in notes if sum(note == other for _, other in notes) == len(differences))
+    lines.append("")
+    for note in [*common, *(f"{letter}: {note}" for letter, note in notes if note not in common), legend]:
+        lines += tables.wrapped(note, width)
+    return "\n".join(lines) + "\n"
+
+
+def _grid_width(head: list[str], rows: list[list[str]], numeric: list[bool], columns: int) -> int:
+    part = [row if len(row) == 1 else row[:columns] for row in rows]
+    return max(map(len, tables.grid(head[:columns], part, numeric[:columns], tables.LONGEST_NAME)))
+
+
+def _several_markdown(differences: list[Difference]) -> str:
+    letters = _letters(len(differences) + 1)
+    names = [differences[0].base, *(difference.new for difference in differences)]
+    head, rows, numeric = _beside(differences, None)
+    flat: list[list[str]] = []
+    label = ""
+    for row in rows:
+        label = row[0] if len(row) == 1 else label
+        flat += [] if len(row) == 1 else [[f"{row[0]}, {label}" if label else row[0], *row[1:]]]
+    files = ", ".join(f"{letter}: {tables.markdown_escape(name)}" for letter, name in zip(letters, names))
+    return f"{files}\n\n{tables.markdown_grid(head, flat, numeric).strip(chr(10))}\n"
+
+
+def render_several(differences: list[Difference], form: str, width: int | None = tables.WIDTH) -> str:
+    """Each of the others beside the first."""
+    if form == "json":
+        records = [json.loads(as_json(difference)) for difference in differences]
+        return json.dumps({"base": differences[0].base, "comparisons": records}, indent=1, allow_nan=False) + "\n"
+    if form == "benchstat":
+        return as_benchstat(*differences)
+    return _several_markdown(differences) if form == "markdown" else _several_text(differences, width)
 
 
 def _kind(line: Line) -> str:
@@ -172,10 +380,11 @@ def _benchmark_name(line: Line) -> str:
     return f"Benchmark{words[:1].upper()}{words[1:]}{allocator}-{threads}"
 
 
-def as_benchstat(difference: Difference) -> str:
-    """The Go benchmark format with a line a sample; `benchstat -col side FILE` compares the two sides."""
+def as_benchstat(*differences: Difference) -> str:
+    """The Go benchmark format with a line a sample; `benchstat -col side FILE` compares the sides."""
     out = ["Unit ops/s better=higher", "Unit peak-RSS-bytes better=lower"]
-    for index, side in enumerate((difference.base, difference.new)):
+    sides = [(0, differences[0], differences[0].base), *((1, difference, difference.new) for difference in differences)]
+    for index, difference, side in sides:
         out += ["", f"side: {side}"]
         for line in difference.lines:
             if line.problem:
@@ -193,9 +402,12 @@ def as_benchstat(difference: Difference) -> str:
     return "\n".join(out) + "\n"
 
 
-_RENDERERS = {"text": as_text, "markdown": as_markdown, "json": as_json, "benchstat": as_benchstat}
-FORMATS = tuple(_RENDERERS)
+FORMATS = ("text", "markdown", "json", "benchstat")
 
 
-def render(difference: Difference, form: str) -> str:
-    return _RENDERERS[form](difference)
+def render(difference: Difference, form: str, width: int | None = tables.WIDTH) -> str:
+    if form == "text":
+        return as_text(difference, width)
+    if form == "benchstat":
+        return as_benchstat(difference)
+    return as_json(difference) if form == "json" else as_markdown(difference)

@@ -24,7 +24,9 @@ _SERIES = (".rss.csv", ".latency.csv")
 def _plan(run: load.Run) -> dict[str, Any]:
     plan = run.provenance.get("plan")
     if not isinstance(plan, dict) or not isinstance(plan.get("cells"), list):
-        raise InputError(f"{run.path}: its run.json has no plan; only runs of which it is known what they are can be joined")
+        raise InputError(
+            f"{run.path}: its run.json has no plan; only runs of which it is known what they are can be joined"
+        )
     return {key: value for key, value in plan.items() if key not in _EXTENT}
 
 
@@ -33,7 +35,9 @@ def _same_plan(first: load.Run, second: load.Run) -> None:
     differ = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
     if differ:
         detail = ", ".join(f"{k} {other.get(k)}, not {one.get(k)}" if k != "cells" else "other cells" for k in differ)
-        raise InputError(f"{second.path}: another plan than {first.path} ({errors.printable(detail, 160)}); give runs of one")
+        raise InputError(
+            f"{second.path}: another plan than {first.path} ({errors.printable(detail, 160)}); give runs of one"
+        )
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -69,7 +73,11 @@ class _Joined:
 def _record(results: load.Results, run_id: str, rounds: int, samples: int, out: Path) -> dict[str, Any]:
     runs = results.runs
     names = " ".join(str(run.path) for run in runs)
-    record: dict[str, Any] = {**runs[0].provenance, "run_id": run_id, "command": f"scripts/merge {names} --output={out}"}
+    record: dict[str, Any] = {
+        **runs[0].provenance,
+        "run_id": run_id,
+        "command": f"scripts/merge {names} --output={out}",
+    }
     digest = hashlib.sha256(f"merged {run_id}".encode()).hexdigest()
     record["plan"] = {**record["plan"], "hash": digest, "runs": rounds, "samples": samples}
     record["sessions"] = [s for run in runs for s in run.provenance.get("sessions", [])]

@@ -197,14 +197,17 @@ def grid(
     head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], name_room: int | None = None
 ) -> list[str]:
     """Lines of a plain-text table; `numeric` columns are aligned right. A first cell longer than `name_room` stands on
-    a line of its own, its row below it."""
-    long = [name_room is not None and _width(r[0]) > name_room for r in rows]
+    a line of its own, its row below it; a row of a single cell is a title of those below."""
+    long = [name_room is not None and len(r) > 1 and _width(r[0]) > name_room for r in rows]
     short = [["", *r[1:]] if is_long else r for r, is_long in zip(rows, long)]
-    widths = [max(_width(r[i]) for r in [head, *short]) for i in range(len(head))]
+    widths = [max(_width(r[i]) for r in [head, *short] if len(r) > 1) for i in range(len(head))]
     lines = []
     for at, row in enumerate([head, ["-" * w for w in widths], *short]):
         if at > 1 and long[at - 2]:
             lines.append(rows[at - 2][0])
+        if len(row) == 1 < len(head):
+            lines.append(row[0])
+            continue
         parts = [
             (" " * (w - _width(c)) + c) if number else (c + " " * (w - _width(c)))
             for c, w, number in zip(row, widths, numeric)
@@ -227,7 +230,7 @@ def fitted(
     """The lines of a grid no wider than `width` columns; None: any width. Columns in which nothing stands go, then
     those that `dropped` names by how their heads begin, one by one."""
     if width is not None:
-        empty = [i for i in range(1, len(head)) if rows and all(r[i] in ("", text.MISSING) for r in rows)]
+        empty = [i for i in range(1, len(head)) if rows and all(r[i] in ("", text.MISSING) for r in rows if len(r) > 1)]
         head, rows, numeric = _without(head, rows, numeric, empty)
     lines = grid(head, rows, numeric, _name_room(width))
     for name in dropped:

@@ -11,7 +11,7 @@ from pathlib import Path
 import fixtures
 import numpy as np
 import pytest
-from hzbench import compare, compare_formats, errors, gate, load, schema, stats
+from hzbench import compare, compare_formats, errors, gate, load, schema, select, stats
 
 GOLDEN = Path(__file__).parent / "golden"
 SLOWER = {**fixtures.SPEED, "hz5": 80e6}  # of 110e6
@@ -48,6 +48,118 @@ def golden(name, text):
 def test_exact_comparison(files, form, ending, monkeypatch):
     monkeypatch.chdir(files["base"].parent)
     golden(f"compare.{ending}", compare_formats.render(compare.build("base.csv", "slower.csv"), form))
+
+
+def test_text_fits_80_columns_and_begins_with_a_sentence_a_cell(files, tmp_path):
+    shown = compare_formats.as_text(compare.build(files["base"], files["slower"]))
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = " ".join(shown.split("\n\n")[0].split())
+    found = re.findall(r"local, (\d) threads?: hz5: NEW is 0\.7\d+ times as fast as BASE \[0\.\d+, 0\.\d+\];", said)
+    assert (
+        found == ["1", "2"] and said.count("mimalloc, jemalloc and tcmalloc: BASE and NEW cannot be told apart.") == 2
+    )
+    assert "visible" in compare_formats.as_text(compare.build(files["base"], files["slower"]), None)
+    pair = compare.build(f"{files['base']}:system", f"{files['base']}:hz5")
+    said = " ".join(compare_formats.as_text(pair).split())
+    assert re.match(r"local, 1 thread: hz5 is 7\.\d+ times as fast as system \[", said), said
+
+
+def test_programs_and_objects_each_have_their_unit(tmp_path):
+    def program(rows):
+        for row in rows:
+            if row["threads"] == 2:
+                row.update(
+                    workload="app", input="redis", throughput_ops_s=f"{float(row['throughput_ops_s']) / 1e6:.6f}"
+                )
+
+    difference = compare.build(make(tmp_path, "a", 1, program), make(tmp_path, "b", 2, program))
+    for shown in (compare_formats.as_text(difference), compare_formats.as_text(difference, None)):
+        assert " requests/s" in shown and " M ops/s" in shown and "0.0001" not in shown
+
+
+def test_more_than_two_files_stand_side_by_side(files, tmp_path, script):
+    third = make(tmp_path, "third", 7, speed={**fixtures.SPEED, "hz5": 200e6})
+    paths = [files["base"], files["slower"], third]
+    differences = compare.build_all(paths)
+    assert [d.new for d in differences] == [str(p) for p in paths[1:]]
+    shown = script("compare", *paths)
+    assert (shown.returncode, shown.stderr) == (0, "") and max(map(len, shown.stdout.splitlines())) <= 80 + len(
+        str(third)
+    )
+    head, row = (re.search(rf"^{start}.*$", shown.stdout, re.M)[0].split() for start in ("allocator  ", "hz5  "))
+    assert head == "allocator A B B/A verdict C C/A verdict".split()
+    assert row[4] == "slower" and row[7] == "faster" and float(row[3]) < 0.8 < 1.6 < float(row[6])
+    # One family: with more lines, each p-value counts for less.
+    alone = compare.build(paths[0], paths[1])
+    assert all(
+        joint.speed_q >= line.speed_q * 0.999 or joint.speed_q >= joint.speed.p
+        for joint, line in zip(differences[0].lines, alone.lines)
+    )
+    record = json.loads(script("compare", *paths, "--format=json").stdout)
+    assert record["base"] == str(paths[0]) and [c["new"] for c in record["comparisons"]] == [str(p) for p in paths[1:]]
+    sides = re.findall(r"^side: (.+)$", script("compare", *paths, "--format=benchstat").stdout, re.M)
+    assert sides == [str(p) for p in paths]
+    many = script(
+        "compare", files["base"], *[make(tmp_path, f"n{n}", 40 + n) for n in range(5)], "--filter=allocator:hz5"
+    )
+    blocks = re.findall(r"^allocator .*$", many.stdout, re.M)  # what does not fit beside goes below
+    assert len(blocks) > 1 and max(map(len, blocks)) <= 80 and all(b.split()[1] == "A" for b in blocks)
+    assert script("compare", *paths, "--format=markdown").stdout.count("| hz5, local") == 2
+
+
+def filtered(path, text):
+    data = select.Filter(text).rows(load.load([path]).data)
+    return {(r["name"], r["threads"], r["round"]) for r in data.to_dict("records")}
+
+
+def test_filters_are_those_of_benchstat(files):
+    everything = filtered(files["base"], "*")
+    names, threads = {n for n, _, _ in everything}, {1, 2}
+
+    def wanted(keep):
+        return {s for s in everything if keep(*s)}
+
+    assert len(everything) == 6 * 2 * 8 and names > {"hz5", "null"} and {t for _, t, _ in everything} == threads
+    for text, keep in (
+        ("allocator:hz5", lambda n, t, r: n == "hz5"),
+        ("allocator:(hz5 OR system) threads:2", lambda n, t, r: n in ("hz5", "system") and t == 2),
+        ("-allocator:hz5 AND threads:1", lambda n, t, r: n != "hz5" and t == 1),
+        ("allocator:hz5 OR threads:1 round:3", lambda n, t, r: n == "hz5" or (t == 1 and r == 3)),
+        ("-(allocator:hz5 OR threads:1)", lambda n, t, r: n != "hz5" and t != 1),
+        ("allocator:/^(je|tc)malloc$/", lambda n, t, r: n in ("jemalloc", "tcmalloc")),
+        ('allocator:"hz5" max_bytes:2KiB remote:0%', lambda n, t, r: n == "hz5"),
+        ("workload:* -round:(0 OR 1 OR 2 OR 3 OR 4 OR 5 OR 6)", lambda n, t, r: r == 7),
+    ):
+        assert filtered(files["base"], text) == wanted(keep), text
+
+
+@pytest.mark.parametrize(
+    "text,why",
+    [
+        ("alloc:hz5", "there is no key 'alloc'; keys are allocator, file, "),
+        ("hz5", "'hz5' is no match; write key:value"),
+        ("allocator:", "allocator: has no value"),
+        ("(allocator:hz5", "a parenthesis is not closed"),
+        ("allocator:(hz5 OR system", "not closed by a parenthesis"),
+        ("allocator:hz5)", "')' closes nothing"),
+        ("allocator:hz5 OR", "something is missing at its end"),
+        ("allocator:/(/", "is no regular expression"),
+        ("allocator:hz9", "no sample matches; allocators are "),
+        (":", "cannot be read at ':'"),
+    ],
+)
+def test_filters_that_cannot_be(files, script, text, why):
+    for command in (("tables", files["base"]), ("compare", files["base"], files["slower"])):
+        done = script(*command, f"--filter={text}")
+        assert done.returncode == 2 and why in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_filtered_comparison_keeps_its_control(files):
+    difference = compare.build(files["base"], files["slower"], keep=select.Filter("allocator:hz5 threads:2"))
+    whole = next(l for l in compare.build(files["base"], files["slower"]).lines if l.title == "hz5, local, 2 threads")
+    assert difference.control == "system" and [line.name for line in difference.lines] == ["hz5"]
+    assert difference.lines[0].speed == whole.speed
 
 
 def test_the_command_prints_the_same(files, script):

@@ -86,9 +86,15 @@ def test_usage(tmp_path, script):
 def test_the_runner_does_not_go_on_with_a_joined_file(tmp_path, script):
     command = ["--alloc=null", "--workload=local", "--ops=100", "--settle=0", "--runs=2", "--quiet"]
     for name in ("a", "b"):
-        subprocess.run([BUILD / "runner", *command, f"--output={name}.csv"], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            [BUILD / "runner", *command, f"--output={name}.csv"], cwd=tmp_path, check=True, capture_output=True
+        )
     assert script("merge", "a.csv", "b.csv", "--output=all.csv", cwd=tmp_path).returncode == 0
-    again = subprocess.run([BUILD / "runner", *command, "--output=all.csv"], cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 2 and "belongs to another plan (scripts/merge a.csv b.csv --output=all.csv)" in again.stderr
+    again = subprocess.run(
+        [BUILD / "runner", *command, "--output=all.csv"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (
+        again.returncode == 2 and "belongs to another plan (scripts/merge a.csv b.csv --output=all.csv)" in again.stderr
+    )
     with open(tmp_path / "all.csv", newline="") as file:
         assert [r["round"] for r in csv.DictReader(file)] == ["0", "1", "2", "3"]
