@@ -5,6 +5,7 @@
 #include "hzrun_bench.h"
 #include "hzrun_record.h"
 
+#include "../../allocators/loader/edit_distance.h"
 #include "../../allocators/loader/loader.h"
 #include "../../allocators/loader/os_elf.h"
 #include "../../allocators/loader/os_library.h"
@@ -235,6 +236,14 @@ static void find_library(const struct allocator_spec *spec, char *path, size_t p
         fail(EXIT_UNAVAILABLE, "%s: cannot be resolved - give a shorter path", given);
 }
 
+// An allocator's name is never that close to a command's.
+static void refuse_misspelt(const char *word) {
+    static const char *const commands[] = {"bench", "advise"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (edit_distance(word, commands[i]) <= 2)
+            fail(EXIT_USAGE, "unknown command '%s' - did you mean '%s'? (hzrun --help)", word, commands[i]);
+}
+
 int main(int argc, char **argv) {
     static struct hzrun run;
     static char library[OS_PATH_BYTES], companion[OS_PATH_BYTES], why[WHY_BYTES], text[256];
@@ -246,6 +255,8 @@ int main(int argc, char **argv) {
         return hzrun_bench(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "advise") == 0)
         return hzrun_advise(argc - 1, argv + 1);
+    if (argc > 1)
+        refuse_misspelt(argv[1]);
     parse(argc, argv, &run, &request, text, sizeof text);
     if (allocator_spec_parse(text, &spec, why, sizeof why) != ALLOCATOR_LOADED)
         fail(EXIT_USAGE, "%s", why);

@@ -127,11 +127,11 @@ static double median(const double *values, size_t count) {
 
 // ---- printing ------------------------------------------------------------------------------------------------------
 
-static void print_ratio(const struct verdict_ratio *ratio) {
+static void print_ratio(const struct verdict_ratio *ratio, int is_last) {
     char text[80], middle[24], low[24], high[24];
     snprintf(text, sizeof text, "%s [%s, %s]", verdict_number(exp(ratio->middle), middle),
              verdict_number(exp(ratio->low), low), verdict_number(exp(ratio->high), high));
-    printf("  %-20s", text);
+    printf(is_last ? "  %s" : "  %-20s", text);
 }
 
 // By the backend's own word for it, as in --list-allocators.
@@ -155,13 +155,15 @@ static void print_table(const struct advice *advice) {
             order[place] = order[place - 1];
         order[place] = i;
     }
-    printf("  %-10s  %-20s  %-20s\n", "allocator", "time", "peak memory");
+    printf("  %-10s  %-20s  peak memory%s%s\n", "allocator", "time", verdict->count > 1 ? ", as multiples of " : "",
+           verdict->count > 1 ? verdict->sides[0].name : "");
     for (; lines + 1 < verdict->count && lines < MOST_LINES; lines++) {
         const char *name = verdict->sides[order[lines]].name;
         printf("  %-10.20s", name);
-        print_ratio(&verdict->ratios[VERDICT_TIME][order[lines]][0]);
-        print_ratio(&verdict->ratios[VERDICT_MEMORY][order[lines]][0]);
-        puts(is_fail_closed(name) ? "  refuses bad frees" : "");
+        const int is_refusing = is_fail_closed(name);
+        print_ratio(&verdict->ratios[VERDICT_TIME][order[lines]][0], 0);
+        print_ratio(&verdict->ratios[VERDICT_MEMORY][order[lines]][0], !is_refusing);
+        puts(is_refusing ? "  refuses bad frees" : "");
     }
     for (size_t i = 0; i < advice->count && lines < MOST_LINES; i++)
         if (advice->sides[i].failure[0] != '\0') {

@@ -5,6 +5,7 @@
 #include "hzrun_bench.h"
 
 #include "../../allocators/loader/loader.h"
+#include "../text/quantity.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +18,8 @@
 
 enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3, EXIT_FAILED = 4, EXIT_INTERRUPTED = 130 };
 
-#define DEFAULT_RUNS "12" // the fewest that can decide between nine allocators
+#define DEFAULT_RUNS "12"     // the fewest that can decide between nine allocators
+#define DEFAULT_TIMEOUT "60s" // the runner's
 #define MOST_WORDS 32768
 
 static char directory[4096];
@@ -116,10 +118,20 @@ static uint64_t recorded_calls(const char *log, const char *trace) {
     return calls;
 }
 
+static const char *timeout_of(const struct hzrun_bench *bench) {
+    return bench->timeout != NULL ? bench->timeout : DEFAULT_TIMEOUT;
+}
+
+// The runner has read the time when it made its plan.
+static unsigned seconds_of(const struct hzrun_bench *bench) {
+    uint64_t ns = 0;
+    return quantity_time(timeout_of(bench), &ns) ? (unsigned)(ns / 1000000000) + 1 : 0;
+}
+
 static int record(const struct hzrun_bench *bench, struct advice_facts *facts) {
     static char *words[MOST_WORDS];
     static char hzrun[] = "hzrun", system_name[] = "system", dashes[] = "--";
-    char option[4300];
+    char option[4300], start[4400];
     const char *trace = in_directory("trace"), *log = in_directory("record.log");
     int count = 0;
     snprintf(option, sizeof option, "--record=%s", trace);
@@ -130,14 +142,30 @@ static int record(const struct hzrun_bench *bench, struct advice_facts *facts) {
     for (char **word = bench->program; *word != NULL && count + 1 < MOST_WORDS; word++)
         words[count++] = *word;
     const int prepared = hzrun_bench_shell(bench, "prepare", bench->prepare);
-    const int code = prepared != 0 ? prepared : hzrun_bench_start(words, log);
+    const int code = prepared != 0 ? prepared : hzrun_bench_start(words, log, seconds_of(bench));
     facts->calls = recorded_calls(log, trace);
     if (code == 0 || prepared != 0)
         return code;
+    if (code == HZRUN_BENCH_TIMEOUT)
+        return fail(EXIT_FAILED, "%s did not end within %s - raise --timeout, or give a command that ends",
+                    bench->program[0], timeout_of(bench));
+    snprintf(start, sizeof start, "hzrun: --%s: ", option + strlen("--")); // of a file that no user has named
+    if (strncmp(last_line(log), start, strlen(start)) == 0 && facts->calls == 0)
+        return fail(EXIT_UNAVAILABLE, "%s: %s", bench->program[0], last_line(log) + strlen(start));
     if (strncmp(last_line(log), "hzrun: ", strlen("hzrun: ")) == 0 && facts->calls == 0)
         return fail(EXIT_UNAVAILABLE, "%s", last_line(log) + strlen("hzrun: "));
     return fail(EXIT_FAILED, "%s ended with code %d on the C library - give a command that succeeds", bench->program[0],
                 code);
+}
+
+// Whether it is there and of something else: the runner looks closer when it goes on with it.
+static int look_at_output(const char *name) {
+    char start[sizeof "schema,"] = "schema,";
+    FILE *file = fopen(name, "r");
+    const int is_foreign = file != NULL && fgets(start, sizeof start, file) != NULL && strcmp(start, "schema,") != 0;
+    if (file != NULL)
+        fclose(file);
+    return is_foreign ? fail(EXIT_USAGE, "%s: not a result file - choose another --output", name) : 0;
 }
 
 // What the recorded calls take of a CPU: on the C library without what the replay itself takes, which `null` shows.
@@ -149,7 +177,7 @@ static double replay(void) {
     snprintf(workload, sizeof workload, "--workload=trace:%s", in_directory("trace"));
     snprintf(output, sizeof output, "--output=%s", rows);
     char *const words[] = {runner, allocators, workload, runs, settle, interval, touch, timeout, output, NULL};
-    if (hzrun_bench_start(words, in_directory("replay.log")) != 0)
+    if (hzrun_bench_start(words, in_directory("replay.log"), 0) != 0)
         return -1;
     const double with = advice_cpu(rows, "system"), without = advice_cpu(rows, "null");
     return with < 0 || without < 0 ? -1 : with > without ? with - without : 0;
@@ -196,7 +224,11 @@ int hzrun_advise(int argc, char **argv) {
         bench.output = bench.output != NULL ? bench.output : output;
         bench.allocators = bench.allocators != NULL ? bench.allocators : list_allocators();
         bench.runs = bench.runs != NULL ? bench.runs : DEFAULT_RUNS;
-        code = hzrun_bench_shell(&bench, "setup", bench.setup);
+        code = look_at_output(bench.output); // and at the rest, before the program is started and not after
+        if (code == 0)
+            code = hzrun_bench_plan(&bench);
+        if (code == 0)
+            code = hzrun_bench_shell(&bench, "setup", bench.setup);
         if (code == 0) {
             code = measure_and_tell(&bench);
             const int cleaned = hzrun_bench_shell(&bench, "cleanup", bench.cleanup);

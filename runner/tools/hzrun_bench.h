@@ -3,10 +3,10 @@
 #ifndef HZBENCH_HZRUN_BENCH_H
 #define HZBENCH_HZRUN_BENCH_H
 
-struct hzrun_bench {                                                    // the command line
-    const char *name;                                                   // "bench" or "advise"
-    const char *setup, *prepare, *cleanup, *output, *runs, *allocators; // NULL: not given
-    char **options;                                                     // all others, for the runner; ends with NULL
+struct hzrun_bench {                                                              // the command line
+    const char *name;                                                             // "bench" or "advise"
+    const char *setup, *prepare, *cleanup, *output, *runs, *allocators, *timeout; // NULL: not given
+    char **options; // all others, for the runner; ends with NULL
     int option_count;
     char **program;
     const char *log; // of hzrun_bench_measure: hzrun_bench_start()
@@ -23,8 +23,12 @@ int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const
 
 // Starts what lies beside hzrun, `words[0]`, waits, and returns its exit code; signals that end hzrun end it, too, and
 // the runner keeps what it has measured. `log` gets what it prints on standard error, nobody the rest; empty: standard
-// error as hzrun; NULL: both.
-int hzrun_bench_start(char *const *words, const char *log);
+// error as hzrun; NULL: both. After `seconds` it is ended, which gives HZRUN_BENCH_TIMEOUT; 0: never.
+enum { HZRUN_BENCH_TIMEOUT = 124 };
+int hzrun_bench_start(char *const *words, const char *log, unsigned seconds);
+
+// Whether the runner takes the command line, from its plan. 0 or the exit code of its line on standard error.
+int hzrun_bench_plan(const struct hzrun_bench *bench);
 
 // The runner on the program, as the command line says; its exit code.
 int hzrun_bench_measure(const struct hzrun_bench *bench);

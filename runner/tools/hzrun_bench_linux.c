@@ -18,14 +18,26 @@
 
 enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3 };
 
-#define OWN_WORDS 8 // of the runner's command line, beside the user's
+#define OWN_WORDS 10 // of the runner's command line, beside the user's
 
-static volatile sig_atomic_t started_pid;
+#define GRACE_SECONDS 5 // to end after SIGTERM
+
+static volatile sig_atomic_t started_pid, is_late;
 
 static void hand_on(int number) {
     int saved = errno;
     if (started_pid > 0)
         kill((pid_t)started_pid, number);
+    errno = saved;
+}
+
+static void end_late(int number) {
+    int saved = errno;
+    (void)number;
+    if (started_pid > 0)
+        kill((pid_t)started_pid, is_late ? SIGKILL : SIGTERM);
+    is_late = 1;
+    alarm(GRACE_SECONDS);
     errno = saved;
 }
 
@@ -83,7 +95,8 @@ int hzrun_bench_parse(struct hzrun_bench *bench, int argc, char **argv) {
                         argv[i], bench->name);
         else if (!take(argv[i], "--setup", &bench->setup) && !take(argv[i], "--prepare", &bench->prepare) &&
                  !take(argv[i], "--cleanup", &bench->cleanup) && !take(argv[i], "--alloc", &bench->allocators) &&
-                 !take(argv[i], "--runs", &bench->runs) && !take(argv[i], "--output", &bench->output))
+                 !take(argv[i], "--runs", &bench->runs) && !take(argv[i], "--output", &bench->output) &&
+                 !take(argv[i], "--timeout", &bench->timeout))
             bench->options[bench->option_count++] = argv[i];
     if (bench->program == NULL || bench->program[0] == NULL)
         return fail(bench->name, EXIT_USAGE, "no program given - put it behind -- (hzrun %s --help)", bench->name);
@@ -125,7 +138,7 @@ _Noreturn static void become(const char *path, char *const *words, const char *l
     _exit(EXIT_UNAVAILABLE);
 }
 
-static int wait_for(pid_t pid) {
+static int wait_for(pid_t pid, unsigned seconds) {
     static const int handed_on[] = {SIGTERM, SIGHUP};
     int status = 0;
     struct sigaction action = {.sa_handler = hand_on, .sa_flags = SA_RESTART};
@@ -135,13 +148,20 @@ static int wait_for(pid_t pid) {
         sigaction(handed_on[i], &action, NULL);
     action.sa_handler = SIG_IGN; // the terminal sends it to the runner, too, which ends its sample and tells
     sigaction(SIGINT, &action, NULL);
+    action.sa_handler = end_late;
+    sigaction(SIGALRM, &action, NULL);
+    is_late = 0;
+    alarm(seconds);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
+    alarm(0);
     started_pid = 0;
+    if (is_late)
+        return HZRUN_BENCH_TIMEOUT;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int hzrun_bench_start(char *const *words, const char *log) {
+int hzrun_bench_start(char *const *words, const char *log, unsigned seconds) {
     char directory[OS_PATH_BYTES], path[OS_PATH_BYTES + 64];
     if (!os_library_executable_directory(directory, sizeof directory)) {
         fputs("hzrun: cannot tell where it lies itself - is /proc mounted?\n", stderr);
@@ -156,7 +176,7 @@ int hzrun_bench_start(char *const *words, const char *log) {
     if (pid == 0)
         become(path, words, log);
     if (pid > 0)
-        return wait_for(pid);
+        return wait_for(pid, seconds);
     fprintf(stderr, "hzrun: no process: %s\n", strerror(errno));
     return EXIT_UNAVAILABLE;
 }
@@ -167,10 +187,12 @@ static char *option_of(const char *name, const char *value) {
     return value != NULL && asprintf(&text, "--%s=%s", name, value) >= 0 ? text : NULL;
 }
 
-int hzrun_bench_measure(const struct hzrun_bench *bench) {
+// The runner's command line and `more` of it; its exit code.
+static int run(const struct hzrun_bench *bench, char *more, const char *log) {
     static char runner[] = "runner", dashes[] = "--";
     char *const own[] = {option_of("alloc", bench->allocators), option_of("runs", bench->runs),
-                         option_of("output", bench->output), option_of("prepare", bench->prepare)};
+                         option_of("output", bench->output), option_of("prepare", bench->prepare),
+                         option_of("timeout", bench->timeout)};
     int program_words = 0, count = 0;
     while (bench->program[program_words] != NULL)
         program_words++;
@@ -183,14 +205,25 @@ int hzrun_bench_measure(const struct hzrun_bench *bench) {
             words[count++] = own[i];
     for (int i = 0; i < bench->option_count; i++)
         words[count++] = bench->options[i];
+    if (more != NULL)
+        words[count++] = more;
     words[count++] = dashes;
     for (int i = 0; i < program_words; i++)
         words[count++] = bench->program[i];
-    const int code = hzrun_bench_start(words, bench->log);
+    const int code = hzrun_bench_start(words, log, 0);
     free(words);
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         free(own[i]);
     return code;
+}
+
+int hzrun_bench_measure(const struct hzrun_bench *bench) {
+    return run(bench, NULL, bench->log);
+}
+
+int hzrun_bench_plan(const struct hzrun_bench *bench) {
+    static char plan[] = "--plan";
+    return run(bench, plan, "");
 }
 
 int hzrun_bench(int argc, char **argv) {

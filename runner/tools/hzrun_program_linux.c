@@ -45,7 +45,8 @@ static int find(const char *name, char *file, char *why, size_t why_bytes) {
             return 1;
         list += length + (list[length] != '\0');
     }
-    snprintf(why, why_bytes, "%s: no such program in PATH - check the name", name);
+    snprintf(why, why_bytes, "%s: no such program in PATH - %s", name,
+             name[strcspn(name, " |;&<>$")] != '\0' ? "a shell command goes in as: sh -c 'COMMAND'" : "check the name");
     return 0;
 }
 

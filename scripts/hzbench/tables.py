@@ -18,7 +18,7 @@ import pandas as pd
 from . import load, model, stats, text, verdict
 from .schema import CALLS, CELL, LATENCIES
 
-FORMATS = ("text", "markdown", "latex", "csv", "json")
+FORMATS = ("text", "sentences", "markdown", "latex", "csv", "json")
 WIDTH = 80  # of a terminal that nobody has widened
 WIDE = 118
 LONGEST_NAME = 24  # in a table that has to fit; a longer one stands on a line of its own
@@ -330,6 +330,17 @@ def as_text(report: model.Report, width: int | None = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_sentences(report: model.Report, width: int | None = WIDTH) -> str:
+    """What the data says of each cell, without the table behind it."""
+    platforms = len({s.value("platform") for s in report.sections})
+    labels = text.cell_labels([s.cell for s in report.sections])
+    lines = []
+    for section in report.sections:
+        title = labels[section.cell] if platforms == 1 else text.cell_title(section.value, platforms)
+        lines += [*wrapped(title, width), *wrapped(verdict.sentence(section.told), width, "  ")]
+    return "\n".join(lines) + "\n"
+
+
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
         "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -537,6 +548,6 @@ def render(report: model.Report, form: str, results: load.Results | None = None,
     """`results` for the form that tells each sample; `width` for text."""
     if form == "json" and results is not None:
         return as_json(report, results)
-    if form == "text":
-        return as_text(report, width)
+    if form in ("text", "sentences"):
+        return (as_text if form == "text" else as_sentences)(report, width)
     return {"markdown": as_markdown, "latex": as_latex, "csv": as_csv}[form](report)

@@ -366,9 +366,39 @@ def test_advice_on_a_program(tmp_path):
     assert advise(tmp_path, "--from=o.csv").stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
 
 
+def test_advise_refuses_before_it_starts_the_program(tmp_path):
+    """What the runner would refuse after the recording is refused before it."""
+    (tmp_path / "foreign.csv").write_text("a table of another tool\n")
+    started = ("--", "sh", "-c", "touch started")
+    assert "did you mean 'hz3'" in one_line(advise(tmp_path, "--alloc=hz9", *started), 2)
+    assert "choose another --output" in one_line(advise(tmp_path, "--output=foreign.csv", *started), 2)
+    assert "needs a time with its unit" in one_line(advise(tmp_path, "--timeout=9x", *started), 2)
+    assert (tmp_path / "foreign.csv").read_text() == "a table of another tool\n"
+    assert not (tmp_path / "started").exists()
+
+
+def test_advise_ends_a_program_that_does_not_end(tmp_path):
+    line = one_line(advise(tmp_path, "--timeout=1s", "--", "sh", "-c", "echo $$ >pid; exec sleep 1000"), 4)
+    assert "did not end within 1s - raise --timeout" in line
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_words_that_are_nearly_right(tmp_path):
+    def hzrun(*arguments):
+        return subprocess.run(
+            [str(BUILD / "hzrun"), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+
+    assert "unknown command 'bensh' - did you mean 'bench'" in one_line(hzrun("bensh", "--", "true"), 2)
+    assert "did you mean 'advise'" in one_line(hzrun("advice", "--", "true"), 2)
+    assert "as: sh -c 'COMMAND'" in one_line(hzrun("bench", "--alloc=system", "--", "echo hi | cat"), 2)
+
+
 def test_what_cannot_be_advised_on_is_one_line(tmp_path):
     assert "statically linked" in one_line(advise(tmp_path, "--", STATIC), 3)
     assert "malloc" in one_line(advise(tmp_path, "--", OWN_MALLOC), 3)
+    nothing = one_line(advise(tmp_path, "--", "true"), 3)
+    assert "true: the program made no call of malloc" in nothing and "--record" not in nothing
     assert "ended with code 5" in one_line(advise(tmp_path, "--", "sh", "-c", "exit 5"), 4)
     assert "--setup ended with code 1" in one_line(advise(tmp_path, "--setup=false", "--", "true"), 2)
     assert "no program" in one_line(advise(tmp_path, "--runs=3"), 2)

@@ -78,6 +78,15 @@ def test_quickstart(script, tmp_path):
         assert (tmp_path / "a dir" / name).stat().st_size > 0
         assert name in first.stdout or name.startswith("run.r")
     assert "remote, 2 threads" in first.stdout and "The harness alone (null)" in first.stdout
+    measured = set(load.load([tmp_path / "a dir" / "run.csv"]).allocators)
+    assert {"hz3", "hz4", "hz5", "mimalloc", "jemalloc", "tcmalloc", "system"} <= measured
+    *_, said, figure = first.stdout.split("\n\n")  # ends with a sentence a cell and one figure
+    assert (
+        said.startswith("What these rounds say:")
+        and said.count(" thread") == 5
+        and said.count("decide nothing about 7 allocators") == 5
+    )
+    assert figure == f"Open first: {tmp_path / 'a dir' / 'throughput-against-rss-linux.png'}\n"
     rows = (tmp_path / "a dir" / "run.csv").read_bytes()
     again = script("quickstart", *arguments, timeout=100)
     assert again.returncode == 0 and again.stdout == first.stdout
