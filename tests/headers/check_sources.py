@@ -46,6 +46,7 @@ LAYERS = {
     ],
     "runner/results/windows": [],
     "runner/tools": [
+        "runner/text",
         "allocators",
         "allocators/loader",
         "runner/plan",
