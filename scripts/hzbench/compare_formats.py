@@ -135,8 +135,8 @@ def _narrow_cells(line: Line, speeds: _Speeds) -> list[str]:
     if line.problem or line.speed is None:
         return [line.name, *[text.MISSING] * 4, "failed", text.MISSING, ""]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
-    return [line.name, speeds(line, line.base), speeds(line, line.new), text.three(line.speed.ratio), _interval(line.speed),
-            line.verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
+    return [line.name, speeds(line, line.base), speeds(line, line.new), text.three(line.speed.ratio),
+            _interval(line.speed), line.verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
 def _narrow_table(difference: Difference, width: int) -> list[str]:
@@ -228,7 +228,8 @@ def _several_text(differences: list[Difference], width: int | None) -> str:
     lines += [
         "",
         *tables.wrapped(
-            f"{', '.join(letters[:3])}{' ...' if len(letters) > 3 else ''}: {speeds.unit}, medians; B/A: ratio of speeds",
+            f"{', '.join(letters[:3])}{' ...' if len(letters) > 3 else ''}: {speeds.unit}, medians;"
+            " B/A: ratio of speeds",
             width,
         ),
     ]

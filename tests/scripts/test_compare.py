@@ -157,7 +157,9 @@ def test_filters_that_cannot_be(files, script, text, why):
 
 def test_a_filtered_comparison_keeps_its_control(files):
     difference = compare.build(files["base"], files["slower"], keep=select.Filter("allocator:hz5 threads:2"))
-    whole = next(l for l in compare.build(files["base"], files["slower"]).lines if l.title == "hz5, local, 2 threads")
+    whole = next(
+        line for line in compare.build(files["base"], files["slower"]).lines if line.title == "hz5, local, 2 threads"
+    )
     assert difference.control == "system" and [line.name for line in difference.lines] == ["hz5"]
     assert difference.lines[0].speed == whole.speed
 
