@@ -6,12 +6,18 @@ import os
 import shutil
 import sys
 
-from . import calibrate, compare, compare_formats, errors, files, gate, lint, load, model, select, stats, tables
+from . import calibrate, compare, compare_formats, errors, files, gate, lint, load, model, pivot, select, stats, tables
 from .cli import Parser, share
 
 
 _FILTER = "only samples that match, such as 'workload:remote -threads:(1 OR 2)' (benchstat's; scripts/README.md)"
 _BASELINE = "allocator that ratios refer to (default: the first of --alloc)"
+
+
+def _layout(parser: Parser) -> None:
+    parser.add_argument("--filter", type=select.Filter, metavar="EXPRESSION", help=_FILTER)
+    parser.add_argument("--rows", metavar="KEYS", help="lay the samples out with these keys as rows, such as threads")
+    parser.add_argument("--columns", metavar="KEYS", help="and these as columns, such as allocator or file")
 
 
 def _terminal(wide: bool) -> int | None:
@@ -28,11 +34,17 @@ def run_tables(argv: list[str]) -> int:
     parser.add_argument("--format", choices=tables.FORMATS, default="text")
     parser.add_argument("--wide", action="store_true", help="all columns of the text, however wide the terminal is")
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
-    parser.add_argument("--filter", type=select.Filter, metavar="EXPRESSION", help=_FILTER)
+    _layout(parser)
     options = parser.parse_args(argv)
+    rows, columns = pivot.keys_of(options.rows, options.columns)
     results = load.load(options.files)
     if options.filter:
         results.data = options.filter.rows(results.data)
+    if rows or columns:
+        baseline = model.pick_baseline(results, options.baseline)
+        laid_out = pivot.build(results.data, rows, columns, baseline, options.margin, False)
+        sys.stdout.write(pivot.render(laid_out, options.format, _terminal(options.wide)))
+        return errors.OK
     told = model.build(results, options.baseline, options.margin)
     sys.stdout.write(tables.render(told, options.format, results, _terminal(options.wide)))
     return errors.OK
@@ -62,11 +74,17 @@ def run_compare(argv: list[str]) -> int:
     parser.add_argument("more", metavar="NEW", nargs="*", help="further ones: all side by side, each against BASE")
     parser.add_argument("--format", choices=compare_formats.FORMATS, default="text")
     parser.add_argument("--wide", action="store_true", help="all columns of the text, however wide the terminal is")
-    parser.add_argument("--filter", type=select.Filter, metavar="EXPRESSION", help=_FILTER)
+    _layout(parser)
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     options = parser.parse_args(argv)
+    rows, columns = pivot.keys_of(options.rows, options.columns)
     sides = [options.base, options.new, *options.more]
     width = _terminal(options.wide)
+    if rows or columns:
+        data, baseline = compare.together(sides, options.filter)
+        laid_out = pivot.build(data, rows, columns, baseline, options.margin, True)
+        sys.stdout.write(pivot.render(laid_out, options.format, width))
+        return errors.OK
     differences = compare.build_all(sides, options.margin, options.filter)
     if len(differences) > 1:
         sys.stdout.write(compare_formats.render_several(differences, options.format, width))

@@ -236,6 +236,19 @@ def _kept(rows: pd.DataFrame, keep: select.Filter | None) -> pd.DataFrame:
     return rows if keep is None else keep.rows(rows)
 
 
+def together(arguments: Sequence[str | Path], keep: select.Filter | None) -> tuple[pd.DataFrame, str]:
+    """The samples of all sides in one frame, and the allocator that is first in the first of them."""
+    sides = [parse_side(str(argument)) for argument in arguments]
+    loaded = {path: load.load([path]) for path in dict.fromkeys(side.path for side in sides)}
+    first = sides[0].path
+    for path, results in loaded.items():
+        if path != first:
+            _refuse(loaded[first], results, first, path)
+    rows = pd.concat([_rows_of(loaded[side.path], side) for side in sides])
+    rows = rows[~rows.index.duplicated() | ~rows.duplicated(["file", "sample"])].reset_index(drop=True)
+    return _kept(rows, keep), sides[0].name or model.pick_baseline(loaded[first])
+
+
 def build(
     base_argument: str | Path,
     new_argument: str | Path,
