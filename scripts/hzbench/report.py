@@ -182,7 +182,7 @@ def _panels(
             "rss": _curve(data, shown),
             "latency": _latency(data, shown),
         })  # fmt: skip
-    styles = {
+    styles: dict[str, dict[str, str | int]] = {
         n: {"colour": data.styles.table[n][0], "marker": data.styles.table[n][1], "variant": data.styles.table[n][2]}
         for n in data.names
         if n in names
@@ -265,7 +265,10 @@ def render(results: Results, title: str, baseline: str | None = None, margin: fl
         loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    read = lambda name: (SOURCES / name).read_text(encoding="utf-8")  # noqa: E731
+
+    def read(name: str) -> str:
+        return (SOURCES / name).read_text(encoding="utf-8")
+
     return environment.get_template("report.html.j2").render(
         title=title,
         data=data,

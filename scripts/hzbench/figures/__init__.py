@@ -2,18 +2,21 @@
 """The figures of result files, one set a platform. A figure is a module with its STEM and draw(data), and a line of
 FIGURES."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from ..errors import InputError
+from ..load import Results
 from . import latency, peak_rss, retention, rss_over_time, style, throughput, tradeoff
 from .data import Data
 
 FIGURES = (throughput, peak_rss, rss_over_time, tradeoff, latency, retention)
 
 
-def _save(figure, directory, stem):
+def _save(figure: Figure, directory: Path, stem: str) -> list[Path]:
     paths = [directory / f"{stem}.svg", directory / f"{stem}.png"]
     try:
         figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
@@ -24,7 +27,7 @@ def _save(figure, directory, stem):
     return paths
 
 
-def drawn(results):
+def drawn(results: Results) -> Iterator[tuple[str, Figure]]:
     """(stem, figure) of everything the samples allow. Platforms never share a figure."""
     for platform in dict.fromkeys(c[0] for c in results.cells):
         data = Data(results, platform)
@@ -34,7 +37,7 @@ def drawn(results):
                 yield f"{module.STEM}-{platform}", figure
 
 
-def write_all(results, directory):
+def write_all(results: Results, directory: str | Path) -> list[Path]:
     """Writes every figure into `directory`; returns the paths."""
     directory = Path(directory)
     try:

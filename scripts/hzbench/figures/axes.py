@@ -2,18 +2,31 @@
 """Drawing that figures share: panels, limits, and words that neither lie upon one another nor leave the canvas."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .. import text
 from ..allocators import is_ours
-from ..schema import CELL
+from ..schema import CELL, Cell
+from .data import Data
 from .style import FAILED, FAINT, PANEL_WIDTH, WHITE, ink, short
 
+Point: TypeAlias = tuple[float, float, str, str]  # x and y in data coordinates, name, colour
+Line: TypeAlias = Sequence[tuple[float, float]]  # points in data coordinates
+Box: TypeAlias = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
-def subplots(count, columns=3, height=2.6, width=PANEL_WIDTH, **more):
+
+def subplots(
+    count: int, columns: int = 3, height: float = 2.6, width: float = PANEL_WIDTH, **more: Any
+) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure, axes = plt.subplots(
@@ -31,15 +44,15 @@ def subplots(count, columns=3, height=2.6, width=PANEL_WIDTH, **more):
     return figure, flat[:count]
 
 
-def text_width(figure, words, font):
+def text_width(figure: Figure, words: str, font: FontProperties) -> float:
     """Of one line in that font, in inches."""
     renderer = figure.canvas.get_renderer()
     return renderer.get_text_width_height_descent(words, font, False)[0] / figure.dpi
 
 
-def wrap(figure, words, inches, font):
+def wrap(figure: Figure, words: str, inches: float, font: FontProperties) -> str:
     """The words on lines that are no wider than that; a word that is wider alone is cut."""
-    lines = []
+    lines: list[str] = []
     for word in words.split(" "):
         if lines and text_width(figure, f"{lines[-1]} {word}", font) <= inches:
             lines[-1] += f" {word}"
@@ -50,31 +63,31 @@ def wrap(figure, words, inches, font):
     return "\n".join(lines)
 
 
-def _long(names):
+def _long(names: Sequence[str]) -> float:
     return 0.07 * max(0, max(len(short(n)) for n in names) - 10)
 
 
-def plane_size(names):
+def plane_size(names: Sequence[str]) -> tuple[float, float]:
     """Width and height of a panel that has room for these names beside their points, wherever those lie."""
     return PANEL_WIDTH + 0.2 + _long(names), max(2.75, 0.9 + 0.2 * len(names))
 
 
-def curve_size(names):
+def curve_size(names: Sequence[str]) -> tuple[float, float]:
     """Width and height of a panel with these names at its right edge."""
     return PANEL_WIDTH + 0.5 + _long(names), max(2.6, 1 + 0.15 * len(names))
 
 
-def spread(positions, gap, low=-math.inf, high=math.inf):
+def spread(positions: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
     """Moves sorted positions as little as needed until neighbours are `gap` apart (pooling of adjacent violators), and
     into the range where they fit."""
-    blocks = []
+    blocks: list[tuple[float, int]] = []  # centre, members
     for p in positions:
-        blocks.append([p, 1])  # centre, members
+        blocks.append((p, 1))
         while len(blocks) > 1:
             (c1, n1), (c2, n2) = blocks[-2], blocks[-1]
             if c2 - c1 >= gap * (n1 + n2) / 2:
                 break
-            blocks[-2:] = [[(c1 * n1 + c2 * n2) / (n1 + n2), n1 + n2]]
+            blocks[-2:] = [((c1 * n1 + c2 * n2) / (n1 + n2), n1 + n2)]
     placed = [c + gap * (i - (n - 1) / 2) for c, n in blocks for i in range(n)]
     for i in range(len(placed)):
         placed[i] = max(placed[i], low + i * gap)
@@ -83,7 +96,7 @@ def spread(positions, gap, low=-math.inf, high=math.inf):
     return placed
 
 
-def end_labels(axis, labels, x_text):
+def end_labels(axis: Axes, labels: Sequence[Point], x_text: float) -> None:
     """Names at the right edge, in their colour, apart from one another; a hairline leads to each line's end.
 
     labels: (x, y in data coordinates, name, colour).
@@ -107,9 +120,9 @@ def end_labels(axis, labels, x_text):
                   clip_on=False)  # fmt: skip
 
 
-def note_failures(axis, data, cells, bottom=False):
+def note_failures(axis: Axes, data: Data, cells: Sequence[Cell], bottom: bool = False) -> list[Text]:
     """What failed, in words inside the panel; returns the texts."""
-    failed = {}
+    failed: dict[str, list[str]] = {}
     for cell in cells:
         for name, status in data.failed(cell):
             failed.setdefault(f"{short(name)}: {status}", []).append(str(cell[CELL.index("threads")]))
@@ -126,7 +139,7 @@ def note_failures(axis, data, cells, bottom=False):
     return []
 
 
-def name_rows(axis, names, labelled):
+def name_rows(axis: Axes, names: Sequence[str], labelled: bool) -> None:
     """A row a name, from the top; the names stand at the left where the panel is the first of its row."""
     axis.set_ylim(len(names) - 0.45, -0.55)
     axis.set_yticks(range(len(names)), [short(n) for n in names])
@@ -135,19 +148,19 @@ def name_rows(axis, names, labelled):
     axis.grid(axis="x")
 
 
-def instead(axis, place, words, colour):
+def instead(axis: Axes, place: int, words: str, colour: str) -> None:
     """Words in a row where a value would be."""
     axis.text(0.01, place, words, transform=axis.get_yaxis_transform(), va="center", fontsize=8, color=colour, zorder=5,
               bbox=WHITE)  # fmt: skip
 
 
-def number_after(axis, place, at, value):
+def number_after(axis: Axes, place: int, at: float, value: float) -> None:
     """A number right of what is drawn in a row."""
     axis.annotate(text.three(value), (at, place), xytext=(6, 0), textcoords="offset points", va="center", ha="left",
                   fontsize=8, zorder=4, bbox=WHITE)  # fmt: skip
 
 
-def _rooms(figure):
+def _rooms(figure: Figure) -> dict[Axes, float]:
     """{axis: how far its title may reach, in inches}: to the first thing right of it in its row, or to the edge."""
     renderer = figure.canvas.get_renderer()
     own = {axis: axis.get_window_extent(renderer) for axis in figure.axes}
@@ -159,14 +172,14 @@ def _rooms(figure):
     return rooms
 
 
-def _wrap_titles(figure):
+def _wrap_titles(figure: Figure) -> bool:
     """Wraps the titles at the panels' width, makes the figure as much higher as their lines need, and says whether any
     did."""
     titles = {axis: axis._left_title for axis in figure.axes}  # pylint: disable=protected-access
     if all(text_width(figure, t.get_text(), t.get_fontproperties()) * figure.dpi <= axis.bbox.width
            for axis, t in titles.items()):  # fmt: skip
         return False
-    extra = {}  # row of panels: lines
+    extra: dict[int, int] = {}  # row of panels: lines
     for axis, room in _rooms(figure).items():
         title = titles[axis]
         words = wrap(figure, title.get_text(), room, title.get_fontproperties())
@@ -177,7 +190,7 @@ def _wrap_titles(figure):
     return any(extra.values())
 
 
-def settle(figure):
+def settle(figure: Figure) -> None:
     """Lays the figure out now and keeps it so: labels placed afterwards are computed from final positions."""
     engine = figure.get_layout_engine()
     engine.execute(figure)
@@ -186,26 +199,26 @@ def settle(figure):
     figure.set_layout_engine("none")
 
 
-def row_starts(axes):
+def row_starts(axes: Sequence[Axes]) -> list[Axes]:
     return [a for a in axes if a.get_subplotspec().is_first_col()]
 
 
-def log_if_wide(values, factor=12):
+def log_if_wide(values: Iterable[float], factor: float = 12) -> bool:
     values = [v for v in values if v > 0]
     return bool(values) and max(values) / min(values) > factor
 
 
-def plain_axis(axis):
+def plain_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1e4 else text.count(v)))
 
 
-def log_axis(axis, low, high):
+def log_axis(axis: Axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis that a reader can read between, however few decades it spans."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
     axis.set_minor_locator(NullLocator())
 
 
-def headline(figure, words):
+def headline(figure: Figure, words: str) -> None:
     """What all panels have in common, above them."""
     if words:
         figure.suptitle(wrap(figure, words, figure.get_figwidth() - 0.1, FontProperties(size=10)),
@@ -213,21 +226,21 @@ def headline(figure, words):
         figure.set_figheight(figure.get_figheight() + 0.2)
 
 
-def foot(figure, words):
+def foot(figure: Figure, words: str) -> None:
     """A caption below all panels, wrapped at the figure's width."""
     words = wrap(figure, words, figure.get_figwidth() - 0.12, FontProperties(size=7.5))
     figure.set_figheight(figure.get_figheight() + 0.13 * words.count("\n"))
     figure.supxlabel(words, fontsize=7.5, color="#555555", x=0.01, ha="left")
 
 
-def name_room(axis, names):
+def name_room(axis: Axes, names: Sequence[str]) -> None:
     """Room for the names beside an axis; constrained layout sees only what lies inside, so it is bought with a blank
     text."""
     axis.text(1.02, 0.5, max((short(n) for n in names), key=len), transform=axis.transAxes, fontsize=9,
               fontweight="bold", alpha=0)  # fmt: skip
 
 
-def better(axis):
+def better(axis: Axes) -> Text:
     """An arrow to where more speed and less memory are."""
     return axis.annotate(
         "better",
@@ -242,7 +255,7 @@ def better(axis):
     )
 
 
-def frame(axis, points):
+def frame(axis: Axes, points: Sequence[Point]) -> None:
     """Limits of a plane of memory and speed, with room for labels: memory from zero, speed logarithmic where it spans
     more than a factor of 12."""
     axis.set_xlim(0, max(p[0] for p in points) * 1.32)
@@ -274,17 +287,17 @@ _PLACES = [*_NEAR, *_FAR]
 _POINT, _WORDS, _LINE, _EDGE = 4, 6, 1, 40  # how bad it is to lie upon one, or outside
 
 
-def _box(x, y, width, height, ha, va):
+def _box(x: float, y: float, width: float, height: float, ha: str, va: str) -> Box:
     left = x - {"left": 0, "right": width, "center": width / 2}[ha]
     low = y - {"bottom": 0, "top": height, "center": height / 2}[va]
     return left, low, left + width, low + height
 
 
-def _touch(a, b):
+def _touch(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _pieces(axis, line, unit):
+def _pieces(axis: Axes, line: Line, unit: float) -> Iterator[Box]:
     """A drawn line as boxes small enough to go round."""
     ends = axis.transData.transform(line)
     for (x0, y0), (x1, y1) in zip(ends, ends[1:]):
@@ -295,7 +308,7 @@ def _pieces(axis, line, unit):
             yield xs[0] - unit, ys[0] - unit, xs[1] + unit, ys[1] + unit
 
 
-def point_labels(axis, points, lines, words):
+def point_labels(axis: Axes, points: Sequence[Point], lines: Sequence[Line], words: Sequence[Text]) -> None:
     """A name beside each point, at the nearest place where it hits no point, no line, no other words and no edge.
 
     lines: drawn in the plane, as lists of points; words: texts that are there already.
@@ -319,18 +332,18 @@ def point_labels(axis, points, lines, words):
         font = FontProperties(size=8.5, weight=weight)
         width, height, _ = renderer.get_text_width_height_descent(short(name), font, False)
         px, py = axis.transData.transform((x, y))
-        best = None
+        best = (math.inf, _NEAR[0], _box(px, py, width, height, "center", "center"))  # how bad, where, on what
         for place in _PLACES:
             dx, dy, ha, va = place
             away = max(0, math.hypot(dx, dy) - 14) / 25  # far from its point is bad as well
-            if best is not None and best[0] <= away:
+            if best[0] <= away:
                 break
             box = _box(px + dx * unit, py + dy * unit, width, height + 2 * unit, ha, va)
             out = box[0] < inside[0] or box[1] < inside[1] or box[2] > inside[2] or box[3] > inside[3]
             score = (
                 away + _EDGE * out + sum(bad for i, (other, bad) in enumerate(taken) if i != own and _touch(box, other))
             )
-            if best is None or score < best[0]:
+            if score < best[0]:
                 best = (score, place, box)
         _, (dx, dy, ha, va), box = best
         far = math.hypot(dx, dy) > 12

@@ -2,30 +2,34 @@
 """What figures show: the samples of one platform, the panels they fall into, and the RSS series on a common axis."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .. import text
 from ..allocators import NULL
 from ..errors import printable
-from ..load import load_series
-from ..schema import CELL, PHASES
+from ..load import Results, load_series
+from ..schema import CELL, PHASES, Cell
 from ..model import failure_text
+from ..stats import Floats
 from .style import Styles
 
 
 class Panel:
     """What one panel of a figure shows: the cells that differ only in the number of threads."""
 
-    def __init__(self, key, cells):
+    def __init__(self, key: Cell, cells: Sequence[Cell]) -> None:
         self.key = key
         self.cells = sorted(cells, key=lambda c: c[CELL.index("threads")])
 
     @property
-    def threads(self):
+    def threads(self) -> list[int]:
         return [c[CELL.index("threads")] for c in self.cells]
 
-    def value(self, column):
+    def value(self, column: str) -> Any:
         return self.cells[-1][CELL.index(column)]  # of the most threads: a single one has no remote share
 
 
@@ -33,9 +37,9 @@ _ALONE = tuple(CELL.index(c) for c in ("remote_ppm", "topology"))  # mean nothin
 _THREADS = CELL.index("threads")
 
 
-def panels_of(cells):
+def panels_of(cells: Sequence[Cell]) -> list[Panel]:
     """Cells that differ in threads alone share a panel; a single thread joins the panel it is the start of."""
-    groups = {}
+    groups: dict[Cell, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell[:_THREADS] + cell[_THREADS + 1 :], []).append(cell)
     for key, group in list(groups.items()):
@@ -50,20 +54,20 @@ def panels_of(cells):
     return [Panel(k, v) for k, v in groups.items()]
 
 
-def live_is_resident(cell):
+def live_is_resident(cell: Cell) -> bool:
     """Whether live bytes must be resident: every page of an object touched, or no object with an inner page."""
     touch, largest = cell[CELL.index("touch")], cell[CELL.index("max_bytes")]
     return touch == "all" or (touch == "ends" and largest is not None and largest <= 4096)
 
 
-def is_program(cell):
+def is_program(cell: Cell) -> bool:
     """Whether a program ran, whose objects the harness neither makes nor counts."""
     return cell[CELL.index("workload")] in ("app", "program")
 
 
 # How a parameter is told in a title; any other by its name. Earlier ones are preferred to tell panels apart: the work a
 # sample does (ops, duration, rounds) is chosen to fit the rest and says least.
-_TOLD = {
+_TOLD: dict[str, Callable[[Any], str]] = {
     "topology": str,
     "remote_ppm": lambda v: f"{v / 1e4:g} % remote",
     "max_bytes": lambda v: "up to " + text.size(v),
@@ -82,7 +86,7 @@ _TOLD = {
 }
 
 
-def _name(panel):
+def _name(panel: Panel) -> str:
     """The workload with its input as a reader knows them: local, gcc, trace redis, fleet 3."""
     workload, given = panel.value("workload"), panel.value("input")
     if not given:
@@ -95,10 +99,13 @@ def _name(panel):
     return printable(f"{workload} {stem}", 60)
 
 
-def _apart(panels):
+def _apart(panels: Sequence[Panel]) -> list[str]:
     """The fewest parameters, in the order of _TOLD, that tell these panels apart."""
-    values = lambda chosen: [tuple(p.value(c) for c in chosen) for p in panels]  # noqa: E731
-    chosen = []
+
+    def values(chosen: Sequence[str]) -> list[tuple[Any, ...]]:
+        return [tuple(p.value(c) for c in chosen) for p in panels]
+
+    chosen: list[str] = []
     for column in _TOLD:
         if len(set(values(chosen))) == len(panels):
             break
@@ -112,10 +119,10 @@ def _apart(panels):
     return chosen
 
 
-def titles(panels):
+def titles(panels: Sequence[Panel]) -> tuple[str, dict[Cell, str]]:
     """(what all panels share, {panel key: what is only its own}): the workload's name, and what tells those of one name
     apart. A single panel has its name as its own."""
-    groups = {}
+    groups: dict[str, list[Panel]] = {}
     for panel in panels:
         groups.setdefault(_name(panel), []).append(panel)
     shared = next(iter(groups)) if len(groups) == 1 and len(panels) > 1 else ""
@@ -131,7 +138,7 @@ def titles(panels):
 class Data:
     """The samples of one platform, ready to draw: good samples a cell and name, failures apart."""
 
-    def __init__(self, results, platform):
+    def __init__(self, results: Results, platform: str) -> None:
         self.results = results
         self.platform = platform
         rows = results.data[(results.data["platform"] == platform) & (results.data["allocator"] != NULL)]
@@ -144,19 +151,19 @@ class Data:
         self.rate = text.rate_of(self.cells)
         self.pus = max((r.pus for r in results.runs), default=0)
         self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
-        self.failures = {}  # (cell, name): short text
+        self.failures: dict[tuple[Cell, str], str] = {}
         for key, group in self.groups.items():
             if failure_text(group):
                 statuses = sorted(set(group.loc[group["status"] != "ok", "status"]))
                 self.failures[key] = ", ".join(statuses)
 
-    def samples(self, cell, name):
+    def samples(self, cell: Cell, name: str) -> pd.DataFrame | None:
         """Samples of a cell and name, None when there are none or one of them failed."""
         group = self.groups.get((cell, name))
         return None if group is None or (cell, name) in self.failures else group
 
     @functools.cached_property
-    def series(self):
+    def series(self) -> dict[tuple[str, int], pd.DataFrame]:
         """{(run id, sample): frame} of the RSS series, {} when no run has one."""
         table = {}
         for run in self.results.runs:
@@ -171,7 +178,7 @@ class Data:
                 table[(run.run_id, sample)] = group
         return table
 
-    def middle_series(self, cell, name):
+    def middle_series(self, cell: Cell, name: str) -> pd.DataFrame | None:
         """The series of the sample with the median peak RSS, a curve that was measured and no average; None without
         one."""
         group = self.samples(cell, name)
@@ -184,12 +191,12 @@ class Data:
         )
         return self.series[having[(len(having) - 1) // 2][1:]] if having else None
 
-    def busiest(self, panel):
+    def busiest(self, panel: Panel) -> Cell:
         """The cell with most threads that still have a CPU each; the smallest one when none has."""
         fitting = [c for c, t in zip(panel.cells, panel.threads) if not self.pus or t <= self.pus]
         return fitting[-1] if fitting else panel.cells[0]
 
-    def headings(self, shown):
+    def headings(self, shown: Sequence[tuple[Panel, int]]) -> tuple[str, list[str]]:
         """(headline, titles) for the (panel, threads) of a figure, each of which shows one thread count (0: all).
         A headline says what all have in common, a title what is only its own."""
         counts = {threads for _, threads in shown}
@@ -201,11 +208,11 @@ class Data:
         ]
         return "" if len(shown) == 1 else ", ".join(h for h in (self.shared, common) if h), heads
 
-    def failed(self, cell):
+    def failed(self, cell: Cell) -> list[tuple[str, str]]:
         return [(n, self.failures[(cell, n)]) for n in self.names if (cell, n) in self.failures]
 
 
-def some_threads(threads, pus, most=4):
+def some_threads(threads: Sequence[int], pus: int, most: int = 4) -> Sequence[int]:
     """At most `most` of the thread counts: the ends, the last that fits the machine, and what lies evenly between."""
     if len(threads) <= most:
         return threads
@@ -226,7 +233,7 @@ SEGMENTS = (
 )
 
 
-def aligned(series):
+def aligned(series: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Positions on the common axis of one sample's points: progress within a segment, scaled to the segment's width."""
     xs, rss, live = [], [], []
     edge = 0.0

@@ -2,10 +2,14 @@
 """Latency of single calls at percentiles, where the run timed some (`--latency`): a panel a cell and kind of call."""
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import text
-from ..schema import CALLS, CELL, LATENCIES
+from ..schema import CALLS, CELL, LATENCIES, Cell
+from ..stats import Floats
 from .axes import (
+    Point,
     curve_size,
     end_labels,
     foot,
@@ -18,13 +22,14 @@ from .axes import (
     settle,
     subplots,
 )
+from .data import Data
 
 STEM = "latency"
 WORDS = {"malloc": "malloc", "free_local": "free, same thread", "free_remote": "free, other thread"}
 TICKS = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "max": "max"}
 
 
-def _samples(data, cell, name, call):
+def _samples(data: Data, cell: Cell, name: str, call: str) -> Floats:
     """Nanoseconds, a row a sample and a column a percentile; empty without a timed call."""
     group = data.samples(cell, name)
     if group is None:
@@ -32,7 +37,7 @@ def _samples(data, cell, name, call):
     return group[[f"latency_{call}_{p}_ns" for p in LATENCIES]].dropna().to_numpy()
 
 
-def _fill(axis, data, cell, call):
+def _fill(axis: Axes, data: Data, cell: Cell, call: str) -> list[Point]:
     """Draws one panel; returns the labels of the curves and the largest value."""
     labels, values = [], []
     for place, name in enumerate(data.names):
@@ -58,7 +63,7 @@ def _fill(axis, data, cell, call):
     return labels
 
 
-def draw(data):
+def draw(data: Data) -> Figure | None:
     """None when no call was timed."""
     cells = [(panel, data.busiest(panel)) for panel in data.panels]
     shown = [(panel, cell, call) for panel, cell in cells for call in CALLS

@@ -2,18 +2,22 @@
 """Bars: peak RSS. White tick: RSS after all was freed. Dashed line: what the live objects alone would need."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ..model import AFTER
+from ..schema import Cell
 from .axes import headline, instead, name_rows, number_after, plain_axis, settle, subplots, text_width
-from .data import Panel, is_program, live_is_resident, some_threads
+from .data import Data, Panel, is_program, live_is_resident, some_threads
 from .style import FAILED, FAINT, INK, PANEL_WIDTH
 
 STEM = "peak-rss"
@@ -23,13 +27,13 @@ STEM = "peak-rss"
 class _Part:
     """One drawn panel: a cell at its place in the grid."""
 
-    axis: plt.Axes
+    axis: Axes
     panel: Panel
-    cell: tuple
+    cell: Cell
     threads: int
 
 
-def _parts(data, columns):
+def _parts(data: Data, columns: Sequence[int]) -> tuple[Figure, list[_Part]]:
     """(figure, parts): a row a workload and a column a thread count where each has all of them, else three in a row."""
     shown = [(p, c, t) for p in data.panels for c, t in zip(p.cells, p.threads) if t in columns]
     whole = len(columns) > 1 and len(shown) == len({p.key for p, _, _ in shown}) * len(columns)
@@ -38,7 +42,7 @@ def _parts(data, columns):
     return figure, [_Part(axis, *one) for axis, one in zip(axes, shown)]
 
 
-def _tick_after(axis, place, group):
+def _tick_after(axis: Axes, place: int, group: pd.DataFrame) -> float:
     """The tick of what remained after the work, where all samples have it; returns its place or 0."""
     for column, _ in AFTER:
         after = group[column].dropna() / 2**20
@@ -50,7 +54,7 @@ def _tick_after(axis, place, group):
     return 0
 
 
-def _bar(data, part, place):
+def _bar(data: Data, part: _Part, place: int) -> tuple[float, list[float]]:
     """Draws one allocator; returns (its largest peak, what its live objects need in each sample), both in MiB."""
     axis, name = part.axis, data.names[place]
     colour, dash = data.styles[name]
@@ -70,7 +74,7 @@ def _bar(data, part, place):
     return peaks.max(), list(needs)
 
 
-def _fill(data, part):
+def _fill(data: Data, part: _Part) -> float:
     """Draws one panel; returns how far its marks reach in MiB."""
     axis = part.axis
     bars = [_bar(data, part, place) for place in range(len(data.names))]
@@ -85,7 +89,7 @@ def _fill(data, part):
     return max(need, *(top for top, _ in bars))
 
 
-def _limit(parts, widths):
+def _limit(parts: Sequence[_Part], widths: Sequence[float]) -> None:
     """One scale for the thread counts of a workload, unless one of them would fill less than half of it; room for the
     numbers."""
     for part, width in zip(parts, widths):
@@ -93,7 +97,7 @@ def _limit(parts, widths):
         part.axis.set_xlim(0, (max(row) if max(row) <= 2 * min(row) else width) * 1.25 or 1)
 
 
-def _legend(figure, data, parts, columns):
+def _legend(figure: Figure, data: Data, parts: Sequence[_Part], columns: Sequence[int]) -> None:
     handles = [
         Patch(color=FAINT, label="peak RSS, median of samples"),
         Line2D([], [], color=INK, marker="|", ms=9, mew=1, ls="none", label="RSS after the work"),
@@ -120,7 +124,7 @@ def _legend(figure, data, parts, columns):
                   columnspacing=1.6, borderaxespad=0.2)  # fmt: skip
 
 
-def draw(data):
+def draw(data: Data) -> Figure:
     columns = some_threads(sorted({t for p in data.panels for t in p.threads}), data.pus)
     figure, parts = _parts(data, columns)
     above, heads = data.headings([(p.panel, p.threads) for p in parts])

@@ -2,49 +2,57 @@
 """One knob's curve: throughput against peak RSS, the settings of `retain` joined in order."""
 
 import re
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import text
 from ..allocators import base_name
-from ..schema import CELL
-from .axes import better, frame, headline, note_failures, point_labels, row_starts, settle, subplots
+from ..schema import CELL, Cell
+from .axes import Line, Point, better, frame, headline, note_failures, point_labels, row_starts, settle, subplots
+from .data import Data
 from .style import PANEL_WIDTH
 
 STEM = "retention"
 
 _RETAIN = re.compile(r"[{,]retain=(\d+)(KiB|MiB|GiB)?[,}]")
-_UNIT = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_UNIT: dict[str | None, int] = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
-def retained(name):
+def retained(name: str) -> int | None:
     """The bytes that an allocator such as hz5{retain=64MiB} was told to keep, or None."""
     match = _RETAIN.search(name)
     return int(match[1]) * _UNIT[match[2]] if match else None
 
 
-def _sweeps(names):
+def _sweeps(names: Sequence[str]) -> list[list[str]]:
     """The names of each allocator that was measured with three settings or more, in the order of the settings."""
-    sweeps = {}
+    sweeps: dict[str, list[tuple[int, str]]] = {}  # what each was told to keep, and its name
     for name in names:
-        if retained(name) is not None:
-            sweeps.setdefault(base_name(name), []).append(name)
-    return [sorted(swept, key=retained) for swept in sweeps.values() if len(swept) >= 3]
+        kept = retained(name)
+        if kept is not None:
+            sweeps.setdefault(base_name(name), []).append((kept, name))
+    return [[name for _, name in sorted(swept, key=lambda s: s[0])] for swept in sweeps.values() if len(swept) >= 3]
 
 
-def _medians(data, cell):
+def _medians(data: Data, cell: Cell) -> dict[str, tuple[float, float]]:
     """{name: (peak RSS in MiB, throughput)}"""
     where = {}
     for name in data.names:
         group = data.samples(cell, name)
-        rss = group["rss_peak"].dropna() / 2**20 if group is not None else ()
+        if group is None:
+            continue
+        rss = group["rss_peak"].dropna() / 2**20
         if len(rss):
             where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / data.rate.size))
     return where
 
 
-def _fill(axis, data, cell, sweeps):
+def _fill(axis: Axes, data: Data, cell: Cell, sweeps: Sequence[Sequence[str]]) -> tuple[list[Point], list[Line]]:
     """Draws one panel; returns the points to label and the lines between them."""
     where = _medians(data, cell)
-    lines = []
+    lines: list[Line] = []
     for names in sweeps:
         line = [where[name] for name in names if name in where]
         if line:
@@ -60,7 +68,7 @@ def _fill(axis, data, cell, sweeps):
     return points, lines
 
 
-def draw(data):
+def draw(data: Data) -> Figure | None:
     """None when no allocator was measured with three settings."""
     sweeps = _sweeps(data.names)
     if not sweeps:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """RSS of the median sample over the phases of a run; the grey area is what the program holds alive."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..schema import CELL
+from ..schema import CELL, Cell
+from ..stats import Floats
 from .axes import (
+    Point,
     curve_size,
     end_labels,
     foot,
@@ -18,18 +24,18 @@ from .axes import (
     settle,
     subplots,
 )
-from .data import SEGMENTS, aligned, live_is_resident
+from .data import SEGMENTS, Data, aligned, live_is_resident
 from .style import GRID
 
 STEM = "rss-over-time"
 
 
-def _curves(axis, data, cell):
+def _curves(axis: Axes, data: Data, cell: Cell) -> tuple[list[Point], list[tuple[Floats, Floats]], list[float], float]:
     """Draws the curves of a cell; returns (labels, [(x, live MiB)], [RSS before the first allocation], largest RSS)."""
     labels, lives, floors, top = [], [], [], 0
     for name in data.names:
-        series = data.middle_series(cell, name)
-        if series is None:
+        group, series = data.samples(cell, name), data.middle_series(cell, name)
+        if group is None or series is None:
             continue
         xs, rss, live = aligned(series)
         if not len(xs):
@@ -38,12 +44,12 @@ def _curves(axis, data, cell):
         axis.plot(xs, rss / 2**20, color=colour, lw=1.5, ls=dash, zorder=3, solid_joinstyle="round")
         labels.append((xs[-1], rss[-1] / 2**20, name, colour))
         lives.append((xs, live / 2**20))
-        floors.append(float(data.samples(cell, name)["rss_baseline"].dropna().median()) / 2**20)
+        floors.append(float(group["rss_baseline"].dropna().median()) / 2**20)
         top = max(top, rss.max() / 2**20)
     return labels, lives, floors, top
 
 
-def _shade_live(axis, lives, floors):
+def _shade_live(axis: Axes, lives: Sequence[tuple[Floats, Floats]], floors: Sequence[float]) -> float:
     """Live bytes upon what was resident before; returns the top of it. They are equal for all allocators but for the
     times of the readings: the ones with most readings are drawn."""
     xs, live = max(lives, key=lambda item: len(item[0]))
@@ -53,7 +59,7 @@ def _shade_live(axis, lives, floors):
     return floor + live.max()
 
 
-def _phases(axis):
+def _phases(axis: Axes) -> None:
     edges = np.cumsum([0] + [w for _, _, w in SEGMENTS])
     for edge in edges[1:-1]:
         axis.axvline(edge, color=GRID, lw=0.9, zorder=0)
@@ -62,7 +68,7 @@ def _phases(axis):
     axis.tick_params(axis="x", length=0, labelsize=8)
 
 
-def draw(data):
+def draw(data: Data) -> Figure | None:
     """None when no run has a series."""
     if not data.series:
         return None

@@ -3,24 +3,32 @@
 nothing was measured with two thread counts: a row an allocator."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .axes import (curve_size, end_labels, foot, headline, instead, log_axis, log_if_wide, name_room, name_rows,
+from ..schema import Cell
+
+from .axes import (Point, curve_size, end_labels, foot, headline, instead, log_axis, log_if_wide, name_room, name_rows,
                    note_failures, number_after, plain_axis, row_starts, settle, subplots)  # fmt: skip
+from .data import Data, Panel
 from .style import FAILED, PANEL_WIDTH
 
 STEM = "throughput"
 
 
-def _line(axis, data, panel, place):
+def _line(axis: Axes, data: Data, panel: Panel, place: int) -> tuple[list[float], list[float], Point | None]:
     """Draws one allocator's samples and medians; returns (all speeds, medians, label of its last good point or
     None)."""
     name = data.names[place]
     colour, dash = data.styles[name]
     jitter = 0.06 * (place - (len(data.names) - 1) / 2) / max(len(data.names) - 1, 1)
-    values, xs, ys = [], [], []
+    values: list[float] = []
+    xs: list[float] = []
+    ys: list[float] = []
     for tick, cell in enumerate(panel.cells):
         group = data.samples(cell, name)
         if group is None:
@@ -38,7 +46,7 @@ def _line(axis, data, panel, place):
     return values, [y for _, y in good], (*good[-1], name, colour) if good else None
 
 
-def _scale(axis, values, medians):
+def _scale(axis: Axes, values: Sequence[float], medians: Sequence[float]) -> None:
     if log_if_wide(medians, 25):  # one sample that was held up must not change the scale
         axis.set_yscale("log")
         log_axis(axis.yaxis, *axis.get_ylim())
@@ -48,7 +56,7 @@ def _scale(axis, values, medians):
     plain_axis(axis.yaxis)
 
 
-def _shade_crowded(axis, data, panel):
+def _shade_crowded(axis: Axes, data: Data, panel: Panel) -> bool:
     """Shades the thread counts above the CPUs; returns whether there are any."""
     crowded = [i for i, t in enumerate(panel.threads) if data.pus and t > data.pus]
     if crowded:
@@ -56,7 +64,7 @@ def _shade_crowded(axis, data, panel):
     return bool(crowded)
 
 
-def _strip(axis, data, cell):
+def _strip(axis: Axes, data: Data, cell: Cell) -> None:
     """The samples of one cell, a row a name: median, quartiles and single samples."""
     speeds = {n: g["throughput_ops_s"].to_numpy() / data.rate.size
               for n in data.names if (g := data.samples(cell, n)) is not None}  # fmt: skip
@@ -83,7 +91,7 @@ def _strip(axis, data, cell):
         number_after(axis, place, values.max(), medians[name])
 
 
-def _strips(data):
+def _strips(data: Data) -> Figure:
     """Where no panel has two thread counts there is nothing to join: a row a name instead of an axis with one tick."""
     figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.2, height=0.75 + 0.22 * len(data.names))
     above, heads = data.headings([(p, p.threads[0]) for p in data.panels])
@@ -101,7 +109,7 @@ def _strips(data):
     return figure
 
 
-def _lines(data):
+def _lines(data: Data) -> Figure:
     width, height = curve_size(data.names)
     figure, axes = subplots(len(data.panels), width=width, height=height)
     above, heads = data.headings([(p, 0) for p in data.panels])
@@ -130,5 +138,5 @@ def _lines(data):
     return figure
 
 
-def draw(data):
+def draw(data: Data) -> Figure:
     return _lines(data) if any(len(p.cells) > 1 for p in data.panels) else _strips(data)

@@ -1,16 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Throughput against peak RSS: up and left is better; the line joins those that nobody beats in both."""
 
-from ..schema import CELL
-from .axes import better, foot, frame, headline, note_failures, plane_size, point_labels, row_starts, settle, subplots
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..schema import CELL, Cell
+from .axes import (
+    Line,
+    Point,
+    better,
+    foot,
+    frame,
+    headline,
+    note_failures,
+    plane_size,
+    point_labels,
+    row_starts,
+    settle,
+    subplots,
+)
+from .data import Data
 
 STEM = "throughput-against-rss"
 
 
-def _point(axis, data, cell, name):
+def _point(axis: Axes, data: Data, cell: Cell, name: str) -> tuple[Point, list[Line]] | None:
     """Draws the medians of one allocator with their quartiles; returns ((x, y, name, colour), its two bars) or None."""
     group = data.samples(cell, name)
-    rss = group["rss_peak"].dropna() / 2**20 if group is not None else ()
+    if group is None:
+        return None
+    rss = group["rss_peak"].dropna() / 2**20
     if not len(rss):
         return None
     speed = group["throughput_ops_s"] / data.rate.size
@@ -20,20 +41,20 @@ def _point(axis, data, cell, name):
     axis.plot(wide, [y, y], color=colour, lw=1.1, alpha=0.8)
     axis.plot([x, x], high, color=colour, lw=1.1, alpha=0.8)
     axis.plot(x, y, ls="none", zorder=4, **data.styles.mark(name, 7))
-    bars = [((wide.iloc[0], y), (wide.iloc[1], y)), ((x, high.iloc[0]), (x, high.iloc[1]))]
+    bars: list[Line] = [((wide.iloc[0], y), (wide.iloc[1], y)), ((x, high.iloc[0]), (x, high.iloc[1]))]
     return (x, y, name, colour), bars
 
 
-def front(points):
+def front(points: Sequence[Point]) -> list[tuple[float, float]]:
     """Points that no other one beats in both, from small RSS to large."""
-    best = []
+    best: list[tuple[float, float]] = []
     for x, y, *_ in sorted(points, key=lambda p: (p[0], -p[1])):
         if not best or y > best[-1][1]:
             best.append((x, y))
     return best
 
 
-def draw(data):
+def draw(data: Data) -> Figure:
     width, height = plane_size(data.names)
     figure, axes = subplots(len(data.panels), width=width, height=height)
     pending = []
