@@ -116,8 +116,8 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 LEGEND = (
     "Medians over n samples of resident memory above what the process had before its first allocation. mean, live: over"
-    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed; purged:"
-    " after the allocator was asked to give all back; of best: against the most compact of the peers and the C library."
+    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed;"
+    " purged: after the allocator was asked to give all back; of best: against the most compact of the peers and the C library."
 )
 
 
@@ -131,7 +131,8 @@ def render(results: load.Results) -> str:
             continue
         if all(math.isnan(r.mean) for r in rows):
             raise errors.InputError(
-                f"{results.runs[0].path}: no series of memory was taken (--rss-interval=0), so nothing is known over time"
+                f"{results.runs[0].path}: no series of memory was taken (--rss-interval=0), so nothing is known over"
+                " time"
             )
         after |= {r.kept_after for r in rows}
         lookup = text.lookup(cell)
