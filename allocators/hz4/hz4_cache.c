@@ -294,56 +294,78 @@ static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
            hz4_alive_count() > HZ4_FEW_THREADS;
 }
 
-// Looks at a few other heaps: what lies in their remote queues may fit the magazine, runs with free blocks may change
-// hands. An abandoned heap gives all its runs of the class, an idle one one a time, a busy one those behind its first,
-// of which it lends some blocks. Returns 1 when something was gained.
+// Another heap, as far as one sees without acquiring it.
+struct visit {
+    struct hz4_heap *heap;
+    int is_idle, is_abandoned;
+    int has_remote; // more waits in its remote queue than it should be left with
+    uint32_t runs;  // with free blocks of the class
+    uint32_t free;  // these blocks
+};
+
+static struct visit look_at(struct hz4_heap *heap, unsigned size_class) {
+    struct visit visit = {.heap = heap};
+    uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
+    visit.is_idle = activity == atomic_load_explicit(&heap->activity_seen, memory_order_relaxed);
+    atomic_store_explicit(&heap->activity_seen, activity, memory_order_relaxed);
+    visit.is_abandoned = hz_status_peek_abandoned(&heap->common.status);
+    visit.runs = atomic_load_explicit(&heap->run_count[size_class], memory_order_relaxed);
+    visit.free = atomic_load_explicit(&heap->home_count[size_class], memory_order_relaxed);
+    visit.has_remote = hz4_queue_charge(heap) > (visit.is_idle || visit.is_abandoned ? 0 : HZ4_DRAIN_BYTES);
+    return visit;
+}
+
+// From a heap that the caller has acquired: what waits in its remote queue may fit the magazine, its runs may get
+// another owner. An abandoned heap gives all its runs of the class, an idle one a run, a busy one a run if it has more
+// than one; of its only run some blocks are taken. Returns 1 when something was gained.
+static int take_from(struct hz4_heap *heap, const struct visit *visit, unsigned size_class, int may_share) {
+    if (visit->has_remote)
+        hz4_drain(visit->heap, HZ4_DRAIN_BATCHES);
+    uint32_t moved = 0;
+    uint32_t runs = atomic_load_explicit(&visit->heap->run_count[size_class], memory_order_relaxed);
+    if ((visit->is_abandoned || (visit->is_idle && may_share) || runs > 1) && hz4_try_acquire(heap)) {
+        moved = hz4_run_move(heap, visit->heap, size_class, visit->is_abandoned ? UINT32_MAX : 1);
+        hz4_release(heap);
+    } else if (runs != 0 && is_empty(size_class) && may_share) {
+        borrow(heap, visit->heap, size_class);
+    }
+    return moved != 0 || !is_empty(size_class);
+}
+
+// Looks at a few other heaps. Returns 1 when something was gained; otherwise *busy is a heap that had something and
+// could not be acquired, if there was one.
 static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4_heap **busy) {
     uint32_t count = hz_heap_count();
     uint32_t visits = count < HZ4_VISITS ? count : HZ4_VISITS;
-    uint64_t home = 0;
+    uint64_t free_elsewhere = 0;
     uint32_t most = 0;
     struct hz4_heap *richest = NULL;
     int may_share = may_share_lines(heap, size_class);
-    for (uint32_t visit = 0; visit < visits; visit++) {
+    for (uint32_t i = 0; i < visits; i++) {
         uint32_t id = heap->local.heap_hand + 1;
         heap->local.heap_hand = id < count ? id : 0;
         struct hz4_heap *other = hz4_heap_by_id(id <= count ? id : 1);
-        if (other == NULL || other == heap)
+        if (other == heap)
             continue;
-        uint32_t activity = atomic_load_explicit(&other->activity, memory_order_relaxed);
-        int is_idle = activity == atomic_load_explicit(&other->activity_seen, memory_order_relaxed);
-        atomic_store_explicit(&other->activity_seen, activity, memory_order_relaxed);
-        int is_abandoned = hz_status_peek_abandoned(&other->common.status);
-        uint32_t runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        uint32_t has = atomic_load_explicit(&other->home_count[size_class], memory_order_relaxed);
-        home += has;
-        if (has > most) {
-            most = has;
+        struct visit visit = look_at(other, size_class);
+        free_elsewhere += visit.free;
+        if (visit.free > most) {
+            most = visit.free;
             richest = other;
         }
-        int has_remote = hz4_queue_charge(other) > (is_idle || is_abandoned ? 0 : HZ4_DRAIN_BYTES);
-        if (!has_remote && runs == 0)
+        if (!visit.has_remote && visit.runs == 0)
             continue;
         if (!hz4_try_acquire(other)) {
-            *busy = runs > 1 || has_remote ? other : *busy;
+            *busy = visit.runs > 1 || visit.has_remote ? other : *busy;
             continue;
         }
-        if (has_remote)
-            hz4_drain(other, HZ4_DRAIN_BATCHES);
-        uint32_t moved = 0;
-        runs = atomic_load_explicit(&other->run_count[size_class], memory_order_relaxed);
-        if ((is_abandoned || (is_idle && may_share) || runs > 1) && hz4_try_acquire(heap)) {
-            moved = hz4_run_move(heap, other, size_class, is_abandoned ? UINT32_MAX : 1);
-            hz4_release(heap);
-        } else if (runs != 0 && is_empty(size_class) && may_share) {
-            borrow(heap, other, size_class);
-        }
+        int is_gain = take_from(heap, &visit, size_class, may_share);
         hz4_release(other);
-        if (moved != 0 || !is_empty(size_class))
+        if (is_gain)
             return 1;
     }
-    // As much as a new run would bring lies about in others: a little of it is better than the run.
-    if (home * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
+    // Others have as much free as a new run would bring: a little of it is better than the run.
+    if (free_elsewhere * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
         return 0;
     if (!hz4_try_acquire(richest)) {
         *busy = richest;

@@ -128,7 +128,7 @@ static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
         local->owes_help = 0;
         for (uint32_t id = 1; id <= hz_heap_count(); id++) {
             struct hz4_heap *other = hz4_heap_by_id(id);
-            if (other != NULL && other != hz4_thread.heap && hz4_queue_charge(other) != 0 &&
+            if (other != hz4_thread.heap && hz4_queue_charge(other) != 0 &&
                 hz_status_peek_abandoned(&other->common.status) && hz4_try_acquire(other)) {
                 hz4_drain(other, UINT32_MAX);
                 hz4_release(other);

@@ -30,7 +30,7 @@ void core_stats(struct allocator_stats *out) {
 static void sweep(struct hz4_heap *mine, int is_second) {
     for (uint32_t id = 1; id <= hz_heap_count(); id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
-        if (heap == NULL || heap == mine || !hz4_try_acquire(heap))
+        if (heap == mine || !hz4_try_acquire(heap))
             continue;
         mine->local.is_spilling++;
         hz4_drain(heap, UINT32_MAX);

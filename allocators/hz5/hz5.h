@@ -217,16 +217,24 @@ HZ_INLINE unsigned hz5_region_of(uint64_t index) {
     return (unsigned)((index >> HZ5_REGION_SHIFT) % HZ5_REGIONS);
 }
 
+// hz5_array.c: arrays of states
+struct hz5_block *hz5_array_take(unsigned size_class, uint32_t block_count); // NULL: no memory
+void hz5_array_give(unsigned size_class, struct hz5_block *array);
+
 // hz5_run.c: runs of small blocks
 int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
-void hz5_drain(struct hz5_heap *heap);                                              // of all classes
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
-void hz5_remote_push(struct hz5_desc *run, uint64_t index);                         // and counts the free
-void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched);    // of all heaps
 void hz5_release_empty_runs(struct hz5_heap *heap);
-void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class); // runs that changed hands
+
+// hz5_remote.c: remote frees
+void hz5_drain(struct hz5_heap *heap);                                           // of all classes
+void hz5_remote_push(struct hz5_desc *run, uint64_t index);                      // and counts the free
+void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched); // of all heaps
+
+// hz5_trim.c
+void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
 
 // hz5_quarantine.c
 void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explorer of hz5's block protocol: every interleaving of a few threads on one run of two blocks, on the machine of
 // explorer.h. What each step does to its word is read from the allocators' own tables, hz5_steps.h and heap_steps.h;
-// the order of the steps below is that of hz5_malloc.c, hz5_run.c and hz5_heap.c. Mutants of that order and changes of
-// the table must be caught. Usage: hz5_explorer [--changes]. Layer: test.
+// the order of the steps below is that of hz5_malloc.c, hz5_remote.c, hz5_run.c and heaps.c. Mutants of that order and
+// changes of the table must be caught. Usage: hz5_explorer [--changes]. Layer: test.
 #include "explorer.h"
 
 #include "../../allocators/common/heap_states.h"
