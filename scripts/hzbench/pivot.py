@@ -123,7 +123,9 @@ def build(
         raise InputError(f"--rows and --columns both name '{next(k for k in columns if k in (rows or []))}'")
     # Files hold samples of one kind unless somebody asks for them.
     keys = [key for key in _KEYS if key != "file" or by_file or key in columns + (rows or [])]
-    clean = {key: [None if isinstance(v, float) and math.isnan(v) else v for v in data[_column_of(key)]] for key in keys}
+    clean = {
+        key: [None if isinstance(v, float) and math.isnan(v) else v for v in data[_column_of(key)]] for key in keys
+    }
     varying = [key for key in keys if len(set(clean[key])) > 1]
     if rows is None:
         rows = _telling(clean, columns, varying) or ["workload"]
@@ -254,7 +256,10 @@ def as_markdown(pivot: Pivot) -> str:
     for table in pivot.tables:
         for quantity, _ in _QUANTITIES:
             head, rows, numeric = _grid(pivot, table, quantity)
-            parts += [f"### {tables.markdown_escape(_title(table, quantity))}", tables.markdown_grid(head, rows, numeric).strip("\n")]
+            parts += [
+                f"### {tables.markdown_escape(_title(table, quantity))}",
+                tables.markdown_grid(head, rows, numeric).strip("\n"),
+            ]
     return "\n\n".join([*parts, tables.markdown_escape(_legend(pivot))]) + "\n"
 
 

@@ -54,8 +54,13 @@ def test_files_are_columns_of_compare(tmp_path, file, script):
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^hz5 +[\d.]+ +[\d.]+ +2\.[5-9]\d$", done.stdout, re.M), done.stdout
     failing = fixtures.write_run(tmp_path / "c.csv", fixtures.Plan(**{**vars(PLAN), "run": 3}), crash)
-    assert re.search(r"^hz5 +[\d.]+ +failed +-$", script("compare", file, failing, "--rows=allocator,threads",
-                                                         "--filter=allocator:hz5 threads:1").stdout.replace(", 1 thread", ""), re.M)
+    assert re.search(
+        r"^hz5 +[\d.]+ +failed +-$",
+        script("compare", file, failing, "--rows=allocator,threads", "--filter=allocator:hz5 threads:1").stdout.replace(
+            ", 1 thread", ""
+        ),
+        re.M,
+    )
 
 
 def crash(rows):
