@@ -25,7 +25,7 @@
 // Growth of the side table where the address space is limited: 64 MiB of the arena.
 #define TABLE_STEP_UNITS ((size_t)1024)
 // Growth of the committed part: large enough that steady growth makes few system calls, small enough that strict
-// overcommit accounting is not charged for memory nobody asked for.
+// overcommit accounting is not charged for memory that is not needed yet.
 #define COMMIT_STEP_BYTES HZ_MIB(2)
 #define METADATA_STEP_BYTES HZ_KIB(256)
 // States of 16-byte blocks take 1/16 of the memory they describe; thread heaps come on top.
@@ -185,7 +185,7 @@ static void range_map_ahead(struct range *range, size_t bytes) {
         range->mapped_bytes = target;
 }
 
-// What a range needs no more of its mapping goes back to the system.
+// Unmaps the parts of a range's mapping that are not needed any more.
 static void range_unmap(struct range *range, size_t keep) {
     if (keep < range->mapped_bytes && os_mem_release(range->base + keep, range->mapped_bytes - keep)) {
         range->mapped_bytes = keep;
@@ -275,7 +275,8 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
     int done = arena.table != NULL;
     if (!done) {
         state.resize = resize;
-        // Room for four times the memory of the machine: fragmentation of address space must never be what fails.
+        // Room for four times the memory of the machine: an allocation must never fail by fragmentation of address
+        // space.
         size_t bytes = DEFAULT_ARENA_BYTES;
         while (bytes < 4 * os_mem_physical_bytes())
             bytes *= 2;
@@ -326,7 +327,7 @@ static int grow(size_t new_high_water) {
     size_t step = COMMIT_STEP_BYTES;
     while (step < bytes / 16)
         step *= 2;
-    // A large step may exceed what the system still grants; the exact need may not.
+    // A large step may be more than the system still grants; the exact need may still be granted.
     if (!range_commit(&state.table, new_high_water * state.table_stride, HZ_KIB(64)) ||
         !range_commit(&state.index, extents_low_bytes(new_high_water), INDEX_STEP_BYTES) ||
         (!range_commit(&state.units, bytes, step) && !range_commit(&state.units, bytes, ARENA_UNIT_BYTES)))
@@ -377,7 +378,7 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
     }
 }
 
-// Nobody has called for long: all that is free has been free for as long, and what was learned is old.
+// No call for long: all free units have been free for as long, and the adapted bound is out of date.
 static void end_quiet(uint64_t now) {
     size_t before = state.free_dirty_units;
     state.tick_ms = now;
@@ -510,7 +511,7 @@ void *arena_take(size_t units, size_t align_units, int *is_zero) {
 }
 
 static void release_units(size_t from, size_t units, int clean) {
-    tick(); // before: what comes now has been in use until now
+    tick(); // first: the units given now have been in use until now
     clear_bits(state.used, from, from + units);
     clear_bits(state.head, from, from + units);
     if (clean)

@@ -36,7 +36,7 @@ static int set_reject(const char *value) {
     return reject_set_policy(value);
 }
 
-// What is set by hand is kept to: nothing is learned, no share of what is in use comes on top.
+// An explicit value disables adaptation, and no share of the memory in use is added to it.
 static int set_retain(const char *value) {
     uint64_t bytes;
     if (!options_bytes(value, UINT64_MAX, &bytes))

@@ -30,7 +30,7 @@ static int take_key(void) {
     uint64_t none = 0;
     if (pthread_key_create(&key, run) != 0)
         return 0;
-    // Key 0 is what a program uses that forgets to create its key: it has to stay refused.
+    // A program that forgets to create its key uses key 0: that must go on failing.
     if (key == 0) {
         pthread_key_t zero = key;
         int found = pthread_key_create(&key, run) == 0;

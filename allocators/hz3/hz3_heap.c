@@ -20,7 +20,8 @@ struct hz3_lookup hz3_lookup = {.table = &no_tag, .shift = NO_TABLE_SHIFT};
 
 static struct {
     char *table; // over the whole address space, while it is there
-    char *own;   // the arena's part of it, once the rest has gone: from the first page to the end of what is mapped
+    char *own;   // the arena's part of it, once the rest has been released: from the first page to the end of what is
+                 // mapped
     char *own_end;
 } tags;
 
@@ -28,9 +29,9 @@ static char *end_of_tags(size_t units) {
     return (char *)hz_align_up((uintptr_t)(hz3_lookup.tags + units), OS_PAGE_BYTES);
 }
 
-// A limit on address space has come. From here on every look-up finds the zero at the table's start, and the slow path
-// looks in the arena's own part. Threads that have read the old shift go on with the old table: every block that may be
-// freed has its tag in the part that stays.
+// The process has got a limit on address space. From here on every look-up finds the zero at the table's start, and the
+// slow path looks in the arena's own part. Threads that have read the old shift go on with the old table: every block
+// that may be freed has its tag in the part that stays.
 static void drop_table(size_t units) {
     // ORDER: release: as in tags_init(), though nothing depends on it: either shift fits what stays.
     atomic_store_explicit(&hz3_lookup.shift, NO_TABLE_SHIFT, memory_order_release);
@@ -43,7 +44,7 @@ static void drop_table(size_t units) {
     tags.table = NULL;
 }
 
-// The arena's, under its lock: it is going to have so many units, or a limit has come and it has no more than these.
+// Called by the arena, under its lock: it is about to have so many units, or a limit leaves it no more than these.
 static int follow_units(size_t units) {
     if (tags.table != NULL)
         drop_table(units);

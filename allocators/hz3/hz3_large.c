@@ -3,7 +3,7 @@
 // clears the tag has freed the block. Each thread keeps a few of up to 1 MiB, found by size in constant time.
 #include "hz3.h"
 
-#define CACHE_UNITS 24u // 1.5 MiB a thread: what lies here, other sizes cannot use
+#define CACHE_UNITS 24u // 1.5 MiB a thread: other sizes cannot use what is cached
 // Blocks that all start at multiples of 64 KiB would share one set of every cache.
 #define COLOUR_BYTES 64u
 #define COLOURS 16u

@@ -225,8 +225,8 @@ HZ3_SLOW void hz3_list_full(void *block) {
     hz_heap_leave(&heap->is_busy);
 }
 
-// A foreign block, which only a thread takes that will need it: the next malloc reuses it, and nobody has to carry it
-// home. One that frees and never allocates has room for two lists once, and then no more.
+// A foreign block is kept by a thread that allocates its class: the next malloc reuses it, and it need not be sent to
+// its owner. A thread that frees and never allocates keeps two lists of the class once, and then no more.
 int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned size_class) {
     hz3_list_show(heap, size_class);
     if (HZ_UNLIKELY(*hz3_room(size_class) <= 0)) {
@@ -245,8 +245,9 @@ int hz3_list_borrow(struct hz3_heap *heap, struct hz3_block *block, unsigned siz
 
 // ---- an empty list ------------------------------------------------------------------------------------------------
 
-// Before the heap grows beyond all it has been: lists of classes that have been quiet give back what they hold. 1 when
-// they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying each other.
+// Before the heap grows beyond its largest size so far: lists of classes that were not refilled lately go back to the
+// runs. 1 when they did. Each time the heap must have grown by a part, or two busy classes would take turns at emptying
+// each other.
 static int reclaim(struct hz3_heap *heap) {
     uint64_t carved_bytes = hz_tally_get(&heap->carved_bytes);
     if (carved_bytes < heap->reclaim_mark_bytes)
@@ -306,7 +307,7 @@ static uint32_t supply_shared(struct hz3_heap *heap, unsigned size_class, struct
     return 1;
 }
 
-// What was freed comes before what was never touched.
+// Freed memory is used before memory that was never touched.
 static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list) {
     uint32_t want = clamp(heap->half[size_class], 1, REFILL_BLOCKS);
     uint32_t count = hz3_run_take(heap, size_class, want, list);

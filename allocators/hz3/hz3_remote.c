@@ -100,8 +100,8 @@ static void flush(struct hz3_heap *heap, struct hz3_open_batch *open) {
     open->is_stale = 0;
     struct hz3_batch *batch = empty_take(heap);
     if (HZ_UNLIKELY(batch == NULL)) {
-        // No memory: each block goes alone. Pushing may lead back here, to the same buffer, so its pointers are copied
-        // first.
+        // No memory: each block is sent alone. Pushing may lead back here, to the same buffer, so its pointers are
+        // copied first.
         uint32_t owner = open->owner;
         uint32_t window = open->window;
         uint32_t compressed[HZ3_BATCH_BLOCKS];

@@ -105,7 +105,7 @@ int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
     return 1;
 }
 
-// All blocks are back. A heap with a thread keeps a few such runs for whatever class asks next.
+// All blocks are in the run. A heap with a thread keeps a few such runs for any class that needs one.
 static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run, unsigned size_class) {
     unsigned units = hz3_run_units(size_class);
     list_remove(&heap->partial[size_class], run);
@@ -164,8 +164,8 @@ void hz3_run_push(struct hz3_heap *heap, struct hz3_block *block, unsigned size_
     push_chain(heap, size_class, block, block, 1);
 }
 
-// Blocks of own runs go there, others home. Blocks that were freed one after the other often lie in one run, and then
-// they are linked already.
+// Blocks of own runs go to their runs, others to their owners. Blocks that were freed one after the other often lie in
+// one run, and then they are linked already.
 void hz3_run_return(struct hz3_heap *heap, struct hz3_block *list, unsigned size_class) {
     uintptr_t run_bytes = (uintptr_t)hz3_run_units(size_class) << ARENA_UNIT_SHIFT;
     while (list != NULL) {

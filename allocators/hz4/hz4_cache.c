@@ -120,7 +120,8 @@ static void spill_home(struct hz4_heap *heap, unsigned size_class, uint32_t keep
 }
 
 // To the depot, as far as it takes them, if the oldest block is a foreign one: then blocks are being exchanged, and
-// where they came from matters less than who needs them next. Otherwise home. The caller does not hold the heap.
+// which run they came from matters less than which thread needs them next. Otherwise they go to their runs. The caller
+// does not hold the heap.
 static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     void **bottom = bottom_of(heap, size_class);
     uint32_t count = count_of(heap, size_class);
@@ -159,7 +160,7 @@ void hz4_magazines_end(struct hz4_heap *heap) {
     }
 }
 
-// Behind every slow path; now and then what has waited long goes on.
+// At the end of every slow path; now and then sends what has waited long.
 static void do_chores(struct hz4_heap *heap) {
     if (++heap->local.slow_paths % CHORE_PERIOD != 0)
         return;
@@ -174,7 +175,7 @@ static int64_t room_of(const struct hz4_local *local) {
 
 // ---- capacity -----------------------------------------------------------------------------------------------------
 
-// Halves what other classes may keep, those first that were not used lately.
+// Halves what other classes may keep, beginning with classes that were not used lately.
 static void shrink_others(struct hz4_heap *heap, unsigned size_class, int64_t bytes) {
     struct hz4_local *local = &heap->local;
     for (uint32_t step = 0; step < SHRINK_STEPS; step++) {
@@ -226,9 +227,9 @@ static void push(unsigned size_class, void *block) {
     hz4_thread.top[size_class + 1] = top + 1;
 }
 
-// A class without a magazine does not allocate here: what comes is surplus, block by block, and waits in a batch to
-// its owner. Of more owners than there are slots, though, each batch would travel with a block or two: then the class
-// gets a magazine, and what is too much goes by class to whoever allocates it.
+// A class without a magazine is not allocated by this thread: its freed blocks are surplus and wait in a batch to their
+// owner. Of more owners than there are slots, though, each batch would travel with a block or two: then the class gets
+// a magazine, and its surplus goes through the depot to threads that allocate the class.
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     arena_look();
     int is_foreign = hz4_route_owner(route) != heap->common.id;
@@ -277,8 +278,8 @@ static uint32_t take_own(struct hz4_heap *heap, unsigned size_class) {
     return take_blocks(heap, heap, size_class);
 }
 
-// The last run of a busy heap stays where it is, but its blocks need not: what fills half a magazine, or a page, is
-// worth the trip. So a class of which a thread needs little does not cost it a run.
+// The last run of a busy heap keeps its owner, but blocks of it are taken if they fill half a magazine, or a page. So a
+// thread that needs few blocks of a class does not take a run for it.
 static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_class) {
     struct hz4_run *run = other->lists[size_class].first;
     uint32_t want = (capacity_of(heap, size_class) + 1) / 2;
@@ -376,8 +377,8 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
     return !is_empty(size_class);
 }
 
-// A heap that has what we need is held by somebody whom the system may have stopped: waiting costs less than growing,
-// and how much memory is taken does not depend on who runs when.
+// A heap that has what this thread needs is held by a thread that the system may have stopped: waiting costs less than
+// new memory, and then memory use does not depend on the scheduler.
 static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     for (int attempt = 0; attempt < 4; attempt++) {
         struct hz4_heap *busy = NULL;
@@ -391,7 +392,7 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     return 0;
 }
 
-// As few batches as will do: what comes home ahead of need may empty runs that the next refill carves again.
+// Drains no more batches than needed: blocks returned early may empty runs that the next refill would carve again.
 static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t charge) {
     for (uint32_t batches = 0; batches < HZ4_DRAIN_BATCHES; batches++) {
         if (batches != 0 && !is_empty(size_class) && charge <= HZ4_HELP_BYTES)
@@ -422,8 +423,8 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     heap->local.exchanges |= done || charge != 0;
     if (!done || charge > HZ4_DRAIN_BYTES) {
         hz4_acquire(heap);
-        // Reclaim before grow: what others sent, own runs, what others do not use; only then a new run. The queue comes
-        // first because its blocks are resident; those of a run may never have been touched.
+        // Reclaim before grow: batches from other threads, own runs, blocks and runs of other heaps; only then a new
+        // run. The queue comes first because its blocks are resident; those of a run may never have been touched.
         if (charge != 0 || heap->rest != NULL)
             drain_some(heap, size_class, charge);
         done = done || take_own(heap, size_class) != 0;

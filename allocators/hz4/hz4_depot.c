@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The depot: batches without an address, a few of each size class, for whoever is short of that class next. A full
 // magazine leaves half of itself here in one atomic operation and an empty one picks it up in another; owners, runs and
-// locks are not touched. What does not fit goes home. Bounded in bytes, all classes together.
+// locks are not touched. What does not fit goes to its owner. Bounded in bytes, all classes together.
 //
 // Linearisation points: the compare-and-swap from 0 puts a batch in, the exchange takes it out. A place holds a
 // batch's index << 1 | 1, or the address of a single block; nobody compares it with anything but 0, so there is no
@@ -134,8 +134,9 @@ void hz4_depot_clear(struct hz4_heap *heap) {
             clear_place(heap, size_class, place);
 }
 
-// A block that waits here keeps its whole run from becoming empty. One class is looked at; the places that are taken
-// from last keep what nobody needs, so if the last batch is the one seen at the previous look, it goes home.
+// A block in the depot keeps its whole run from becoming empty. One class is looked at; batches are taken from the
+// first place on, so a batch in the last one that is the same as at the previous look is not needed, and goes to its
+// owner.
 void hz4_depot_age(struct hz4_heap *heap) {
     unsigned size_class = heap->local.depot_hand;
     heap->local.depot_hand = size_class + 1 < SIZECLASS_COUNT ? size_class + 1 : 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory for runs and the way from an address to its run. Small runs take one or two granules of an arena unit that
-// they may share with runs of other classes and other heaps; a unit without any goes back to the arena.
+// they may share with runs of other classes and other heaps; a unit without runs goes back to the arena.
 //
 // SYNCHRONIZATION: one lock for shared units, the map's growth and spare descriptors. Entries of the map are read
 // without it: whoever has a block of a run has been given it after the entry was written.
@@ -102,7 +102,7 @@ void *hz4_granules_take(uint32_t granules) {
     if (base == NULL) {
         size_t units = is_part ? 1 : granules / HZ4_UNIT_GRANULES;
         base = arena_take(units, 1, &is_zero);
-        if (base == NULL) { // before memory is refused, large runs that wait on the free lists give way
+        if (base == NULL) { // before an allocation fails, the free large runs go back to the arena
             hz4_large_clear();
             base = arena_take(units, 1, &is_zero);
         }

@@ -18,8 +18,8 @@ int core_start(void) {
     hz4_base_granule = arena.base >> HZ4_GRANULE_SHIFT;
     follow_units(atomic_load_explicit(&arena.unit_count, memory_order_relaxed));
     hz4_tags = (struct hz4_tag *)(void *)arena.table;
-    // Memory that a burst has brought is needed by the next one, and page faults are dear: what is free may stay as
-    // long as it is less than what is used, or small. The peak does not suffer: free units are used before new ones.
+    // The next burst needs the memory of the last one, and page faults are expensive: free memory is kept as long as it
+    // is less than the memory in use, or small. The peak does not rise: free units are used before new ones.
     static const struct option none = {NULL, NULL, NULL};
     struct arena_limits limits = {
         .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .adaptive = 1, .fragmentation_percent = 25};
@@ -95,7 +95,7 @@ void core_thread_fini(void) {
         return;
     hz4_large_flush(heap);
     if (hz4_alive_count() <= 2)
-        hz4_depot_clear(heap); // nobody is left to exchange with
+        hz4_depot_clear(heap); // no other thread would take from it
     hz4_acquire(heap);
     hz4_magazines_end(heap);
     hz4_drain(heap, UINT32_MAX);

@@ -177,7 +177,7 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     }
     if (base == NULL) {
         base = arena_take(units, align_units, is_zero);
-        if (base == NULL) { // what waits for others of its class is as good for this one
+        if (base == NULL) { // free large runs of other classes may become memory for this one
             hz4_large_clear();
             base = arena_take(units, align_units, is_zero);
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acquiring a heap: its lock. An alive heap is held by its thread on slow paths and by helpers for a moment, an
-// abandoned one by anybody who has a reason. The status of a heap changes only while it is held (common/heaps.h).
+// abandoned one by any thread that drains it or takes its runs. The status of a heap changes only while it is held
+// (common/heaps.h).
 #include "hz4.h"
 
 #include "../common/fork.h"
@@ -20,7 +21,7 @@ void hz4_acquire_wait(struct hz4_heap *heap) {
     hz4_thread.holds++;
 }
 
-// Who holds it may be a helper that brings batches home, and have a lower priority: the lock lends it ours.
+// The holder may be a helper that drains the heap's queue, with a lower priority: the lock lends it ours.
 void hz4_acquire(struct hz4_heap *heap) {
     uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
     atomic_store_explicit(&heap->activity, activity + 1, memory_order_relaxed);

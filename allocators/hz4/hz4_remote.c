@@ -105,9 +105,9 @@ uint32_t hz4_queue_charge(struct hz4_heap *heap) {
     return (uint32_t)(hz4_queue_look(&heap->queue) >> 32);
 }
 
-// Does the owner's work: its heap is abandoned, or it has not looked for long and memory piles up. If somebody else is
-// at that, but does not get on, waiting for him is what bounds the memory: the system may have stopped him, and runs
-// us.
+// Drains for the owner: its heap is abandoned, or it has not drained for long and memory piles up. If another thread is
+// draining it and does not finish, this one waits, which bounds the memory: the system may have stopped the other
+// thread.
 static HZ_COLD void help(struct hz4_heap *heap, uint64_t charge) {
     struct hz4_local *local = &hz4_thread.heap->local;
     if (local->is_helping) {
@@ -157,7 +157,7 @@ static uint32_t bring_home(struct hz4_heap *heap, void *const *blocks, uint32_t 
     unsigned index = atomic_load_explicit(&hz4_tag_at(hz4_granule_of(blocks[0]))->index, memory_order_relaxed);
     void **top = hz4_thread.top[index];
     if (top < (void **)hz4_thread.limit[index] && !hz4_thread.heap->local.is_spilling) {
-        // As good as home, and the next malloc writes to it: ask for the line now, while others are on their way too.
+        // In the magazine the next malloc writes to it: prefetch its line now, together with those of other blocks.
         __builtin_prefetch(blocks[0], 1);
         *top = blocks[0];
         hz4_thread.top[index] = top + 1;

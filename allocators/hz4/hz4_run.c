@@ -226,7 +226,7 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
     return taken;
 }
 
-// Blocks that leave together were often neighbours: what a run has to be told is told once for all of them.
+// Blocks that are returned together are often neighbours: the run is updated once for all of them.
 uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count) {
     struct hz4_run *run = hz4_map_run(hz4_granule_of(blocks[0]));
     uintptr_t run_bytes = (uintptr_t)run->granules << HZ4_GRANULE_SHIFT;
@@ -241,7 +241,7 @@ uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count)
         uint32_t index = (uint32_t)(product >> 64);
         uint32_t word = index / WORD_BITS;
         uint64_t bit = (uint64_t)1 << index % WORD_BITS;
-        // Late, and no promise: a pointer inside a block, or a block that came home before.
+        // Detected late, and not always: a pointer inside a block, or a block that was returned before.
         if (HZ_UNLIKELY((uint64_t)product >= run->reciprocal || index >= run->block_count)) {
             reject(blocks[done], REJECT_RETURN, ALLOCATOR_REJECT_INTERIOR);
             continue;

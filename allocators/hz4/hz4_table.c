@@ -76,7 +76,7 @@ void core_purge(void) {
 }
 
 // Contradictions between tags, runs and accounts of all heaps; exact while no other thread runs.
-// A fork left behind who was changing the heap: nothing will ever use its runs.
+// Another thread was changing the heap when the process forked: nothing will ever use its runs.
 static int is_lost(uint32_t id) {
     struct hz4_heap *heap = id <= hz_heap_count() ? hz4_heap_by_id(id) : NULL;
     return heap != NULL && hz_status_peek(&heap->common.status) == HZ_HEAP_LOST;

@@ -50,7 +50,7 @@ static int may_guard(void) {
 }
 
 // The last unit of a run becomes the guard. Too many guards would use up the mappings of the process, and then nothing
-// can grow any more, so a block goes without: its last unit is there, and is nobody else's.
+// can grow any more, so a block has no guard: its last unit is accessible, and nothing else lies in it.
 static void guard(struct hz5_desc *desc) {
     desc->is_guarded = 0;
     if (!hz5_profile.guard_large)

@@ -269,7 +269,7 @@ void core_free_sized(void *block, size_t bytes) {
     free_block(block);
 }
 
-// While a large block changes its size nobody may free it, so it leaves LIVE; a concurrent free is refused.
+// A large block must not be freed while its size changes, so it leaves LIVE; a concurrent free is refused.
 static int resize_large(void *block, struct hz5_desc *desc, struct hz5_block *state, size_t bytes, int *refused) {
     if (!hz5_block_resize(state)) {
         reject(block, REJECT_REALLOC, hz5_classify(block));

@@ -213,7 +213,7 @@ int hz5_remote_waits(struct hz5_heap *heap, unsigned size_class) {
     return heap->draining[size_class] != 0 || is_queue_filled(heap, size_class);
 }
 
-// The queues alone: whoever asks has given the heap away, with nothing under drain.
+// Looks at the queues alone: the heap has been released, with nothing left in `draining`.
 int core_heap_has_remote(struct hz_heap *base) {
     struct hz5_heap *heap = hz5_heap_of(base);
     unsigned size_class = 0;

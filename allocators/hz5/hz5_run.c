@@ -119,8 +119,8 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 
 // ---- free blocks come back ----------------------------------------------------------------------------------------
 
-// An empty run is kept for its class while a heap keeps little: a class whose population sways by one run must not
-// carve and release on every sway, and a run that changes its class comes to have all its pages resident.
+// An empty run is kept for its class while a heap keeps little: a class whose use varies by one run must not carve and
+// release a run each time, and a run that changes its class ends with all its pages resident.
 //
 // A run in the remote queue stays until it is drained: its next owner could not queue it while it is in ours, and we
 // may sleep for long.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages of runs that are in use: when a heap holds much more than it uses, what no block uses goes back to the system.
+// Pages of runs that are in use: when a heap holds much more than it uses, pages without blocks in use go back to the
+// system.
 #include "hz5_run.h"
 
 #include "../common/os_mem.h"
