@@ -315,7 +315,7 @@ def as_text(report: model.Report, width: int | None = WIDTH) -> str:
             lines += ["  " + first, *("    " + line for line in more)]
         lines.append("")
     for platform, rows in model.summaries(report).items():
-        if not rows:
+        if not rows or (len(report.sections) == 1 and width is not None):  # a mean of one
             continue
         to_base = "" if width is None else f" to {report.baseline}"
         lines += wrapped(f"Geometric mean of ratios{to_base}" + (f", {platform}" if platforms > 1 else ""), width)

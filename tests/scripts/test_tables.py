@@ -18,6 +18,7 @@ import fixtures
 import pytest
 from hzbench import load, model, stats, tables, text, verdict
 
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 BUILD = Path(os.environ.get("HZBENCH_BUILD", Path(__file__).resolve().parents[2] / "build"))
 PLAN = fixtures.Plan(threads=(1, 2, 4), workloads=("local", "remote"))
@@ -189,6 +190,15 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     assert any("are the fastest and cannot be told apart" in s for s in ours) and any(
         "no difference" in s for s in ours
     )
+
+
+def test_the_readme_shows_what_is_printed(script):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = next(block for block in readme.split("```\n") if block.startswith("local, 1 thread\n"))
+    run = ROOT / "results" / "2026-11-24-fe4e8356-d63c32b" / "quickstart" / "run.csv"
+    printed = script("tables", run, "--baseline=system").stdout
+    cells = re.split(r"\n\n(?=\w+, \d)", shown.strip("\n"))
+    assert len(cells) == 2 and all(cell in printed for cell in cells)
 
 
 def test_json_has_the_whole_run(script, files):
