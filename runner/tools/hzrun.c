@@ -53,8 +53,8 @@ static void want_record_only(struct hzrun *run, struct request *request, const c
 
 // THE list of options; the help and the parser follow from it.
 static const struct option options[] = {
-    {"stats", "[=FILE]", "at the end print what the program held: to standard error, or to FILE", want_stats},
-    {"record", "=FILE", "record all allocations to FILE, for the workload trace:FILE (docs/traces.md)", want_record},
+    {"stats", "[=FILE]", "at the end print what the program held (FILE: there)", want_stats},
+    {"record", "=FILE", "record all allocations, for the workload trace:FILE", want_record},
     {"record-only", "=NAME", "with --record: of programs of that name only", want_record_only},
 };
 #define OPTION_COUNT (sizeof options / sizeof options[0])
@@ -78,22 +78,24 @@ static void list_allocators(void) {
 
 static void help(void) {
     puts("usage: hzrun [OPTION...] ALLOCATOR [SETTINGS] -- PROGRAM [ARGUMENT...]\n"
-         "       hzrun bench --alloc=LIST [OPTION...] -- PROGRAM [ARGUMENT...]   (hzrun bench --help)\n"
-         "       hzrun advise [OPTION...] -- PROGRAM [ARGUMENT...]               (hzrun advise --help)\n"
-         "Runs PROGRAM with ALLOCATOR preloaded, proves that it took, and ends as PROGRAM does.\n\n"
+         "       hzrun bench --alloc=LIST [OPTION...] -- PROGRAM [ARGUMENT...]\n"
+         "       hzrun advise [OPTION...] -- PROGRAM [ARGUMENT...]\n"
+         "Runs PROGRAM with ALLOCATOR preloaded, proves that it took, and ends as PROGRAM\n"
+         "does. hzrun bench --help, hzrun advise --help: of the other two.\n\n"
          "  hzrun hz5 -- python3 script.py\n"
          "  hzrun --stats hz5 profile=rss -- make\n\n"
-         "SETTINGS go to the allocator as in the runner's braces: hz5 rss, hz5 profile=strict,reject=report.\n");
+         "SETTINGS go to the allocator as in the runner's braces: hz5 rss,\n"
+         "hz5 profile=strict,reject=report.\n");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         char text[64];
         snprintf(text, sizeof text, "--%s%s", options[i].name, options[i].value != NULL ? options[i].value : "");
-        printf("  %-18s %s\n", text, options[i].help);
+        printf("  %-19s %s\n", text, options[i].help);
     }
-    puts("  --list-allocators  what there is\n  --help             this\n\nAllocators:");
+    puts("  --list-allocators   what there is\n  --help              this\n\nAllocators:");
     list_allocators();
-    puts("\nExit codes of hzrun itself: 2 bad command line or no such program, 3 the allocator is not there or cannot "
-         "take\n"
-         "part in the program. All others are the program's.");
+    puts("\nExit codes of hzrun itself: 2 bad command line or no such program, 3 the\n"
+         "allocator is not there or cannot take part in the program. All others are the\n"
+         "program's.");
 }
 
 static void parse_option(struct hzrun *run, struct request *request, const char *text) {

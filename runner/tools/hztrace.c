@@ -101,7 +101,7 @@ static const struct command {
     int (*run)(char **files);
 } commands[] = {
     {"check", "FILE...", "reads all of it; exit 4 and one line when it cannot be replayed", 0, check_command},
-    {"info", "FILE", "tables of sizes, lifetimes, the live curve and who freed whose objects (CSV)", 1, info_command},
+    {"info", "FILE", "tables of sizes, lifetimes, the live curve, who freed what (CSV)", 1, info_command},
     {"profile", "FILE", "what may be shared of it, docs/traces.md (CSV)", 1, profile_command},
     {"pack", "RECORDING FILE", "makes a trace of what libhzrecord.so has left", 2, pack_command},
     {"pack-raw", "RECORDING FILE", "the same, without compression", 2, pack_raw_command},
@@ -110,7 +110,7 @@ static const struct command {
 static int usage(FILE *out) {
     fputs("usage:\n", out);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        fprintf(out, "  hztrace %-8s %-14s  %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        fprintf(out, "  hztrace %s %s\n      %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     return EXIT_USAGE;
 }
 

@@ -2,14 +2,17 @@
 """How commands end: nothing but a failed gate ends as 1, and no name breaks a terminal of another encoding."""
 
 import importlib
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import fixtures
 import pytest
-from conftest import SCRIPTS
+from conftest import ROOT, SCRIPTS
 from hzbench import __main__, cli, errors
 
+BUILD = Path(os.environ.get("HZBENCH_BUILD") or ROOT / "build")
 PLAN = fixtures.Plan(allocators=("hz5", "system"), workloads=("local",), threads=(1,))
 
 
@@ -86,3 +89,23 @@ def test_the_dispatcher_names_what_it_knows(script):
     )
     assert script("command", "allocators", "peer", "libc").stdout == "mimalloc,jemalloc,tcmalloc,system\n"
     assert script("command", "allocators", "rivals").returncode == 2
+
+
+def helps():
+    """Every command that has a help, and how it is asked for it."""
+    for path in sorted(p for p in SCRIPTS.iterdir() if p.is_file() and os.access(p, os.X_OK)):
+        is_python = path.is_symlink() and path.name != "paper"  # whose commands each have their own
+        if is_python or (not path.is_symlink() and "-h | --help)" in path.read_text(encoding="utf-8")):
+            yield path.name, [path, "--help"]
+    for name, *more in (["hzrun"], ["hzrun", "bench"], ["hzrun", "advise"], ["hztrace"], ["runner"]):
+        yield " ".join([name, *more]), [BUILD / name, *more, "--help"]
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, id=name) for name, c in helps()])
+def test_help_fits_80_columns(command):
+    environment = os.environ | {"COLUMNS": "80"}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout and [line for line in done.stdout.splitlines() if len(line) > 80] == []
