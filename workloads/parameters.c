@@ -9,13 +9,15 @@
 #define MAX_WORKING_SET (UINT64_C(1) << 30)  // slots a thread: 30 bits of an event
 #define MAX_OBJECT_BYTES (UINT64_C(1) << 30) // sizes are kept in 32 bits
 #define MAX_ROUNDS (1u << 20)
-#define MAX_SEED (UINT64_C(1) << 63)         // no reader of the CSV meets an integer it cannot hold
+#define MAX_SEED (UINT64_C(1) << 63) // no reader of the CSV meets an integer it cannot hold
 #define ALL_PPM 1000000u
 
 static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-out"};
 static const char *const distributions[] = {"uniform", "log-uniform"};
 static const char *const touches[] = {"none", "ends", "all"};
+static const char *const ages[] = {"none", "churn", "holes", "drift"};
 
+_Static_assert(sizeof ages / sizeof ages[0] == AGE_COUNT, "a name a kind of ageing");
 _Static_assert(sizeof topologies / sizeof topologies[0] == TOPOLOGY_COUNT, "a name a topology");
 
 #define FIELD(member)                                                                                                  \
@@ -154,6 +156,34 @@ const struct parameter parameters[] = {
      .most = MAX_ROUNDS,
      .value = "N",
      .help = "generations or phases, where a workload has them"},
+    {.name = "age",
+     .column = "age",
+     .kind = PARAMETER_NAME,
+     .uses = WORKLOAD_USES_SIZES,
+     FIELD(age),
+     NAMES(ages),
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "KIND",
+     .help = "first age the heap: none, churn, holes, drift",
+     .meaning = "what happened to the heap before the measured part: none, churn, holes, drift"},
+    {.name = "age-bytes",
+     .column = "age_bytes",
+     .kind = PARAMETER_COUNT,
+     .uses = WORKLOAD_USES_SIZES,
+     FIELD(age_bytes),
+     .most = MAX_WORKING_SET,
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "N",
+     .help = "live bytes a thread while the heap is aged (64 MiB)"},
+    {.name = "age-live",
+     .column = "age_live_ppm",
+     .kind = PARAMETER_SHARE,
+     .uses = WORKLOAD_USES_SIZES,
+     FIELD(age_live_ppm),
+     .most = ALL_PPM,
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "SHARE",
+     .help = "of the aged objects that live on to the end (10%)"},
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

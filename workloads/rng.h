@@ -11,7 +11,7 @@
 #define RNG_PPM 1000000u                       // shares are given in millionths
 
 // What a stream decides. Streams of one seed differ in origin, so that drawing more of one never shifts another.
-enum rng_stream { RNG_SIZE = 1, RNG_SLOT, RNG_REMOTE, RNG_PARTNER, RNG_KIND, RNG_ORDER };
+enum rng_stream { RNG_SIZE = 1, RNG_SLOT, RNG_REMOTE, RNG_PARTNER, RNG_KIND, RNG_ORDER, RNG_AGE_SIZE, RNG_AGE_SLOT };
 
 struct rng_xoshiro {
     uint64_t s[4]; // never all zero

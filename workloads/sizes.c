@@ -22,3 +22,15 @@ void sizes_init(struct sizes *sizes, uint32_t distribution, uint64_t min_bytes, 
     }
     sizes->start[SIZES_SEGMENTS] = (uint32_t)(max_bytes + 1);
 }
+
+uint64_t sizes_mean(const struct sizes *sizes) {
+    if (!sizes->log_uniform)
+        return sizes->min_bytes + (sizes->span - 1) / 2;
+    uint64_t sum = 0;
+    for (int i = 0; i < SIZES_SEGMENTS; i++) {
+        const uint32_t low = sizes->start[i];
+        const uint32_t high = sizes->start[i + 1] > low ? sizes->start[i + 1] - 1 : low;
+        sum += low + (high - low) / 2;
+    }
+    return sum / SIZES_SEGMENTS;
+}

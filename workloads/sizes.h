@@ -20,6 +20,9 @@ struct sizes {
 // Needs 1 <= min_bytes <= max_bytes < 2^31.
 void sizes_init(struct sizes *sizes, uint32_t distribution, uint64_t min_bytes, uint64_t max_bytes);
 
+// Of what sizes_pick returns, rounded down.
+uint64_t sizes_mean(const struct sizes *sizes);
+
 static inline uint32_t sizes_pick(const struct sizes *sizes, uint64_t random) {
     if (sizes->log_uniform) {
         const uint32_t *start = &sizes->start[random >> 56];

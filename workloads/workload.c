@@ -4,6 +4,7 @@
 #include "workload.h"
 
 #include "../allocators/loader/edit_distance.h"
+#include "age.h"
 #include "build_workloads.h"
 #include "core.h"
 #include "parameters.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PAGE_BYTES 4096u
 #define MAX_MEMORY_BYTES (UINT64_C(64) << 30) // of harness memory
 
 #define DECLARE(name) extern const struct workload name##_workload;
@@ -61,6 +63,10 @@ static int take_defaults(const struct workload *workload, struct workload_params
     struct workload_params own = workload->defaults;
     if (workload->own_defaults != NULL && params->input[0] != '\0')
         workload->own_defaults(params, &own);
+    if (params->age != REGISTRY_UNSET32 && params->age != AGE_NONE) {
+        own.age_bytes = AGE_BYTES;
+        own.age_live_ppm = AGE_LIVE_PPM;
+    }
     for (size_t i = 0; i < parameter_count; i++) {
         const struct parameter *parameter = &parameters[i];
         const uint64_t value = parameter_get(params, parameter);
@@ -73,6 +79,11 @@ static int take_defaults(const struct workload *workload, struct workload_params
             return registry_refuse(why, why_bytes, "workload '%s' does not use --%s - leave it out", workload->name,
                                    parameter->name);
         }
+    }
+    if (params->age == AGE_NONE && (params->age_bytes != 0 || params->age_live_ppm != 0)) {
+        return registry_refuse(why, why_bytes,
+                               "workload '%s': --age-bytes and --age-live are of an aged heap - give --age, too",
+                               workload->name);
     }
     const int has_input = params->input[0] != '\0';
     if (has_input != ((workload->used_params & WORKLOAD_USES_INPUT) != 0)) {
@@ -182,22 +193,39 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
     return 1;
 }
 
-uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params) {
+// The workload's own part, to whole pages. UINT64_MAX: too much.
+static uint64_t own_memory_bytes(const struct workload *workload, const struct workload_params *params) {
     if (workload->is_program)
         return 0;
-    if (workload->shape == NULL)
-        return workload->memory_bytes(params);
-    const struct core_shape shape = workload->shape(params);
-    return core_memory_bytes(params, &shape);
+    uint64_t bytes = 0;
+    if (workload->shape == NULL) {
+        bytes = workload->memory_bytes(params);
+    } else {
+        const struct core_shape shape = workload->shape(params);
+        bytes = core_memory_bytes(params, &shape);
+    }
+    return bytes > UINT64_MAX - PAGE_BYTES ? UINT64_MAX : (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params) {
+    uint64_t bytes = 0;
+    if (__builtin_add_overflow(own_memory_bytes(workload, params), age_memory_bytes(params), &bytes))
+        return UINT64_MAX;
+    return bytes;
 }
 
 void workload_prepare(struct workload_run *run) {
+    age_prepare(run, (unsigned char *)run->memory + own_memory_bytes(run->workload, &run->params));
     if (run->workload->shape == NULL) {
         run->workload->prepare(run);
         return;
     }
     const struct core_shape shape = run->workload->shape(&run->params);
     core_prepare(run, &shape);
+}
+
+void workload_age(struct workload_run *run, uint32_t thread) {
+    age_thread(run, thread);
 }
 
 void workload_warm_up(struct workload_run *run, uint32_t thread) {
@@ -212,6 +240,7 @@ void workload_measured(struct workload_run *run, uint32_t thread) {
 }
 
 void workload_tear_down(struct workload_run *run, uint32_t thread) {
+    age_tear_down(run, thread);
     if (run->workload->tear_down != NULL)
         run->workload->tear_down(run, thread);
     else

@@ -23,6 +23,13 @@ enum workload_topology { // who frees what was handed over
 
 enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
 enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
+enum workload_age { // what happens to the heap before the measured part (age.h)
+    AGE_NONE,
+    AGE_CHURN, // objects are replaced at random, ten times as many bytes as are live
+    AGE_HOLES, // filled once
+    AGE_DRIFT, // as churn, from small sizes to large ones
+    AGE_COUNT
+};
 
 #define WORKLOAD_INPUT_BYTES 256
 #define WORKLOAD_COMMAND_BYTES 16384 // of `program`
@@ -33,20 +40,23 @@ enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
 struct workload_params {
     uint64_t seed;
     uint32_t threads;
-    uint32_t topology;    // enum workload_topology
-    uint32_t sizes;       // enum workload_sizes
-    uint32_t touch;       // enum workload_touch
-    uint64_t ops;         // objects a thread allocates in the measured part; some workloads derive it
-    uint64_t duration_ns; // 0: fixed work. Otherwise threads stop at this time and `ops` is ignored (no hash, no exact
-                          // share)
-    uint64_t working_set; // live objects a thread
-    uint64_t min_bytes;   // inclusive
-    uint64_t max_bytes;   // inclusive
-    uint32_t remote_ppm;  // share of frees done by another thread, in millionths
-    uint32_t realloc_ppm; // share of ops that also resize their object
-    uint32_t aligned_ppm; // share of allocations with an alignment of 64..4096
-    uint32_t calloc_ppm;  // share of allocations through calloc
-    uint32_t rounds;      // generations of threads or phases, where the workload has them
+    uint32_t topology;     // enum workload_topology
+    uint32_t sizes;        // enum workload_sizes
+    uint32_t touch;        // enum workload_touch
+    uint64_t ops;          // objects a thread allocates in the measured part; some workloads derive it
+    uint64_t duration_ns;  // 0: fixed work. Otherwise threads stop at this time and `ops` is ignored (no hash, no exact
+                           // share)
+    uint64_t working_set;  // live objects a thread
+    uint64_t min_bytes;    // inclusive
+    uint64_t max_bytes;    // inclusive
+    uint32_t remote_ppm;   // share of frees done by another thread, in millionths
+    uint32_t realloc_ppm;  // share of ops that also resize their object
+    uint32_t aligned_ppm;  // share of allocations with an alignment of 64..4096
+    uint32_t calloc_ppm;   // share of allocations through calloc
+    uint32_t rounds;       // generations of threads or phases, where the workload has them
+    uint32_t age;          // enum workload_age
+    uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
+    uint64_t age_bytes;    // live bytes a thread while the heap is aged
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 
@@ -146,6 +156,7 @@ struct workload_run {
     const struct workload_host *host;
     struct workload_counters *counters; // params.threads of them
     void *memory;                       // workload_memory_bytes(), zeroed and resident
+    void *age_memory;                   // age_memory_bytes() of it
     uint64_t deadline_ns;               // for duration_ns
     uint8_t payload_mask;  // 0xff, or 0 for a backend without ALLOCATOR_STORES: same code, nothing compared
     char trouble[512];     // empty, or one line why a workload cannot go on; written in prepare or by who sets `stop`
@@ -166,6 +177,7 @@ int workload_params_complete(const struct workload *workload, struct workload_pa
 // The stages of a run around `measured`.
 uint64_t workload_memory_bytes(const struct workload *workload, const struct workload_params *params);
 void workload_prepare(struct workload_run *run);
+void workload_age(struct workload_run *run, uint32_t thread);
 void workload_warm_up(struct workload_run *run, uint32_t thread);
 void workload_measured(struct workload_run *run, uint32_t thread); // a name for callgrind: what is in here is measured
 void workload_tear_down(struct workload_run *run, uint32_t thread);

@@ -139,6 +139,14 @@ static const struct record_column tail[] = {
         "fragmentation_worst_ppm", fragmentation_worst_ppm,
         "largest resident set above rss_baseline, in millionths of the live bytes, over the points of the series with "
         "at least 1 MiB live"),
+    {.name = "age_hash",
+     .kind = RECORD_HEX,
+     MEMBER(measured.age_hash),
+     .meaning =
+         "of the events of the ageing (`age`), equal for every allocator in the same cell and round; resident and live "
+         "bytes at its end"},
+    MEASURED(age_rss, NULL),
+    MEASURED(age_live, NULL),
     MEASURED(reserved_bytes, "the backend's own account"),
     MEASURED(committed_bytes, NULL),
     MEASURED(metadata_bytes, NULL),

@@ -11,6 +11,7 @@
 #include "shared.h"
 
 #include "../../allocators/loader/loader.h"
+#include "../../workloads/age.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -162,6 +163,11 @@ static void *thread_main(void *argument) {
     const int32_t cpu = shared->request.cpus[index];
     if (cpu >= 0)
         accounts[index].pin_error = os_pin_thread(cpu);
+    if (run.params.age != AGE_NONE) {
+        workload_age(&run, index);
+        pthread_barrier_wait(&barrier); // all have aged their part: the main thread reads memory
+        pthread_barrier_wait(&barrier);
+    }
     workload_warm_up(&run, index);
     measure(index);
     pthread_barrier_wait(&barrier); // all have measured: the main thread reads RSS and counters
@@ -251,6 +257,15 @@ static void read_rejects(void) {
 
 static uint64_t counter(const _Atomic uint64_t *value) {
     return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+// Between the barriers after the ageing.
+static void read_aged(int rss_fd) {
+    struct measurement *result = &shared->result.measured;
+    result->age_hash = age_hash(&run);
+    result->age_hash -= result->age_hash == NOT_MEASURED;
+    result->age_live = (uint64_t)rss_live_bytes(shared);
+    result->age_rss = shared->request.fake_clock ? FAKE_BASELINE_BYTES + result->age_live : os_rss_bytes(rss_fd);
 }
 
 // Between the barriers after the measured part: all threads wait, nothing moves.
@@ -487,6 +502,11 @@ static int run_cell(uint64_t started_ns) {
     shared_enter(shared, PHASE_WARM_UP);
     if (!start_threads(threads))
         return 0;
+    if (run.params.age != AGE_NONE) {
+        pthread_barrier_wait(&barrier);
+        read_aged(rss_fd);
+        pthread_barrier_wait(&barrier);
+    }
     pthread_barrier_wait(&barrier);
     struct os_machine machine;
     result->noise.canary_before_ns = noise_canary_ns();

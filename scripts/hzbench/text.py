@@ -171,8 +171,11 @@ def cell_details(value: Lookup) -> str:
     if value("touch"):
         parts.append(f"touch {value('touch')}")
     for parameter in schema.PARAMETERS:
-        if parameter["name"] not in _TOLD and parameter["kind"] != "share" and value(parameter["name"]):
-            parts.append(f"{parameter['parameter']} {value(parameter['name'])}")
+        if parameter["name"] in _TOLD or parameter["kind"] == "share":
+            continue
+        told = value(parameter["name"])
+        if told and told != "none":
+            parts.append(f"{parameter['parameter']} {told}")
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")
     return ", ".join(parts)

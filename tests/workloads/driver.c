@@ -2,6 +2,8 @@
 // driver.h: threads, barriers and the in-test allocators. Layer: tests.
 #include "driver.h"
 
+#include "age.h"
+
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
@@ -59,6 +61,9 @@ static const struct workload_host host = {now_ns, yield, generation};
 
 static void *thread_main(void *argument) {
     struct driver_thread *self = argument;
+    workload_age(self->run, self->index);
+    pthread_barrier_wait(self->barrier); // the main thread reads what is live
+    pthread_barrier_wait(self->barrier);
     workload_warm_up(self->run, self->index);
     pthread_barrier_wait(self->barrier); // the main thread sets the deadline
     pthread_barrier_wait(self->barrier);
@@ -146,10 +151,15 @@ struct driver_outcome driver_run(const char *name, struct workload_params params
         assert_int_equal(pthread_create(&all[i].thread, NULL, thread_main, &all[i]), 0);
     }
     pthread_barrier_wait(&barrier);
+    const int64_t live_aged = live_bytes(&run);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
     run.deadline_ns = now_ns() + params.duration_ns;
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);
     sum_up(&run, &outcome);
+    outcome.live_aged = live_aged;
+    outcome.age_hash = params.age != AGE_NONE ? age_hash(&run) : 0;
     pthread_barrier_wait(&barrier);
     for (uint32_t i = 0; i < threads; i++) {
         pthread_join(all[i].thread, NULL);

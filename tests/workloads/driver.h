@@ -9,6 +9,8 @@
 struct driver_outcome {
     uint64_t hash; // of all threads, in order
     uint64_t allocs, frees_local, frees_remote, corruptions, failures, waits;
+    uint64_t age_hash; // 0 without ageing
+    int64_t live_aged; // at the end of the ageing
     int64_t live_work; // at the end of the measured part
     int64_t live_end;  // after tear-down
 };

@@ -216,6 +216,63 @@ static void every_block_is_freed_once(void **state) {
     }
 }
 
+// The heap is aged by the same events for every allocator, the measured part that follows is what it is on a fresh one,
+// and all is freed at the end.
+static void ageing_changes_the_heap_and_no_event(void **state) {
+    (void)state;
+    static const uint64_t known[AGE_COUNT] = {0, UINT64_C(0x9112780a7c12b9a1), UINT64_C(0x0837b2af6c2392c8), UINT64_C(0xdccae77e342932fd)};
+    const struct allocator counting = driver_counting();
+    const struct allocator null = driver_null();
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
+        const struct workload *w = workloads[i];
+        if (!(w->used_params & WORKLOAD_USES_SIZES))
+            continue;
+        const uint32_t threads = even(w, 2);
+        const struct driver_outcome fresh = driver_run(w->name, untouched(small(w, threads, 1)), &null);
+        uint64_t seen = 0;
+        for (uint32_t age = AGE_NONE + 1; age < AGE_COUNT; age++) {
+            struct workload_params params = small(w, threads, 1);
+            params.age = age;
+            params.age_bytes = 400000;
+            params.age_live_ppm = 250000;
+            driver_balance_reset();
+            const struct driver_outcome a = driver_run(w->name, params, &counting);
+            const struct driver_outcome b = driver_run(w->name, untouched(params), &null);
+            assert_int_equal(driver_balance(), 0);
+            assert_int_equal(a.live_end, 0);
+            assert_int_equal(a.corruptions, 0);
+            assert_true(a.hash == fresh.hash && b.hash == fresh.hash);
+            assert_true(a.age_hash == b.age_hash && a.age_hash != seen);
+            assert_true(a.live_aged == b.live_aged && a.live_aged > 0);
+            assert_true(a.live_work - fresh.live_work == a.live_aged);
+            assert_in_range(a.live_aged, 1, threads * 400000 / 2);
+            if (strcmp(w->name, "local") == 0 && a.age_hash != known[age])
+                fail_msg("ageing %u of 'local' has the events 0x%016" PRIx64, age, a.age_hash);
+            seen = a.age_hash;
+        }
+    }
+}
+
+static void bad_ageing_is_refused(void **state) {
+    (void)state;
+    char why[512];
+    const struct workload *local = workload_find("local");
+    struct workload_params params = driver_unset(1);
+    params.age_bytes = 1000; // of no kind
+    assert_false(workload_params_complete(local, &params, why, sizeof why));
+    assert_non_null(strstr(why, "--age"));
+    params = driver_unset(1);
+    params.age = AGE_CHURN;
+    assert_true(workload_params_complete(local, &params, why, sizeof why));
+    assert_int_equal(params.age_bytes, 64 << 20);
+    assert_int_equal(params.age_live_ppm, 100000);
+    params = driver_unset(1);
+    params.age = AGE_CHURN;
+    snprintf(params.input, sizeof params.input, "mix");
+    assert_false(workload_params_complete(workload_find("fleet"), &params, why, sizeof why));
+    assert_non_null(strstr(why, "does not use --age"));
+}
+
 static void remote_share_is_exact(void **state) {
     (void)state;
     static const uint32_t shares[] = {0, 10000, 100000, 500000, 900000, 1000000};
@@ -499,6 +556,8 @@ int main(void) {
         cmocka_unit_test(wide_events_are_like_narrow_ones),
         cmocka_unit_test(events_not_executed_are_noticed),
         cmocka_unit_test(every_block_is_freed_once),
+        cmocka_unit_test(ageing_changes_the_heap_and_no_event),
+        cmocka_unit_test(bad_ageing_is_refused),
         cmocka_unit_test(remote_share_is_exact),
         cmocka_unit_test(promised_remote_frees_are_made),
         cmocka_unit_test(ops_are_met),
