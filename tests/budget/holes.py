@@ -5,13 +5,14 @@ usage: holes.py SCRIPTS BUDGET ALLOCATOR...
 """
 
 import sys
+from pathlib import Path
 
 FEW, MANY = 1_000, 100_000
 ROUNDS = 2000
 MOST_GROWTH = 1.3
 
 
-def main():
+def main() -> bool:
     sys.path.insert(0, sys.argv[1])
     from hzbench.instructions import object_costs, run
 
@@ -19,9 +20,14 @@ def main():
     for allocator in sys.argv[3:]:
         per_call = []
         for holes in (FEW, MANY):
-            once, twice = (object_costs(run(sys.argv[2], allocator, "holes", holes, n), "malloc")[2]
-                           for n in (ROUNDS, 2 * ROUNDS))  # fmt: skip
-            per_call.append((twice - once) / ROUNDS)
+            once, twice = (
+                object_costs(run(Path(sys.argv[2]), allocator, "holes", holes, n), "malloc")
+                for n in (ROUNDS, 2 * ROUNDS)
+            )
+            if once is None or twice is None:
+                print(f"{allocator}: no function called malloc in the profile")
+                return True
+            per_call.append((twice[2] - once[2]) / ROUNDS)
         growth = per_call[1] / per_call[0]
         print(
             f"{allocator}: {per_call[0]:.0f} instructions with {FEW} holes, {per_call[1]:.0f} with {MANY}:"

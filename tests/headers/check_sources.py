@@ -11,12 +11,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 
 SOURCE_ROOTS = ["allocators", "workloads", "runner", "tests"]
 
 # Which folders the files of a folder may include from, themselves always among them. What is not named here is a
 # violation: a new folder states its place first. "allocators" alone means the files directly in it.
-LAYERS = {
+LAYERS: dict[str, list[str] | None] = {
     "allocators": [],
     "allocators/loader": ["allocators", "allocators/external"],
     "allocators/common": ["allocators"],
@@ -90,12 +91,12 @@ PROTOCOL_FILE = re.compile(r"^allocators/(common/(protocol|heap_states)|hz\d/hz\
 ORDER_WINDOW = 12  # lines above the operation in which its argument stands
 
 
-def folder_of(path):
+def folder_of(path: str) -> str:
     """The layer of a file: its folder, or `tests` for all of the tests."""
     return "tests" if path.startswith("tests/") else os.path.dirname(path)
 
 
-def files_of(root):
+def files_of(root: str) -> Iterator[str]:
     for base in SOURCE_ROOTS:
         for directory, folders, names in os.walk(os.path.join(root, base)):
             folders.sort()
@@ -104,13 +105,13 @@ def files_of(root):
                     yield os.path.relpath(os.path.join(directory, name), root).replace(os.sep, "/")
 
 
-def without_comments(text):
+def without_comments(text: str) -> str:
     """Comments become blanks of the same number of lines; string literals stay."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
     return pattern.sub(lambda m: m[0] if m[0].startswith('"') else re.sub(r"[^\n]", " ", m[0]), text)
 
 
-def check_headers(root, headers, compiler):
+def check_headers(root: str, headers: Sequence[str], compiler: list[str]) -> Iterator[str]:
     flags = [
         "-std=gnu11",
         "-D_GNU_SOURCE",
@@ -139,7 +140,7 @@ def check_headers(root, headers, compiler):
                 break
 
 
-def check_includes(root, path, text):
+def check_includes(root: str, path: str, text: str) -> Iterator[str]:
     layer = folder_of(path)
     if layer not in LAYERS:
         yield f"{path}: folder {layer} has no place in the layers - add it to LAYERS in tests/headers/check_sources.py"
@@ -161,10 +162,11 @@ def check_includes(root, path, text):
             yield f'{path}: includes "{name}" - {layer} may not know {folder_of(target)}'
 
 
-def check_orders(path, raw, text):
+def check_orders(path: str, raw: str, text: str) -> Iterator[str]:
     raw_lines = raw.splitlines()
     for number, line in enumerate(text.splitlines()):
-        if not STRONG_ORDER.search(line):
+        order = STRONG_ORDER.search(line)
+        if order is None:
             continue
         argued = False
         for above in range(number, max(-1, number - ORDER_WINDOW - 1), -1):
@@ -174,11 +176,10 @@ def check_orders(path, raw, text):
                 argued = True
                 break
         if not argued:
-            order = STRONG_ORDER.search(line)[0]
-            yield f"{path}:{number + 1}: {order} without an ORDER: comment within {ORDER_WINDOW} lines above"
+            yield f"{path}:{number + 1}: {order[0]} without an ORDER: comment within {ORDER_WINDOW} lines above"
 
 
-def check_protocol(root, path, text):
+def check_protocol(root: str, path: str, text: str) -> Iterator[str]:
     folder = os.path.dirname(path)
     has_table = os.path.isfile(os.path.join(root, folder, os.path.basename(folder) + "_steps.h"))
     if not path.startswith("allocators/") or PROTOCOL_FILE.match(path):
@@ -189,7 +190,7 @@ def check_protocol(root, path, text):
                 yield f"{path}:{number + 1}: {what} - make a step of it in the table of the protocol (hzN_steps.h)"
 
 
-def check_allowances(root):
+def check_allowances(root: str) -> Iterator[str]:
     """An exception that is no longer used goes; one of a file that is not there yet stays silent."""
     for path, header, _ in OS_ALLOWED:
         try:
@@ -201,22 +202,22 @@ def check_allowances(root):
             yield f"{path}: may include <{header}> but does not - take it out of OS_ALLOWED"
 
 
-def check_tree(root, compiler):
-    """Yields violations; the last item is a tuple of counts."""
+def check_tree(root: str, compiler: list[str]) -> tuple[list[str], tuple[int, int, int]]:
+    """(violations, counts of headers, files and strong orders)"""
     files = list(files_of(root))
     headers = [path for path in files if path.endswith(".h")]
     orders = 0
-    yield from check_headers(root, headers, compiler)
+    violations = list(check_headers(root, headers, compiler))
     for path in files:
         with open(os.path.join(root, path), encoding="utf-8") as file:
             raw = file.read()
         text = without_comments(raw)
         orders += len(STRONG_ORDER.findall(text))
-        yield from check_includes(root, path, text)
-        yield from check_orders(path, raw, text)
-        yield from check_protocol(root, path, text)
-    yield from check_allowances(root)
-    yield len(headers), len(files), orders
+        violations += check_includes(root, path, text)
+        violations += check_orders(path, raw, text)
+        violations += check_protocol(root, path, text)
+    violations += check_allowances(root)
+    return violations, (len(headers), len(files), orders)
 
 
 PLANTED = {
@@ -261,13 +262,13 @@ EXPECTED = [
 ]
 
 
-def self_test(compiler):
+def self_test(compiler: list[str]) -> int:
     with tempfile.TemporaryDirectory() as root:
         for path, text in PLANTED.items():
             os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
             with open(os.path.join(root, path), "w", encoding="utf-8") as file:
                 file.write(text)
-        found = list(check_tree(root, compiler))[:-1]
+        found, _ = check_tree(root, compiler)
     missed = [line for line in EXPECTED if not any(item.startswith(line) for item in found)]
     false = [item for item in found if not any(item.startswith(line) for line in EXPECTED)]
     for line in missed:
@@ -281,13 +282,13 @@ def self_test(compiler):
     return 1 if missed or false else 0
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print("check_sources: a root and a compiler are needed - check_sources.py ROOT COMPILER...", file=sys.stderr)
         return 2
     if arguments[0] == "--self-test":
         return self_test(arguments[1:])
-    *violations, counts = check_tree(arguments[0], arguments[1:])
+    violations, counts = check_tree(arguments[0], arguments[1:])
     for line in violations:
         print(line)
     print(

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 
 COMPILE = [
     "gcc",
@@ -91,7 +92,7 @@ NEEDS_LUCK = {
 }
 
 
-def mutate(text, function, pattern, replacement):
+def mutate(text: str, function: str, pattern: str, replacement: str) -> str | None:
     start = re.search(r"^[^\n;]*\b%s\([^;{]*\) \{$" % re.escape(function), text, re.M)
     if not start:
         return None
@@ -100,7 +101,7 @@ def mutate(text, function, pattern, replacement):
     return text[: start.end()] + body + text[end:] if count == 1 else None
 
 
-def compile_one(source, target, build, root):
+def compile_one(source: pathlib.Path, target: pathlib.Path, build: pathlib.Path, root: pathlib.Path) -> None:
     subprocess.run(
         COMPILE
         + [
@@ -119,26 +120,26 @@ def compile_one(source, target, build, root):
     )
 
 
-def link(objects, target):
+def link(objects: Iterable[pathlib.Path], target: pathlib.Path) -> None:
     subprocess.run(
         ["gcc", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,nodelete", *map(str, objects), "-o", str(target), "-lpthread"],
         check=True,
     )
 
 
-def turns_red(row, library, misuse, race, tries, rounds=20000):
+def turns_red(row: str, library: pathlib.Path, misuse: str, race: str, tries: int, rounds: int = 20000) -> bool:
     """True if one of up to `tries` runs of the row fails. Two frees of one block must meet within some instructions: on
     a machine whose second processor is taken, 20,000 rounds may pass without. A run that fails ends the search."""
     return any(is_red(row, library, misuse, race, rounds) for _ in range(tries if row.startswith("race:") else 1))
 
 
-def is_red(row, library, misuse, race, rounds=20000):
+def is_red(row: str, library: pathlib.Path, misuse: str, race: str, rounds: int = 20000) -> bool:
     kind, name = row.split(":")
     environment = dict(os.environ, GLIBC_TUNABLES="glibc.rtld.optional_static_tls=16384")
     if kind == "race":
-        command = [race, library, name, str(rounds)]
+        command = [race, str(library), name, str(rounds)]
     else:
-        command = [misuse, library, "--policy", "abort" if kind == "abort" else "count", "--case", name]
+        command = [misuse, str(library), "--policy", "abort" if kind == "abort" else "count", "--case", name]
     try:
         return (
             subprocess.run(
@@ -150,7 +151,7 @@ def is_red(row, library, misuse, race, rounds=20000):
         return True  # a hang is not green
 
 
-def main():
+def main() -> int:
     root, misuse, race = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     everything = "--all" in sys.argv[4:]
     failures = caught = 0

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 SCRIPT = """
@@ -19,14 +20,14 @@ for (const p of [1, 25, 50, 90, 99, 99.9, 99.99]) console.log(h.getValueAtPercen
 """
 
 
-def main():
+def main() -> int:
     program, modules = sys.argv[1:]
     node, module = shutil.which("node"), Path(modules) / "hdr-histogram-js"
     if node is None or not module.is_dir():
         print("node or hdr-histogram-js is not installed: scripts/setup nodejs npm")
         return 1
     draw = random.Random(5)
-    distributions = {
+    distributions: dict[str, Callable[[], int]] = {
         "log-uniform": lambda: int(2 ** draw.uniform(0, 36)),
         "short calls": lambda: draw.randrange(15, 300),
         "exponential": lambda: int(draw.expovariate(1 / 80_000)),

@@ -8,12 +8,16 @@ third round of batches on new connections, because memcached's buffers belong to
 import random
 import socket
 import sys
+from io import BufferedReader
+from typing import TypeAlias
 
 BATCH = 30
 KEYS = 5000
 
+Connection: TypeAlias = tuple[socket.socket, BufferedReader]  # and what it answers
 
-def connect(path, count):
+
+def connect(path: str, count: int) -> list[Connection]:
     connections = []
     for _ in range(count):
         connection = socket.socket(socket.AF_UNIX)
@@ -22,10 +26,10 @@ def connect(path, count):
     return connections
 
 
-def main(path, operations, connection_count, seed):
+def main(path: str, operations: int, connection_count: int, seed: int) -> None:
     rng = random.Random(seed)
     payload = b"x" * 16384
-    connections = []
+    connections: list[Connection] = []
     done = batches = 0
     while done < operations:
         if batches % (3 * connection_count) == 0:
