@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The malloc family that all systems have, over core.h: overflow, errno, zero sizes, alignment rules. malloc and free
+// The malloc family that all systems have, over hzn.h: overflow, errno, zero sizes, alignment rules. malloc and free
 // themselves are exported by each allocator, what only glibc knows is in front_linux.c.
-#include "core.h"
+#include "hzn.h"
 
 #include "compiler.h"
 
@@ -26,27 +26,27 @@ static int is_power_of_two(size_t value) {
 static void *aligned(size_t alignment, size_t bytes) {
     if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
         return NULL;
-    return alignment <= 16 ? core_alloc(bytes) : core_alloc_aligned(alignment, bytes);
+    return alignment <= 16 ? hzn_alloc(bytes) : hzn_alloc_aligned(alignment, bytes);
 }
 
 HZ_EXPORT void *calloc(size_t count, size_t bytes) {
     size_t total;
     if (__builtin_mul_overflow(count, bytes, &total) || total > PTRDIFF_MAX)
         return out_of_memory();
-    return or_out_of_memory(core_alloc_zeroed(total));
+    return or_out_of_memory(hzn_alloc_zeroed(total));
 }
 
 HZ_EXPORT void *realloc(void *block, size_t bytes) {
     if (block == NULL)
-        return or_out_of_memory(bytes > PTRDIFF_MAX ? NULL : core_alloc(bytes));
+        return or_out_of_memory(bytes > PTRDIFF_MAX ? NULL : hzn_alloc(bytes));
     if (bytes == 0) { // as glibc: frees
-        core_free(block);
+        hzn_free(block);
         return NULL;
     }
     if (bytes > PTRDIFF_MAX)
         return out_of_memory();
     int refused = 0;
-    void *moved = core_realloc(block, bytes, &refused);
+    void *moved = hzn_realloc(block, bytes, &refused);
     return moved != NULL || refused ? moved : out_of_memory();
 }
 
@@ -89,21 +89,21 @@ HZ_EXPORT void *memalign(size_t alignment, size_t bytes) {
 }
 
 HZ_EXPORT size_t malloc_usable_size(void *block) {
-    return core_usable_size(block);
+    return hzn_usable_size(block);
 }
 
 HZ_EXPORT void cfree(void *block);
 HZ_EXPORT void cfree(void *block) {
-    core_free(block);
+    hzn_free(block);
 }
 
 HZ_EXPORT void free_sized(void *block, size_t bytes);
 HZ_EXPORT void free_sized(void *block, size_t bytes) {
-    core_free_sized(block, bytes);
+    hzn_free_sized(block, bytes);
 }
 
 HZ_EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes);
 HZ_EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes) {
     (void)alignment; // the classes that serve an alignment are larger than the request: only the size is a bound
-    core_free_sized(block, bytes);
+    hzn_free_sized(block, bytes);
 }

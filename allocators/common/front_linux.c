@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What programs built for glibc call beside the malloc family of front.c: page-aligned blocks, tuning and accounts.
 #include "compiler.h"
-#include "core.h"
+#include "hzn.h"
 #include "os_mem.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@ HZ_EXPORT void *pvalloc(size_t bytes) {
 HZ_EXPORT int malloc_trim(size_t pad) {
     (void)pad;
     int saved = errno;
-    core_purge();
+    hzn_purge();
     errno = saved;
     return 1;
 }
@@ -38,7 +38,7 @@ HZ_EXPORT int mallopt(int parameter, int value) {
 
 HZ_EXPORT struct mallinfo2 mallinfo2(void) {
     struct allocator_stats stats;
-    core_stats(&stats);
+    hzn_stats(&stats);
     struct mallinfo2 info = {0};
     info.arena = stats.committed_bytes;
     info.uordblks = stats.live_bytes;
@@ -64,7 +64,7 @@ HZ_EXPORT int malloc_info(int options, FILE *stream) {
     if (options != 0)
         return EINVAL;
     struct allocator_stats stats;
-    core_stats(&stats);
+    hzn_stats(&stats);
     fprintf(stream,
             "<malloc version=\"%s\">\n<total type=\"live\" size=\"%llu\"/>\n<system type=\"current\" size=\"%llu\"/>\n"
             "</malloc>\n",
@@ -74,11 +74,11 @@ HZ_EXPORT int malloc_info(int options, FILE *stream) {
 
 HZ_EXPORT void malloc_stats(void) {
     struct allocator_stats stats;
-    core_stats(&stats);
+    hzn_stats(&stats);
     fprintf(stderr, "%s: live %llu, committed %llu, metadata %llu bytes\n", hzbench_allocator.name,
             (unsigned long long)stats.live_bytes, (unsigned long long)stats.committed_bytes,
             (unsigned long long)stats.metadata_bytes);
-    if (core_unguarded() != 0)
+    if (hzn_unguarded() != 0)
         fprintf(stderr, "%s: %llu large blocks have no guard: too few mappings are left (vm.max_map_count)\n",
-                hzbench_allocator.name, (unsigned long long)core_unguarded());
+                hzbench_allocator.name, (unsigned long long)hzn_unguarded());
 }

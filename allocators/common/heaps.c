@@ -2,7 +2,7 @@
 // heaps.h
 #include "heaps.h"
 
-#include "core.h"
+#include "hzn.h"
 
 struct hz_heaps hz_heaps;
 
@@ -39,9 +39,9 @@ void hz_heap_release(struct hz_heap *heap) {
     for (;;) {
         atomic_fetch_add_explicit(&hz_heaps.abandoned, 1, memory_order_relaxed);
         hz_status_abandon(&heap->status);
-        if (!core_heap_has_remote(heap) || !hz_heap_acquire(heap))
+        if (!hzn_heap_has_remote(heap) || !hz_heap_acquire(heap))
             return;
-        core_heap_drain(heap);
+        hzn_heap_drain(heap);
     }
 }
 
@@ -68,7 +68,7 @@ struct hz_heap *hz_heap_reclaim(void) {
 // The heap of a thread that may be changing it, or NULL.
 static struct hz_heap *other_heap(uint32_t id) {
     struct hz_heap *heap = hz_heap_by_id(id);
-    int is_other = heap != core_heap_of_thread() && hz_status_peek(&heap->status) != HZ_HEAP_LOST;
+    int is_other = heap != hzn_heap_of_thread() && hz_status_peek(&heap->status) != HZ_HEAP_LOST;
     return is_other ? heap : NULL;
 }
 
@@ -76,7 +76,7 @@ int hz_heaps_are_whole(void) {
     uint32_t count = hz_heap_count();
     for (uint32_t id = 1; id <= count; id++) {
         struct hz_heap *heap = other_heap(id);
-        if (heap != NULL && !core_heap_is_whole(heap))
+        if (heap != NULL && !hzn_heap_is_whole(heap))
             return 0;
     }
     return 1;
@@ -91,7 +91,7 @@ void hz_heaps_survive_fork(void) {
         struct hz_heap *heap = other_heap(id);
         if (heap == NULL)
             continue;
-        if (core_heap_is_whole(heap)) {
+        if (hzn_heap_is_whole(heap)) {
             hz_status_survive(&heap->status);
             abandoned++;
         } else {

@@ -3,7 +3,7 @@
 #include "options.h"
 
 #include "check.h"
-#include "core.h"
+#include "hzn.h"
 #include "os_mem.h"
 #include "reject.h"
 

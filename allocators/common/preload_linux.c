@@ -2,7 +2,7 @@
 // The names under which a preloaded allocator is called besides the malloc family: C++'s operators new and delete in
 // all their forms, and glibc's __libc_ names. A name that were missing here would be another library's, and its blocks
 // of another heap. Only in the libraries proper, not where tests build an allocator into a program. Layer: common.
-#include "core.h"
+#include "hzn.h"
 
 #include "check.h"
 #include "compiler.h"
@@ -78,7 +78,7 @@ NEW(new_array_aligned_quiet, "_ZnamSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET
 #define DELETE_SIZED(function, symbol, parameters)                                                                     \
     HZ_EXPORT void function parameters __asm__(symbol);                                                                \
     void function parameters {                                                                                         \
-        core_free_sized(block, bytes);                                                                                 \
+        hzn_free_sized(block, bytes);                                                                                  \
     }
 
 DELETE(delete_one, "_ZdlPv", (void *block))

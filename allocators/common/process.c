@@ -4,7 +4,7 @@
 
 #include "arena.h"
 #include "check.h"
-#include "core.h"
+#include "hzn.h"
 #include "os_mem.h"
 
 #include <pthread.h>
@@ -31,9 +31,9 @@ HZ_COLD int hz_init_slow(void) {
     pthread_mutex_lock(&start_lock);
     int is_ready = atomic_load_explicit(&hz_is_ready, memory_order_relaxed);
     refuse_other_pages();
-    if (!is_ready && core_start()) {
+    if (!is_ready && hzn_start()) {
         is_ready = 1;
-        // ORDER: release: all that core_start() wrote; partner: the acquire load in hz_init().
+        // ORDER: release: all that hzn_start() wrote; partner: the acquire load in hz_init().
         atomic_store_explicit(&hz_is_ready, is_ready, memory_order_release);
     }
     pthread_mutex_unlock(&start_lock);
@@ -42,17 +42,17 @@ HZ_COLD int hz_init_slow(void) {
 
 void hz_fork_lock(void) {
     pthread_mutex_lock(&start_lock);
-    core_fork_lock();
+    hzn_fork_lock();
     arena_fork_prepare();
 }
 
 void hz_fork_inherit(void) {
     arena_fork_inherit();
-    core_fork_inherit();
+    hzn_fork_inherit();
 }
 
 void hz_fork_unlock(void) {
     arena_fork_done();
-    core_fork_unlock();
+    hzn_fork_unlock();
     pthread_mutex_unlock(&start_lock);
 }

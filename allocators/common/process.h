@@ -10,10 +10,10 @@
 HZ_HIDDEN extern _Atomic int hz_is_ready;
 int hz_init_slow(void);
 
-// Before the allocator's first use of the arena and the size classes: core_start(), until it has succeeded. 1 on
+// Before the allocator's first use of the arena and the size classes: hzn_start(), until it has succeeded. 1 on
 // success. Ends the process, by one line, on a system whose pages are not OS_PAGE_BYTES.
 HZ_INLINE int hz_init(void) {
-    // ORDER: acquire: all that core_start() wrote; partner: hz_init_slow().
+    // ORDER: acquire: all that hzn_start() wrote; partner: hz_init_slow().
     return HZ_LIKELY(atomic_load_explicit(&hz_is_ready, memory_order_acquire)) ? 1 : hz_init_slow();
 }
 

@@ -3,7 +3,7 @@
 #include "reject.h"
 
 #include "check.h"
-#include "core.h"
+#include "hzn.h"
 #include "os_mem.h"
 #include "process.h"
 

@@ -6,7 +6,7 @@ HZ_THREAD_LOCAL int hz_thread_has_ended;
 
 void hz_thread_end(void) {
     hz_thread_has_ended = 1;
-    core_thread_fini();
+    hzn_thread_fini();
 }
 
 void hz_thread_end_watch(void) {

@@ -7,7 +7,7 @@
 #define HZ_THREAD_END_H
 
 #include "compiler.h"
-#include "core.h"
+#include "hzn.h"
 
 HZ_HIDDEN extern HZ_THREAD_LOCAL int hz_thread_has_ended;
 
@@ -16,7 +16,7 @@ void hz_thread_end_watch(void); // when the thread has taken a heap; may allocat
 // After each use of the thread's heap on a slow path.
 HZ_INLINE void hz_thread_leave_heap(void) {
     if (HZ_UNLIKELY(hz_thread_has_ended))
-        core_thread_fini();
+        hzn_thread_fini();
 }
 
 // Between thread_end.c and the system's own file. Where the system has no way left, hz_thread_end() is not called.

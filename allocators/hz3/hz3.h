@@ -15,9 +15,9 @@
 
 #include "../common/arena.h"
 #include "../common/compiler.h"
-#include "../common/core.h"
 #include "../common/fork.h"
 #include "../common/heaps.h"
+#include "../common/hzn.h"
 #include "../common/process.h"
 #include "../common/reject.h"
 #include "../common/sizeclass.h"

@@ -87,7 +87,7 @@ static int tags_init(void) {
     return 1;
 }
 
-int core_start(void) {
+int hzn_start(void) {
     if (!arena_init(sizeof(struct hz3_run), follow_units) || (hz3_lookup.tags == NULL && !tags_init()))
         return 0;
     static const struct option none = {NULL, NULL, NULL};
@@ -100,25 +100,25 @@ int core_start(void) {
     return 1;
 }
 
-void core_fork_lock(void) {
+void hzn_fork_lock(void) {
     // there are no locks but those of common
 }
 
-void core_fork_inherit(void) {
-    // as core_fork_lock()
+void hzn_fork_inherit(void) {
+    // as hzn_fork_lock()
 }
 
-void core_fork_unlock(void) {
-    // as core_fork_lock()
+void hzn_fork_unlock(void) {
+    // as hzn_fork_lock()
 }
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
 
-struct hz_heap *core_heap_of_thread(void) {
+struct hz_heap *hzn_heap_of_thread(void) {
     return hz3_thread.heap != NULL ? &hz3_thread.heap->common : NULL;
 }
 
-int core_heap_is_whole(struct hz_heap *heap) {
+int hzn_heap_is_whole(struct hz_heap *heap) {
     return hz_status_peek(&heap->status) != HZ_HEAP_ACQUIRED &&
            atomic_load_explicit(&hz3_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
 }
@@ -150,7 +150,7 @@ struct hz3_heap *hz3_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-void core_thread_fini(void) {
+void hzn_thread_fini(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap == NULL)
         return;

@@ -65,11 +65,11 @@ HZ_EXPORT void *malloc(size_t bytes) {
     return alloc(bytes);
 }
 
-void *core_alloc(size_t bytes) {
+void *hzn_alloc(size_t bytes) {
     return alloc(bytes);
 }
 
-void *core_alloc_zeroed(size_t bytes) {
+void *hzn_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
         void *block = hz_init() ? hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero) : NULL;
@@ -81,7 +81,7 @@ void *core_alloc_zeroed(size_t bytes) {
     return block != NULL ? memset(block, 0, bytes) : NULL;
 }
 
-void *core_alloc_aligned(size_t alignment, size_t bytes) {
+void *hzn_alloc_aligned(size_t alignment, size_t bytes) {
     if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
@@ -146,7 +146,7 @@ HZ_EXPORT void free(void *block) {
     free_block(block);
 }
 
-void core_free(void *block) {
+void hzn_free(void *block) {
     free_block(block);
 }
 
@@ -160,14 +160,14 @@ static size_t usable_bytes(const void *block) {
     return tag == HZ3_TAG_LARGE && hz3_large_is_start(block) ? hz3_large_usable(block) : 0;
 }
 
-size_t core_usable_size(void *block) {
+size_t hzn_usable_size(void *block) {
     size_t bytes = block != NULL ? usable_bytes(block) : 0;
     if (bytes == 0 && block != NULL)
         hz3_reject(block, REJECT_USABLE_SIZE);
     return bytes;
 }
 
-void core_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes) {
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     if (usable != 0 && bytes > usable) {
@@ -177,7 +177,7 @@ void core_free_sized(void *block, size_t bytes) {
     free_block(block);
 }
 
-void *core_realloc(void *block, size_t bytes, int *refused) {
+void *hzn_realloc(void *block, size_t bytes, int *refused) {
     size_t old_bytes = usable_bytes(block);
     if (old_bytes == 0) {
         hz3_reject(block, REJECT_REALLOC);

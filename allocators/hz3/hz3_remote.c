@@ -212,11 +212,11 @@ void hz3_remote_drain(struct hz3_heap *heap) {
         empties_give(first, last);
 }
 
-int core_heap_has_remote(struct hz_heap *heap) {
+int hzn_heap_has_remote(struct hz_heap *heap) {
     // ORDER: seq_cst: after the status; partner: push().
     return atomic_load_explicit(&hz3_heap_of(heap)->remote_queue, memory_order_seq_cst) != 0;
 }
 
-void core_heap_drain(struct hz_heap *heap) {
+void hzn_heap_drain(struct hz_heap *heap) {
     hz3_remote_drain(hz3_heap_of(heap));
 }

@@ -18,7 +18,7 @@ static uint64_t cached_bytes(struct hz3_heap *heap) {
 
 // Takes as long as there are heaps and, for the calling thread's lists, size classes, however many blocks live. Lists
 // of other threads cannot be read: what they hold counts as live.
-void core_stats(struct allocator_stats *out) {
+void hzn_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;
     arena_read_usage(&usage);
@@ -44,11 +44,11 @@ void core_stats(struct allocator_stats *out) {
     reject_read(out);
 }
 
-uint64_t core_unguarded(void) {
+uint64_t hzn_unguarded(void) {
     return 0; // there are no guards
 }
 
-void core_purge(void) {
+void hzn_purge(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap != NULL) {
         hz_heap_enter(&heap->is_busy);
@@ -136,9 +136,9 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .usable_size = malloc_usable_size,
     .owns = NULL,
     .verify = verify,
-    .thread_fini = core_thread_fini,
-    .stats = core_stats,
-    .purge = core_purge,
+    .thread_fini = hzn_thread_fini,
+    .stats = hzn_stats,
+    .purge = hzn_purge,
     .version = version,
     .contract = NULL,
 };

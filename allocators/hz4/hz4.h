@@ -14,8 +14,8 @@
 
 #include "../common/arena.h"
 #include "../common/compiler.h"
-#include "../common/core.h"
 #include "../common/heaps.h"
+#include "../common/hzn.h"
 #include "../common/lock.h"
 #include "../common/process.h"
 #include "../common/reject.h"

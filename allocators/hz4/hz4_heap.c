@@ -12,7 +12,7 @@ static int follow_units(size_t units) {
     return 1;
 }
 
-int core_start(void) {
+int hzn_start(void) {
     if (!arena_init(HZ4_UNIT_GRANULES * sizeof(struct hz4_tag), follow_units))
         return 0;
     hz4_base_granule = arena.base >> HZ4_GRANULE_SHIFT;
@@ -32,7 +32,7 @@ int core_start(void) {
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
 
-struct hz_heap *core_heap_of_thread(void) {
+struct hz_heap *hzn_heap_of_thread(void) {
     return hz4_thread.heap != NULL ? &hz4_thread.heap->common : NULL;
 }
 
@@ -89,7 +89,7 @@ struct hz4_heap *hz4_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-void core_thread_fini(void) {
+void hzn_thread_fini(void) {
     struct hz4_heap *heap = hz4_thread.heap;
     if (heap == NULL)
         return;

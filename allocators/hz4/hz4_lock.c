@@ -38,10 +38,10 @@ void hz4_release(struct hz4_heap *heap) {
         if (!is_abandoned) // or a new thread was faster than we
             return;
         hz4_fence_released();
-        if (!core_heap_has_remote(&heap->common) || !hz4_try_acquire(heap))
+        if (!hzn_heap_has_remote(&heap->common) || !hz4_try_acquire(heap))
             return;
         if (hz_status_peek_abandoned(&heap->common.status))
-            core_heap_drain(&heap->common);
+            hzn_heap_drain(&heap->common);
     }
 }
 
@@ -54,7 +54,7 @@ uint32_t hz4_alive_count(void) {
 // ---- fork ---------------------------------------------------------------------------------------------------------
 
 // One that a thread holds may be in the middle of anything.
-int core_heap_is_whole(struct hz_heap *heap) {
+int hzn_heap_is_whole(struct hz_heap *heap) {
     hz_mutex *lock = &hz4_heap_of(heap)->lock;
     if (!hz_try_lock(lock))
         return 0;
@@ -62,12 +62,12 @@ int core_heap_is_whole(struct hz_heap *heap) {
     return 1;
 }
 
-void core_fork_lock(void) {
+void hzn_fork_lock(void) {
     hz4_granule_fork_lock();
 }
 
 // A signal handler that forks may have interrupted this thread while it held heaps.
-void core_fork_inherit(void) {
+void hzn_fork_inherit(void) {
     hz4_granule_fork_inherit();
     uint32_t count = hz4_thread.holds != 0 ? hz_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
@@ -77,6 +77,6 @@ void core_fork_inherit(void) {
     }
 }
 
-void core_fork_unlock(void) {
+void hzn_fork_unlock(void) {
     hz4_granule_fork_unlock();
 }

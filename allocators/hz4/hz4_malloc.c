@@ -77,12 +77,12 @@ HZ_EXPORT void *malloc(size_t bytes) {
     return alloc(bytes);
 }
 
-void *core_alloc(size_t bytes) {
+void *hzn_alloc(size_t bytes) {
     int is_zero;
     return alloc_any(bytes, &is_zero);
 }
 
-void *core_alloc_zeroed(size_t bytes) {
+void *hzn_alloc_zeroed(size_t bytes) {
     int is_zero;
     void *block = alloc_any(bytes, &is_zero);
     if (block != NULL && !is_zero)
@@ -90,7 +90,7 @@ void *core_alloc_zeroed(size_t bytes) {
     return block;
 }
 
-void *core_alloc_aligned(size_t alignment, size_t bytes) {
+void *hzn_alloc_aligned(size_t alignment, size_t bytes) {
     if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
@@ -157,7 +157,7 @@ HZ_EXPORT void free(void *block) {
     free_block(block);
 }
 
-void core_free(void *block) {
+void hzn_free(void *block) {
     free_block(block);
 }
 
@@ -177,14 +177,14 @@ static size_t usable_bytes(const void *block) {
     return hz4_map_large(granule) << ARENA_UNIT_SHIFT;
 }
 
-size_t core_usable_size(void *block) {
+size_t hzn_usable_size(void *block) {
     size_t bytes = block != NULL ? usable_bytes(block) : 0;
     if (bytes == 0 && block != NULL)
         reject(block, REJECT_USABLE_SIZE, hz4_classify(block));
     return bytes;
 }
 
-void core_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes) {
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     if (usable != 0 && bytes > usable) {
@@ -194,7 +194,7 @@ void core_free_sized(void *block, size_t bytes) {
     free_block(block);
 }
 
-void *core_realloc(void *block, size_t bytes, int *refused) {
+void *hzn_realloc(void *block, size_t bytes, int *refused) {
     size_t old_bytes = usable_bytes(block);
     if (old_bytes == 0) {
         reject(block, REJECT_REALLOC, hz4_classify(block));
@@ -208,7 +208,7 @@ void *core_realloc(void *block, size_t bytes, int *refused) {
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs
     }
-    void *moved = core_alloc(bytes);
+    void *moved = hzn_alloc(bytes);
     if (moved == NULL)
         return NULL;
     memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);

@@ -191,7 +191,7 @@ void hz4_drain(struct hz4_heap *heap, uint32_t batches) {
     }
 }
 
-int core_heap_has_remote(struct hz_heap *heap) {
+int hzn_heap_has_remote(struct hz_heap *heap) {
     return hz4_queue_look(&hz4_heap_of(heap)->queue) != 0;
 }
 
@@ -349,7 +349,7 @@ uint32_t hz4_blocks_return(struct hz4_heap *heap, void *const *blocks, uint32_t 
     return 1;
 }
 
-void core_heap_drain(struct hz_heap *base) {
+void hzn_heap_drain(struct hz_heap *base) {
     struct hz4_heap *heap = hz4_heap_of(base);
     hz4_drain(heap, UINT32_MAX);
     if (heap == hz4_thread.heap) { // the end of its thread: what belongs to others goes on at once

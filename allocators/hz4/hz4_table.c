@@ -5,7 +5,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-void core_stats(struct allocator_stats *out) {
+void hzn_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;
     arena_read_usage(&usage);
@@ -48,11 +48,11 @@ static void empty_own(struct hz4_heap *mine) {
     hz4_spill_all(mine); // what the drain put into magazines
 }
 
-uint64_t core_unguarded(void) {
+uint64_t hzn_unguarded(void) {
     return 0; // there are no guards
 }
 
-void core_purge(void) {
+void hzn_purge(void) {
     struct hz4_heap *mine = hz4_thread.heap;
     if (mine != NULL) {
         hz4_large_flush(mine);
@@ -129,8 +129,8 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .realloc = realloc,
     .usable_size = malloc_usable_size,
     .verify = verify,
-    .thread_fini = core_thread_fini,
-    .stats = core_stats,
-    .purge = core_purge,
+    .thread_fini = hzn_thread_fini,
+    .stats = hzn_stats,
+    .purge = hzn_purge,
     .version = version,
 };

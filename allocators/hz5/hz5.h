@@ -9,9 +9,9 @@
 
 #include "../common/arena.h"
 #include "../common/compiler.h"
-#include "../common/core.h"
 #include "../common/fork.h"
 #include "../common/heaps.h"
+#include "../common/hzn.h"
 #include "../common/process.h"
 #include "../common/reject.h"
 #include "../common/sizeclass.h"
@@ -188,7 +188,7 @@ HZ_INLINE uint32_t hz5_generation_of(uint64_t owner_generation) {
 
 // A free of another heap's block, whose region has its bit in `remote_bits`.
 HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
-    // ORDER: release: who sees this free counted sees its region counted, too (core_stats).
+    // ORDER: release: who sees this free counted sees its region counted, too (hzn_stats).
     if (HZ_LIKELY(mine != NULL)) {
         uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
         atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_release);

@@ -21,15 +21,15 @@ static struct {
     } resting[SIZECLASS_COUNT];
 } arrays;
 
-void core_fork_lock(void) {
+void hzn_fork_lock(void) {
     hz_lock(&arrays.lock);
 }
 
-void core_fork_inherit(void) {
+void hzn_fork_inherit(void) {
     hz_lock_inherit(&arrays.lock);
 }
 
-void core_fork_unlock(void) {
+void hzn_fork_unlock(void) {
     hz_unlock(&arrays.lock);
 }
 

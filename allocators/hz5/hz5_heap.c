@@ -30,7 +30,7 @@ static void lay_out_magazines(void) {
     heap_bytes = (uint32_t)(sizeof(struct hz5_heap) + offset * sizeof(struct hz5_entry));
 }
 
-int core_start(void) {
+int hzn_start(void) {
     if (!arena_init(sizeof(struct hz5_desc), NULL))
         return 0;
     hz5_profile_load();
@@ -42,11 +42,11 @@ int core_start(void) {
 
 // ---- heaps --------------------------------------------------------------------------------------------------------
 
-struct hz_heap *core_heap_of_thread(void) {
+struct hz_heap *hzn_heap_of_thread(void) {
     return hz5_thread.heap != NULL ? &hz5_thread.heap->common : NULL;
 }
 
-int core_heap_is_whole(struct hz_heap *heap) {
+int hzn_heap_is_whole(struct hz_heap *heap) {
     return hz_status_peek(&heap->status) != HZ_HEAP_ACQUIRED &&
            atomic_load_explicit(&hz5_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
 }
@@ -87,7 +87,7 @@ struct hz5_heap *hz5_heap_of_thread(void) {
     return HZ_LIKELY(heap != NULL) ? heap : heap_begin();
 }
 
-void core_thread_fini(void) {
+void hzn_thread_fini(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap == NULL)
         return;

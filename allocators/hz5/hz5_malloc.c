@@ -79,11 +79,11 @@ HZ_EXPORT void *malloc(size_t bytes) {
     return alloc(bytes);
 }
 
-void *core_alloc(size_t bytes) {
+void *hzn_alloc(size_t bytes) {
     return alloc(bytes);
 }
 
-void *core_alloc_zeroed(size_t bytes) {
+void *hzn_alloc_zeroed(size_t bytes) {
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
         void *block = hz_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
@@ -95,7 +95,7 @@ void *core_alloc_zeroed(size_t bytes) {
     return block != NULL ? memset(block, 0, bytes) : NULL;
 }
 
-void *core_alloc_aligned(size_t alignment, size_t bytes) {
+void *hzn_alloc_aligned(size_t alignment, size_t bytes) {
     if (!hz_init())
         return NULL;
     unsigned size_class = sizeclass_of_aligned(bytes, alignment);
@@ -165,7 +165,7 @@ static HZ_COLD void free_large_or_refuse(void *block, struct hz5_desc *desc) {
 // The descriptor has changed under the look at it; as a loop it would cost the path that hardly ever loops its
 // registers.
 static HZ_COLD void free_again(void *block) {
-    core_free(block);
+    hzn_free(block);
 }
 
 // Any block whose run this thread does not own.
@@ -234,7 +234,7 @@ HZ_EXPORT void free(void *block) {
     free_block(block);
 }
 
-void core_free(void *block) {
+void hzn_free(void *block) {
     free_block(block);
 }
 
@@ -246,7 +246,7 @@ static size_t usable_bytes(const struct hz5_desc *desc) {
                : atomic_load_explicit(&desc->block_bytes, memory_order_relaxed);
 }
 
-size_t core_usable_size(void *block) {
+size_t hzn_usable_size(void *block) {
     if (block == NULL)
         return 0;
     struct hz5_block *state;
@@ -258,7 +258,7 @@ size_t core_usable_size(void *block) {
     return usable_bytes(desc);
 }
 
-void core_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes) {
     struct hz5_block *state;
     struct hz5_desc *desc = block != NULL ? hz5_find_live(block, &state) : NULL;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
@@ -324,7 +324,7 @@ static int give_moved(void *block, struct hz5_desc *desc, struct hz5_block *stat
     return 1;
 }
 
-void *core_realloc(void *block, size_t bytes, int *refused) {
+void *hzn_realloc(void *block, size_t bytes, int *refused) {
     struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {

@@ -63,7 +63,7 @@ static void count_sizes(struct hz5_regions *regions, const struct hz5_desc *run,
 void hz5_remote_push(struct hz5_desc *run, uint64_t index) {
     struct hz5_heap *mine = hz5_thread.heap;
     uint64_t bit = (uint64_t)1 << hz5_region_of(index);
-    // Counted before the bit is set, and taken back if another thread has set it meanwhile: see core_stats().
+    // Counted before the bit is set, and taken back if another thread has set it meanwhile: see hzn_stats().
     if (mine != NULL) {
         hz_tally_add(&mine->pushed.count, 1);
         count_sizes(&mine->pushed, run, 1);
@@ -82,7 +82,7 @@ void hz5_remote_push(struct hz5_desc *run, uint64_t index) {
 
 static void count_searched(struct hz5_heap *heap, const struct hz5_desc *run, uint64_t count) {
     count_sizes(&heap->searched, run, count);
-    // ORDER: release: who sees the region counted as searched sees all its blocks counted as drained (core_stats).
+    // ORDER: release: who sees the region counted as searched sees all its blocks counted as drained (hzn_stats).
     atomic_store_explicit(&heap->searched.count, hz_tally_get(&heap->searched.count) + count, memory_order_release);
 }
 
@@ -214,7 +214,7 @@ int hz5_remote_waits(struct hz5_heap *heap, unsigned size_class) {
 }
 
 // Looks at the queues alone: the heap has been released, with nothing left in `draining`.
-int core_heap_has_remote(struct hz_heap *base) {
+int hzn_heap_has_remote(struct hz_heap *base) {
     struct hz5_heap *heap = hz5_heap_of(base);
     unsigned size_class = 0;
     while (size_class < SIZECLASS_COUNT && !is_queue_filled(heap, size_class))
@@ -229,6 +229,6 @@ void hz5_drain(struct hz5_heap *heap) {
     hz5_trim_if_wasteful(heap);
 }
 
-void core_heap_drain(struct hz_heap *heap) {
+void hzn_heap_drain(struct hz_heap *heap) {
     hz5_drain(hz5_heap_of(heap));
 }

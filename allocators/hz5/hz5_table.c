@@ -94,7 +94,7 @@ static uint64_t cached_bytes(const struct hz5_heap *heap) {
 }
 
 // Takes as long as there are heaps and, for the calling thread's magazines, size classes, however many blocks live.
-void core_stats(struct allocator_stats *out) {
+void hzn_stats(struct allocator_stats *out) {
     *out = (struct allocator_stats){0};
     struct arena_usage usage;
     arena_read_usage(&usage);
@@ -111,7 +111,7 @@ void core_stats(struct allocator_stats *out) {
     reject_read(out);
 }
 
-uint64_t core_unguarded(void) {
+uint64_t hzn_unguarded(void) {
     return hz5_large_unguarded();
 }
 
@@ -158,7 +158,7 @@ static int verify(void) {
     return contradictions;
 }
 
-void core_purge(void) {
+void hzn_purge(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap != NULL) {
         hz_heap_enter(&heap->is_busy);
@@ -212,9 +212,9 @@ HZ_EXPORT const struct allocator hzbench_allocator = {
     .usable_size = malloc_usable_size,
     .owns = owns,
     .verify = verify,
-    .thread_fini = core_thread_fini,
-    .stats = core_stats,
-    .purge = core_purge,
+    .thread_fini = hzn_thread_fini,
+    .stats = hzn_stats,
+    .purge = hzn_purge,
     .version = version,
     .contract = &hz5_descriptor,
 };

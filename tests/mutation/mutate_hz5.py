@@ -49,7 +49,7 @@ MUTANTS = [
     ("free: inside the arena", "hz5_malloc.c", "free_block", r"!arena_has\(unit\)", "0", "case:kernel_half"),
     ("free: the run is this thread's", "hz5_malloc.c", "free_block",
      r"hz5_owner_of\([^;{]*\) != hz5_thread\.owner", "0", "case:double_owner_elsewhere"),
-    ("sized free: size", "hz5_malloc.c", "core_free_sized", r"bytes > usable_bytes\(desc\)", "0", "case:wrong_size"),
+    ("sized free: size", "hz5_malloc.c", "hzn_free_sized", r"bytes > usable_bytes\(desc\)", "0", "case:wrong_size"),
     ("large free: state is LIVE", "hz5_malloc.c", "free_large",
      r"!hz5_block_free_large\(state\)", "((void)state, 0)", "race:k2"),
     ("lookup: state is LIVE", "hz5_find.c", "hz5_find_live",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The registry of heaps and their life cycle, with heaps that are nothing but a queue.
-#include "../../allocators/common/core.h"
 #include "../../allocators/common/heaps.h"
+#include "../../allocators/common/hzn.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -32,16 +32,16 @@ static struct test_heap *of(struct hz_heap *heap) {
 
 static struct hz_heap *own;
 
-struct hz_heap *core_heap_of_thread(void) {
+struct hz_heap *hzn_heap_of_thread(void) {
     return own;
 }
 
-int core_heap_has_remote(struct hz_heap *heap) {
+int hzn_heap_has_remote(struct hz_heap *heap) {
     // ORDER: seq_cst: after the status; partner: push().
     return atomic_load_explicit(&of(heap)->queue, memory_order_seq_cst) != 0;
 }
 
-void core_heap_drain(struct hz_heap *heap) {
+void hzn_heap_drain(struct hz_heap *heap) {
     assert_int_equal(hz_status_peek(&heap->status), HZ_HEAP_ACQUIRED);
     assert_int_equal(atomic_fetch_add_explicit(&of(heap)->holders, 1, memory_order_relaxed), 0);
     of(heap)->drained += atomic_exchange_explicit(&of(heap)->queue, 0, memory_order_relaxed);
@@ -52,7 +52,7 @@ void core_heap_drain(struct hz_heap *heap) {
     atomic_fetch_sub_explicit(&of(heap)->holders, 1, memory_order_relaxed);
 }
 
-int core_heap_is_whole(struct hz_heap *heap) {
+int hzn_heap_is_whole(struct hz_heap *heap) {
     return !of(heap)->is_broken && hz_status_peek(&heap->status) != HZ_HEAP_ACQUIRED;
 }
 
@@ -178,7 +178,7 @@ static void push(void) {
     // ORDER: seq_cst: before the look at the status; partner: hz_heap_release().
     atomic_fetch_add_explicit(&shared.queue, 1, memory_order_seq_cst);
     if (hz_status_is_abandoned(&shared.common.status) && hz_heap_acquire(&shared.common)) {
-        core_heap_drain(&shared.common);
+        hzn_heap_drain(&shared.common);
         hz_heap_release(&shared.common);
     }
 }
