@@ -86,6 +86,9 @@ void verdict_make(struct verdict *verdict, const struct verdict_side *sides, siz
 
 const char *verdict_number(double value, char out[24]) {
     int decimals = 0;
+    for (double unit = 10; value >= 99.95 * unit && !isinf(value); unit *= 10)
+        if (value < 999.5 * unit)
+            value = round(value / unit) * unit;
     for (double limit = 99.95; decimals < 12 && value > 0 && value < limit; limit /= 10)
         decimals++;
     if (isinf(value))

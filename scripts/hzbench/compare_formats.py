@@ -31,6 +31,18 @@ def _said(line: Line) -> str:
     return said + (f" and needs {memory}" if memory else "")
 
 
+def _subject(line: Line) -> str:
+    return line.name.replace(" -> ", " and ") if line.two_names else line.name
+
+
+def _undecided(line: Line) -> str:
+    said = f"{_subject(line)} cannot be told apart"
+    if line.speed is None or not line.speed.enough:
+        return said
+    pair = verdict.of_comparison(line.speed, line.verdict)
+    return f"{said}: {verdict.factor(line.name.split(' -> ')[-1], pair)}"
+
+
 def sentences(difference: Difference) -> list[str]:
     """One a cell: what has changed, and of whom that cannot be said."""
     cells: dict[str, list[Line]] = {}
@@ -39,15 +51,16 @@ def sentences(difference: Difference) -> list[str]:
     out = []
     for label, lines in cells.items():
         parts = [(_said(line) if line.two_names else f"{line.name}: {_said(line)}") for line in lines if _said(line)]
-        same = [line.name for line in lines if line.verdict == "same"]
+        same = [_subject(line) for line in lines if line.verdict == "same"]
         if same:
             parts.append(
                 f"{verdict.listed(same)}: no difference you could notice (within {100 * difference.margin:g} %)"
             )
-        undecided = [line.name for line in lines if line.verdict == "undecided"]
-        if undecided:
-            sides = "cannot be told apart" if lines[0].two_names else "BASE and NEW cannot be told apart"
-            parts.append(f"{verdict.listed(undecided)}: {sides}")
+        undecided = [line for line in lines if line.verdict == "undecided"]
+        if undecided and undecided[0].two_names:
+            parts += [_undecided(line) for line in undecided]
+        elif undecided:
+            parts.append(f"{verdict.listed([line.name for line in undecided])}: BASE and NEW cannot be told apart")
         parts += [f"{line.name}: {line.problem}" for line in lines if line.problem]
         out.append(f"{label}: {'; '.join(parts)}.")
     return out

@@ -260,6 +260,21 @@ def test_a_long_command_is_told_apart_by_its_end(bench, tmp_path):
     assert "script" in one_line(bench("--alloc=system", "--", "true", "x" * 20000), 2)
 
 
+def test_names_stand_in_rows_sentences_and_advice(bench, tmp_path):
+    done = bench("--alloc=old=system,new=hz5", "--runs=6", "--output=o.csv", "--", *python("bytes(1 << 25)"))
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path / "o.csv")
+    assert {(row["allocator"], Path(row["library_path"]).name.startswith("libhz5")) for row in table} == {
+        ("old", False),
+        ("new", True),
+    }
+    head, sentence = done.stdout.splitlines()[:2]
+    assert head.startswith("/usr/bin/python3 -S -c ") and re.match(r"  (old|new|no difference)", sentence), done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80 and "s a run" in done.stdout
+    lines = advise(tmp_path, "--from=o.csv").stdout.splitlines()
+    assert "MiB on old" in lines[0] and lines[2].startswith("  new ")
+
+
 # ---- hzrun advise ----------------------------------------------------------------------------------------------------
 
 

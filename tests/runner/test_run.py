@@ -7,9 +7,11 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from conftest import HERE, QUICK, RUNNER, children_of, clean_environment, rows
 
 SCHEMA = HERE.parents[1] / "results" / "SCHEMA.md"
@@ -350,6 +352,15 @@ def test_what_is_printed_fits_a_terminal(run):
     assert re.search(head + "$", local, re.M) and "free of others" not in local
     assert re.search(head + r" +p50 +p99 +p99.9$", remote, re.M) and "free of others, ns" in remote
     assert re.search(r"^  system( +\d+){9}$", remote, re.M)
+
+
+def test_a_program_is_told_in_its_own_unit(run):
+    if shutil.which("sqlite3") is None:
+        pytest.skip("sqlite3 is not installed")
+    result = run("--alloc=system", "--workload=app:sqlite{ops=200}", "--runs=1")
+    assert result.code == 0, result.err
+    assert re.search(r"^  allocator +rows/s  min\.\.max +peak MiB +CPU s +ok$", result.out, re.M), result.out
+    assert "ops/s" not in result.out and "object" not in result.out and "Harness" not in result.out
 
 
 def test_names_of_allocators(run, tmp_path):

@@ -63,6 +63,9 @@ def test_text_fits_80_columns_and_begins_with_a_sentence_a_cell(files, tmp_path)
     pair = compare.build(f"{files['base']}:system", f"{files['base']}:hz5")
     said = " ".join(compare_formats.as_text(pair).split())
     assert re.match(r"local, 1 thread: hz5 is 7\.\d+ times as fast as system \[", said), said
+    alike = make(tmp_path, "alike", 12, speed={**fixtures.SPEED, "hz5": 60.5e6, "jemalloc": 60e6}, noise=0.1)
+    said = " ".join(compare_formats.as_text(compare.build(f"{alike}:jemalloc", f"{alike}:hz5")).split())
+    assert re.match(r"local, 1 thread: jemalloc and hz5 cannot be told apart: hz5 \d\.\d+ times as fast \[", said), said
 
 
 def test_programs_and_objects_each_have_their_unit(tmp_path):

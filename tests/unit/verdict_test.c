@@ -152,7 +152,9 @@ static void numbers_have_three_digits(void **unused) {
     assert_string_equal(verdict_number(0.0065432, text), "0.00654");
     assert_string_equal(verdict_number(9.999, text), "10.0");
     assert_string_equal(verdict_number(99.96, text), "100");
-    assert_string_equal(verdict_number(1234.5, text), "1234");
+    assert_string_equal(verdict_number(1234.5, text), "1230");
+    assert_string_equal(verdict_number(27391, text), "27400");
+    assert_string_equal(verdict_number(999.6, text), "1000");
     assert_string_equal(verdict_number(0, text), "0");
     assert_string_equal(verdict_number(INFINITY, text), "inf");
 }
