@@ -64,8 +64,8 @@ OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workloa
         left -= count;
         for (; is_growing && word != end; word += stream->stride) {
             sum += word[0];
-            if (!core_new(&env, &hot, core_event_place(self->slots, word[0], 0),
-                          core_event_meta(word, stream->is_wide), touch)) {
+            if (!core_new(&env, &hot, core_event_place(self->slots, word[0], 0), core_event_meta(word, stream->is_wide),
+                          touch)) {
                 core_fail(run, thread);
                 goto stopped;
             }

@@ -8,7 +8,6 @@
 #include "core.h"
 #include "registry.h"
 
-
 // The limit: a working set of the smallest objects in `drift`, of the average one in `values`.
 static uint64_t drift_limit(const struct workload_params *params) {
     return params->working_set * params->min_bytes;

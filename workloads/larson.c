@@ -3,8 +3,8 @@
 // predecessor, which has exited, and replaces random objects: at first every free is of memory a dead thread allocated.
 // Larson and Krishnan 1998; sizes 8..1000 B, 5000 objects and 100 x 5000 replacements a life as in their canonical
 // command line (10 7 8 1000 5000 100). There a dying thread starts its successor and a clock ends the run; here
-// one lasting thread a chain starts and joins each generation, so that work and order are fixed, and sizes and slots are
-// drawn before the clock starts, where theirs draws both in the loop. Layer: workloads.
+// one lasting thread a chain starts and joins each generation, so that work and order are fixed, and sizes and slots
+// are drawn before the clock starts, where theirs draws both in the loop. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 

@@ -220,7 +220,8 @@ static void every_block_is_freed_once(void **state) {
 // and all is freed at the end.
 static void ageing_changes_the_heap_and_no_event(void **state) {
     (void)state;
-    static const uint64_t known[AGE_COUNT] = {0, UINT64_C(0x9112780a7c12b9a1), UINT64_C(0x0837b2af6c2392c8), UINT64_C(0xdccae77e342932fd)};
+    static const uint64_t known[AGE_COUNT] = {0, UINT64_C(0x9112780a7c12b9a1), UINT64_C(0x0837b2af6c2392c8),
+                                              UINT64_C(0xdccae77e342932fd)};
     const struct allocator counting = driver_counting();
     const struct allocator null = driver_null();
     for (size_t i = 0; driver_runs(workloads[i]); i++) {
