@@ -2,11 +2,13 @@
 // Layout, wiring and the slow paths of core.h. Layer: workloads.
 #include "core.h"
 
-#define RING_ENTRIES 1024u // inbound entries a thread, shared among its producers, so that memory does not grow as T^2
-#define RING_MIN_ENTRIES 64u  // but a ring holds at least one chunk
+#define RING_ENTRIES 1024u // inbound words a thread, shared among its producers, so that memory does not grow as T^2
+#define RING_MIN_ENTRIES 64u  // but a ring holds several batches
 #define WINDOW_EVENTS 8192u // of a thread whose events do not fit
 #define PAGE_BYTES 4096u      // between threads' slots: no shared line, no shared page
 #define SPINS_BEFORE_YIELD 32 // about a microsecond; longer only steals time from the thread waited for
+#define PREFETCH_AHEAD 8      // objects, one line of words
+#define DRAIN_TOGETHER 4      // objects between two looks at the end
 
 #if defined(__x86_64__) || defined(__i386__)
 #define CPU_RELAX() __builtin_ia32_pause()
@@ -114,8 +116,6 @@ static struct core_stream stream_of(const struct workload_params *params, const 
                                  .is_wide = params->max_bytes > CORE_NARROW_BYTES};
     stream.stride = 1 + stream.is_wide + shape->event_words;
     stream.step = core_step(params);
-    if (shape->wiring != CORE_ALONE && stream.step > CORE_CHUNK)
-        stream.step = CORE_CHUNK; // the inbox is looked into between steps
     stream.step_shift = (uint32_t)__builtin_ctzll(stream.step);
     if (params->duration_ns != 0 && stream.total != 0)
         stream.total = RNG_PPM; // and again from the beginning
@@ -161,7 +161,7 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
     struct handover_queue *queues = layout_take(&layout, queue_count, sizeof *queues, HANDOVER_LINE);
     struct handover_queue **inbound = layout_take(&layout, queue_count, sizeof(struct handover_queue *), HANDOVER_LINE);
     const uint64_t entries = ring_entries(shape, threads);
-    struct object *rings = layout_take(&layout, queue_count, entries * sizeof(struct object), PAGE_BYTES);
+    uint64_t *rings = layout_take(&layout, queue_count, entries * sizeof(uint64_t), PAGE_BYTES);
 
     if (base != NULL) {
         core->threads = states;
@@ -190,7 +190,7 @@ static uint64_t lay_out(const struct workload_params *params, const struct core_
         thread->out = queues;
         thread->out_count = core_out_count(shape->wiring, t, threads);
         for (uint32_t i = 0; i < thread->out_count; i++) {
-            handover_init(&queues[i], rings, entries);
+            handover_init(&queues[i], rings, entries, params->handover_batch);
             rings += entries;
         }
         queues += thread->out_count;
@@ -257,9 +257,11 @@ uint64_t core_ops_by_rounds(const struct workload_params *params) {
 }
 
 void core_pause(const struct workload_run *run, uint32_t *spins) {
+    // Twice as long each time: whoever waits looks seldom at a line that another thread writes.
     if (*spins < SPINS_BEFORE_YIELD) {
-        *spins += 1;
-        CPU_RELAX();
+        *spins = 2 * *spins + 1;
+        for (uint32_t i = 0; i < *spins; i++)
+            CPU_RELAX();
     } else {
         run->host->yield();
     }
@@ -277,45 +279,126 @@ void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, 
             core_fail(run, thread);
 }
 
-OBJECT_INLINE void drain_queue(const struct core_env *env, struct workload_counters *counters, struct core_inbox *inbox,
-                               struct handover_queue *queue, uint64_t count, enum workload_touch touch) {
-    while (count != 0) {
-        // Room is given back a chunk at a time: a waiting producer need not wait for the whole ring.
-        const uint64_t batch = count < CORE_CHUNK ? count : CORE_CHUNK;
-        for (uint64_t i = 0; i < batch; i++) {
-            const struct object object = *handover_entry(queue, i);
-            inbox->corruptions += object_is_bad(&object, object_bytes(&object), touch, env->mask);
-            env->free_remote(object.block);
-            inbox->freed_bytes += object_bytes(&object);
+// What a piece of a ring was worth.
+struct drained {
+    const uint64_t *end;
+    uint64_t freed_bytes, corruptions;
+};
+
+OBJECT_INLINE void drain_one(void (*free_it)(void *block), uint8_t mask, struct drained *sum, struct object object,
+                             enum workload_touch touch) {
+    if (object_is_damaged(&object, touch, mask)) {
+        __asm__ volatile(""); // a branch that is not taken costs less than adding 0 or 1
+        sum->corruptions++;
+    }
+    sum->freed_bytes += object_bytes(&object);
+    free_it(object.block);
+}
+
+// Words [at, end) in one piece of the ring, as far as they are objects of one word.
+OBJECT_INLINE struct drained drain_piece(void (*free_it)(void *block), uint8_t mask, const uint64_t *at,
+                                         const uint64_t *end, enum workload_touch touch) {
+    const uint64_t *const last = end - at > PREFETCH_AHEAD ? end - PREFETCH_AHEAD : at;
+    struct drained sum = {at, 0, 0};
+    for (const uint64_t *word = at; word != end && word != at + PREFETCH_AHEAD; word++)
+        __builtin_prefetch(handover_hint(*word));
+    for (; last - at >= DRAIN_TOGETHER; at += DRAIN_TOGETHER) {
+#pragma GCC unroll 4
+        for (int i = 0; i < DRAIN_TOGETHER; i++) {
+            __builtin_prefetch(handover_hint(at[PREFETCH_AHEAD + i]));
+            if (__builtin_expect(handover_is_long(at[i]), 0)) {
+                at += i;
+                goto stopped;
+            }
+            drain_one(free_it, mask, &sum, handover_object(at[i]), touch);
         }
+    }
+    for (; at != end && !handover_is_long(*at); at++)
+        drain_one(free_it, mask, &sum, handover_object(*at), touch);
+stopped:
+    sum.end = at;
+    return sum;
+}
+
+// Functions of their own, so that each has the registers to itself.
+static __attribute__((noinline)) struct drained drain_none(void (*free_it)(void *block), uint8_t mask,
+                                                           const uint64_t *at, const uint64_t *end) {
+    return drain_piece(free_it, mask, at, end, TOUCH_NONE);
+}
+
+static __attribute__((noinline)) struct drained drain_ends(void (*free_it)(void *block), uint8_t mask,
+                                                           const uint64_t *at, const uint64_t *end) {
+    return drain_piece(free_it, mask, at, end, TOUCH_ENDS);
+}
+
+static __attribute__((noinline)) struct drained drain_all(void (*free_it)(void *block), uint8_t mask,
+                                                          const uint64_t *at, const uint64_t *end) {
+    return drain_piece(free_it, mask, at, end, TOUCH_ALL);
+}
+
+// Returns the number of objects.
+static uint64_t drain_queue(struct workload_run *run, struct workload_counters *counters, struct core_inbox *inbox,
+                            struct handover_queue *queue, uint64_t count) {
+    static struct drained (*const drain[])(void (*free_it)(void *block), uint8_t mask, const uint64_t *at,
+                                           const uint64_t *end) = {
+        [TOUCH_NONE] = drain_none, [TOUCH_ENDS] = drain_ends, [TOUCH_ALL] = drain_all};
+    const struct core_env env = core_env_of(run);
+    uint64_t objects = 0;
+    uint64_t at = queue->taken;
+    for (const uint64_t end = at + count; at != end;) {
+        // Room is given back a chunk at a time: a waiting producer need not wait for the whole ring.
+        const uint64_t place = at & (queue->capacity - 1);
+        uint64_t piece = end - at < CORE_CHUNK ? end - at : CORE_CHUNK;
+        piece = piece < queue->capacity - place ? piece : queue->capacity - place;
+        const uint64_t *const first = queue->ring + place;
+        struct drained sum = drain[run->params.touch](env.free_remote, env.mask, first, first + piece);
+        objects += (uint64_t)(sum.end - first);
+        at += (uint64_t)(sum.end - first);
+        if (sum.end != first + piece) {
+            uint64_t words = 0;
+            const struct object object = handover_read(queue, at, &words);
+            CORE_BY_TOUCH(run->params.touch, drain_one, env.free_remote, env.mask, &sum, object);
+            objects++;
+            at += words;
+        }
+        inbox->freed_bytes += sum.freed_bytes;
+        inbox->corruptions += sum.corruptions;
         // Here and not with the other counters: a thread that waits for room drains for as long as it takes.
         atomic_store_explicit(&counters->drained_bytes, inbox->freed_bytes, memory_order_relaxed);
-        handover_take(queue, batch);
-        inbox->frees_remote += batch;
-        count -= batch;
+        handover_return(queue, at);
     }
+    inbox->frees_remote += objects;
+    return objects;
 }
 
 uint64_t core_drain(struct workload_run *run, struct core_thread *thread) {
-    const struct core_env env = core_env_of(run);
     struct core_inbox *inbox = &thread->inbox;
     struct workload_counters *counters = &run->counters[thread - core_of(run)->threads];
     uint64_t drained = 0;
+    uint64_t waiting = 0;
     for (uint32_t i = 0; i < inbox->count; i++) {
         struct handover_queue *queue = inbox->queues[i];
         const uint64_t count = handover_available(queue);
-        if (count != 0) {
-            drained += count;
-            CORE_BY_TOUCH(run->params.touch, drain_queue, &env, counters, inbox, queue, count);
-        }
+        waiting += count;
+        if (count != 0)
+            drained += drain_queue(run, counters, inbox, queue, count);
     }
+    if (waiting > inbox->in_flight_peak)
+        inbox->in_flight_peak = waiting;
     return drained;
 }
 
-int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue, struct object object) {
+void core_flush(struct core_thread *thread) {
+    for (uint32_t i = 0; i < thread->out_count; i++)
+        handover_flush(&thread->out[i]);
+}
+
+int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue,
+                   const struct object *object) {
     struct core_thread *self = core_thread_of(run, thread);
     uint32_t spins = 0;
     self->inbox.waits++;
+    core_flush(self); // others may be waiting for it
     for (;;) {
         const uint64_t drained = core_drain(run, self);
         if (handover_push(queue, object))

@@ -11,8 +11,9 @@
 #include "rng.h"
 #include "sizes.h"
 
-#define CORE_CHUNK 64                // ops between looks at the inbox
-#define CORE_STEP 256                // ops between looks at the stop flag and publications of live bytes, at most
+#define CORE_CHUNK 256               // ops between looks at the inbox
+#define CORE_DELAY 512               // ops after which what is handed over is published, batch or not
+#define CORE_STEP CORE_CHUNK         // ops between looks at the stop flag and publications of live bytes, at most
 #define CORE_UNSEEN_BYTES (1u << 20) // allocated and freed between two publications of live bytes, about
 
 enum core_wiring { // who has a queue to whom; the first five equal enum workload_topology
@@ -49,6 +50,7 @@ struct core_random {
 // What the events of a step allocate, and what those free that free here.
 struct core_step_bytes {
     uint64_t allocated, freed;
+    uint64_t freed_again; // when a window is repeated
 };
 
 // Events, drawn before the clock starts, all of them where they fit. A run that has more draws them a window at a time,
@@ -85,6 +87,7 @@ struct core_inbox {
     struct handover_queue **queues; // const
     uint32_t count;                 // const
     uint64_t freed_bytes, frees_remote, corruptions, waits, failures;
+    uint64_t in_flight_peak; // most words found at one look
 };
 
 struct core_thread {
@@ -150,8 +153,10 @@ void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, 
 
 // Frees what has arrived; returns how many.
 uint64_t core_drain(struct workload_run *run, struct core_thread *thread);
+// Publishes what this thread has handed over.
+void core_flush(struct core_thread *thread);
 // Hands over although the ring is full: helps by draining until there is room. Returns 0 when the run stops.
-int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue, struct object object);
+int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue, const struct object *object);
 // Closes this thread's queues, then frees what arrives until all its producers have closed theirs.
 void core_finish(struct workload_run *run, uint32_t thread);
 // Lets another thread run; `spins` counts idle turns and starts at 0.
@@ -219,6 +224,22 @@ OBJECT_INLINE struct object *core_event_place(struct object *slots, uint64_t wor
     return (struct object *)(void *)((unsigned char *)slots + (twice_and_1 - 1) * 8);
 }
 
+// The same of a word that has the flag: its bit is taken off the base, once, and not off each word.
+OBJECT_INLINE uintptr_t core_flagged_base(const struct object *slots) {
+    return (uintptr_t)slots - (((uintptr_t)1 << 31) + 1) * 8;
+}
+
+OBJECT_INLINE struct object *core_flagged_place(uintptr_t flagged_base, uint32_t high) {
+    return (struct object *)(flagged_base + (uint64_t)high * 8);
+}
+
+// The upper half of a word: one load where a shift of the whole takes two instructions.
+OBJECT_INLINE uint32_t core_event_high(const uint64_t *word) {
+    uint32_t high = 0;
+    memcpy(&high, (const unsigned char *)word + 4, sizeof high);
+    return high;
+}
+
 // Where the next events of a window lie; as many as `*count`, or fewer at its end. NULL: there are no more.
 OBJECT_INLINE const uint64_t *core_take(struct workload_run *run, uint32_t thread, struct core_stream *stream,
                                         uint64_t *count) {
@@ -281,8 +302,8 @@ OBJECT_INLINE int core_draw(const struct core_env *env, struct core_random *rand
 // `free_it` is env->free or env->free_remote. The caller counts the bytes.
 OBJECT_INLINE void core_unmake(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
                                struct object object, enum workload_touch touch) {
-    if (object_is_bad(&object, object_bytes(&object), touch, env->mask)) {
-        __asm__ volatile(""); // a branch that is never taken costs less than adding 0 or 1
+    if (object_is_damaged(&object, touch, env->mask)) {
+        __asm__ volatile(""); // a branch that is not taken costs less than adding 0 or 1
         hot->corruptions++;
     }
     free_it(object.block);
@@ -322,6 +343,7 @@ OBJECT_INLINE void core_publish(struct workload_run *run, uint32_t thread, const
     atomic_store_explicit(&counters->corruptions, hot->corruptions + inbox->corruptions, memory_order_relaxed);
     atomic_store_explicit(&counters->failures, inbox->failures, memory_order_relaxed);
     atomic_store_explicit(&counters->waits, inbox->waits, memory_order_relaxed);
+    atomic_store_explicit(&counters->in_flight_peak, inbox->in_flight_peak, memory_order_relaxed);
     atomic_store_explicit(&counters->stream_hash, core_thread_of(run, thread)->random.hash, memory_order_relaxed);
 }
 
@@ -353,13 +375,13 @@ OBJECT_INLINE struct core_budget core_budget_of(const struct workload_run *run) 
     return (struct core_budget){timed ? UINT64_MAX : run->params.ops, 0, timed};
 }
 
-// Ops to do before asking again, `most` at most; 0: finished. Looks at the clock every four chunks, and not before the
-// first ops.
+// Ops to do before asking again, `most` at most; 0: finished. Looks at the clock once a chunk, and not before the first
+// ops.
 OBJECT_INLINE uint64_t core_budget_take(struct core_budget *budget, struct workload_run *run, uint64_t most) {
     if (core_stopped(run))
         return 0;
     if (budget->timed) {
-        if (budget->unlooked >= UINT64_C(4) * CORE_CHUNK) {
+        if (budget->unlooked >= CORE_CHUNK) {
             budget->unlooked = 0;
             if (run->host->now_ns() >= run->deadline_ns)
                 return 0;

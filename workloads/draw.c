@@ -21,8 +21,11 @@ int core_draw_more(struct workload_run *run, uint32_t thread) {
     if (count == 0 && (run->params.duration_ns == 0 || stream->filled == 0))
         return 0;
     stream->next = 0;
-    if (count == 0)
+    if (count == 0) {
+        for (uint64_t i = 0; stream->steps != NULL && i <= stream->filled >> stream->step_shift; i++)
+            stream->steps[i].freed = stream->steps[i].freed_again;
         return 1;
+    }
     stream->filled = 0;
     core_of(run)->shape.draw(run, thread, count);
     stream->drawn += count;
@@ -87,7 +90,7 @@ static uint32_t draw_replacement(struct workload_run *run, struct core_thread *s
     }
     core_event(random, bytes, *slot, target);
     if (stream->steps != NULL) {
-        struct core_step_bytes *step = &stream->steps[stream->filled / stream->step];
+        struct core_step_bytes *step = &stream->steps[stream->filled >> stream->step_shift];
         step->allocated += bytes;
         step->freed += target == 0 ? self->order[*slot] : 0;
         self->order[*slot] = bytes;
@@ -102,10 +105,20 @@ void core_draw_replace(struct workload_run *run, uint32_t thread, uint64_t count
     if (self->stream.drawn == 0)
         for (uint64_t i = 0; i < self->slot_count; i++)
             self->order[i] = (uint32_t)object_bytes(&self->slots[i]);
-    for (uint64_t i = 0; i <= count / self->stream.step; i++)
-        self->stream.steps[i] = (struct core_step_bytes){0, 0};
+    struct core_stream *stream = &self->stream;
+    for (uint64_t i = 0; i <= count >> stream->step_shift; i++)
+        stream->steps[i] = (struct core_step_bytes){0, 0, 0};
     for (; count != 0; count--)
         draw_replacement(run, self, &slot);
+    if (run->params.duration_ns == 0)
+        return;
+    // Repeated, the window begins with the objects that it leaves behind.
+    for (uint64_t i = 0; i < stream->filled; i++) {
+        const uint64_t *words = stream->words + i * stream->stride;
+        uint32_t *bytes = &self->order[words[0] << 1 >> 34];
+        stream->steps[i >> stream->step_shift].freed_again += words[0] & CORE_FLAG ? 0 : *bytes;
+        *bytes = (uint32_t)object_meta_bytes(core_event_meta(words, (int)stream->is_wide));
+    }
 }
 
 void core_draw_mixed(struct workload_run *run, uint32_t thread, uint64_t count) {

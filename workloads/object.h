@@ -49,7 +49,18 @@ OBJECT_INLINE uint32_t object_is_bad(const struct object *object, uint64_t bytes
     else if (touch == TOUCH_ALL)
         for (uint64_t i = 0; i < bytes; i++)
             differs |= object->block[i] ^ payload;
-    return __builtin_expect((differs & mask) != 0, 0);
+    return (differs & mask) != 0;
+}
+
+// The same of a whole object, for timed loops: two comparisons and two branches that are not taken. A backend that
+// stores nothing mostly finds a wrong byte at once and takes one branch instead, as predictable and as short.
+OBJECT_INLINE uint32_t object_is_damaged(const struct object *object, enum workload_touch touch, uint8_t mask) {
+    const unsigned char payload = (unsigned char)object->meta;
+    if (touch != TOUCH_ENDS)
+        return object_is_bad(object, object_bytes(object), touch, mask);
+    if (__builtin_expect(object->block[0] == payload, 1) && __builtin_expect(object->block[object->meta >> 8] == payload, 1))
+        return 0;
+    return __builtin_expect(mask != 0, 0);
 }
 
 #endif

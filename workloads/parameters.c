@@ -10,6 +10,7 @@
 #define MAX_OBJECT_BYTES (UINT64_C(1) << 30) // sizes are kept in 32 bits
 #define MAX_ROUNDS (1u << 20)
 #define MAX_SEED (UINT64_C(1) << 63) // no reader of the CSV meets an integer it cannot hold
+#define MAX_BATCH 64u                // the smallest ring
 #define ALL_PPM 1000000u
 
 static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-out"};
@@ -184,6 +185,7 @@ const struct parameter parameters[] = {
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "SHARE",
      .help = "of the aged objects that live on to the end (10%)"},
+#define MAX_BATCH 64u                // the smallest ring
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

@@ -27,7 +27,7 @@ OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct c
     }
     hot->allocs++;
     uint32_t spins = 0;
-    while (!handover_push(&self->out[0], object)) {
+    while (!handover_push(&self->out[0], &object)) {
         // No helping here: to take a message means to send one. The chain has an end, so the wait has one, too.
         self->inbox.waits += spins == 0;
         if (core_stopped(run)) {
@@ -69,6 +69,8 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
     const uint64_t most = stream->step;
     struct handover_queue *in = self->inbox.queues[0];
     struct core_hot hot = self->hot;
+    const uint64_t *word = NULL; // of the events taken, `left` are not executed
+    uint64_t left = 0;
     uint64_t sum = 0;
     uint32_t spins = 0;
     while (!core_stopped(run)) {
@@ -78,25 +80,33 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
             if (is_closed)
                 break;
             self->inbox.waits += spins == 0;
+            handover_flush(&self->out[0]);
             core_pause(run, &spins);
             continue;
         }
+        if (count > self->inbox.in_flight_peak)
+            self->inbox.in_flight_peak = count;
         spins = 0;
-        count = count < most ? count : most;
-        const uint64_t *word = core_take(run, thread, stream, &count);
-        if (word == NULL)
-            break;
-        for (; count != 0; count--, word += stream->stride) {
-            const struct object object = *handover_entry(in, 0);
-            handover_take(in, 1);
+        for (const uint64_t end = in->taken + count; in->taken != end; left--, word += stream->stride) {
+            if (left == 0) {
+                left = most;
+                core_publish_live(&run->counters[thread], &hot);
+                word = core_take(run, thread, stream, &left);
+                if (word == NULL)
+                    goto stopped;
+            }
+            uint64_t words = 0;
+            const struct object object = handover_read(in, in->taken, &words);
+            handover_return(in, in->taken + words);
             core_delete(&env, &hot, object, touch);
             self->inbox.frees_remote++;
             sum += word[0];
             if (!send(run, thread, &env, &hot, core_event_meta(word, stream->is_wide), touch))
-                break;
+                goto stopped;
         }
         core_publish_live(&run->counters[thread], &hot);
     }
+stopped:
     stream->done_sum = sum;
     self->hot = hot;
 }
@@ -116,8 +126,8 @@ const struct workload pipeline_workload = {
     .summary = "messages pass through a chain of threads, each freed by the thread after its allocator",
     .source = "staged servers; 100 % cross-owner frees",
     .min_threads = 2,
-    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 1000000, .min_bytes = 64, .max_bytes = 1024},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
+    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH, .sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 1000000, .min_bytes = 64, .max_bytes = 1024},
+    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
     .shape = shape_of,
     .warm_up = core_fill_slots,

@@ -363,11 +363,13 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
     const struct population_event *event = stream->events;
     const struct population_event *const last = event + stream->event_count;
     uint64_t unseen = 0;
+    uint64_t unflushed = 0;
     uint64_t sum = 0;
     struct core_hot hot = self->hot;
     while (event != last && !core_stopped(run)) {
         const uint64_t left = (uint64_t)(last - event);
         const struct population_event *const end = event + (left < CORE_CHUNK ? left : CORE_CHUNK);
+        const struct population_event *const begin = event;
         for (; event != end; event++) {
             struct object *const place = &self->slots[event->slot];
             const uint32_t bytes = event->bytes;
@@ -375,7 +377,7 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
             if (bytes == POPULATION_FREE || (bytes == POPULATION_FREE_REMOTE && is_alone)) {
                 core_clear(&env, &hot, place, touch);
             } else if (bytes == POPULATION_FREE_REMOTE) {
-                if (!handover_push(self->out, *place) && !core_push_slow(run, thread, self->out, *place))
+                if (!handover_push(self->out, place) && !core_push_slow(run, thread, self->out, place))
                     goto stopped;
                 place->block = NULL;
             } else {
@@ -392,6 +394,11 @@ OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum worklo
             }
         }
         core_drain(run, self);
+        unflushed += (uint64_t)(end - begin);
+        if (unflushed >= CORE_DELAY) {
+            core_flush(self);
+            unflushed = 0;
+        }
         core_publish_live(&run->counters[thread], &hot);
     }
 stopped:

@@ -9,6 +9,8 @@
 #define REGISTRY_UNSET64 UINT64_MAX
 #define REGISTRY_UNSET32 UINT32_MAX
 
+#define REGISTRY_HANDOVER_BATCH 8 // one cache line of words (docs/method.md)
+
 // Writes one line into `why` and returns 0, so that checks can `return registry_refuse(...)`.
 int registry_refuse(char *why, size_t why_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -54,128 +54,168 @@ OBJECT_INLINE int resize(struct workload_run *run, const struct core_env *env, s
     return 1;
 }
 
-enum { WITH_REMOTE = 1, WITH_CALLS = 2, WIDE = 4 };
+enum { WITH_REMOTE = 1, WITH_CALLS = 2, WIDE = 4, WITH_TARGETS = 8, SHORT = 16 };
 
-// A step was broken off, because memory ran out or the run stops: its accounts have to be made up. `part` is the sum of
-// its first words up to and with the one that failed, so that the loop need not remember which one that is.
-static __attribute__((noinline, cold)) struct core_hot settle(const struct core_thread *self, struct core_hot hot,
-                                                              const uint64_t *begin, uint64_t part, int kind) {
-    const struct core_stream *stream = &self->stream;
-    if (kind & WITH_CALLS)
-        return hot; // has added up itself
-    for (part -= begin[0]; part != 0; part -= begin[0]) {
-        hot.allocated_bytes += object_meta_bytes(core_event_meta(begin, (kind & WIDE) != 0));
-        begin += stream->stride;
-    }
-    if (!(kind & WITH_REMOTE)) {
-        hot.freed_bytes = hot.allocated_bytes;
-        for (uint64_t i = 0; i < self->slot_count; i++)
-            hot.freed_bytes -= self->slots[i].block != NULL ? object_bytes(&self->slots[i]) : 0;
-    }
-    return hot;
-}
+// How far a step has come. `sum` is that of the words read, the one that failed among them, so that the loop need not
+// remember which one that is.
+struct executed {
+    uint64_t sum;
+    int is_complete;
+};
 
-OBJECT_INLINE void replace_loop(struct workload_run *run, uint32_t thread, const int kind, enum workload_touch touch) {
+OBJECT_INLINE struct executed execute(struct workload_run *run, uint32_t thread, const uint64_t *word,
+                                      const uint64_t *end, const int kind, enum workload_touch touch) {
     const int is_wide = (kind & WIDE) != 0;
     const int extra = 1 + is_wide; // where the words of core_draw_mixed are
     const int stride = extra + (kind & WITH_CALLS ? 2 : 0);
     struct core_thread *self = core_thread_of(run, thread);
-    struct core_stream *stream = &self->stream;
-    struct workload_counters *counters = &run->counters[thread];
+    struct core_hot *const hot = &self->hot; // what changes seldom; the rest is in core_step_bytes
     const struct core_env env = core_env_of(run);
     struct object *const slots = self->slots;
+    const uintptr_t flagged = core_flagged_base(slots);
     struct handover_queue *const out = self->out;
-    const uint8_t *const targets = stream->targets;
-    const uint64_t *const words = stream->words;
-    const uint64_t most = stream->step;
-    const uint64_t *begin = NULL; // of a step that is not over
-    uint64_t sum_before = 0;
-    struct core_budget budget = core_budget_of(run);
-    struct core_hot hot = self->hot;
     uint64_t sum = 0;
+
+#pragma GCC unroll 4
+    for (; word != end; word += stride) {
+        const uint32_t high = core_event_high(word);
+        struct object *place = NULL;
+        sum += word[0];
+        if (kind & WITH_REMOTE && __builtin_expect((int32_t)high < 0, 1)) {
+            place = core_flagged_place(flagged, high);
+            struct handover_queue *queue = out;
+            if (kind & WITH_TARGETS)
+                queue = &out[self->stream.targets[(uint64_t)(word - self->stream.words) / (uint64_t)stride]];
+            if (__builtin_expect(!handover_push_known(queue, place, kind & SHORT), 0) &&
+                !core_push_slow(run, thread, queue, place))
+                return (struct executed){sum, 0};
+        } else if (kind & WITH_REMOTE) {
+            place = core_event_place(slots, (uint64_t)high << 32, 0);
+            core_delete(&env, hot, *place, touch);
+            hot->frees_local++;
+        } else {
+            place = core_event_place(slots, (uint64_t)high << 32, 0);
+            core_unmake(env.free, &env, hot, *place, touch);
+        }
+        const uint64_t meta = core_event_meta(word, is_wide);
+        if (!(kind & WITH_CALLS)) {
+            if (!core_make(&env, place, meta, touch))
+                goto failed;
+        } else {
+            const uint64_t call = word[extra];
+            const uint64_t resized = word[extra + 1];
+            sum += call + resized;
+            if (!new_by_call(run, &env, hot, place, meta, call, touch) ||
+                (resized != 0 && !resize(run, &env, hot, &slots[resized >> 32], (uint32_t)resized, touch)))
+                goto failed;
+        }
+    }
+    return (struct executed){sum, 1};
+failed:
+    core_fail(run, thread);
+    return (struct executed){sum, 0};
+}
+
+// Functions of their own, so that each loop has the registers to itself.
+#define LOOP(kind, touch, which)                                                                                       \
+    static __attribute__((noinline)) struct executed loop_##kind##_##touch(                                            \
+        struct workload_run *run, uint32_t thread, const uint64_t *word, const uint64_t *end) {                        \
+        return execute(run, thread, word, end, kind, which);                                                           \
+    }
+#define LOOPS(kind) LOOP(kind, none, TOUCH_NONE) LOOP(kind, ends, TOUCH_ENDS) LOOP(kind, all, TOUCH_ALL)
+#define ENTRY(kind) [kind] = {loop_##kind##_none, loop_##kind##_ends, loop_##kind##_all}
+
+LOOPS(0)
+LOOPS(1)
+LOOPS(3)
+LOOPS(4)
+LOOPS(5)
+LOOPS(7)
+LOOPS(9)
+LOOPS(11)
+LOOPS(13)
+LOOPS(15)
+LOOPS(17)
+LOOPS(25)
+
+static struct executed (*const loops[][3])(struct workload_run *run, uint32_t thread, const uint64_t *word,
+                                           const uint64_t *end) = {
+    ENTRY(0), ENTRY(1), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(7), ENTRY(9), ENTRY(11), ENTRY(13), ENTRY(15),
+    ENTRY(17), ENTRY(25)};
+
+// A step was broken off, because memory ran out or the run stops: its accounts have to be made up.
+static void settle(struct core_thread *self, const uint64_t *word, uint64_t sum, int kind) {
+    const struct core_stream *stream = &self->stream;
+    struct core_hot *hot = &self->hot;
+    if (kind & WITH_CALLS)
+        return; // has added up itself
+    for (sum -= word[0]; sum != 0; sum -= word[0]) {
+        hot->allocated_bytes += object_meta_bytes(core_event_meta(word, (kind & WIDE) != 0));
+        word += stream->stride;
+    }
+    if (!(kind & WITH_REMOTE)) {
+        hot->freed_bytes = hot->allocated_bytes;
+        for (uint64_t i = 0; i < self->slot_count; i++)
+            hot->freed_bytes -= self->slots[i].block != NULL ? object_bytes(&self->slots[i]) : 0;
+    }
+}
+
+static void replace(struct workload_run *run, uint32_t thread, int kind) {
+    struct core_thread *self = core_thread_of(run, thread);
+    struct core_stream *stream = &self->stream;
+    struct core_hot *hot = &self->hot;
+    kind |= (stream->is_wide ? WIDE : 0) | (stream->targets != NULL ? WITH_TARGETS : 0);
+    kind |= kind & WITH_REMOTE && !(kind & WITH_CALLS) && run->params.max_bytes <= HANDOVER_SHORT_BYTES ? SHORT : 0;
+    struct executed (*const loop)(struct workload_run *, uint32_t, const uint64_t *, const uint64_t *) =
+        loops[kind][run->params.touch];
+    struct core_budget budget = core_budget_of(run);
     uint64_t undrained = 0;
+    uint64_t unflushed = 0;
     uint64_t count = 0;
     const uint64_t *word = NULL;
 
-    while ((word = core_budget_events(&budget, run, stream, thread, most, &count)) != NULL) {
-        const uint64_t *const end = word + count * (uint64_t)stride;
-        const struct core_step_bytes *step = kind & WITH_CALLS ? NULL : core_step_of(stream, count);
-        begin = word;
-        sum_before = sum;
-#pragma GCC unroll 4
-        for (; word != end; word += stride) {
-            const uint64_t first = word[0];
-            struct object *const place = core_event_place(slots, first, kind & WITH_REMOTE);
-            sum += first;
-            if (kind & WITH_REMOTE && (int64_t)first < 0) {
-                struct handover_queue *queue = out;
-                if (targets != NULL)
-                    queue = &out[targets[(uint64_t)(word - words) / (uint64_t)stride]];
-                if (__builtin_expect(!handover_push(queue, *place), 0) && !core_push_slow(run, thread, queue, *place))
-                    goto stopped;
-            } else if (kind & WITH_REMOTE) {
-                core_delete(&env, &hot, *place, touch);
-                hot.frees_local++;
-            } else {
-                core_unmake(env.free, &env, &hot, *place, touch);
-            }
-            const uint64_t meta = core_event_meta(word, is_wide);
-            if (!(kind & WITH_CALLS)) {
-                if (!core_make(&env, place, meta, touch))
-                    goto failed;
-            } else {
-                const uint64_t call = word[extra];
-                const uint64_t resized = word[extra + 1];
-                sum += call + resized;
-                if (!new_by_call(run, &env, &hot, place, meta, call, touch) ||
-                    (resized != 0 && !resize(run, &env, &hot, &slots[resized >> 32], (uint32_t)resized, touch)))
-                    goto failed;
-            }
+    while ((word = core_budget_events(&budget, run, stream, thread, stream->step, &count)) != NULL) {
+        const struct executed executed = loop(run, thread, word, word + count * stream->stride);
+        stream->done_sum += executed.sum;
+        if (!executed.is_complete) {
+            settle(self, word, executed.sum, kind);
+            break;
         }
-        begin = NULL;
-        hot.allocated_bytes += kind & WITH_CALLS ? 0 : step->allocated;
-        hot.freed_bytes += kind & WITH_REMOTE ? 0 : step->freed;
-        hot.frees_local += kind & WITH_REMOTE ? 0 : count;
-        hot.allocs += count;
-        core_publish_live(counters, &hot);
+        hot->allocs += count;
+        if (!(kind & WITH_CALLS)) {
+            const struct core_step_bytes *step = core_step_of(stream, count);
+            hot->allocated_bytes += step->allocated;
+            hot->freed_bytes += kind & WITH_REMOTE ? 0 : step->freed;
+        }
+        hot->frees_local += kind & WITH_REMOTE ? 0 : count;
+        core_publish_live(&run->counters[thread], hot);
         undrained += count;
         if (kind & WITH_REMOTE && undrained >= CORE_CHUNK) {
             core_drain(run, self);
+            unflushed += undrained;
             undrained = 0;
+            if (unflushed >= CORE_DELAY) {
+                core_flush(self);
+                unflushed = 0;
+            }
         }
     }
-    goto stopped;
-failed:
-    core_fail(run, thread);
-stopped:
-    if (begin != NULL)
-        hot = settle(self, hot, begin, sum - sum_before, kind);
-    stream->done_sum = sum;
-    self->hot = hot;
-    core_publish(run, thread, &hot);
+    core_publish(run, thread, hot);
     core_check_executed(run, thread);
 }
 
-#define REPLACE(run, thread, kind)                                                                                     \
-    do {                                                                                                               \
-        if (core_thread_of(run, thread)->stream.is_wide)                                                               \
-            CORE_BY_TOUCH((run)->params.touch, replace_loop, run, thread, (kind) | WIDE);                              \
-        else                                                                                                           \
-            CORE_BY_TOUCH((run)->params.touch, replace_loop, run, thread, kind);                                       \
-    } while (0)
-
 void core_replace_local(struct workload_run *run, uint32_t thread) {
-    REPLACE(run, thread, 0);
+    replace(run, thread, 0);
 }
 
 void core_replace_remote(struct workload_run *run, uint32_t thread) {
     if (core_thread_of(run, thread)->produces)
-        REPLACE(run, thread, WITH_REMOTE);
+        replace(run, thread, WITH_REMOTE);
     core_finish(run, thread);
 }
 
 void core_replace_mixed(struct workload_run *run, uint32_t thread) {
     if (core_thread_of(run, thread)->produces)
-        REPLACE(run, thread, WITH_REMOTE | WITH_CALLS);
+        replace(run, thread, WITH_REMOTE | WITH_CALLS);
     core_finish(run, thread);
 }

@@ -57,6 +57,7 @@ struct workload_params {
     uint32_t age;          // enum workload_age
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
     uint64_t age_bytes;    // live bytes a thread while the heap is aged
+    uint32_t handover_batch; // words that a thread hands over before it publishes them
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 
@@ -75,6 +76,7 @@ struct workload_counters {
     _Atomic uint64_t corruptions;  // payload bytes found wrong
     _Atomic uint64_t failures;     // allocations that returned NULL
     _Atomic uint64_t waits;        // times a full or empty hand-over queue made the thread wait
+    _Atomic uint64_t in_flight_peak; // most words of handed-over objects that the thread found waiting at one look
     _Atomic uint64_t stream_hash;  // hash of the events executed
     _Atomic uint64_t begin_ns;     // when this thread's measured part began and ended, CLOCK_MONOTONIC
     _Atomic uint64_t end_ns;
@@ -144,6 +146,7 @@ struct workload {
 #define WORKLOAD_USES_ROUNDS (1u << 7)
 #define WORKLOAD_USES_DURATION (1u << 8)
 #define WORKLOAD_USES_INPUT (1u << 9) // and cannot do without
+#define WORKLOAD_USES_HANDOVER (1u << 10)
 
 // One run in the worker process.
 struct workload_run {

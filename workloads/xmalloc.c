@@ -36,7 +36,7 @@ OBJECT_INLINE void give(struct workload_run *run, uint32_t thread, enum workload
                 core_fail(run, thread);
                 goto stopped;
             }
-            if (!handover_push(&self->out[0], object) && !core_push_slow(run, thread, &self->out[0], object)) {
+            if (!handover_push(&self->out[0], &object) && !core_push_slow(run, thread, &self->out[0], &object)) {
                 core_delete(&env, &hot, object, touch); // stopped: nobody else knows of it
                 goto stopped;
             }
@@ -62,8 +62,8 @@ const struct workload xmalloc_workload = {
     .source = "Lever and Boreham 2000, malloc() performance in a multithreaded Linux environment",
     .min_threads = 2,
     .even_threads = 1,
-    .defaults = {.sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 2000000, .min_bytes = 64, .max_bytes = 64},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
+    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH, .sizes = SIZES_UNIFORM, .touch = TOUCH_ENDS, .ops = 2000000, .min_bytes = 64, .max_bytes = 64},
+    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_SIZES | WORKLOAD_USES_DURATION,
     .remote_frees = remote_frees,
     .shape = shape_of,
     .warm_up = core_fill_slots,

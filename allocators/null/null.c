@@ -19,7 +19,11 @@ struct idle {
     struct idle *next;
 };
 
-static HZ_THREAD_LOCAL void *scratch; // owner: NULL until the thread's first request
+// owner: the thread's block, and what requests are below; 0 until its first request.
+static HZ_THREAD_LOCAL struct {
+    void *block;
+    size_t limit;
+} scratch;
 
 // Blocks of threads that have ended. They are never unmapped: what a dead thread handed over may still be touched.
 static struct idle *idle_blocks; // under `lock`
@@ -34,14 +38,22 @@ static void thread_exit(void *block) {
     idle->next = idle_blocks;
     idle_blocks = idle;
     pthread_mutex_unlock(&lock);
-    scratch = NULL;
+    scratch.block = NULL;
+    scratch.limit = 0;
 }
 
 static void make_exit_key(void) {
     has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0;
 }
 
-HZ_COLD static void *scratch_get_slow(void) {
+HZ_COLD static void *refuse(void) {
+    errno = ENOMEM;
+    return NULL;
+}
+
+HZ_COLD static void *scratch_get_slow(size_t bytes) {
+    if (bytes > SCRATCH_BYTES)
+        return refuse();
     pthread_once(&once, make_exit_key);
     pthread_mutex_lock(&lock);
     struct idle *block = idle_blocks;
@@ -56,20 +68,13 @@ HZ_COLD static void *scratch_get_slow(void) {
         errno = ENOMEM;
         return NULL;
     }
-    scratch = block;
+    scratch.block = block;
+    scratch.limit = SCRATCH_BYTES + 1;
     return block;
 }
 
-HZ_COLD static void *refuse(void) {
-    errno = ENOMEM;
-    return NULL;
-}
-
 static void *null_alloc(size_t bytes) {
-    if (HZ_UNLIKELY(bytes > SCRATCH_BYTES))
-        return refuse();
-    void *block = scratch;
-    return HZ_LIKELY(block != NULL) ? block : scratch_get_slow();
+    return HZ_LIKELY(bytes < scratch.limit) ? scratch.block : scratch_get_slow(bytes);
 }
 
 static void null_free(void *block) {

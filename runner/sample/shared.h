@@ -91,7 +91,7 @@ struct measurement {
     uint64_t stream_hash;
     uint64_t elapsed_ns; // first thread's begin to last thread's end
     uint64_t ops;        // objects whose life lay in the measured part
-    uint64_t remote_frees, local_frees, waits, corruptions, failures;
+    uint64_t remote_frees, local_frees, waits, corruptions, failures, in_flight_peak;
     uint64_t user_ns, system_ns; // CPU time of the measured part
     uint64_t run_delay_ns;       // runnable but not running, all threads (/proc/self/task/*/schedstat)
     uint64_t voluntary_switches, involuntary_switches;

@@ -286,6 +286,7 @@ static void read_measured(int rss_fd) {
     result->remote_frees = 0;
     result->local_frees = 0;
     result->waits = 0;
+    result->in_flight_peak = 0;
     for (uint32_t i = 0; i < run.params.threads; i++) {
         const struct workload_counters *counters = &run.counters[i];
         const uint64_t began_ns = counter(&counters->begin_ns);
@@ -295,6 +296,7 @@ static void read_measured(int rss_fd) {
         result->remote_frees += counter(&counters->frees_remote);
         result->local_frees += counter(&counters->frees_local);
         result->waits += counter(&counters->waits);
+        result->in_flight_peak += counter(&counters->in_flight_peak);
         hash = (hash ^ counter(&counters->stream_hash)) * UINT64_C(0x9e3779b97f4a7c15); // threads in order
         hash ^= hash >> 32;
         usage_add(&used, &accounts[i].used);
@@ -405,6 +407,7 @@ static void fake(void) {
     result->system_ns = 0;
     result->run_delay_ns = 0;
     result->waits = 0;
+    result->in_flight_peak = 0;
     result->voluntary_switches = 0;
     result->involuntary_switches = 0;
     result->minor_faults = 0;
@@ -430,6 +433,7 @@ static void fake(void) {
         atomic_store_explicit(&run.counters[i].begin_ns, 0, memory_order_relaxed);
         atomic_store_explicit(&run.counters[i].end_ns, result->elapsed_ns, memory_order_relaxed);
         atomic_store_explicit(&run.counters[i].waits, 0, memory_order_relaxed);
+        atomic_store_explicit(&run.counters[i].in_flight_peak, 0, memory_order_relaxed);
     }
     const struct rss_point points[] = {
         {.t_ns = 0, .rss_bytes = result->rss_baseline, .phase = PHASE_LOADED},

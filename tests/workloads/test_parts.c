@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -176,59 +177,116 @@ static void size_ranges_hold(void **state) {
     }
 }
 
+// An object as a queue sees it: nobody looks into its block here. Every fifth is one that does not fit a word.
+static struct object numbered(uint64_t i) {
+    static const uint64_t odd[] = {UINT64_C(1) << 63, UINT64_C(1) << 48, 4, 1, 0};
+    const uint64_t address = (i + 1) << 3 | (i % 5 == 0 ? odd[i / 5 % 5] : 0);
+    const uint64_t bytes = i % 25 == 20 ? 2049 + i : i % 2048 + 1;
+    return (struct object){(unsigned char *)(uintptr_t)address, object_meta(bytes, i)};
+}
+
+static int is_numbered(struct object object, uint64_t i) {
+    const struct object expected = numbered(i);
+    return object.block == expected.block && object.meta == expected.meta;
+}
+
 static void queue_refuses_when_full(void **state) {
     (void)state;
-    struct object ring[4];
+    uint64_t ring[8];
     struct handover_queue queue;
-    handover_init(&queue, ring, 4);
-    for (uint32_t round = 0; round < 10; round++) {
-        for (uint32_t i = 0; i < 4; i++)
-            assert_true(handover_push(&queue, (struct object){NULL, object_meta(round + 1, i)}));
-        assert_false(handover_push(&queue, (struct object){NULL, 99}));
-        assert_int_equal(handover_available(&queue), 4);
-        for (uint32_t i = 0; i < 4; i++) {
-            assert_true(handover_entry(&queue, i)->meta == object_meta(round + 1, i));
+    handover_init(&queue, ring, 8, 2);
+    for (uint64_t round = 0, taken = 0; round < 100; round++) {
+        uint64_t given = taken;
+        uint64_t words = 0;
+        // Short ones only: the ring is full with eight.
+        while (handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)(8 * given + 8), object_meta(1, given)}))
+            given++;
+        assert_int_equal(given - taken, 8);
+        assert_false(handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)4, 0}));
+        assert_int_equal(handover_available(&queue), 8);
+        for (const uint64_t end = queue.taken + 1 + round % 8; queue.taken != end; taken++) {
+            const struct object object = handover_read(&queue, queue.taken, &words);
+            assert_int_equal(words, 1);
+            assert_true((uintptr_t)object.block == 8 * taken + 8 && object.meta == object_meta(1, taken));
+            handover_return(&queue, queue.taken + 1);
         }
-        handover_take(&queue, 3);
-        assert_true(handover_push(&queue, (struct object){NULL, object_meta(round + 1, 4)}));
-        assert_int_equal(handover_available(&queue), 2);
-        handover_take(&queue, 2);
+        for (; taken < given; taken++) {
+            assert_true((uintptr_t)handover_read(&queue, queue.taken, &words).block == 8 * taken + 8);
+            handover_return(&queue, queue.taken + 1);
+        }
     }
     assert_false(handover_is_closed(&queue));
     handover_close(&queue);
     assert_true(handover_is_closed(&queue));
 }
 
+// What is not a whole batch is published by a flush, a close, or a queue that is full.
+static void queue_publishes_in_batches(void **state) {
+    (void)state;
+    uint64_t ring[64];
+    struct handover_queue queue;
+    uint64_t words = 0;
+    handover_init(&queue, ring, 64, 8);
+    for (uint64_t i = 1; i <= 20; i++) {
+        assert_true(handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)(8 * i), object_meta(16, i)}));
+        assert_int_equal(handover_available(&queue), (i - 1) / 8 * 8);
+    }
+    handover_flush(&queue);
+    assert_int_equal(handover_available(&queue), 20);
+    // One of three words is published at once, and with it all before it.
+    const struct object large = {(unsigned char *)(uintptr_t)64, object_meta(1 << 20, 7)};
+    assert_true(handover_push(&queue, &large));
+    assert_int_equal(handover_available(&queue), 23);
+    const struct object read = handover_read(&queue, 20, &words);
+    assert_true(words == 3 && read.block == large.block && read.meta == large.meta);
+    assert_true(handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)8, object_meta(16, 1)}));
+    assert_int_equal(handover_available(&queue), 23);
+    handover_close(&queue);
+    assert_int_equal(handover_available(&queue), 24);
+}
+
 enum { QUEUE_OBJECTS = 300000 };
 
 static void *push_all(void *argument) {
     struct handover_queue *queue = argument;
-    for (uint32_t i = 0; i < QUEUE_OBJECTS;)
-        i += handover_push(queue, (struct object){NULL, object_meta(i + 1, ~i)}) ? 1 : 0;
+    for (uint64_t i = 0; i < QUEUE_OBJECTS;) {
+        const struct object object = numbered(i);
+        if (handover_push(queue, &object))
+            i++;
+        else
+            sched_yield();
+    }
     handover_close(queue);
     return NULL;
 }
 
 static void queue_keeps_order_between_threads(void **state) {
     (void)state;
-    static struct object ring[64];
+    static const uint64_t batches[] = {1, 3, 8, 64};
+    static uint64_t ring[64];
     static struct handover_queue queue;
-    pthread_t producer;
-    uint32_t next = 0;
-    handover_init(&queue, ring, 64);
-    assert_int_equal(pthread_create(&producer, NULL, push_all, &queue), 0);
-    for (;;) {
-        const int is_closed = handover_is_closed(&queue);
-        const uint64_t count = handover_available(&queue);
-        for (uint64_t i = 0; i < count; i++, next++) {
-            assert_true(handover_entry(&queue, i)->meta == object_meta(next + 1, ~next));
+    for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+        pthread_t producer;
+        uint64_t next = 0;
+        handover_init(&queue, ring, 64, batches[b]);
+        assert_int_equal(pthread_create(&producer, NULL, push_all, &queue), 0);
+        for (;;) {
+            const int is_closed = handover_is_closed(&queue);
+            const uint64_t end = queue.taken + handover_available(&queue);
+            const int is_empty = queue.taken == end;
+            while (queue.taken != end) {
+                uint64_t words = 0;
+                assert_true(is_numbered(handover_read(&queue, queue.taken, &words), next++));
+                handover_return(&queue, queue.taken + words);
+            }
+            if (is_closed && is_empty)
+                break;
+            if (is_empty)
+                sched_yield();
         }
-        handover_take(&queue, count);
-        if (is_closed && count == 0)
-            break;
+        pthread_join(producer, NULL);
+        assert_int_equal(next, QUEUE_OBJECTS);
     }
-    pthread_join(producer, NULL);
-    assert_int_equal(next, QUEUE_OBJECTS);
 }
 
 static void wiring_leads_where_it_says(void **state) {
@@ -388,6 +446,7 @@ int main(void) {
         cmocka_unit_test(log_uniform_octaves_are_equal),
         cmocka_unit_test(size_ranges_hold),
         cmocka_unit_test(queue_refuses_when_full),
+        cmocka_unit_test(queue_publishes_in_batches),
         cmocka_unit_test(queue_keeps_order_between_threads),
         cmocka_unit_test(wiring_leads_where_it_says),
         cmocka_unit_test(payload_checks_see_every_touched_byte),
