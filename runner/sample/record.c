@@ -131,7 +131,8 @@ static const struct record_column tail[] = {
     MEASURED(
         live_peak,
         "largest live bytes in the series, or `live_work`; each is what was live at that instant at least, as the "
-        "threads cannot be stopped to look (at most 64 objects a thread too much: what it has freed and not told)"),
+        "threads cannot be stopped to look (at most 256 objects or 1 MiB a thread too much: what it has freed and not "
+        "told)"),
     NUMBER("live_mean", live_mean,
            "mean of the live bytes over the series of the measured part; (rss_mean - rss_baseline) / live_mean is the "
            "mean "

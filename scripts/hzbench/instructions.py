@@ -192,6 +192,66 @@ def measure_workload(runner: Path, allocator: str, workload: str, threads: int =
     )
 
 
+# What the harness may cost on `null`, whose own instructions are among them, and the length it is counted over. The
+# hand-over rings hold 1,024 words, so that shorter runs would mostly count how the two threads take turns.
+HARNESS_BUDGETS = {("local", 1): 40, ("remote", 2): 60}
+HARNESS_LENGTH = 20000
+
+
+def harness_sample(runner: Path, workload: str, threads: int, ops: int) -> tuple[int, int]:
+    """Instructions of all objects in the measured part of one sample on `null`, and its operations."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--fair-sched=yes",
+            "--trace-children=yes",
+            "--toggle-collect=workload_measured",
+            f"--callgrind-out-file={folder}/callgrind.%p",
+            str(runner),
+            "--alloc=null",
+            f"--workload={workload}{{ops={ops}}}",
+            f"--threads={threads}",
+            "--runs=1",
+            "--settle=0",
+            "--rss-interval=0",
+            "--pin=none",
+            "--timeout=600s",
+            f"--output={folder}/sample.csv",
+            "--quiet",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
+            raise InputError(f"{workload}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
+        with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
+            served = int(next(csv.DictReader(file))["ops"])
+        # The run's other workers execute next to nothing there, or a fixed number of operations that is far above.
+        totals = [
+            sum(parse_callgrind(profile.read_text(encoding="utf-8", errors="replace")).values())
+            for profile in folder.glob("callgrind.*")
+        ]
+        return min(total for total in totals if total > served), served
+
+
+def harness_cost(runner: Path, workload: str, threads: int) -> float:
+    """Instructions an operation of the harness and `null` in the measured part, as a slope over two lengths."""
+    once, twice = (harness_sample(runner, workload, threads, n) for n in (HARNESS_LENGTH, 2 * HARNESS_LENGTH))
+    return round((twice[0] - once[0]) / (twice[1] - once[1]), 2)
+
+
+def check_harness(runner: Path) -> int:
+    """Exit code of --harness: 1 when a budget is exceeded."""
+    print(f"{'workload':10} threads  instructions  budget")
+    failed = False
+    for (workload, threads), budget in HARNESS_BUDGETS.items():
+        cost = harness_cost(runner, workload, threads)
+        print(f"{workload:10} {threads:7} {cost:13.2f} {budget:7}", flush=True)
+        failed |= cost > budget
+    return GATE_FAILED if failed else OK
+
+
 def render_workloads(result: Workloads) -> str:
     lines = [f"{'allocator':20} {'workload':32} threads  instructions an object"]
     for name, workloads in result.items():
@@ -238,6 +298,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--workload", help="count in workloads of the runner instead: local, 'mixed{aligned=0%%}', ...")
     parser.add_argument("--threads", type=int, default=1, help="of --workload; a single thread is exact")
+    parser.add_argument("--harness", action="store_true", help="count the harness on null; exit 1 above its budgets")
     parser.add_argument("--budget", type=Path, help="the driver (default: build/tests/budget/budget)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--check", type=Path, help="compare with reviewed figures; exit 1 when one differs")
@@ -248,6 +309,8 @@ def main(argv: list[str]) -> int:
     if not budget.exists():
         raise InputError(f"{budget} not found - build first (scripts/quickstart or ninja -C build)", 3)
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
+    if args.harness:
+        return check_harness(budget.parents[2] / "runner")
     if args.workload:
         runner = budget.parents[2] / "runner"
         # Commas within braces belong to one workload.
