@@ -185,7 +185,16 @@ const struct parameter parameters[] = {
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "SHARE",
      .help = "of the aged objects that live on to the end (10%)"},
-#define MAX_BATCH 64u                // the smallest ring
+    {.name = "handover-batch",
+     .column = "handover_batch",
+     .kind = PARAMETER_COUNT,
+     .uses = WORKLOAD_USES_HANDOVER,
+     FIELD(handover_batch),
+     .least = 1,
+     .most = MAX_BATCH,
+     .tell = PARAMETER_TELL_CHANGED,
+     .value = "N",
+     .help = "words of handed-over objects that are published together"},
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

@@ -56,8 +56,8 @@ struct workload_params {
     uint32_t rounds;       // generations of threads or phases, where the workload has them
     uint32_t age;          // enum workload_age
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
-    uint64_t age_bytes;    // live bytes a thread while the heap is aged
     uint32_t handover_batch; // words that a thread hands over before it publishes them
+    uint64_t age_bytes;    // live bytes a thread while the heap is aged
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 
