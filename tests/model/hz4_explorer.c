@@ -113,7 +113,7 @@ enum place {
     TRY_LOCK,
     HELP_FLUSH,
     HELP_SCAN,
-    HELP_SCAN_MAIL,
+    HELP_SCAN_QUEUE,
     // hold, drain
     HOLD_LOCK,
     DRAIN_PEEK,
@@ -127,7 +127,7 @@ enum place {
     GO_LOOK,
     GO_UNLOCK,
     GO_FENCE,
-    GO_MAIL,
+    GO_QUEUE,
     GO_RELOCK,
     GO_ALIVE,
     // what holds heaps
@@ -525,9 +525,9 @@ static void step_help(struct model *m, unsigned self) {
         else if (!DO(hz_status_peek_abandoned, status(t->scan)))
             t->scan++;
         else
-            t->pc = HELP_SCAN_MAIL;
+            t->pc = HELP_SCAN_QUEUE;
         break;
-    case HELP_SCAN_MAIL:
+    case HELP_SCAN_QUEUE:
         if (DO(hz4_queue_look, queue(t->scan)) == 0) {
             t->scan++;
             t->pc = HELP_SCAN;
@@ -602,9 +602,9 @@ static void step_release(struct model *m, unsigned self) {
         break;
     case GO_FENCE:
         DO(hz4_fence_released, 0);
-        t->pc = GO_MAIL;
+        t->pc = GO_QUEUE;
         break;
-    case GO_MAIL:
+    case GO_QUEUE:
         t->pc = DO(hz4_queue_look, queue(t->held)) == 0 || mutant == MUTANT_NO_LAST_LOOK ? t->after_go : GO_RELOCK;
         break;
     case GO_RELOCK:
