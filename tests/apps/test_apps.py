@@ -98,8 +98,9 @@ def test_a_missing_program_names_its_package(bench):
     only.mkdir()
     for name in ("sh", "sed"):
         (only / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
-    code, rows, _ = bench.run("--alloc=hz5", "--workload=app:sqlite", path=str(only))
-    assert rows[0]["status"] == "unavailable" and code != 0
+    code, rows, told = bench.run("--alloc=hz5,hz3,system", "--workload=app:sqlite", path=str(only))
+    assert {row["status"] for row in rows} == {"unavailable"} and len(rows) == 3 and code != 0
+    assert told.count("which is not installed") == 1, told  # not for each allocator and round
     assert rows[0]["message"] == "app:sqlite needs sqlite3, which is not installed. Debian: apt-get install sqlite3"
     assert bench.left_over() == []
 

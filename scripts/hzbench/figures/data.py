@@ -65,6 +65,8 @@ def is_program(cell: Cell) -> bool:
     return cell[CELL.index("workload")] in ("app", "program")
 
 
+TIED = "\u00a0"  # between words that stay on one line
+
 # How a parameter is told in a title; any other by its name. Earlier ones are preferred to tell panels apart: the work a
 # sample does (ops, duration, rounds) is chosen to fit the rest and says least.
 _TOLD: dict[str, Callable[[Any], str]] = {
@@ -130,7 +132,7 @@ def titles(panels: Sequence[Panel]) -> tuple[str, dict[Cell, str]]:
     for name, group in groups.items():
         columns = _apart(group)
         for panel in group:
-            told = [_TOLD[c](v) for c in columns if (v := panel.value(c)) not in (None, "")]
+            told = [_TOLD[c](v).replace(" ", TIED) for c in columns if (v := panel.value(c)) not in (None, "")]
             own[panel.key] = ", ".join(([] if shared else [name]) + told) or name
     return shared, own
 
@@ -196,14 +198,23 @@ class Data:
         fitting = [c for c, t in zip(panel.cells, panel.threads) if not self.pus or t <= self.pus]
         return fitting[-1] if fitting else panel.cells[0]
 
+    def stars(self, shown: Sequence[tuple[Panel, int]]) -> str:
+        """What the stars of headings() mean, as the end of a caption; empty without one."""
+        starred = bool(self.pus) and any(threads > self.pus for _, threads in shown)
+        return f"; * more threads than the {self.pus} CPUs" if starred else ""
+
     def headings(self, shown: Sequence[tuple[Panel, int]]) -> tuple[str, list[str]]:
         """(headline, titles) for the (panel, threads) of a figure, each of which shows one thread count (0: all).
         A headline says what all have in common, a title what is only its own."""
         counts = {threads for _, threads in shown}
-        common = text.plural(counts.pop(), "thread") if len(counts) == 1 and 0 not in counts else ""
+        common = text.plural(counts.pop(), "thread").replace(" ", TIED) if len(counts) == 1 and 0 not in counts else ""
         tell = not common or len(shown) == 1
         heads = [
-            ", ".join([self.own[panel.key]] + ([text.plural(threads, "thread")] if tell and threads else []))
+            ", ".join(
+                [self.own[panel.key]]
+                + ([text.plural(threads, "thread").replace(" ", TIED)] if tell and threads else [])
+            )
+            + (f"{TIED}*" if self.pus and threads > self.pus else "")
             for panel, threads in shown
         ]
         return "" if len(shown) == 1 else ", ".join(h for h in (self.shared, common) if h), heads

@@ -131,7 +131,7 @@ def draw(data: Data) -> Figure:
     headline(figure, above)
     _limit(parts, [_fill(data, part) for part in parts])
     for part, title in zip(parts, heads):
-        part.axis.set_title(title + ("\u00a0*" if data.pus and part.threads > data.pus else ""))
+        part.axis.set_title(title)
     _legend(figure, data, parts, columns)
     settle(figure)
     return figure

@@ -76,7 +76,8 @@ def draw(data: Data) -> Figure | None:
     figure, axes = subplots(len(data.panels), width=width, height=height)
     pending, shades = [], []
     cells = [data.busiest(panel) for panel in data.panels]
-    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    shown = [(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)]
+    above, heads = data.headings(shown)
     headline(figure, above)
     for axis, cell, title in zip(axes, cells, heads):
         labels, lives, floors, top = _curves(axis, data, cell)
@@ -101,7 +102,7 @@ def draw(data: Data) -> Figure | None:
     for axis in row_starts(axes):
         axis.set_ylabel("RSS, MiB")
     notes = ["phases have the same width for all, whatever time they took", "sample with the median peak", *shades]
-    foot(figure, "; ".join(notes))
+    foot(figure, "; ".join(notes) + data.stars(shown))
     settle(figure)
     for axis, labels in pending:
         end_labels(axis, labels, 1.045)

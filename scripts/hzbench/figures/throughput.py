@@ -94,17 +94,14 @@ def _strip(axis: Axes, data: Data, cell: Cell) -> None:
 def _strips(data: Data) -> Figure:
     """Where no panel has two thread counts there is nothing to join: a row a name instead of an axis with one tick."""
     figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.2, height=0.75 + 0.22 * len(data.names))
-    above, heads = data.headings([(p, p.threads[0]) for p in data.panels])
+    shown = [(p, p.threads[0]) for p in data.panels]
+    above, heads = data.headings(shown)
     headline(figure, above)
-    starred = False
     for axis, panel, title in zip(axes, data.panels, heads):
         _strip(axis, data, panel.cells[0])
-        crowded = bool(data.pus and panel.threads[0] > data.pus)
-        starred |= crowded
-        axis.set_title(title + ("\u00a0*" if crowded else ""))
+        axis.set_title(title)
         axis.set_xlabel(f"throughput, {data.rate.unit}")
-    foot(figure, "dots: single samples; marks: their median, with quartiles"
-                 + (f"; * more threads than the {data.pus} CPUs" if starred else ""))  # fmt: skip
+    foot(figure, "dots: single samples; marks: their median, with quartiles" + data.stars(shown))
     settle(figure)
     return figure
 

@@ -59,7 +59,8 @@ def draw(data: Data) -> Figure:
     figure, axes = subplots(len(data.panels), width=width, height=height)
     pending = []
     cells = [data.busiest(panel) for panel in data.panels]
-    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    shown = [(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)]
+    above, heads = data.headings(shown)
     headline(figure, above)
     for axis, cell, title in zip(axes, cells, heads):
         drawn = [d for d in (_point(axis, data, cell, name) for name in data.names) if d]
@@ -78,9 +79,8 @@ def draw(data: Data) -> Figure:
         pending.append((axis, points, lines, words))
     for axis in row_starts(axes):
         axis.set_ylabel(f"throughput, {data.rate.unit}")
-    foot(
-        figure, "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
-    )
+    caption = "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
+    foot(figure, caption + data.stars(shown))
     settle(figure)
     for place in pending:
         point_labels(*place)
