@@ -2,9 +2,9 @@
 // Layout, wiring and the slow paths of core.h. Layer: workloads.
 #include "core.h"
 
-#define RING_ENTRIES 1024u // inbound words a thread, shared among its producers, so that memory does not grow as T^2
+#define RING_ENTRIES 1024u    // inbound words a thread, shared among its producers, so that memory does not grow as T^2
 #define RING_MIN_ENTRIES 64u  // but a ring holds several batches
-#define WINDOW_EVENTS 8192u // of a thread whose events do not fit
+#define WINDOW_EVENTS 8192u   // of a thread whose events do not fit
 #define PAGE_BYTES 4096u      // between threads' slots: no shared line, no shared page
 #define SPINS_BEFORE_YIELD 32 // about a microsecond; longer only steals time from the thread waited for
 #define PREFETCH_AHEAD 8      // objects, one line of words
@@ -119,7 +119,8 @@ static struct core_stream stream_of(const struct workload_params *params, const 
     stream.step_shift = (uint32_t)__builtin_ctzll(stream.step);
     if (params->duration_ns != 0 && stream.total != 0)
         stream.total = RNG_PPM; // and again from the beginning
-    const uint64_t fitting = core_stream_bytes / params->threads / (stream.stride * sizeof(uint64_t)) & ~(CORE_STEP - 1ull);
+    const uint64_t fitting =
+        core_stream_bytes / params->threads / (stream.stride * sizeof(uint64_t)) & ~(CORE_STEP - 1ull);
     if (stream.total <= fitting)
         stream.capacity = stream.total;
     else if (params->duration_ns != 0)

@@ -56,22 +56,22 @@ struct core_step_bytes {
 // Events, drawn before the clock starts, all of them where they fit. A run that has more draws them a window at a time,
 // within the measured part; one by the clock begins its one window again. owner only.
 struct core_stream {
-    uint64_t *words;   // const
-    uint8_t *targets;  // const: whom an event hands to, where that is not always the same; else NULL
+    uint64_t *words;               // const
+    uint8_t *targets;              // const: whom an event hands to, where that is not always the same; else NULL
     struct core_step_bytes *steps; // const: of each step of the window, for loops that do not add up themselves
     uint64_t step;                 // const: events a step (core_step)
     uint32_t step_shift;           // const: its binary logarithm
-    uint64_t capacity; // const: events
-    uint64_t total;    // const: events of the run
-    uint32_t stride;   // const: words an event
-    uint32_t is_wide;  // const: 1: size and payload in a word of their own
-    uint64_t drawn;    // in all
-    uint64_t filled;   // of the window: drawn
-    uint64_t next;     // of the window: executed
-    uint64_t chosen, left; // of the frees still to be drawn: remote, and in all
-    uint32_t turn;         // next target where they take turns
-    uint64_t drawn_sum;    // of the first words of all events drawn, modulo 2^64
-    uint64_t done_sum;     // the same as the loop read them
+    uint64_t capacity;             // const: events
+    uint64_t total;                // const: events of the run
+    uint32_t stride;               // const: words an event
+    uint32_t is_wide;              // const: 1: size and payload in a word of their own
+    uint64_t drawn;                // in all
+    uint64_t filled;               // of the window: drawn
+    uint64_t next;                 // of the window: executed
+    uint64_t chosen, left;         // of the frees still to be drawn: remote, and in all
+    uint32_t turn;                 // next target where they take turns
+    uint64_t drawn_sum;            // of the first words of all events drawn, modulo 2^64
+    uint64_t done_sum;             // the same as the loop read them
 };
 
 // Changed by every op. owner only.
@@ -156,7 +156,8 @@ uint64_t core_drain(struct workload_run *run, struct core_thread *thread);
 // Publishes what this thread has handed over.
 void core_flush(struct core_thread *thread);
 // Hands over although the ring is full: helps by draining until there is room. Returns 0 when the run stops.
-int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue, const struct object *object);
+int core_push_slow(struct workload_run *run, uint32_t thread, struct handover_queue *queue,
+                   const struct object *object);
 // Closes this thread's queues, then frees what arrives until all its producers have closed theirs.
 void core_finish(struct workload_run *run, uint32_t thread);
 // Lets another thread run; `spins` counts idle turns and starts at 0.
@@ -290,7 +291,8 @@ OBJECT_INLINE int core_new(const struct core_env *env, struct core_hot *hot, str
     return 1;
 }
 
-// Without events ahead (warm-ups, and workloads whose rows are of memory): the next size, its event, and an object of it.
+// Without events ahead (warm-ups, and workloads whose rows are of memory): the next size, its event, and an object of
+// it.
 OBJECT_INLINE int core_draw(const struct core_env *env, struct core_random *random, struct core_hot *hot,
                             struct object *out, uint64_t slot, uint64_t target, enum workload_touch touch) {
     const uint64_t draw = rng_splitmix(&random->size_rng);

@@ -15,9 +15,9 @@
 
 #include <stdatomic.h>
 
-#define HANDOVER_LINE 128       // two cache lines: the adjacent-line prefetcher would tie neighbours together
-#define HANDOVER_LONG_WORDS 3   // of an object that does not fit one
-#define HANDOVER_META_BITS 19   // 11 bits of the last byte's number, 8 of payload
+#define HANDOVER_LINE 128     // two cache lines: the adjacent-line prefetcher would tie neighbours together
+#define HANDOVER_LONG_WORDS 3 // of an object that does not fit one
+#define HANDOVER_META_BITS 19 // 11 bits of the last byte's number, 8 of payload
 #define HANDOVER_ADDRESS_SHIFT 16
 #define HANDOVER_SHORT_BYTES 2048u // number of the last byte in 11 bits
 #define HANDOVER_META ((UINT64_C(1) << HANDOVER_META_BITS) - 1)

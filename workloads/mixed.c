@@ -10,7 +10,8 @@ const struct workload mixed_workload = {
     .summary = "local and remote, log-uniform sizes to 1 MiB, with realloc, aligned and calloc shares",
     .source = "log-uniform sizes as in the Hakozuna mixed benchmark, plus the rest of the malloc family",
     .min_threads = 1,
-    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH, .topology = TOPOLOGY_RING,
+    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH,
+                 .topology = TOPOLOGY_RING,
                  .sizes = SIZES_LOG_UNIFORM,
                  .touch = TOUCH_ENDS,
                  .ops = 20000,
@@ -21,8 +22,9 @@ const struct workload mixed_workload = {
                  .realloc_ppm = 100000,
                  .aligned_ppm = 50000,
                  .calloc_ppm = 50000},
-    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_TOPOLOGY | WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_REMOTE |
-                   WORKLOAD_USES_REALLOC | WORKLOAD_USES_ALIGNED | WORKLOAD_USES_CALLOC | WORKLOAD_USES_DURATION,
+    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_TOPOLOGY | WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET |
+                   WORKLOAD_USES_REMOTE | WORKLOAD_USES_REALLOC | WORKLOAD_USES_ALIGNED | WORKLOAD_USES_CALLOC |
+                   WORKLOAD_USES_DURATION,
     .remote_frees = core_remote_frees,
     .shape = core_shape_mixed,
     .warm_up = core_fill_slots,

@@ -58,7 +58,8 @@ OBJECT_INLINE uint32_t object_is_damaged(const struct object *object, enum workl
     const unsigned char payload = (unsigned char)object->meta;
     if (touch != TOUCH_ENDS)
         return object_is_bad(object, object_bytes(object), touch, mask);
-    if (__builtin_expect(object->block[0] == payload, 1) && __builtin_expect(object->block[object->meta >> 8] == payload, 1))
+    if (__builtin_expect(object->block[0] == payload, 1) &&
+        __builtin_expect(object->block[object->meta >> 8] == payload, 1))
         return 0;
     return __builtin_expect(mask != 0, 0);
 }

@@ -11,7 +11,8 @@ const struct workload remote_workload = {
     .source =
         "Hakozuna's remote benchmark, with the share made exact; producer and consumer after Lever and Boreham 2000",
     .min_threads = 2,
-    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH, .topology = TOPOLOGY_RING,
+    .defaults = {.handover_batch = REGISTRY_HANDOVER_BATCH,
+                 .topology = TOPOLOGY_RING,
                  .sizes = SIZES_UNIFORM,
                  .touch = TOUCH_ENDS,
                  .ops = 2000000,
@@ -19,8 +20,8 @@ const struct workload remote_workload = {
                  .min_bytes = 16,
                  .max_bytes = 2048,
                  .remote_ppm = 900000},
-    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_TOPOLOGY | WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_REMOTE |
-                   WORKLOAD_USES_DURATION,
+    .used_params = WORKLOAD_USES_HANDOVER | WORKLOAD_USES_TOPOLOGY | WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET |
+                   WORKLOAD_USES_REMOTE | WORKLOAD_USES_DURATION,
     .remote_frees = core_remote_frees,
     .shape = core_shape_by_topology,
     .warm_up = core_fill_slots,

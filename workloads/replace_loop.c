@@ -139,9 +139,9 @@ LOOPS(17)
 LOOPS(25)
 
 static struct executed (*const loops[][3])(struct workload_run *run, uint32_t thread, const uint64_t *word,
-                                           const uint64_t *end) = {
-    ENTRY(0), ENTRY(1), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(7), ENTRY(9), ENTRY(11), ENTRY(13), ENTRY(15),
-    ENTRY(17), ENTRY(25)};
+                                           const uint64_t *end) = {ENTRY(0),  ENTRY(1),  ENTRY(3),  ENTRY(4),
+                                                                   ENTRY(5),  ENTRY(7),  ENTRY(9),  ENTRY(11),
+                                                                   ENTRY(13), ENTRY(15), ENTRY(17), ENTRY(25)};
 
 // A step was broken off, because memory ran out or the run stops: its accounts have to be made up.
 static void settle(struct core_thread *self, const uint64_t *word, uint64_t sum, int kind) {

@@ -56,8 +56,8 @@ struct workload_params {
     uint32_t rounds;       // generations of threads or phases, where the workload has them
     uint32_t age;          // enum workload_age
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
-    uint32_t handover_batch; // words that a thread hands over before it publishes them
-    uint64_t age_bytes;    // live bytes a thread while the heap is aged
+    uint32_t handover_batch;          // words that a thread hands over before it publishes them
+    uint64_t age_bytes;               // live bytes a thread while the heap is aged
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 
@@ -72,13 +72,13 @@ struct workload_counters {
     _Atomic uint64_t drained_bytes; // freed as well: what other threads had handed over
     _Atomic uint64_t allocs;
     _Atomic uint64_t frees_local;
-    _Atomic uint64_t frees_remote; // freed here, allocated by another thread
-    _Atomic uint64_t corruptions;  // payload bytes found wrong
-    _Atomic uint64_t failures;     // allocations that returned NULL
-    _Atomic uint64_t waits;        // times a full or empty hand-over queue made the thread wait
+    _Atomic uint64_t frees_remote;   // freed here, allocated by another thread
+    _Atomic uint64_t corruptions;    // payload bytes found wrong
+    _Atomic uint64_t failures;       // allocations that returned NULL
+    _Atomic uint64_t waits;          // times a full or empty hand-over queue made the thread wait
     _Atomic uint64_t in_flight_peak; // most words of handed-over objects that the thread found waiting at one look
-    _Atomic uint64_t stream_hash;  // hash of the events executed
-    _Atomic uint64_t begin_ns;     // when this thread's measured part began and ended, CLOCK_MONOTONIC
+    _Atomic uint64_t stream_hash;    // hash of the events executed
+    _Atomic uint64_t begin_ns;       // when this thread's measured part began and ended, CLOCK_MONOTONIC
     _Atomic uint64_t end_ns;
 };
 

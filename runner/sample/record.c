@@ -103,7 +103,8 @@ static const struct record_column tail[] = {
     MEASURED(waits, "times a thread waited for a queue; bytes found wrong; allocations that failed"),
     MEASURED(corruptions, NULL),
     MEASURED(failures, NULL),
-    MEASURED(in_flight_peak, "objects handed over and not yet freed: the most that each thread found at one look, added up"),
+    MEASURED(in_flight_peak,
+             "objects handed over and not yet freed: the most that each thread found at one look, added up"),
     MEASURED(user_ns,
              "measured part; of user_ns and system_ns the sum is exact, the division into two is the kernel's, by "
              "its ticks"),

@@ -98,8 +98,8 @@ struct measurement {
     uint64_t minor_faults, major_faults;
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
     uint64_t age_hash, age_rss, age_live; // of the ageing, and at its end: bytes
-    uint64_t live_work;                                                                    // live bytes at rss_work
-    uint64_t rss_peak;                                                                     // VmHWM
+    uint64_t live_work;                   // live bytes at rss_work
+    uint64_t rss_peak;                    // VmHWM
     // Windows' own names: at rss_work, the peak at rss_peak.
     uint64_t windows_working_set_bytes, windows_peak_working_set_bytes, windows_private_usage_bytes;
     uint64_t live_peak;                                       // largest live bytes in the series

@@ -199,7 +199,8 @@ static void queue_refuses_when_full(void **state) {
         uint64_t given = taken;
         uint64_t words = 0;
         // Short ones only: the ring is full with eight.
-        while (handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)(8 * given + 8), object_meta(1, given)}))
+        while (
+            handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)(8 * given + 8), object_meta(1, given)}))
             given++;
         assert_int_equal(given - taken, 8);
         assert_false(handover_push(&queue, &(struct object){(unsigned char *)(uintptr_t)4, 0}));
