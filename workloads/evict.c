@@ -8,6 +8,10 @@
 #include "core.h"
 #include "registry.h"
 
+#include <inttypes.h>
+
+#define TURNOVERS 8u // fewest operations of `values`, in working sets
+
 // The limit: a working set of the smallest objects in `drift`, of the average one in `values`.
 static uint64_t drift_limit(const struct workload_params *params) {
     return params->working_set * params->min_bytes;
@@ -73,6 +77,16 @@ OBJECT_INLINE int insert(struct core_thread *self, const struct core_env *env, s
     cache->count++;
     cache->live_bytes += bytes;
     return 1;
+}
+
+// Objects that were not freed in the measured part are no operations: most of them must be.
+static int values_complete(struct workload_params *params, char *why, size_t why_bytes) {
+    if (params->ops >= TURNOVERS * params->working_set)
+        return 1;
+    return registry_refuse(why, why_bytes,
+                           "workload 'values' needs at least %u operations an object of the working set: --ops=%" PRIu64
+                           " or more",
+                           TURNOVERS, TURNOVERS * params->working_set);
 }
 
 OBJECT_INLINE void drift(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
@@ -148,6 +162,7 @@ const struct workload values_workload = {
                  .min_bytes = 1 << 20,
                  .max_bytes = 24 << 20},
     .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET,
+    .complete = values_complete,
     .shape = values_shape,
     .measured = values_measured,
 };

@@ -21,6 +21,7 @@ COMMANDS = {
     "merge": "merge:main",
     "lint": "commands:run_lint",
     "memory": "memory:main",
+    "aged": "aged:main",
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",
