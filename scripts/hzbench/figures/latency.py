@@ -72,7 +72,8 @@ def draw(data: Data) -> Figure | None:
         return None
     width, height = curve_size(data.names)
     figure, axes = subplots(len(shown), width=width, height=height)
-    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c, _ in shown])
+    threads = [(p, c[CELL.index("threads")]) for p, c, _ in shown]
+    above, heads = data.headings(threads)
     headline(figure, above)
     one = len({panel.key for panel, _, _ in shown}) == 1
     pending = []
@@ -87,7 +88,8 @@ def draw(data: Data) -> Figure | None:
     every, probe = rows["latency_every"].dropna(), rows["latency_probe_ns"].dropna()
     foot(figure, "medians of the samples, dots: single samples"
                  + (f"; one call in {text.count(every.median())} was timed" if len(every) else "")
-                 + (f"; contained: {text.three(probe.median())} ns of the timer" if len(probe) else ""))  # fmt: skip
+                 + (f"; contained: {text.three(probe.median())} ns of the timer" if len(probe) else "")
+                 + data.stars(threads))  # fmt: skip
     settle(figure)
     for axis, labels in pending:
         end_labels(axis, labels, 1.045)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .. import text
 from ..allocators import base_name
 from ..schema import CELL, Cell
-from .axes import Line, Point, better, frame, headline, note_failures, point_labels, row_starts, settle, subplots
+from .axes import Line, Point, better, foot, frame, headline, note_failures, point_labels, row_starts, settle, subplots
 from .data import Data
 from .style import PANEL_WIDTH
 
@@ -76,7 +76,8 @@ def draw(data: Data) -> Figure | None:
     figure, axes = subplots(len(data.panels), columns=2, width=PANEL_WIDTH + 1.4, height=3.2)
     pending = []
     cells = [data.busiest(panel) for panel in data.panels]
-    above, heads = data.headings([(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)])
+    shown = [(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)]
+    above, heads = data.headings(shown)
     headline(figure, above)
     for axis, cell, title in zip(axes, cells, heads):
         points, lines = _fill(axis, data, cell, sweeps)
@@ -87,6 +88,7 @@ def draw(data: Data) -> Figure | None:
         pending.append((axis, points, lines, words))
     for axis in row_starts(axes):
         axis.set_ylabel(f"throughput, {data.rate.unit}")
+    foot(figure, "marks: medians of the samples" + data.stars(shown))
     settle(figure)
     for place in pending:
         point_labels(*place)
