@@ -46,14 +46,14 @@ static int compare_chances(const void *left, const void *right) {
 
 // Benjamini and Hochberg: the pairs up to the last one whose chance is below its share of the error are discoveries.
 static void decide(struct verdict *verdict, enum verdict_column column) {
-    struct verdict_ratio *pairs[MOST_PAIRS];
+    struct verdict_ratio *pairs[MOST_PAIRS] = {NULL};
     size_t count = 0, discoveries = 0;
     for (size_t one = 0; one < verdict->count; one++)
         for (size_t other = one + 1; other < verdict->count; other++) {
             verdict->ratios[column][one][other] = ratio_of(verdict, column, one, other);
             pairs[count++] = &verdict->ratios[column][one][other];
         }
-    qsort(pairs, count, sizeof pairs[0], compare_chances);
+    qsort(pairs, count, sizeof(struct verdict_ratio *), compare_chances);
     for (size_t i = 0; i < count; i++)
         if (pairs[i]->chance <= ERROR * (double)(i + 1) / (double)count)
             discoveries = i + 1;
