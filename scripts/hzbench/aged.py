@@ -56,7 +56,9 @@ def rows_of(results: load.Results, fresh: schema.Cell, aged: schema.Cell, baseli
             column not in frame for frame in (before, after) for column in (name, baseline)
         ):
             continue
-        ratios = pd.DataFrame({"fresh": before[name] / before[baseline], "aged": after[name] / after[baseline]}).dropna()
+        ratios = pd.DataFrame(
+            {"fresh": before[name] / before[baseline], "aged": after[name] / after[baseline]}
+        ).dropna()
         one = [1.0] * len(ratios)
         found = [
             stats.compare_paired(ratios[new], base)
@@ -85,7 +87,10 @@ def render(results: load.Results, baseline: str) -> str:
         rows = rows_of(results, fresh, aged, baseline)
         if rows:
             lookup = text.lookup(aged)
-            lines += [text.cell_title(lookup), *textwrap.wrap(text.cell_details(lookup), 80, initial_indent="  ", subsequent_indent="    ")]
+            lines += [
+                text.cell_title(lookup),
+                *textwrap.wrap(text.cell_details(lookup), 80, initial_indent="  ", subsequent_indent="    "),
+            ]
             lines += [*table(rows, baseline), ""]
     if not lines:
         raise errors.InputError(
@@ -94,8 +99,8 @@ def render(results: load.Results, baseline: str) -> str:
         )
     legend = (
         f"Throughput over that of {baseline} in the same round, on a fresh heap and on an aged one; aged / fresh is the"
-        " quotient of these two, round by round, with its 95 % interval: below 1, the allocator loses more by an aged heap"
-        f" than {baseline} does."
+        " quotient of these two, round by round, with its 95 % interval: below 1, the allocator loses more by an aged"
+        f" heap than {baseline} does."
     )
     return "\n".join(lines + textwrap.wrap(legend, 80)) + "\n"
 
