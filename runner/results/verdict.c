@@ -271,8 +271,9 @@ static void print_others(struct ranking *ranking, struct buffer *out) {
 
 static void print_too_few(const struct verdict *verdict, struct buffer *out) {
     const double pairs = (double)(verdict->count * (verdict->count - 1)) / 2;
-    buffer_print(out, "%zu rounds decide nothing about %zu allocators - take more, such as --runs=%d.", verdict->rounds,
-                 verdict->count, (int)ceil(log2(2 * pairs / ERROR)) + 2);
+    buffer_print(out, "%zu round%s nothing about %zu allocators - take more, such as --runs=%d.", verdict->rounds,
+                 verdict->rounds == 1 ? " decides" : "s decide", verdict->count,
+                 (int)ceil(log2(2 * pairs / ERROR)) + 2);
 }
 
 void verdict_sentence(const struct verdict *verdict, struct buffer *out) {

@@ -369,7 +369,7 @@ static void take_load_check(struct sample *sample, struct sample_allocator *allo
     uint32_t phase = phase_of(shared_of(sample));
     take_status(sample, allocator, end, code, LOAD_CHECK_TIMEOUT_NS);
     int is_unavailable = record->status == STATUS_UNAVAILABLE;
-    // Whoever comes past loading is measured; what goes wrong then is a result and not for the probe to judge.
+    // An allocator that loads is measured; later failures are results of its samples.
     allocator->is_available = !is_unavailable && phase >= PHASE_LOADED;
     // Ours say in one line which setting they do not know, and end the process at their first call.
     const struct allocator_spec *spec = allocator->spec;

@@ -78,7 +78,7 @@ static void usage_add(struct os_usage *sum, const struct os_usage *part) {
 }
 
 static void usage_since(struct os_usage *now, const struct os_usage *then) {
-    // Only the sum is exact: what a later tick gives to the system may have stood with the user before.
+    // Only the sum is exact: the kernel may count time as user time first and as system time at a later tick.
     const uint64_t cpu_ns = now->user_ns + now->system_ns - then->user_ns - then->system_ns;
     const uint64_t system_ns = now->system_ns - then->system_ns;
     now->system_ns = system_ns < cpu_ns ? system_ns : cpu_ns;

@@ -196,7 +196,7 @@ def measure_workload(runner: Path, allocator: str, workload: str, threads: int =
 # hand-over rings hold 1,024 words, so that shorter runs would mostly count how the two threads take turns.
 HARNESS_BUDGETS = {("local", 1): 40, ("remote", 2): 60}
 HARNESS_LENGTH = 20000
-HARNESS_TRIES = 3
+HARNESS_TRIES = 6
 
 
 def harness_sample(runner: Path, workload: str, threads: int, ops: int) -> tuple[int, int]:
@@ -247,7 +247,7 @@ def check_harness(runner: Path) -> int:
     print(f"{'workload':10} threads  instructions  budget")
     failed = False
     for (workload, threads), budget in HARNESS_BUDGETS.items():
-        # Two threads now and then wait for each other, which is no work on an object: the least of three counts.
+        # Two threads now and then wait for each other, which is no work on an object: the least of some counts.
         cost = math.inf
         for _ in range(HARNESS_TRIES):
             cost = min(cost, harness_cost(runner, workload, threads))

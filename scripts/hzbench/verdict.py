@@ -217,7 +217,8 @@ def sentence(cell_: Cell) -> str:
         pairs = len(cell_.names) * (len(cell_.names) - 1) // 2
         runs = math.ceil(math.log2(2 * pairs / stats.ALPHA)) + 2
         said = (
-            f"{text.plural(cell_.rounds, 'round')} decide nothing about {len(cell_.names)} allocators - take more,"
+            f"{text.plural(cell_.rounds, 'round')} {'decides' if cell_.rounds == 1 else 'decide'} nothing about"
+            f" {len(cell_.names)} allocators - take more,"
             f" such as --runs={runs}."
         )
         return f"{said} {failed}".rstrip()
