@@ -65,7 +65,7 @@ def test_report_of_a_real_run_has_a_ratio_for_each_allocator(real):
     for section in report.sections:
         assert section.harness_ns > 0
         for row in section.rows:
-            assert not row.failure and (row.speed is not None) == (row.name != "system")
+            assert not row.failure and (row.speed is not None) == (row.name != report.baseline)
 
 
 def test_quickstart(script, tmp_path):
