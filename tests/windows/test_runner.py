@@ -23,7 +23,7 @@ RUNNER = [str(ROOT / "scripts" / "wine"), str(BUILD / "runner.exe")]
 FAULTS = "Z:" + str(BUILD / "tests" / "windows" / "faults.dll")
 SMALL = ("--settle=0", "--rss-interval=0", "--pin=none")
 QUICK = ("--workload=local", "--ops=2000", *SMALL)
-EVENTS = ("stream_hash", "ops", "remote_frees", "local_frees")
+EVENTS = ("stream_hash", "age_hash", "ops", "remote_frees", "local_frees")
 
 # What keeps a workload small that takes no --ops, or whose objects are large. fleet takes a program's number.
 BOUNDS = {
@@ -37,6 +37,13 @@ BOUNDS = {
     "fresh": "{ops=50}",
     "grow-double": "{working-set=2,rounds=2}",
     "grow-step": "{working-set=2,rounds=2}",
+    "spikes": "{working-set=50,rounds=3}",
+    "drift": "{working-set=1000,rounds=5}",
+    "values": "{ops=100,working-set=4,sizes=16..64KiB}",
+    "pool-turns": "{working-set=200,rounds=2}",
+    "sleeping-producer": "{working-set=200,rounds=2}",
+    "requests": "{working-set=20,rounds=20}",
+    "odd-sizes": "{ops=200,working-set=50}",
     "fleet": ":3{ops=2000}",
     "profile": ":small{ops=2000}",
 }
@@ -162,19 +169,20 @@ def test_events_are_those_of_linux(run, tmp_path, seed):
     listed = run("--list-workloads", program=linux).stdout
     names = [line.split()[0] for line in listed.splitlines() if line and not line[0].isspace()]
     names = [name for name in names if name not in ELSEWHERE]
-    assert len(names) >= 27
+    assert len(names) >= 34
     shutil.copy(ROOT / "tests" / "traces" / "profiles" / "small", tmp_path)
     workloads = ",".join(name + BOUNDS.get(name, "{ops=2000}") for name in names)
+    workloads += ",local{ops=2000,age=drift,age-bytes=200k}"
     command = ("--alloc=hz5", f"--workload={workloads}", "--threads=2", "--runs=1", f"--seed={seed}", *SMALL)
     events = {}
     for name, program in (("linux", linux), ("wine", RUNNER)):
         done = run(*command, f"--output={name}.csv", program=program)
         assert done.returncode == 0, done.stderr
         events[name] = {
-            (row["workload"], row["topology"], row["round"], row["seed"]): tuple(row[key] for key in EVENTS)
+            (row["workload"], row["topology"], row["age"], row["round"], row["seed"]): tuple(row[key] for key in EVENTS)
             for row in rows(tmp_path / f"{name}.csv")
         }
-    assert len(events["linux"]) == len(names)
+    assert len(events["linux"]) == len(names) + 1
     assert all(value[0] for value in events["linux"].values())
     assert events["wine"] == events["linux"]
     with open(tmp_path / "linux.csv", encoding="utf-8") as a, open(tmp_path / "wine.csv", encoding="utf-8") as b:
