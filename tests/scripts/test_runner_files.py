@@ -84,7 +84,7 @@ def test_quickstart(script, tmp_path):
     assert (
         said.startswith("What these rounds say:")
         and said.count(" thread") == 5
-        and said.count("decide nothing about 7 allocators") == 5
+        and said.count("decides nothing about 7 allocators") == 5
     )
     assert figure == f"Open first: {tmp_path / 'a dir' / 'throughput-against-rss-linux.png'}\n"
     rows = (tmp_path / "a dir" / "run.csv").read_bytes()
