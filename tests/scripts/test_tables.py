@@ -16,7 +16,7 @@ from pathlib import Path
 
 import fixtures
 import pytest
-from hzbench import load, model, stats, tables, text, verdict
+from hzbench import load, model, schema, stats, tables, text, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -190,6 +190,15 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     assert any("are the fastest and cannot be told apart" in s for s in ours) and any(
         "no difference" in s for s in ours
     )
+
+
+@pytest.mark.parametrize(
+    "workload, given, unit", [("app", "redis", "requests/s"), ("app", "sqlite", "rows/s"), ("local", "", "M ops/s")]
+)
+def test_programs_have_their_own_unit(workload, given, unit):
+    values = {"workload": workload, "input": given}
+    cell = tuple(values.get(column, "") for column in schema.CELL)
+    assert text.rate_of([cell]).unit == unit
 
 
 def test_the_readme_shows_what_is_printed(script):
