@@ -137,17 +137,19 @@ def library_costs(costs: Costs, library: str) -> int:
 LENGTHS = (("ops", 4000), ("rounds", 4), ("working-set", 4000))
 
 
-def run_workload(runner: Path, allocator: str, workload: str, threads: int, length: str) -> tuple[int, int] | None:
-    """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner
-    refuses."""
+def run_sample(
+    runner: Path, allocator: str, spec: str, threads: int, *options: str
+) -> tuple[dict[str, str], list[Costs]] | None:
+    """The row of one sample under callgrind with these options, and the counts of each process of the run; None when
+    the runner refuses the plan."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        spec = workload[:-1] + "," + length + "}" if workload.endswith("}") else workload + "{" + length + "}"
         command = [
             "valgrind",
             "--tool=callgrind",
             "--fair-sched=yes",
             "--trace-children=yes",
+            *options,
             f"--callgrind-out-file={folder}/callgrind.%p",
             str(runner),
             f"--alloc={allocator}",
@@ -171,12 +173,20 @@ def run_workload(runner: Path, allocator: str, workload: str, threads: int, leng
             )
         with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
             row = next(csv.DictReader(file))
-        library = os.path.realpath(row["library_path"])
-        total = 0
-        for profile in folder.glob("callgrind.*"):
-            costs = parse_callgrind(profile.read_text(encoding="utf-8", errors="replace"))
-            total += library_costs(costs, library)
-        return total, int(row["ops"])
+        profiles = folder.glob("callgrind.*")
+        return row, [parse_callgrind(p.read_text(encoding="utf-8", errors="replace")) for p in profiles]
+
+
+def run_workload(runner: Path, allocator: str, workload: str, threads: int, length: str) -> tuple[int, int] | None:
+    """Instructions of the allocator's object and objects served in one sample of a workload; None when the runner
+    refuses."""
+    spec = workload[:-1] + "," + length + "}" if workload.endswith("}") else workload + "{" + length + "}"
+    sample = run_sample(runner, allocator, spec, threads)
+    if sample is None:
+        return None
+    row, profiles = sample
+    library = os.path.realpath(row["library_path"])
+    return sum(library_costs(costs, library) for costs in profiles), int(row["ops"])
 
 
 def measure_workload(runner: Path, allocator: str, workload: str, threads: int = 1) -> float:
@@ -201,39 +211,14 @@ HARNESS_TRIES = 6
 
 def harness_sample(runner: Path, workload: str, threads: int, ops: int) -> tuple[int, int]:
     """Instructions of all objects in the measured part of one sample on `null`, and its operations."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        command = [
-            "valgrind",
-            "--tool=callgrind",
-            "--fair-sched=yes",
-            "--trace-children=yes",
-            "--toggle-collect=workload_measured",
-            f"--callgrind-out-file={folder}/callgrind.%p",
-            str(runner),
-            "--alloc=null",
-            f"--workload={workload}{{ops={ops}}}",
-            f"--threads={threads}",
-            "--runs=1",
-            "--settle=0",
-            "--rss-interval=0",
-            "--pin=none",
-            "--timeout=600s",
-            f"--output={folder}/sample.csv",
-            "--quiet",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
-            raise InputError(f"{workload}: the runner ended with {done.returncode}{': ' + said[-1] if said else ''}", 4)
-        with open(folder / "sample.csv", encoding="utf-8", newline="") as file:
-            served = int(next(csv.DictReader(file))["ops"])
-        # The run's other workers execute next to nothing there, or a fixed number of operations that is far above.
-        totals = [
-            sum(parse_callgrind(profile.read_text(encoding="utf-8", errors="replace")).values())
-            for profile in folder.glob("callgrind.*")
-        ]
-        return min(total for total in totals if total > served), served
+    sample = run_sample(runner, "null", f"{workload}{{ops={ops}}}", threads, "--toggle-collect=workload_measured")
+    if sample is None:
+        raise InputError(f"{workload}: the runner refuses ops={ops}", 4)
+    row, profiles = sample
+    served = int(row["ops"])
+    # The run's other workers execute next to nothing there, or a fixed number of operations that is far above.
+    totals = [sum(costs.values()) for costs in profiles]
+    return min(total for total in totals if total > served), served
 
 
 def harness_cost(runner: Path, workload: str, threads: int) -> float:
