@@ -21,7 +21,7 @@ static uint64_t values_limit(const struct workload_params *params) {
     return params->working_set * ((params->min_bytes + params->max_bytes) / 2);
 }
 
-// Half of the typical size to one and a half of it.
+// Sizes of a round of `drift` lie between half of this and one and a half of it.
 static uint64_t typical_bytes(const struct workload_params *params, uint32_t round) {
     uint64_t bytes = params->min_bytes;
     for (uint32_t i = 0; i < round; i++)
@@ -41,7 +41,7 @@ static uint64_t drift_ops(const struct workload_params *params) {
     return ops;
 }
 
-// As many objects as can be live: of the smallest size, and the one that is new.
+// As many objects as can be live, each of half the smallest typical size, and the new one.
 static struct core_shape drift_shape(const struct workload_params *params) {
     return (struct core_shape){.slots = 2 * params->working_set + 2, .wiring = CORE_ALONE};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `spikes`: a small base of objects, replaced all the time, and in each round a burst of sixteen times as many, freed
-// again in random order. Between bursts only light work goes on; what the allocator keeps then, a server pays for as
-// long as it is quiet. Layer: workloads.
+// again in random order. Between bursts only a few objects are replaced: memory that the allocator keeps then stays
+// resident for as long as a server is quiet. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 
