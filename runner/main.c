@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runner: from the command line through probes, rounds of samples and rows to a table and an exit code.
+// The runner: from the command line through load checks, rounds of samples and rows to a table and an exit code.
 // Layer: runner, the top.
 #include "doctor.h"
 #include "estimate.h"
@@ -37,7 +37,7 @@ struct run {
     struct estimate estimate;
     char worker[2048];
     char app_worker[2048]; // for workloads that are programs
-    uint64_t canary_reference_ns;
+    uint64_t reference_loop_fastest_ns;
     double null_overhead_ns;
     char null_why[512];
     char why[WHY_BYTES];
@@ -147,7 +147,7 @@ static int check_allocators(struct run *run) {
 static void measure_harness(struct run *run) {
     int32_t cpu = -1;
     int with_counters;
-    run->canary_reference_ns = noise_reference_ns();
+    run->reference_loop_fastest_ns = noise_fastest_loop_ns();
     run->null_overhead_ns = -1;
     if (topology_pin(&run->topology, run->options.pin, 1, &cpu, run->null_why, sizeof run->null_why))
         run->null_overhead_ns = sample_null_overhead_ns(&run->options, run->worker, &cpu, &with_counters, run->null_why,
@@ -209,7 +209,7 @@ static int run_sample(struct run *run, uint32_t number) {
     request.worker = cell->workload->is_program ? run->app_worker : run->worker;
     request.run_id = run->provenance.run_id;
     request.pus = run->topology.pus;
-    request.canary_reference_ns = run->canary_reference_ns;
+    request.reference_loop_fastest_ns = run->reference_loop_fastest_ns;
     plan_cell_text(plan, cell, 1, text, sizeof text);
     if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);

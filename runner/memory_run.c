@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plan, probes and rounds of an experiment in memory. Layer: runner.
+// Plan, load checks and rounds of an experiment in memory. Layer: runner.
 #include "memory_run.h"
 
 #include "sample/sample.h"

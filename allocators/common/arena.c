@@ -221,7 +221,7 @@ static char *find_place(size_t mapped, size_t total) {
     for (int i = 0; i < PLACE_TRIES; i++, random = random * 6364136223846793005u + 1442695040888963407u) {
         uint64_t place = LOWEST_PLACE + (random >> 32) % (PLACES_BYTES / ARENA_UNIT_BYTES) * ARENA_UNIT_BYTES;
         char *base = (char *)(uintptr_t)place;
-        // Whether the end is free as well: a probe.
+        // Whether the end is free as well: maps its last page and releases it.
         if (place + total > UINTPTR_MAX || !os_mem_map(base + total - OS_PAGE_BYTES, OS_PAGE_BYTES, OS_MEM_NONE))
             continue;
         os_mem_release(base + total - OS_PAGE_BYTES, OS_PAGE_BYTES);

@@ -111,8 +111,8 @@ struct hz5_heap {
     hz_tally dirty_bytes;                   // page groups that may be resident
     uint64_t trim_mark_bytes;               // used_bytes at the last trim
     uint64_t trim_ms;                       // its time
-    uint64_t trimmed_bytes;                 // given back and not judged yet
-    uint64_t retouched_bytes;               // new pages touched since the last judgement
+    uint64_t trimmed_bytes;                 // given back since the last comparison
+    uint64_t retouched_bytes;               // new pages touched since the last comparison
     uint64_t spared_bytes;                  // waste allowed beyond the floor, because it was trimmed too early
     uint64_t small_since_ms;                // how long it has been spared; 0: the heap is not small
     uint64_t kept_bytes;                    // resident pages of empty runs not released

@@ -145,7 +145,7 @@ static uint64_t empty_timing_ns(void) {
 void latency_collect(struct sample_shared *shared, uint32_t threads) {
     if (timers == NULL)
         return;
-    shared->result.measured.latency_probe_ns = empty_timing_ns();
+    shared->result.measured.latency_timer_ns = empty_timing_ns();
     for (int call = 0; call < CALL_COUNT; call++) {
         struct histogram *sum = &shared->latency[call];
         for (uint32_t i = 0; i < threads; i++)

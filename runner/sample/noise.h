@@ -9,15 +9,16 @@
 
 // Shares from which on a sample counts as contaminated.
 #define NOISE_RUN_DELAY 0.05       // of the threads' time: runnable without a CPU, although there are enough
-#define NOISE_CANARY 1.25          // canary against the reference
+#define NOISE_REFERENCE_LOOP 1.25  // the reference loop against its fastest time
 #define NOISE_STEAL 0.05           // of all CPUs' time
 #define NOISE_PRESSURE_MEMORY 0.01 // of the measured part: some task waited for memory
 
-// A chain of multiplications, about 0.2 ms: no memory, no calls, so that only the machine can change what it takes.
-uint64_t noise_canary_ns(void);
+// The reference loop: a chain of multiplications, about 0.2 ms. It has no memory and no calls, so that only the machine
+// can change what it takes.
+uint64_t noise_loop_ns(void);
 
-// The best of some canaries: what it takes when nothing disturbs.
-uint64_t noise_reference_ns(void);
+// The fastest of some reference loops: what one takes when nothing disturbs.
+uint64_t noise_fastest_loop_ns(void);
 
 struct noise_sample {
     const struct noise *noise;

@@ -161,15 +161,15 @@ static const struct record_column tail[] = {
     TEXT("started_at", started_at, "UTC, ISO 8601"),
     NUMBER("latency_every", latency_every,
            "one call in so many was timed (`--latency`); empty: none, and so are all columns down to the last latency"),
-    MEASURED(latency_probe_ns, "median of an empty timing; contained in the latencies, not subtracted"),
+    MEASURED(latency_timer_ns, "median of an empty timing; contained in the latencies, not subtracted"),
     TIMED(malloc, CALL_MALLOC, "of the timed mallocs of the measured part"),
     TIMED(free_local, CALL_FREE_LOCAL, "frees by the thread that allocated"),
     TIMED(free_remote, CALL_FREE_REMOTE, "frees by another thread"),
-    NUMBER(
-        "canary_reference_ns", measured.noise.canary_reference_ns,
-        "a fixed computation without memory: its best time before the run; right before and after the measured part"),
-    NUMBER("canary_before_ns", measured.noise.canary_before_ns, NULL),
-    NUMBER("canary_after_ns", measured.noise.canary_after_ns, NULL),
+    NUMBER("reference_loop_fastest_ns", measured.noise.reference_loop_fastest_ns,
+           "a fixed computation without memory: its fastest time before the run; right before and after the measured "
+           "part"),
+    NUMBER("reference_loop_before_ns", measured.noise.reference_loop_before_ns, NULL),
+    NUMBER("reference_loop_after_ns", measured.noise.reference_loop_after_ns, NULL),
     NUMBER("pressure_cpu_ns", measured.noise.pressure_cpu_ns,
            "of the measured part: time in which some task of the machine waited for it (/proc/pressure)"),
     NUMBER("pressure_memory_ns", measured.noise.pressure_memory_ns, NULL),
@@ -178,7 +178,7 @@ static const struct record_column tail[] = {
     NUMBER("contaminated", contaminated,
            "1: the machine was doing something else, by the rule of runner/sample/noise.h, which no allocator can "
            "influence; else 0"),
-    TEXT("contamination", contamination, "why, joined by `;`: run-delay, canary, steal, memory-pressure"),
+    TEXT("contamination", contamination, "why, joined by `;`: run-delay, slow-cpu, steal, memory-pressure"),
     MEASURED(windows_working_set_bytes,
              "WorkingSetSize and PrivateUsage of Windows' GetProcessMemoryInfo at the end of the work, "
              "PeakWorkingSetSize at the end of the process; empty on Linux, PrivateUsage under wine, too"),

@@ -259,7 +259,7 @@ static void describe(struct record *record, const struct sample_request *request
 static void take_noise(struct record *record, const struct sample_request *request) {
     struct measurement *measured = &record->measured;
     if (!request->plan->options->fake_clock)
-        measured->noise.canary_reference_ns = request->canary_reference_ns;
+        measured->noise.reference_loop_fastest_ns = request->reference_loop_fastest_ns;
     struct noise_sample noise = {&measured->noise, measured->elapsed_ns, measured->run_delay_ns, record->params.threads,
                                  request->pus};
     record->contaminated = noise_is_contaminated(&noise, record->contamination, sizeof record->contamination);
@@ -291,7 +291,7 @@ struct sample_request sample_request_of(const struct plan *plan, const struct sa
                                    .sample = number,
                                    .round = number / plan->cell_count,
                                    .order = number % plan->cell_count,
-                                   .canary_reference_ns = NOT_MEASURED};
+                                   .reference_loop_fastest_ns = NOT_MEASURED};
 }
 
 enum sample_end sample_run(struct sample *sample, const struct sample_request *request) {

@@ -24,8 +24,8 @@ struct sample_request {
     const char *worker;  // executable
     const char *run_id;
     uint32_t sample, round, order;
-    uint32_t pus;                 // of the machine
-    uint64_t canary_reference_ns; // noise.h
+    uint32_t pus;                       // of the machine
+    uint64_t reference_loop_fastest_ns; // noise.h
 };
 
 struct sample {

@@ -52,10 +52,11 @@ struct latency {
     uint64_t count, p50_ns, p90_ns, p99_ns, p999_ns, max_ns;
 };
 
-// What else the machine was doing. The canary is a fixed computation without memory: only the machine changes its time.
+// What else the machine was doing. The reference loop is noise.h's.
 struct noise {
-    uint64_t canary_reference_ns;               // best time on this machine before the run; the runner fills it in
-    uint64_t canary_before_ns, canary_after_ns; // right before and after the measured part, all threads waiting
+    uint64_t reference_loop_fastest_ns; // fastest time on this machine before the run; the runner fills it in
+    uint64_t reference_loop_before_ns,
+        reference_loop_after_ns; // right before and after the measured part, all threads waiting
     uint64_t pressure_cpu_ns, pressure_memory_ns, pressure_io_ns; // of the measured part: some task waited for it
     uint64_t steal_ns;                                            // taken by the hypervisor, all CPUs
 };
@@ -105,7 +106,7 @@ struct measurement {
     uint64_t live_peak;                                       // largest live bytes in the series
     uint64_t reserved_bytes, committed_bytes, metadata_bytes; // allocator's own account at rss_work
     uint64_t rejects[ALLOCATOR_REJECT_COUNT];
-    uint64_t latency_probe_ns; // an empty timing, median
+    uint64_t latency_timer_ns; // an empty timing, median
     struct latency latency[CALL_COUNT];
     struct noise noise;
     uint64_t cycles, instructions, cache_misses, dtlb_misses; // hardware counters of the measured part

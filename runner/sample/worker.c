@@ -32,7 +32,7 @@
 
 // Made-up values of the fake clock: any constants do, so long as they are told apart in a table.
 #define FAKE_NS_PER_OP 10u
-#define FAKE_CANARY_NS 1000u
+#define FAKE_LOOP_NS 1000u
 #define FAKE_BASELINE_BYTES (UINT64_C(1) << 20)
 #define FAKE_OVERHEAD_BYTES (UINT64_C(256) << 10)
 
@@ -329,7 +329,7 @@ static void read_noise(const struct os_machine *before) {
     noise->pressure_memory_ns = measured_since(after.pressure_memory_ns, before->pressure_memory_ns);
     noise->pressure_io_ns = measured_since(after.pressure_io_ns, before->pressure_io_ns);
     noise->steal_ns = measured_since(after.steal_ns, before->steal_ns);
-    noise->canary_after_ns = noise_canary_ns();
+    noise->reference_loop_after_ns = noise_loop_ns();
 }
 
 static void settle(int rss_fd) {
@@ -412,8 +412,9 @@ static void fake(void) {
     result->involuntary_switches = 0;
     result->minor_faults = 0;
     result->major_faults = 0;
-    result->noise = (struct noise){
-        .canary_reference_ns = NOT_MEASURED, .canary_before_ns = FAKE_CANARY_NS, .canary_after_ns = FAKE_CANARY_NS};
+    result->noise = (struct noise){.reference_loop_fastest_ns = NOT_MEASURED,
+                                   .reference_loop_before_ns = FAKE_LOOP_NS,
+                                   .reference_loop_after_ns = FAKE_LOOP_NS};
     result->rss_baseline = FAKE_BASELINE_BYTES;
     result->rss_work = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES + live;
     result->rss_peak = result->rss_work + FAKE_OVERHEAD_BYTES;
@@ -513,7 +514,7 @@ static int run_cell(uint64_t started_ns) {
     }
     pthread_barrier_wait(&barrier);
     struct os_machine machine;
-    result->noise.canary_before_ns = noise_canary_ns();
+    result->noise.reference_loop_before_ns = noise_loop_ns();
     os_machine_read(&machine);
     run.deadline_ns = os_now_ns() + run.params.duration_ns;
     shared_enter(shared, PHASE_MEASURED);

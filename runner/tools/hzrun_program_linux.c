@@ -62,10 +62,10 @@ static int is_privileged(const char *file) {
     return getuid() != 0 && getxattr(file, "security.capability", NULL, 0) > 0;
 }
 
-static const char *judge_image(int fd, const unsigned char *head, size_t bytes) {
+static const char *image_problem(int fd, const unsigned char *head, size_t bytes) {
     Elf64_Ehdr elf;
     if (bytes < sizeof elf || memcmp(head, ELFMAG, SELFMAG) != 0)
-        return NULL; // no ELF: the kernel or a shell will judge it
+        return NULL; // no ELF: the kernel or a shell will say what it is
     if (head[EI_CLASS] != ELFCLASS64)
         return "a 32-bit program; the allocators are 64-bit libraries";
     memcpy(&elf, head, sizeof elf);
@@ -95,7 +95,7 @@ static int can_take(const char *file, char *why, size_t why_bytes) {
         ssize_t got = fd >= 0 ? read(fd, head, sizeof head - 1) : -1;
         head[got > 0 ? got : 0] = '\0';
         if (reason == NULL && got > 0)
-            reason = judge_image(fd, head, (size_t)got);
+            reason = image_problem(fd, head, (size_t)got);
         if (fd >= 0)
             close(fd);
         if (reason != NULL) {

@@ -114,7 +114,7 @@ class Calibration:
     plans: dict[str, Plan]  # cell label: Plan
     aa: dict[str, Rate]  # cell label: Rate of A/A pairs called different
     pairs: list[stats.Comparison]  # Comparison of each A/A pair
-    aa_adjusted: Rate  # the same pairs judged as one table, after control of false discoveries
+    aa_adjusted: Rate  # the same pairs as one table, after control of false discoveries
     spread: dict[str, float]  # cell label: median visible effect of an A/A pair
     recovered: dict[
         tuple[str, float], tuple[float, float, float]
@@ -191,7 +191,7 @@ def _gates(path: str | Path, turns: Sequence[Turn]) -> Rate:
                 writer.writerow(head)
                 writer.writerows(r for r in rows if r[at] in wanted)
             difference = compare.build(f"{file}:{base}", f"{file}:{new}")
-            failed += gate.judge(difference, GATE_LIMIT)[1] == errors.GATE_FAILED
+            failed += gate.check(difference, GATE_LIMIT)[1] == errors.GATE_FAILED
     return Rate(failed, len(turns))
 
 

@@ -112,11 +112,11 @@ def run_gate(argv: list[str]) -> int:
     )
     options = parser.parse_args(argv)
     if options.base.endswith(".json") and options.new.endswith(".json"):
-        lines, code = gate.judge_instructions(options.base, options.new, options.max_worse)
+        lines, code = gate.check_instructions(options.base, options.new, options.max_worse)
         print("\n".join(lines))
         return code
     difference = compare.build(options.base, options.new)
-    lines, code = gate.judge(difference, options.max_worse, options.max_rss, options.alloc, options.strict)
+    lines, code = gate.check(difference, options.max_worse, options.max_rss, options.alloc, options.strict)
     print("\n".join(lines))
     return code
 

@@ -65,7 +65,7 @@ def _power_line(weak: list[stats.Comparison], cells: int, max_worse: float, fami
     return f"{line}; about {rounds} rounds would"
 
 
-def judge(
+def check(
     difference: Difference,
     max_worse: float,
     max_rss: float | None = None,
@@ -83,21 +83,21 @@ def judge(
     compared = [line for line in lines if line.speed]
     q = stats.benjamini_hochberg([_p_against(line, limit, difference.paired) for line in compared])
     adjusted = {id(line): float(value) for line, value in zip(compared, q)}
-    judged = []
+    outcomes = []
     weak = []
     for line in lines:
         if line.new_failed or line.problem == "not in NEW":
-            judged.append(("fail", f"{line.title}: {line.problem}"))
+            outcomes.append(("fail", f"{line.title}: {line.problem}"))
         elif line.speed is None:
-            judged.append(("open", f"{line.title}: {line.problem}"))
+            outcomes.append(("open", f"{line.title}: {line.problem}"))
         else:
-            judged.append(_speed(line, line.speed, limit, adjusted[id(line)], len(compared), difference.paired))
-            if judged[-1][0] == "open" and not _has_power(line.speed, max_worse, len(compared), difference.paired):
+            outcomes.append(_speed(line, line.speed, limit, adjusted[id(line)], len(compared), difference.paired))
+            if outcomes[-1][0] == "open" and not _has_power(line.speed, max_worse, len(compared), difference.paired):
                 weak.append(line.speed)
             if max_rss is not None:
-                judged.append(_memory(line, 1 + max_rss))
-    counts = {kind: sum(k == kind for k, _ in judged) for kind in ("fail", "open", "pass")}
-    out = [f"{kind}  {what}" for kind, what in judged]
+                outcomes.append(_memory(line, 1 + max_rss))
+    counts = {kind: sum(k == kind for k, _ in outcomes) for kind in ("fail", "open", "pass")}
+    out = [f"{kind}  {what}" for kind, what in outcomes]
     out.append(f"gate: {counts['fail']} failed, {counts['open']} open, {counts['pass']} passed")
     if weak:
         out.insert(-1, _power_line(weak, len(compared), max_worse, len(compared), difference.paired))
@@ -119,16 +119,16 @@ def _instructions(path: str | Path) -> dict[tuple[str, str], float]:
         ) from error
 
 
-def judge_instructions(base_path: str | Path, new_path: str | Path, max_worse: float) -> tuple[list[str], int]:
+def check_instructions(base_path: str | Path, new_path: str | Path, max_worse: float) -> tuple[list[str], int]:
     """(lines, exit code) for two files of scripts/instructions. Counts are exact: more is more, no proof is needed."""
     base, new = _instructions(base_path), _instructions(new_path)
     if set(base) != set(new):
         raise errors.InputError(f"{base_path} and {new_path} count other patterns or sizes; count the same in both")
-    judged = []
+    outcomes = []
     for key in base:
         kind = "fail" if new[key] > base[key] * (1 + max_worse) else "pass"
-        judged.append(kind)
-        judged.append(f"{kind}  {key[0]}, {key[1]} B: {base[key]:g} -> {new[key]:g} instructions a malloc and free")
-    failed = judged[::2].count("fail")
-    lines = [*judged[1::2], f"gate: {failed} failed, 0 open, {len(base) - failed} passed"]
+        outcomes.append(kind)
+        outcomes.append(f"{kind}  {key[0]}, {key[1]} B: {base[key]:g} -> {new[key]:g} instructions a malloc and free")
+    failed = outcomes[::2].count("fail")
+    lines = [*outcomes[1::2], f"gate: {failed} failed, 0 open, {len(base) - failed} passed"]
     return lines, errors.GATE_FAILED if failed else errors.OK

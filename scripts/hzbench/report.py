@@ -155,7 +155,7 @@ def _curve(data: Data, cell: Cell) -> dict[str, Any] | None:
 
 
 def _latency(data: Data, cell: Cell) -> dict[str, dict[str, list[Json]]]:
-    """{call: {allocator: nanoseconds at PERCENTILES, medians over the samples}} of one cell, {} without a probe."""
+    """{call: {allocator: nanoseconds at PERCENTILES, medians over the samples}} of one cell, {} when none was timed."""
     out: dict[str, dict[str, list[Json]]] = {}
     for call, _ in CALLS:
         columns = [f"latency_{call}_{p}_ns" for p in PERCENTILES]

@@ -53,6 +53,10 @@ SCHEMA_2 += ("canary_reference_ns", "canary_before_ns", "canary_after_ns", "pres
 SCHEMA_3 = SCHEMA_2 + tuple(f"windows_{w}_bytes" for w in ("working_set", "peak_working_set", "private_usage"))
 SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
 
+# What schemas 2 and 3 call a column of today; their `contamination` says `canary` for `slow-cpu`.
+OLD_NAMES = {"latency_timer_ns": "latency_probe_ns", "reference_loop_fastest_ns": "canary_reference_ns",
+             "reference_loop_before_ns": "canary_before_ns", "reference_loop_after_ns": "canary_after_ns"}  # fmt: skip
+
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
 LOADS = ("dlopen", "preload")

@@ -66,7 +66,7 @@ def packages(build: str, arguments: list[str]) -> list[str]:
     return named
 
 
-def judge(log: str, build: str, scope: str, status: str) -> tuple[int, int, int]:
+def outcome(log: str, build: str, scope: str, status: str) -> tuple[int, int, int]:
     """(passed, failed, skipped) of one build; prints what failed, and what makes its log not worth believing."""
     try:
         with open(log, encoding="utf-8") as file:
@@ -99,7 +99,7 @@ def main(argv: list[str]) -> int:
             print(f"test: {error}", file=sys.stderr)
             return 2
         return 0
-    builds = [judge(*argv[i : i + 4]) for i in range(0, len(argv), 4)]
+    builds = [outcome(*argv[i : i + 4]) for i in range(0, len(argv), 4)]
     passed, failed, skipped = (sum(column) for column in zip(*builds))
     print(verdict(passed, failed, skipped))
     return 1 if failed else 0

@@ -38,7 +38,7 @@ static void *other_thread(void *argument) {
     (void)argument;
     fill();
     pthread_barrier_wait(&barrier); // filled
-    pthread_barrier_wait(&barrier); // judged
+    pthread_barrier_wait(&barrier); // counted
     return NULL;
 }
 

@@ -284,7 +284,7 @@ size_t explore(const struct explored *explored, const void *start, int stops_at_
         int is_end = has_ended(explored, state);
         ends += (size_t)is_end;
         if (machine->bad == SOUND && is_end)
-            explored->judge(state);
+            explored->check_end(state);
         else if (machine->bad == SOUND && go_on(explored, state, next) == 0)
             violate(machine, STUCK);
         bad += machine->bad != SOUND;

@@ -79,7 +79,7 @@ struct explored {
     size_t model_bytes;
     void (*step)(void *model, unsigned thread); // one access
     int (*is_done)(const void *model, unsigned thread);
-    void (*judge)(void *model); // all threads are done and all is visible
+    void (*check_end)(void *model); // all threads are done and all is visible
 };
 
 struct findings {

@@ -794,7 +794,7 @@ static int is_done(const void *model, unsigned self) {
 
 // All threads are done: every freed block is home, taken, or in the remote queue of a heap that has a thread to look at
 // it.
-static void judge(void *model) {
+static void check_end(void *model) {
     struct model *m = model;
     const uint8_t *memory = m->machine.memory;
     uint8_t waiting = memory[PLACE] != 0 ? (uint8_t)(1u << (memory[PLACE] - 1)) : 0;
@@ -823,7 +823,7 @@ static void judge(void *model) {
 
 // The violation that ends the search, or SOUND.
 static int run(const struct scenario *what, struct findings *findings) {
-    static const struct explored explored = {sizeof(struct model), step, is_done, judge};
+    static const struct explored explored = {sizeof(struct model), step, is_done, check_end};
     scenario = what;
     struct model start;
     memset(&start, 0, sizeof start);

@@ -1078,7 +1078,7 @@ static int is_done(const void *model, unsigned t) {
 // ---- the end of an execution --------------------------------------------------------------------------------------
 
 // All is quiet: what no drain would ever find is lost.
-static void judge(void *model) {
+static void check_end(void *model) {
     struct model *m = model;
     const uint8_t *memory = m->machine.memory;
     uint8_t owner = owner_of(memory[OWNER_GENERATION]);
@@ -1111,7 +1111,7 @@ static void judge(void *model) {
 // ---- runs ---------------------------------------------------------------------------------------------------------
 
 static size_t run(const struct scenario *what, int stops_at_first, struct findings *findings) {
-    static const struct explored explored = {sizeof(struct model), step, is_done, judge};
+    static const struct explored explored = {sizeof(struct model), step, is_done, check_end};
     scenario = what;
     struct model m;
     memset(&m, 0, sizeof m);

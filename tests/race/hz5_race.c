@@ -12,7 +12,7 @@
 
 #define RACERS_MAX 4
 #define SIZE_COUNT 4
-#define PROBES 16 // blocks taken after each round: nothing may come twice
+#define TAKEN 16 // blocks taken after each round: nothing may come twice
 
 static const size_t sizes[SIZE_COUNT] = {16, 1000, 40000, 200u << 10};
 
@@ -96,7 +96,7 @@ static void *owner_racer(void *argument) {
     (void)argument;
     uint64_t rejected = test_library_rejects(heap);
     uint64_t random = 1000;
-    void *probes[PROBES];
+    void *taken[TAKEN];
     for (uint64_t round = 0; round < rounds; round++) {
         victim_bytes = sizes[round % SIZE_COUNT];
         victim = heap->alloc(victim_bytes);
@@ -112,14 +112,14 @@ static void *owner_racer(void *argument) {
         if (now - rejected != racers - 1)
             fail("frees refused", round, now - rejected, racers - 1);
         rejected = now;
-        for (unsigned i = 0; i < PROBES; i++) {
-            probes[i] = heap->alloc(victim_bytes);
+        for (unsigned i = 0; i < TAKEN; i++) {
+            taken[i] = heap->alloc(victim_bytes);
             for (unsigned j = 0; j < i; j++)
-                if (probes[i] == probes[j])
+                if (taken[i] == taken[j])
                     fail("one block handed out twice", round, i, j);
         }
-        for (unsigned i = 0; i < PROBES; i++)
-            heap->free(probes[i]);
+        for (unsigned i = 0; i < TAKEN; i++)
+            heap->free(taken[i]);
         gate_wait(racers + 1);
     }
     return NULL;

@@ -26,8 +26,8 @@ def test_dev_full(run, tmp_path, name):
 
 
 def can_mount():
-    probe = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
-    return probe.returncode == 0
+    mounted = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    return mounted.returncode == 0
 
 
 @pytest.mark.skipif(not can_mount(), reason="mounting a small tmpfs needs root")

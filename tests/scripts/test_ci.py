@@ -26,14 +26,14 @@ def counts(path, pairs):
 def test_instructions_are_gated_without_proof(tmp_path, script):
     base = counts(tmp_path / "base.json", {"64": 50, "1024": 60})
     worse = counts(tmp_path / "new.json", {"64": 50, "1024": 63})
-    assert gate.judge_instructions(base, worse, 0.06)[1] == errors.OK
+    assert gate.check_instructions(base, worse, 0.06)[1] == errors.OK
     done = script("gate", base, worse, "--max-worse=1%")
     assert done.returncode == 1 and "fail  local, 1024 B: 60 -> 63" in done.stdout
     with pytest.raises(errors.InputError, match="other patterns or sizes"):
-        gate.judge_instructions(base, counts(tmp_path / "other.json", {"64": 50}), 0.01)
+        gate.check_instructions(base, counts(tmp_path / "other.json", {"64": 50}), 0.01)
     (tmp_path / "bad.json").write_text("[]")
     with pytest.raises(errors.InputError, match="not the counts of one allocator"):
-        gate.judge_instructions(base, tmp_path / "bad.json", 0.01)
+        gate.check_instructions(base, tmp_path / "bad.json", 0.01)
 
 
 # Short samples on a machine that runs other tests: limits so wide that only a change of kind goes beyond them.

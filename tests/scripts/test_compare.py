@@ -188,7 +188,7 @@ def test_the_control_divides_the_drift_of_the_machine_out(tmp_path):
     assert difference.control == "system" and difference.drift[0][1].ratio == pytest.approx(0.7, rel=0.1)
     assert all(line.verdict not in ("slower", "faster") for line in difference.lines)
     assert all(line.speed.ratio == pytest.approx(1, rel=0.02) for line in difference.lines)
-    assert gate.judge(difference, 0.05)[1] == errors.OK
+    assert gate.check(difference, 0.05)[1] == errors.OK
 
 
 def test_without_a_common_library_there_is_no_control_and_a_note(tmp_path):
@@ -315,14 +315,14 @@ def test_json_is_strict_and_has_the_smallest_visible_effect(files):
 
 def test_gate_fails_on_what_is_proven_only(files, script):
     difference = compare.build(files["base"], files["slower"])
-    assert gate.judge(difference, 0.05)[1] == errors.GATE_FAILED
-    assert gate.judge(difference, 0.5)[1] == errors.OK
-    assert gate.judge(difference, 0.2, only=["mimalloc"])[1] == errors.OK
-    lines, code = gate.judge(difference, 0.001, only=["mimalloc"], strict=True)
+    assert gate.check(difference, 0.05)[1] == errors.GATE_FAILED
+    assert gate.check(difference, 0.5)[1] == errors.OK
+    assert gate.check(difference, 0.2, only=["mimalloc"])[1] == errors.OK
+    lines, code = gate.check(difference, 0.001, only=["mimalloc"], strict=True)
     assert code == errors.INCONCLUSIVE and lines[0].startswith("open  mimalloc")
-    assert gate.judge(difference, 0.001, only=["mimalloc"])[1] == errors.OK
+    assert gate.check(difference, 0.001, only=["mimalloc"])[1] == errors.OK
     with pytest.raises(errors.InputError):
-        gate.judge(difference, 0.05, only=["none"])
+        gate.check(difference, 0.05, only=["none"])
     done = script("gate", files["base"], files["slower"], "--max-worse=5%", "--alloc=hz5")
     assert done.returncode == 1 and done.stdout.endswith("gate: 2 failed, 0 open, 0 passed\n")
 
@@ -334,11 +334,11 @@ def test_gate_fails_on_a_new_crash_and_on_a_missing_cell(tmp_path, files):
                 row.update(status="crashed", throughput_ops_s="")
 
     broken = make(tmp_path, "broken", 9, crash)
-    lines, code = gate.judge(compare.build(files["base"], broken), 0.5)
+    lines, code = gate.check(compare.build(files["base"], broken), 0.5)
     assert code == errors.GATE_FAILED and "NEW: 1 crashed of 8" in lines[0]
-    assert gate.judge(compare.build(broken, files["base"]), 0.5)[1] == errors.OK
+    assert gate.check(compare.build(broken, files["base"]), 0.5)[1] == errors.OK
     fewer = make(tmp_path, "fewer", 10, lambda rows: [r for r in rows if (r["allocator"], r["threads"]) != ("hz5", 2)])
-    lines, code = gate.judge(compare.build(files["base"], fewer), 0.5)
+    lines, code = gate.check(compare.build(files["base"], fewer), 0.5)
     assert code == errors.GATE_FAILED and any("not in NEW" in line for line in lines)
 
 
@@ -349,15 +349,15 @@ def test_gate_on_memory_needs_no_proof(tmp_path, files):
                 row["rss_peak"] = int(row["rss_peak"] * 1.2)
 
     difference = compare.build(files["base"], make(tmp_path, "fat", 11, waste))
-    assert gate.judge(difference, 0.5)[1] == errors.OK
-    lines, code = gate.judge(difference, 0.5, max_rss=0.1)
+    assert gate.check(difference, 0.5)[1] == errors.OK
+    lines, code = gate.check(difference, 0.5, max_rss=0.1)
     assert code == errors.GATE_FAILED and sum(line.startswith("fail") for line in lines) == 2
-    assert gate.judge(difference, 0.5, max_rss=0.3)[1] == errors.OK
+    assert gate.check(difference, 0.5, max_rss=0.3)[1] == errors.OK
 
 
 def test_gate_says_how_many_rounds_could_prove_something(tmp_path):
     base, new = (make(tmp_path, n, r, rounds=3, speed=s) for n, r, s in (("a", 4, fixtures.SPEED), ("b", 5, SLOWER)))
-    lines, code = gate.judge(compare.build(base, new), 0.05, strict=True)
+    lines, code = gate.check(compare.build(base, new), 0.05, strict=True)
     assert code == errors.INCONCLUSIVE
     assert "3 rounds cannot prove anything here, " in lines[0] and lines[0].startswith("open")
 
@@ -366,11 +366,11 @@ def test_a_gate_without_power_says_so(tmp_path, files, script):
     """Three rounds, or noise of 20 %, cannot show a loss of 5 %; rounds that can say nothing of it."""
     warning = "gate: warning: no power: in "
     few = [make(tmp_path, f"few{n}", 20 + n, rounds=3) for n in (1, 2)]
-    lines, code = gate.judge(compare.build(*few), 0.05)
+    lines, code = gate.check(compare.build(*few), 0.05)
     assert (
         code == errors.OK and lines[-2].startswith(f"{warning}8 of 8 cells") and "rounds or more can show" in lines[-2]
     )
-    assert gate.judge(compare.build(*few), 0.05, strict=True)[1] == errors.INCONCLUSIVE
+    assert gate.check(compare.build(*few), 0.05, strict=True)[1] == errors.INCONCLUSIVE
     noisy = [make(tmp_path, f"noisy{n}", 30 + n, noise=0.2) for n in (1, 2)]
     done = script("gate", *noisy, "--max-worse=5%", "--strict")
     found = re.search(
@@ -409,7 +409,7 @@ def test_a_gate_of_many_cells_does_not_cry_wolf():
             speed = stats.Comparison(10, math.exp(stats.hodges_lehmann(new)), math.exp(low), math.exp(high), 0.0, 0.1)
             lines.append(compare.Line((), f"cell {cell}", "", speed=speed, speed_logs=(new, np.zeros(10))))
         difference = compare.Difference("a", "b", 0.02, True, lines=lines)
-        wrong += gate.judge(difference, 0.05)[1] == errors.GATE_FAILED
+        wrong += gate.check(difference, 0.05)[1] == errors.GATE_FAILED
         alone += any(line.speed.high < 0.95 for line in lines)
     print(f"gates of 40 cells at the limit: {wrong} of {gates} failed, by intervals alone {alone}")
     assert wrong / gates <= 0.05 < alone / gates

@@ -92,7 +92,7 @@ def test_long_names_failures_and_latencies(tmp_path, names):
                 row.update(status="crashed", throughput_ops_s="", ops="")
             for call, (step, percentile) in itertools.product(schema.CALLS, enumerate(schema.LATENCIES)):
                 row[f"latency_{call}_{percentile}_ns"] = 20 * 4**step * (1 + len(row["allocator"]) % 5)
-            row.update(latency_every=64, latency_probe_ns=21)
+            row.update(latency_every=64, latency_timer_ns=21)
 
     known = ("hz5", "mimalloc", "jemalloc{narenas:1,dirty_decay_ms:0}", "tcmalloc", "system")
     more = tuple(f"hz5{{retain={4 * i}MiB,profile=rss}}" for i in range(max(0, names - len(known))))

@@ -62,20 +62,39 @@ def test_a_byte_order_mark_and_lines_of_windows_change_nothing(run, end, mark):
     assert load.load([run]).data.equals(wanted)
 
 
+def as_of_schema(version, row):
+    return {schema.OLD_NAMES.get(name, name): value for name, value in row.items()} | {"schema": version}
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_rows_of_older_schemas_are_read_with_the_later_columns_empty(tmp_path, run, version):
-    rows = [row | {"schema": version} for row in fixtures.samples(SMALL)]
+    rows = [as_of_schema(version, row) for row in fixtures.samples(SMALL)]
     old = tmp_path / "old.csv"
     fixtures.write_rows(old, rows, schema.SCHEMAS[version])
     data = load.load([old]).data
     assert list(data.columns)[: len(schema.COLUMNS)] == list(schema.COLUMNS)
-    later = [c for c in schema.COLUMNS if c not in schema.SCHEMAS[version]]
+    later = [c for c in schema.COLUMNS if schema.OLD_NAMES.get(c, c) not in schema.SCHEMAS[version]]
     assert "windows_private_usage_bytes" in later and ("contaminated" in later) == (version == "1")
     assert all(((data[c] == "") | data[c].isna()).all() for c in later)
     assert data["throughput_ops_s"].equals(load.load([run]).data["throughput_ops_s"])
     for file in sorted((ROOT / "results").glob("*/*.csv"))[:3]:
         if not file.name.endswith(".rss.csv"):
             assert len(load.load([file]).data)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_columns_of_older_schemas_are_read_under_the_names_of_today(tmp_path, version):
+    rows = list(fixtures.samples(SMALL))
+    old = [as_of_schema(version, row) | {"contamination": "run-delay;canary", "contaminated": 1} for row in rows]
+    fixtures.write_rows(tmp_path / "old.csv", old, schema.SCHEMAS[version])
+    data = load.load([tmp_path / "old.csv"]).data
+    assert set(data["contamination"]) == {"run-delay;slow-cpu"}
+    renamed = [*schema.OLD_NAMES]
+    assert all(c.startswith("reference_loop_") for c in renamed[1:]) and len(renamed) == 4
+    assert [list(row) for row in data[renamed[1:]].values] == [[row[c] for c in renamed[1:]] for row in rows]
+    fixtures.write_rows(tmp_path / "bad.csv", [old[0] | {"canary_before_ns": "soon"}], schema.SCHEMAS[version])
+    with pytest.raises(InputError, match="canary_before_ns 'soon' is not"):
+        load.load([tmp_path / "bad.csv"])
 
 
 def test_column_order_does_not_matter(tmp_path, run):

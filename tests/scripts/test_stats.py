@@ -152,7 +152,7 @@ def test_a_a_pairs_are_called_different_in_at_most_5_percent():
         comparisons = [stats.compare_paired(*rounds(rng, n, 1.0), resamples=1000) for _ in range(pairs)]
         wrong[n] = sum(c.verdict() in ("faster", "slower") for c in comparisons)
         assert scipy.stats.binomtest(wrong[n], pairs, 0.05, alternative="greater").pvalue > 0.01, wrong
-        q = stats.benjamini_hochberg([c.p for c in comparisons])  # as a table of 400 rows judges them
+        q = stats.benjamini_hochberg([c.p for c in comparisons])  # as for a table of 400 rows
         assert sum(c.verdict(v) in ("faster", "slower") for c, v in zip(comparisons, q)) / pairs <= 0.005
     total = sum(wrong.values())
     print(f"A/A: {total} of {pairs * len(wrong)} pairs called different; by rounds {wrong}")

@@ -164,7 +164,7 @@ static int fail(const struct misuse *misuse, const char *policy, const char *wha
 }
 
 // The counters, all of them, after one misuse under `count`; and whether the heap still works.
-static int judge_count(const struct misuse *misuse, const struct allocator_stats *before) {
+static int check_count(const struct misuse *misuse, const struct allocator_stats *before) {
     struct allocator_stats after;
     heap->stats(&after);
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++) {
@@ -192,7 +192,7 @@ static int commit_one(const struct misuse *misuse) {
     char *block = heap->alloc(64);
     heap->stats(&before);
     misuse->commit(block);
-    return judge_count(misuse, &before);
+    return check_count(misuse, &before);
 }
 
 // Runs this program again for one case. Returns its exit code; `text` gets what it printed on standard error.

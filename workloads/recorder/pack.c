@@ -333,9 +333,9 @@ static const char *read_head(struct pack *pack) {
     struct pack_result *result = pack->result;
     result->is_ended = atomic_load_explicit(&head.is_ended, memory_order_relaxed);
     result->is_full = atomic_load_explicit(&head.is_full, memory_order_relaxed);
-    const uint64_t probes = atomic_load_explicit(&head.probes, memory_order_relaxed);
-    const uint64_t probe_ns = atomic_load_explicit(&head.probe_ns, memory_order_relaxed);
-    result->call_ns = probes != 0 ? (double)probe_ns / (double)probes : 0;
+    const uint64_t timed = atomic_load_explicit(&head.timed, memory_order_relaxed);
+    const uint64_t timed_ns = atomic_load_explicit(&head.timed_ns, memory_order_relaxed);
+    result->call_ns = timed != 0 ? (double)timed_ns / (double)timed : 0;
     memcpy(result->header.program, head.program, TRACE_PROGRAM_BYTES);
     return NULL;
 }

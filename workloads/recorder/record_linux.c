@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
-#define PROBE_EVERY 1024u        // calls of a lane between two whose cost is measured
-#define PROBE_LONGEST_NS 100000u // longer ones were interrupted, and not by us
+#define TIMED_EVERY 1024u        // calls of a lane between two whose cost is measured
+#define TIMED_LONGEST_NS 100000u // longer ones were interrupted, and not by us
 #define LATE_ROUNDS 3            // of a thread's destructors that may still call malloc
 
 // One thread's pen; after the thread's end the next thread's.
@@ -300,16 +300,16 @@ static void note(enum recording_kind kind, const void *block, uint64_t bytes, ui
     struct lane *lane = own_lane();
     if (lane == NULL)
         return; // more threads at a time than there are lanes
-    if (__builtin_expect(++lane->calls % PROBE_EVERY != 0, 1)) {
+    if (__builtin_expect(++lane->calls % TIMED_EVERY != 0, 1)) {
         write_event(lane, kind, block, bytes, align_bits);
     } else {
         const uint64_t before_ns = now_ns();
         write_event(lane, kind, block, bytes, align_bits);
         const uint64_t took_ns = now_ns() - before_ns;
-        if (took_ns < PROBE_LONGEST_NS) {
-            atomic_fetch_add_explicit(&head->probe_ns, took_ns > clock_ns ? took_ns - clock_ns : 0,
+        if (took_ns < TIMED_LONGEST_NS) {
+            atomic_fetch_add_explicit(&head->timed_ns, took_ns > clock_ns ? took_ns - clock_ns : 0,
                                       memory_order_relaxed);
-            atomic_fetch_add_explicit(&head->probes, 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&head->timed, 1, memory_order_relaxed);
         }
     }
     if (__builtin_expect(self.is_late, 0)) {

@@ -39,7 +39,7 @@ struct recording_head {
     _Atomic uint32_t is_ended; // the process came to its exit handlers
     _Atomic uint32_t is_full;  // recording stopped early: no room on the disk
     char program[RECORDING_TEXT_BYTES];
-    _Atomic uint64_t probe_ns, probes; // time that sampled calls spent in the recorder
+    _Atomic uint64_t timed_ns, timed; // time that sampled calls spent in the recorder
 };
 
 struct recording_chunk {

@@ -104,7 +104,7 @@ static inline int64_t trace_unzigzag(uint64_t value) {
 uint8_t *trace_put_event(uint8_t *to, const struct trace_event *event, uint32_t *slot);
 
 // The next event. 0: the lane's part is over, or no event is there (`at` is then beyond `end`). Memory up to
-// TRACE_SLACK behind the end must be readable; the values are not judged.
+// TRACE_SLACK behind the end must be readable; the values are not checked.
 static inline __attribute__((always_inline)) int trace_next(struct trace_cursor *cursor, struct trace_event *event) {
     const uint8_t *at = cursor->at;
     if (at >= cursor->end)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads a profile (docs/traces.md), which may come from anybody: every line is judged, no row is kept, and memory is a
+// Reads a profile (docs/traces.md), which may come from anybody: every line is checked, no row is kept, and memory is a
 // few hundred bytes whatever the file holds. Layer: trace.
 #ifndef HZBENCH_PROFILE_READER_H
 #define HZBENCH_PROFILE_READER_H

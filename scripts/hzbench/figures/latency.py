@@ -85,10 +85,10 @@ def draw(data: Data) -> Figure | None:
     for axis in row_starts(axes):
         axis.set_ylabel("latency, ns")
     rows = data.results.data[data.results.data["platform"] == data.platform]
-    every, probe = rows["latency_every"].dropna(), rows["latency_probe_ns"].dropna()
+    every, timer = rows["latency_every"].dropna(), rows["latency_timer_ns"].dropna()
     foot(figure, "medians of the samples, dots: single samples"
                  + (f"; one call in {text.count(every.median())} was timed" if len(every) else "")
-                 + (f"; contained: {text.three(probe.median())} ns of the timer" if len(probe) else "")
+                 + (f"; contained: {text.three(timer.median())} ns of the timer" if len(timer) else "")
                  + data.stars(threads))  # fmt: skip
     settle(figure)
     for axis, labels in pending:

@@ -23,7 +23,7 @@ def _verdict(evidence: Evidence, cell: str, new: str, base: str) -> str:
     return comparison.verdict()
 
 
-def _judge(won: int, lost: int, total: int) -> str:
+def _outcome(won: int, lost: int, total: int) -> str:
     if won == total:
         return "supported"
     if lost == 0:
@@ -36,7 +36,7 @@ def fastest(evidence: Evidence, rule: Rule) -> Decision:
     cells = evidence.spec.cells_of(rule)
     verdicts = [_verdict(evidence, c, rule["allocator"], r) for c in cells for r in rule["rivals"]]
     counts = Counter(verdicts)
-    outcome = _judge(counts["faster"], counts["slower"], len(verdicts))
+    outcome = _outcome(counts["faster"], counts["slower"], len(verdicts))
     facts: Facts = {"comparisons": len(verdicts), "faster": counts["faster"], "slower": counts["slower"]}
     if "peak_limit" in rule:
         within = sum(_peak_share(evidence, c, rule) <= rule["peak_limit"] for c in cells)
