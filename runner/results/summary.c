@@ -63,12 +63,22 @@ static enum kind kind_of(const struct plan_cell *cell) {
     return strcmp(cell->workload->name, "program") == 0 ? PROGRAM : cell->workload->is_program ? APP : OBJECTS;
 }
 
-static void unit_of(const struct plan_cell *cell, char *out, size_t out_bytes) {
+// Names the one unit of a table whose fastest cell makes that many ops a second; returns its size.
+static double unit_of(const struct plan_cell *cell, double fastest, char *out, size_t out_bytes) {
+    static const struct {
+        const char *prefix;
+        double size;
+    } units[] = {{"G ", 1e9}, {"M ", 1e6}, {"k ", 1e3}, {"", 1}};
     const struct app *app = kind_of(cell) == APP ? app_find(cell->params.input) : NULL;
-    if (kind_of(cell) == OBJECTS || (kind_of(cell) == APP && app == NULL))
-        snprintf(out, out_bytes, "M ops/s");
-    else
-        snprintf(out, out_bytes, app != NULL ? "%s/s" : "s a run", app != NULL ? app->unit : "");
+    size_t i = fastest > 0 ? 0 : 1; // nothing was measured: M
+    if (kind_of(cell) != OBJECTS) {
+        snprintf(out, out_bytes, kind_of(cell) == PROGRAM ? "s a run" : "%s/s", app != NULL ? app->unit : "ops");
+        return 1;
+    }
+    while (fastest > 0 && fastest < units[i].size && units[i].size > 1)
+        i++;
+    snprintf(out, out_bytes, "%sops/s", units[i].prefix);
+    return units[i].size;
 }
 
 // ---- the sentence --------------------------------------------------------------------------------------------------
@@ -165,7 +175,7 @@ static void say_cell(const struct plan *plan, const struct output *output, const
 // ---- the table -----------------------------------------------------------------------------------------------------
 
 struct cell_figures {
-    double *times, *peaks, *others; // of the rows that are ok: the unit's and MiB; of a program seconds and CPU seconds
+    double *times, *peaks, *others; // of the rows that are ok: ops/s and MiB; of a program seconds and CPU seconds
     size_t time_count, peak_count, other_count;
     size_t ok_count, row_count;
 };
@@ -176,7 +186,7 @@ static void collect_row(const struct record *row, enum kind kind, struct cell_fi
     if (kind == PROGRAM)
         figures->times[figures->time_count++] = (double)measured->elapsed_ns / 1e9;
     else if (record_throughput(row) >= 0)
-        figures->times[figures->time_count++] = record_throughput(row) / (kind == OBJECTS ? 1e6 : 1);
+        figures->times[figures->time_count++] = record_throughput(row);
     if (measured->rss_peak != NOT_MEASURED)
         figures->peaks[figures->peak_count++] = (double)measured->rss_peak / (1 << 20);
     if (kind != OBJECTS)
@@ -213,9 +223,11 @@ static void print_name(const char *name, int width) {
 }
 
 // The last column but one is left out where nothing of it was measured: `other_width` is 0.
-static void print_cell(const char *name, int name_width, int rate_width, int other_width,
+static void print_cell(const char *name, int name_width, int rate_width, int other_width, double unit_size,
                        struct cell_figures *figures) {
     char range[64] = "-", low[24], high[24];
+    for (size_t i = 0; i < figures->time_count; i++)
+        figures->times[i] /= unit_size;
     print_name(name, name_width);
     print_median(figures->times, figures->time_count, rate_width); // sorts
     if (figures->time_count > 0)
@@ -245,12 +257,15 @@ static void print_table(const struct plan *plan, const struct output *output, ui
                         struct cell_figures *figures) {
     const enum kind kind = kind_of(&plan->cells[first]);
     char unit[64], name[256];
+    double fastest = 0;
     int other_width = 0;
     for (uint32_t cell = first; cell < end; cell++) {
         collect(plan, output, cell, figures);
         other_width = figures->other_count > 0 ? OTHER_WIDTH : other_width;
+        const double speed = figures->time_count > 0 ? median(figures->times, figures->time_count) : 0;
+        fastest = speed > fastest ? speed : fastest;
     }
-    unit_of(&plan->cells[first], unit, sizeof unit);
+    const double unit_size = unit_of(&plan->cells[first], fastest, unit, sizeof unit);
     const int rate_width = strlen(unit) + 2 > 9 ? (int)strlen(unit) + 2 : 9;
     const int name_width =
         name_width_of(plan, WIDTH - 2 - rate_width - 2 - RANGE_WIDTH - PEAK_WIDTH - OTHER_WIDTH - OK_WIDTH);
@@ -260,7 +275,7 @@ static void print_table(const struct plan *plan, const struct output *output, ui
     for (uint32_t cell = first; cell < end; cell++) {
         summary_name_of(plan, cell, name, sizeof name);
         collect(plan, output, cell, figures);
-        print_cell(name, name_width, rate_width, other_width, figures);
+        print_cell(name, name_width, rate_width, other_width, unit_size, figures);
     }
 }
 

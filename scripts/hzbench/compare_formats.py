@@ -66,12 +66,21 @@ def sentences(difference: Difference) -> list[str]:
     return out
 
 
-def _head(rate: text.Rate) -> list[str]:
+def _speeds(lines: Iterable[Line]) -> text.Column:
+    """By the labels of their cells."""
+    speeds: dict[str, list[tuple[schema.Cell, float]]] = {}
+    for line in lines:
+        speeds.setdefault(line.label, []).extend((line.cell, speed) for speed in (line.base, line.new))
+    return text.Column(speeds)
+
+
+def _head(speeds: text.Column) -> list[str]:
+    unit = f" {speeds.unit}" if speeds.is_one else ""
     return [
         "allocator, cell",
-        f"BASE {rate.unit}",
-        f"NEW {rate.unit}",
-        "NEW / BASE",
+        f"BASE{unit}",
+        f"NEW{unit}",
+        "speed NEW / BASE" if speeds.rate.is_time else "NEW / BASE",
         "95 % interval",
         "verdict",
         "visible",
@@ -80,17 +89,12 @@ def _head(rate: text.Rate) -> list[str]:
     ]
 
 
-def _cells(line: Line, rate: text.Rate) -> list[str]:
-    if text.rate_of([line.cell]) != rate:  # objects beside programs
-        rate = text.rate_of([line.cell])
-        shown = [f"{rate(value)} {rate.unit}" for value in (line.base, line.new)]
-    else:
-        shown = [rate(line.base), rate(line.new)]
+def _cells(line: Line, speeds: text.Column) -> list[str]:
     if line.problem or line.speed is None:
         return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
     visible = text.percent(line.speed.visible)
-    return [line.title, *shown, text.three(line.speed.ratio),
+    return [line.title, speeds(line.label, line.base), speeds(line.label, line.new), text.three(line.speed.ratio),
             _interval(line.speed), line.verdict, visible, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
@@ -132,28 +136,16 @@ def _grouped(lines: list[Line], cells_of: Callable[[Line], list[str]]) -> list[l
     return rows
 
 
-class _Speeds:
-    """Speeds in one unit, named once; where cells have several, each with its own."""
-
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self.units = {text.speed_of([line.cell]).unit for line in lines}
-        self.unit = self.units.pop() if len(self.units) == 1 else "each with its unit"
-
-    def __call__(self, line: Line, value: float) -> str:
-        rate = text.speed_of([line.cell])
-        return f"{rate(value)} {rate.unit}" if self.unit != rate.unit else rate(value)
-
-
-def _narrow_cells(line: Line, speeds: _Speeds) -> list[str]:
+def _narrow_cells(line: Line, speeds: text.Column) -> list[str]:
     if line.problem or line.speed is None:
         return [line.name, *[text.MISSING] * 4, "failed", text.MISSING, ""]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
-    return [line.name, speeds(line, line.base), speeds(line, line.new), text.three(line.speed.ratio),
+    return [line.name, speeds(line.label, line.base), speeds(line.label, line.new), text.three(line.speed.ratio),
             _interval(line.speed), line.verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
 def _narrow_table(difference: Difference, width: int) -> list[str]:
-    speeds = _Speeds(difference.lines)
+    speeds = _speeds(difference.lines)
     head = ["allocator", "BASE", "NEW", "NEW/BASE", "95 % interval", "verdict", "peak RSS", "memory"]
     rows = _grouped(difference.lines, lambda line: _narrow_cells(line, speeds))
     title = f"BASE and NEW: {speeds.unit}, medians; NEW/BASE: ratio of speeds; peak RSS: ratio"
@@ -164,8 +156,8 @@ def as_text(difference: Difference, width: int | None = tables.WIDTH) -> str:
     """A sentence a cell, the table under it; `width` as in tables."""
     lines = [line for said in sentences(difference) for line in tables.wrapped(said, width)] + [""]
     if width is None:
-        rate = text.rate_of(line.cell for line in difference.lines)
-        lines += tables.grid(_head(rate), [_cells(line, rate) for line in difference.lines], NUMERIC)
+        speeds = _speeds(difference.lines)
+        lines += tables.grid(_head(speeds), [_cells(line, speeds) for line in difference.lines], NUMERIC)
     else:
         lines += _narrow_table(difference, width)
     lines.append("")
@@ -197,7 +189,7 @@ def _letters(count: int) -> list[str]:
 def _beside(differences: list[Difference], width: int | None) -> tuple[list[str], list[list[str]], list[bool]]:
     """Head, rows and kinds of a table of all files side by side."""
     letters = _letters(len(differences) + 1)
-    speeds = _Speeds(line for difference in differences for line in difference.lines)
+    speeds = _speeds(line for difference in differences for line in difference.lines)
     head, numeric = ["allocator", letters[0]], [False, True]
     for letter in letters[1:]:
         head += [letter, f"{letter}/{letters[0]}", *(["95 % interval"] if width is None else []), "verdict"]
@@ -209,7 +201,7 @@ def _beside(differences: list[Difference], width: int | None) -> tuple[list[str]
         rows += [[label]] if len(labels) > 1 else []
         for name in (n for at, n in found if at == label):
             lines = found[label, name]
-            base = next((speeds(line, line.base) for line in lines if line and line.speed), text.MISSING)
+            base = next((speeds(line.label, line.base) for line in lines if line and line.speed), text.MISSING)
             row = [name, base]
             for line in lines:
                 if line is None or line.speed is None:
@@ -221,7 +213,7 @@ def _beside(differences: list[Difference], width: int | None) -> tuple[list[str]
                     ]
                 else:
                     middle = [_interval(line.speed)] if width is None else []
-                    row += [speeds(line, line.new), text.three(line.speed.ratio), *middle, line.verdict]
+                    row += [speeds(line.label, line.new), text.three(line.speed.ratio), *middle, line.verdict]
             rows.append(row)
     return head, rows, numeric
 
@@ -229,7 +221,7 @@ def _beside(differences: list[Difference], width: int | None) -> tuple[list[str]
 def _several_text(differences: list[Difference], width: int | None) -> str:
     letters = _letters(len(differences) + 1)
     names = [differences[0].base, *(difference.new for difference in differences)]
-    speeds = _Speeds(line for difference in differences for line in difference.lines)
+    speeds = _speeds(line for difference in differences for line in difference.lines)
     lines = []
     for letter, name in zip(letters, names):
         lines += tables.wrapped(f"{letter}  {name}", width)
@@ -323,9 +315,9 @@ def as_markdown(difference: Difference) -> str:
         hidden = lines[room:]
         rest = {kind: sum(_kind(line) == kind for line in hidden) for kind in ORDER}
         more = ["", f"and {len(hidden)} more: {', '.join(f'{n} {kind}' for kind, n in rest.items() if n)}"]
-    rate = text.rate_of(line.cell for line in difference.lines)
+    speeds = _speeds(difference.lines)
     grid = (
-        tables.markdown_grid(_head(rate), [_cells(line, rate) for line in lines[:room]], NUMERIC)
+        tables.markdown_grid(_head(speeds), [_cells(line, speeds) for line in lines[:room]], NUMERIC)
         .strip("\n")
         .split("\n")
     )

@@ -177,15 +177,26 @@ def _compare(made: list[Table], margin: float) -> None:
 _MARKS = {"undecided": " ~", "same": " ="}
 
 
-def _value(place: Place | None, quantity: str) -> str:
+def _median(place: Place, quantity: str) -> float:
+    return place.rows.loc[place.rows[quantity] > 0, quantity].median()
+
+
+def _speeds(table: Table) -> text.Column:
+    """By the table's rows."""
+    speeds: dict[Values, list[tuple[schema.Cell, float]]] = {row: [] for row in table.rows}
+    for (row, _), place in table.places.items():
+        middle = math.nan if place.failure else _median(place, "throughput_ops_s")
+        speeds[row] += [(cell, middle) for cell in set(place.rows["cell"])]
+    return text.Column(speeds)
+
+
+def _value(place: Place | None, quantity: str, row: Values, speeds: text.Column) -> str:
     if place is None:
         return text.MISSING
     if place.failure:
         return "failed"
-    median = place.rows.loc[place.rows[quantity] > 0, quantity].median()
-    if quantity == "rss_peak":
-        return text.mebibytes(median)
-    return text.speed_of(place.rows["cell"])(median)
+    median = _median(place, quantity)
+    return text.mebibytes(median) if quantity == "rss_peak" else speeds(row, median)
 
 
 def _grid(pivot: Pivot, table: Table, quantity: str) -> tuple[list[str], list[list[str]], list[bool]]:
@@ -195,20 +206,21 @@ def _grid(pivot: Pivot, table: Table, quantity: str) -> tuple[list[str], list[li
         head += [label_of(pivot.column_keys, column), f"/ {first}" if len(first) <= 10 else "/ first"]
         numeric += [True, True]
     rows = []
+    speeds = _speeds(table)
     for row in table.rows:
-        cells = [label_of(pivot.row_keys, row), _value(table.places.get((row, table.columns[0])), quantity)]
+        first_value = _value(table.places.get((row, table.columns[0])), quantity, row, speeds)
+        cells = [label_of(pivot.row_keys, row), first_value]
         for column in table.columns[1:]:
             place = table.places.get((row, column))
             compared = place.compared.get(quantity) if place else None
             ratio = text.three(compared[0].ratio) + _MARKS.get(compared[1], "  ") if compared else text.MISSING
-            cells += [_value(place, quantity), ratio]
+            cells += [_value(place, quantity, row, speeds), ratio]
         rows.append(cells)
     return head, rows, numeric
 
 
 def _title(table: Table, quantity: str) -> str:
-    cells = {cell for place in table.places.values() for cell in place.rows["cell"]}
-    unit = "peak RSS, MiB" if quantity == "rss_peak" else text.speed_of(cells).unit
+    unit = "peak RSS, MiB" if quantity == "rss_peak" else _speeds(table).unit
     return ", ".join(part for part in (label_of(table.keys, table.values), unit) if part)
 
 

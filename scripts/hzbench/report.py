@@ -18,7 +18,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from . import allocators, files, model, stats, text
+from . import allocators, files, model, stats, tables, text
 from .errors import InputError
 from .figures.data import SEGMENTS, Data, aligned, live_is_resident
 from .figures.style import short
@@ -174,6 +174,7 @@ def _panels(
     for panel in data.panels:
         shown = data.busiest(panel)
         out.append({
+            "rate": _rate(data.rate(panel.cells)),
             "title": ", ".join(t for t in (data.shared, data.own[panel.key]) if t),
             "platform": platform,
             "cells": [cells.index(c) for c in panel.cells],
@@ -190,8 +191,12 @@ def _panels(
     return out, styles
 
 
+def _rate(rate: text.Rate) -> dict[str, Any]:
+    return {**asdict(rate), "label": rate.label}
+
+
 def _cell(section: model.Section, label: str) -> dict[str, Any]:
-    return {"label": label, "workload": section.value("workload"), "threads": section.value("threads"),
+    return {"label": label, "rate": _rate(tables.speed_of(section)), "workload": section.value("workload"), "threads": section.value("threads"),
             "platform": section.value("platform"), "details": text.cell_details(section.value),
             "crowded": section.crowded, "harness_ns": section.harness_ns}  # fmt: skip
 
@@ -220,6 +225,7 @@ def payload(results: Results, baseline: str | None = None, margin: float = stats
     cells = [s.cell for s in report.sections]
     names = [n for n in results.allocators if allocators.base_name(n) != allocators.NULL]
     labels = text.cell_labels(cells)
+    speeds = text.Column({s.cell: [(s.cell, row.throughput) for row in s.rows] for s in report.sections})
     panels: list[dict[str, Any]] = []
     styles: dict[str, dict[str, str | int]] = {}
     for platform in dict.fromkeys(s.value("platform") for s in report.sections):
@@ -230,7 +236,7 @@ def payload(results: Results, baseline: str | None = None, margin: float = stats
     after = next((c for c, _ in model.AFTER if len(good) and good[c].notna().all()), None)
     return _clean({
         "baseline": names.index(report.baseline) if report.baseline in names else 0,
-        "rate": asdict(text.rate_of(cells)),
+        "rate": _rate(speeds.rate) if speeds.is_one else None,
         "margin": margin,
         "alpha": stats.ALPHA,
         "min_pairs": stats.MIN_PAIRS,

@@ -36,14 +36,19 @@ def _verdict(verdict: str, speed: stats.Comparison) -> str:
     return verdict
 
 
+def speed_of(section: model.Section) -> text.Rate:
+    """The unit of a section's speeds."""
+    return text.rate_of((section.cell, row.throughput) for row in section.rows)
+
+
 def headers(report: model.Report, section: model.Section) -> list[str]:
     base = report.baseline
-    speed = text.speed_of([section.cell])
+    speed = speed_of(section)
     return [
         "allocator",
         "n",
         speed.unit,
-        f"speed / {base}" if isinstance(speed, text.Duration) else f"ratio to {base}",
+        f"speed / {base}" if speed.is_time else f"ratio to {base}",
         "95 % interval",
         "verdict",
         "peak RSS MiB",
@@ -70,7 +75,7 @@ def cells_of(row: model.Row, report: model.Report, section: model.Section) -> li
     return [
         row.name,
         str(row.ok),
-        text.speed_of([section.cell])(row.throughput),
+        speed_of(section)(row.throughput),
         ratio,
         interval,
         verdict,
@@ -261,9 +266,9 @@ def wrapped(paragraph: str, width: int | None, indent: str = "") -> list[str]:
 
 def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], list[list[str]], list[str]]:
     """The table for a terminal: short heads, and a failure or the effect that would have been seen below it."""
-    speed = text.speed_of([section.cell])
+    speed = speed_of(section)
     base = report.baseline if len(report.baseline) <= 8 else "baseline"
-    speed_head = f"speed / {base}" if isinstance(speed, text.Duration) else f"/ {base}"
+    speed_head = f"speed / {base}" if speed.is_time else f"/ {base}"
     head = ["allocator", "n", speed.unit, speed_head, "95 % interval", "verdict", "peak MiB", f"/ {base}",
             f"MiB after {report.after_label}"]  # fmt: skip
     rows, notes, unseen = [], [], []
@@ -524,7 +529,7 @@ def as_json(report: model.Report, results: load.Results) -> str:
         "cells": [
             {
                 **dict(zip(CELL, section.cell)),
-                "unit": text.rate_of([section.cell]).unit,
+                "unit": speed_of(section).unit,
                 "sentence": verdict.sentence(section.told) or None,
                 "crowded": None if section.crowded is None else bool(section.crowded),
                 "harness_ns_per_op": _number(section.harness_ns),

@@ -2,7 +2,7 @@
 """Numbers and names as a reader sees them; shared by tables and figures."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,27 +29,34 @@ def three(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Rate:
-    """The unit in which throughputs are shown."""
+    """How throughputs are shown: a unit and its size, or the seconds of a run."""
 
     unit: str
-    size: float  # one of the unit, in ops/s
+    size: float = 1  # one of the unit, in ops/s
+    is_time: bool = False  # what a user waits for: 1 / throughput
+
+    @property
+    def label(self) -> str:
+        """Of an axis."""
+        return f"{'time' if self.is_time else 'throughput'}, {self.unit}"
+
+    def of(self, speeds: Any) -> Any:
+        """A speed in ops/s, or an array of them, in the unit."""
+        return 1 / speeds if self.is_time else speeds / self.size
 
     def __call__(self, value: float) -> str:
-        return three(value / self.size)
+        return three(self.of(value) if value or not self.is_time else math.nan)
+
+    def holds(self, other: "Rate") -> bool:
+        """Whether a number of `other` can stand in a column of this unit: the same quantity, and not 0.00000400."""
+        ours, theirs = (rate.unit if rate not in _OBJECTS else "" for rate in (self, other))
+        return ours == theirs and other.size * 1000 >= self.size
 
 
-@dataclass(frozen=True)
-class Duration:
-    """A program's throughput as what its user waits for."""
-
-    unit: str = "s a run"
-
-    def __call__(self, value: float) -> str:
-        return three(1 / value if value else math.nan)
-
-
+EACH = Rate("ops/s")
 MILLIONS = Rate("M ops/s", 1e6)
-EACH = Rate("ops/s", 1)
+_OBJECTS = (Rate("G ops/s", 1e9), MILLIONS, Rate("k ops/s", 1e3), EACH)
+SECONDS = Rate("s a run", is_time=True)
 
 
 def _unit(cell: schema.Cell) -> str:
@@ -60,19 +67,31 @@ def _unit(cell: schema.Cell) -> str:
     return "runs" if workload == "program" else ""
 
 
-def rate_of(cells: Iterable[schema.Cell]) -> Rate:
-    """Objects come in millions a second; an op of a program takes milliseconds and is what the program does: requests,
-    pages, runs."""
-    units = {_unit(cell) for cell in cells}
-    if "" in units or not units:
-        return MILLIONS
-    return Rate(f"{units.pop()}/s", 1) if len(units) == 1 else EACH
+def rate_of(speeds: Iterable[tuple[schema.Cell, float]]) -> Rate:
+    """The one unit for (cell, ops/s) that stand beside one another: of objects the largest that the fastest reaches; of
+    programs what they do, requests or pages; runs are told in seconds. Where objects stand beside programs, theirs."""
+    speeds = list(speeds)
+    units = {_unit(cell) for cell, _ in speeds}
+    if units == {"runs"}:
+        return SECONDS
+    if units and "" not in units:
+        return Rate(f"{units.pop()}/s") if len(units) == 1 else EACH
+    fastest = max((speed for cell, speed in speeds if _unit(cell) == "" and speed > 0), default=1e6)
+    return next((rate for rate in _OBJECTS if fastest >= rate.size), EACH)
 
 
-def speed_of(cells: Iterable[schema.Cell]) -> Rate | Duration:
-    """As `rate_of`, but runs of a program in seconds."""
-    cells = list(cells)
-    return Duration() if {_unit(cell) for cell in cells} == {"runs"} else rate_of(cells)
+class Column:
+    """Speeds of several rows in one unit, named once; where one does not suit all, each row has its own."""
+
+    def __init__(self, rows: Mapping[Any, Sequence[tuple[schema.Cell, float]]]) -> None:
+        self._own = {row: rate_of(speeds) for row, speeds in rows.items()}
+        self.rate = rate_of(pair for speeds in rows.values() for pair in speeds)
+        self.is_one = all(self.rate.holds(own) for own in self._own.values())
+        self.unit = self.rate.unit if self.is_one else "each with its unit"
+
+    def __call__(self, row: Any, value: float) -> str:
+        own = self._own[row]
+        return self.rate(value) if self.is_one else f"{own(value)} {own.unit}"
 
 
 def is_program(cell: schema.Cell) -> bool:

@@ -192,13 +192,36 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     )
 
 
-@pytest.mark.parametrize(
-    "workload, given, unit", [("app", "redis", "requests/s"), ("app", "sqlite", "rows/s"), ("local", "", "M ops/s")]
-)
-def test_programs_have_their_own_unit(workload, given, unit):
+def cell_of(workload, given=""):
     values = {"workload": workload, "input": given}
-    cell = tuple(values.get(column, "") for column in schema.CELL)
-    assert text.rate_of([cell]).unit == unit
+    return tuple(values.get(column, "") for column in schema.CELL)
+
+
+@pytest.mark.parametrize(
+    "workload, given, speed, shown",
+    [
+        ("app", "redis", 120000, "120000 requests/s"),
+        ("app", "sqlite", 3.5, "3.50 rows/s"),
+        ("program", "gcc", 0.5, "2.00 s a run"),
+        ("local", "", 2.5e9, "2.50 G ops/s"),
+        ("local", "", 31.2e6, "31.2 M ops/s"),
+        ("local", "", 31.2e3, "31.2 k ops/s"),
+        ("values", "", 4, "4.00 ops/s"),
+        ("values", "", math.nan, "- M ops/s"),
+    ],
+)
+def test_speeds_have_a_unit_that_suits_them(workload, given, speed, shown):
+    rate = text.rate_of([(cell_of(workload, given), speed)])
+    assert f"{rate(speed)} {rate.unit}" == shown
+
+
+def test_one_unit_a_column_and_where_none_suits_all_one_a_row():
+    local, values, gcc = cell_of("local"), cell_of("values"), cell_of("program", "gcc")
+    near = text.Column({1: [(local, 31.2e6), (local, 5e5)], 2: [(local, 70e3)]})
+    assert (near.unit, near(1, 5e5), near(2, 70e3)) == ("M ops/s", "0.500", "0.0700")
+    far = text.Column({1: [(local, 31.2e6), (local, 5e5)], 2: [(values, 4)], 3: [(gcc, 0.5)]})
+    assert far.unit == "each with its unit"
+    assert (far(1, 5e5), far(2, 4), far(3, 0.5)) == ("0.500 M ops/s", "4.00 ops/s", "2.00 s a run")
 
 
 def test_the_readme_shows_what_is_printed(script):

@@ -203,6 +203,14 @@ def row_starts(axes: Sequence[Axes]) -> list[Axes]:
     return [a for a in axes if a.get_subplotspec().is_first_col()]
 
 
+def name_speeds(axes: Sequence[Axes], rates: Sequence[text.Rate]) -> None:
+    """The names of vertical axes of speeds: once a row of panels where all have one unit."""
+    labelled = set(row_starts(axes)) if len(set(rates)) == 1 else set(axes)
+    for axis, rate in zip(axes, rates):
+        if axis in labelled:
+            axis.set_ylabel(rate.label)
+
+
 def log_if_wide(values: Iterable[float], factor: float = 12) -> bool:
     values = [v for v in values if v > 0]
     return bool(values) and max(values) / min(values) > factor
@@ -240,12 +248,12 @@ def name_room(axis: Axes, names: Sequence[str]) -> None:
               fontweight="bold", alpha=0)  # fmt: skip
 
 
-def better(axis: Axes) -> Text:
+def better(axis: Axes, rate: text.Rate) -> Text:
     """An arrow to where more speed and less memory are."""
     return axis.annotate(
         "better",
-        xy=(0.03, 0.97),
-        xytext=(0.15, 0.87),
+        xy=(0.03, 0.03 if rate.is_time else 0.97),
+        xytext=(0.15, 0.13 if rate.is_time else 0.87),
         xycoords="axes fraction",
         fontsize=7.5,
         color=FAINT,

@@ -2,6 +2,7 @@
 """What figures show: the samples of one platform, the panels they fall into, and the RSS series on a common axis."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -150,7 +151,6 @@ class Data:
         self.styles = Styles(self.names)
         self.panels = panels_of(self.cells)
         self.shared, self.own = titles(self.panels)
-        self.rate = text.rate_of(self.cells)
         self.pus = max((r.pus for r in results.runs), default=0)
         self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
         self.failures: dict[tuple[Cell, str], str] = {}
@@ -158,6 +158,12 @@ class Data:
             if failure_text(group):
                 statuses = sorted(set(group.loc[group["status"] != "ok", "status"]))
                 self.failures[key] = ", ".join(statuses)
+
+    def rate(self, cells: Sequence[Cell]) -> text.Rate:
+        """The unit in which a panel with these cells shows speeds."""
+        groups = [(cell, self.samples(cell, name)) for cell in cells for name in self.names]
+        found = [(cell, float(group["throughput_ops_s"].median())) for cell, group in groups if group is not None]
+        return text.rate_of(found or ((cell, math.nan) for cell in cells))
 
     def samples(self, cell: Cell, name: str) -> pd.DataFrame | None:
         """Samples of a cell and name, None when there are none or one of them failed."""

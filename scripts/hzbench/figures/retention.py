@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .. import text
 from ..allocators import base_name
 from ..schema import CELL, Cell
-from .axes import Line, Point, better, foot, frame, headline, note_failures, point_labels, row_starts, settle, subplots
+from .axes import Line, Point, better, foot, frame, headline, name_speeds, note_failures, point_labels, settle, subplots
 from .data import Data
 from .style import PANEL_WIDTH
 
@@ -45,7 +45,7 @@ def _medians(data: Data, cell: Cell) -> dict[str, tuple[float, float]]:
             continue
         rss = group["rss_peak"].dropna() / 2**20
         if len(rss):
-            where[name] = (float(rss.median()), float(group["throughput_ops_s"].median() / data.rate.size))
+            where[name] = (float(rss.median()), float(data.rate([cell]).of(group["throughput_ops_s"].median())))
     return where
 
 
@@ -84,10 +84,9 @@ def draw(data: Data) -> Figure | None:
         axis.grid()
         axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        words = [better(axis), *note_failures(axis, data, [cell], bottom=True)]
+        words = [better(axis, data.rate([cell])), *note_failures(axis, data, [cell], bottom=True)]
         pending.append((axis, points, lines, words))
-    for axis in row_starts(axes):
-        axis.set_ylabel(f"throughput, {data.rate.unit}")
+    name_speeds(axes, [data.rate([cell]) for cell in cells])
     foot(figure, "marks: medians of the samples" + data.stars(shown))
     settle(figure)
     for place in pending:

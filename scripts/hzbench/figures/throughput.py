@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from ..schema import Cell
 
 from .axes import (Point, curve_size, end_labels, foot, headline, instead, log_axis, log_if_wide, name_room, name_rows,
-                   note_failures, number_after, plain_axis, row_starts, settle, subplots)  # fmt: skip
+                   name_speeds, note_failures, number_after, plain_axis, settle, subplots)  # fmt: skip
 from .data import Data, Panel
 from .style import FAILED, PANEL_WIDTH
 
@@ -26,6 +26,7 @@ def _line(axis: Axes, data: Data, panel: Panel, place: int) -> tuple[list[float]
     name = data.names[place]
     colour, dash = data.styles[name]
     jitter = 0.06 * (place - (len(data.names) - 1) / 2) / max(len(data.names) - 1, 1)
+    rate = data.rate(panel.cells)
     values: list[float] = []
     xs: list[float] = []
     ys: list[float] = []
@@ -35,7 +36,7 @@ def _line(axis: Axes, data: Data, panel: Panel, place: int) -> tuple[list[float]
             xs.append(tick)
             ys.append(math.nan)  # a gap: no line across a count at which it failed
             continue
-        speeds = group["throughput_ops_s"].to_numpy() / data.rate.size
+        speeds = rate.of(group["throughput_ops_s"].to_numpy())
         values += list(speeds)
         axis.plot(np.full(len(speeds), tick + jitter), speeds, ".", color=colour, alpha=0.28, ms=3.5, mew=0, zorder=2)
         xs.append(tick + jitter)
@@ -66,7 +67,8 @@ def _shade_crowded(axis: Axes, data: Data, panel: Panel) -> bool:
 
 def _strip(axis: Axes, data: Data, cell: Cell) -> None:
     """The samples of one cell, a row a name: median, quartiles and single samples."""
-    speeds = {n: g["throughput_ops_s"].to_numpy() / data.rate.size
+    rate = data.rate([cell])
+    speeds = {n: rate.of(g["throughput_ops_s"].to_numpy())
               for n in data.names if (g := data.samples(cell, n)) is not None}  # fmt: skip
     medians = {n: float(np.median(v)) for n, v in speeds.items()}
     low, high = min(medians.values(), default=1), max((v.max() for v in speeds.values()), default=1)
@@ -100,7 +102,7 @@ def _strips(data: Data) -> Figure:
     for axis, panel, title in zip(axes, data.panels, heads):
         _strip(axis, data, panel.cells[0])
         axis.set_title(title)
-        axis.set_xlabel(f"throughput, {data.rate.unit}")
+        axis.set_xlabel(data.rate(panel.cells).label)
     foot(figure, "dots: single samples; marks: their median, with quartiles" + data.stars(shown))
     settle(figure)
     return figure
@@ -125,8 +127,7 @@ def _lines(data: Data) -> Figure:
         note_failures(axis, data, panel.cells)
         pending.append((axis, [label for _, _, label in lines if label]))
         name_room(axis, data.names)
-    for row_start in row_starts(axes):
-        row_start.set_ylabel(f"throughput, {data.rate.unit}")
+    name_speeds(axes, [data.rate(panel.cells) for panel in data.panels])
     foot(figure, "dots: single samples; marks: their median"
                  + (f"; shaded: more threads than the {data.pus} CPUs" if shaded else ""))  # fmt: skip
     settle(figure)

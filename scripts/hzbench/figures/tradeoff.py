@@ -14,10 +14,10 @@ from .axes import (
     foot,
     frame,
     headline,
+    name_speeds,
     note_failures,
     plane_size,
     point_labels,
-    row_starts,
     settle,
     subplots,
 )
@@ -34,7 +34,7 @@ def _point(axis: Axes, data: Data, cell: Cell, name: str) -> tuple[Point, list[L
     rss = group["rss_peak"].dropna() / 2**20
     if not len(rss):
         return None
-    speed = group["throughput_ops_s"] / data.rate.size
+    speed = data.rate([cell]).of(group["throughput_ops_s"])
     colour, _ = data.styles[name]
     x, y = float(rss.median()), float(speed.median())
     wide, high = rss.quantile([0.25, 0.75]), speed.quantile([0.25, 0.75])
@@ -45,11 +45,12 @@ def _point(axis: Axes, data: Data, cell: Cell, name: str) -> tuple[Point, list[L
     return (x, y, name, colour), bars
 
 
-def front(points: Sequence[Point]) -> list[tuple[float, float]]:
+def front(points: Sequence[Point], is_time: bool = False) -> list[tuple[float, float]]:
     """Points that no other one beats in both, from small RSS to large."""
     best: list[tuple[float, float]] = []
-    for x, y, *_ in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not best or y > best[-1][1]:
+    sign = -1 if is_time else 1
+    for x, y, *_ in sorted(points, key=lambda p: (p[0], -sign * p[1])):
+        if not best or sign * y > sign * best[-1][1]:
             best.append((x, y))
     return best
 
@@ -67,7 +68,8 @@ def draw(data: Data) -> Figure:
         points, lines = [p for p, _ in drawn], [bar for _, both in drawn for bar in both]
         if points:
             frame(axis, points)
-        joined = front(points)
+        rate = data.rate([cell])
+        joined = front(points, rate.is_time)
         if len(joined) > 1:
             xs, ys = zip(*joined)
             axis.step(xs, ys, where="post", color="#BBBBBB", lw=1, zorder=1)
@@ -75,10 +77,9 @@ def draw(data: Data) -> Figure:
         axis.grid()
         axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        words = [better(axis), *note_failures(axis, data, [cell], bottom=True)]
+        words = [better(axis, rate), *note_failures(axis, data, [cell], bottom=True)]
         pending.append((axis, points, lines, words))
-    for axis in row_starts(axes):
-        axis.set_ylabel(f"throughput, {data.rate.unit}")
+    name_speeds(axes, [data.rate([cell]) for cell in cells])
     caption = "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
     foot(figure, caption + data.stars(shown))
     settle(figure)

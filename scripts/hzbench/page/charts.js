@@ -103,12 +103,12 @@ const Charts = (() => {
 
   const throughput = (host, panel, allocators, context) => {
     const xs = panel.threads.map((_, i) => i);
-    const values = allocators.map((a) => panel.cells.map((cell) => context.median(cell, a.index, "speed", context.rate.size)));
+    const values = allocators.map((a) => panel.cells.map((cell) => context.speed(cell, a.index, panel.rate)));
     if (panel.cells.length === 1) {
-      return rows(host, allocators, (a) => context.samples(panel.cells[0], a.index, "speed", context.rate.size),
-                  { unit: context.rate.unit, label: `throughput, ${context.rate.unit}` });
+      return rows(host, allocators, (a) => context.speeds(panel.cells[0], a.index, panel.rate),
+                  { unit: panel.rate.unit, label: panel.rate.label });
     }
-    const samples = allocators.map((a) => panel.cells.map((cell) => context.samples(cell, a.index, "speed", context.rate.size)));
+    const samples = allocators.map((a) => panel.cells.map((cell) => context.speeds(cell, a.index, panel.rate)));
     const logarithmic = wide(values.flat(), 25);
     const crowded = (u) => {
       const first = panel.threads.findIndex((t) => context.pus && t > context.pus);
@@ -136,7 +136,7 @@ const Charts = (() => {
       scales: { x: { time: false, range: [-0.4, xs.length - 0.6] },
                 y: logarithmic ? { distr: 3 } : { range: () => [0, Math.max(...samples.flat(2), Number.MIN_VALUE) * 1.08] } },
       axes: [axis({ label: "threads", labelSize: 18, size: 26, splits: () => xs, values: () => panel.threads.map(String), grid: { show: false } }),
-             axis({ size: 52, label: `throughput, ${context.rate.unit}`, labelSize: 16, ...(logarithmic ? { values: logTicks } : { values: (u, s) => s.map(tick) }) })],
+             axis({ size: 52, label: panel.rate.label, labelSize: 16, ...(logarithmic ? { values: logTicks } : { values: (u, s) => s.map(tick) }) })],
       series: [{}, ...allocators.map((a) => series(a))],
     }, [xs, ...values]);
     return allocators.map((a, k) => `${a.name}: ${values[k].map((v, i) => `${v == null ? "failed" : three(v)} with ${panel.threads[i]}`).join(", ")}`).join("; ");
@@ -254,8 +254,8 @@ const Charts = (() => {
 
   const pareto = (host, panel, allocators, context) => {
     const points = allocators
-      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.median(panel.shown, a.index, "speed", context.rate.size),
-                     xs: context.samples(panel.shown, a.index, "peak", MIB).sort((m, n) => m - n), ys: context.samples(panel.shown, a.index, "speed", context.rate.size).sort((m, n) => m - n) }))
+      .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.speed(panel.shown, a.index, panel.rate),
+                     xs: context.samples(panel.shown, a.index, "peak", MIB).sort((m, n) => m - n), ys: context.speeds(panel.shown, a.index, panel.rate).sort((m, n) => m - n) }))
       .filter((p) => p.x > 0 && p.y > 0);
     if (!points.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
     const width = Math.max(240, Math.floor(host.clientWidth)), height = HEIGHT + 20;
@@ -269,10 +269,11 @@ const Charts = (() => {
                   svg("text", { x: box.left - 6, y: y.at(v) + 4, class: "tick", "text-anchor": "end" }, tick(v)));
     }
     const middle = (box.top + box.bottom) / 2;
-    root.append(svg("text", { x: 12, y: middle, class: "tick", "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, `throughput, ${context.rate.unit}`));
-    const front = points.filter((p) => !points.some((o) => o !== p && o.x <= p.x && o.y >= p.y && (o.x < p.x || o.y > p.y))).sort((a, b) => a.x - b.x);
+    root.append(svg("text", { x: 12, y: middle, class: "tick", "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, panel.rate.label));
+    const up = panel.rate.is_time ? -1 : 1; // where more speed is
+    const front = points.filter((p) => !points.some((o) => o !== p && o.x <= p.x && up * o.y >= up * p.y && (o.x < p.x || up * o.y > up * p.y))).sort((a, b) => a.x - b.x);
     let path = "";
-    front.forEach((p, i) => { path += i ? `V${y.at(p.y)}` : `M${x.at(p.x)} ${box.bottom}V${y.at(p.y)}`; path += `H${i + 1 < front.length ? x.at(front[i + 1].x) : box.right}`; });
+    front.forEach((p, i) => { path += i ? `V${y.at(p.y)}` : `M${x.at(p.x)} ${up > 0 ? box.bottom : box.top}V${y.at(p.y)}`; path += `H${i + 1 < front.length ? x.at(front[i + 1].x) : box.right}`; });
     root.append(svg("path", { d: path, class: "front" }));
     // Labels go right of their mark, left of it near the edge, and are pushed apart where they would touch.
     const placed = [];
@@ -287,7 +288,7 @@ const Charts = (() => {
       }
       placed.push({ span, at });
       const group = svg("g", { class: "point", style: `--c: var(--c-${p.a.index})` });
-      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${context.rate.unit}, ${three(p.x)} MiB`), 
+      group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${panel.rate.unit}, ${three(p.x)} MiB`), 
                    svg("line", { x1: x.at(Stats.quantile(p.xs, 0.25)), x2: x.at(Stats.quantile(p.xs, 0.75)), y1: py, y2: py, class: "spread" }),
                    svg("line", { x1: px, x2: px, y1: y.at(Stats.quantile(p.ys, 0.25)), y2: y.at(Stats.quantile(p.ys, 0.75)), class: "spread" }),
                    mark(p.a, px, py, 5.5),
@@ -295,7 +296,7 @@ const Charts = (() => {
       root.append(group);
     }
     host.append(root);
-    return points.map((p) => `${p.a.name}: ${three(p.y)} ${context.rate.unit} with ${three(p.x)} MiB`).join("; ");
+    return points.map((p) => `${p.a.name}: ${three(p.y)} ${panel.rate.unit} with ${three(p.x)} MiB`).join("; ");
   };
 
   // The interval of one row on a logarithmic axis that all rows of the table share.

@@ -32,16 +32,23 @@
     return bad.length === 0 ? "" : `${[...new Set(bad.map((s) => s.status))].join(", ")} (${bad.length} of ${rows.length})`;
   };
   const kept = (rows) => (state.quiet ? rows.filter((s) => !s.marked) : rows);
+  // A throughput in a unit, as scripts/hzbench/text.py shows it; of runs of a program the time of one.
+  const shownIn = (rate, speed) => (rate.is_time ? 1 / speed : speed / rate.size);
   const median = (cell, name, what, unit) => {
     const rows = group(cell, name);
     const values = failure(rows) ? [] : kept(rows).map((s) => s[what]).filter((v) => v != null);
     return values.length ? Stats.median(values) / unit : null;
+  };
+  const speed = (cell, name, rate) => {
+    const middle = median(cell, name, "speed", 1);
+    return middle == null ? null : shownIn(rate, middle);
   };
 
   const samples = (cell, name, what, unit) => {
     const rows = group(cell, name);
     return failure(rows) ? [] : kept(rows).map((s) => s[what]).filter((v) => v != null).map((v) => v / unit);
   };
+  const speeds = (cell, name, rate) => samples(cell, name, "speed", 1).map((v) => shownIn(rate, v));
 
   // ---- comparisons -------------------------------------------------------------------------------------------------
   const pairs = (cell, name, base, what) => {
@@ -73,7 +80,7 @@
       D.allocators.forEach((allocator, a) => {
         const samples = group(c, a);
         const row = { cell, c, allocator, a, samples: samples.length, failure: failure(samples), isBase: a === state.baseline,
-                      speed: median(c, a, "speed", D.rate.size), peak: median(c, a, "peak", MIB), after: median(c, a, "after", MIB),
+                      speed: median(c, a, "speed", 1), peak: median(c, a, "peak", MIB), after: median(c, a, "after", MIB),
                       marked: samples.filter((s) => s.marked).length };
         if (!row.failure && !row.isBase && !failure(group(c, state.baseline))) {
           row.comparison = compare(c, a, state.baseline, "speed", state.quiet ? 1 : 0);
@@ -107,7 +114,10 @@
     { key: "verdict", title: "verdict", value: (r) => r.verdict, cell: (r) =>
         el("td", {}, el("span", { class: `verdict ${r.verdict.split(" ")[0]}` }, r.failure || r.verdict),
            r.verdict === "undecided" ? el("span", { class: "undecided" }, r.comparison.pairs < D.min_pairs ? ` · needs ${D.min_pairs} rounds` : ` · would see ${percent(r.comparison.visible)}`) : null) },
-    { key: "speed", title: D.rate.unit, number: true, value: (r) => r.speed },
+    { key: "speed", title: D.rate ? D.rate.unit : "speed", number: true, value: (r) => r.speed, text: (r) => {
+        const own = D.rate || r.cell.rate;
+        return r.speed == null ? "–" : three(shownIn(own, r.speed)) + (D.rate ? "" : ` ${own.unit}`);
+      } },
     { key: "peak", title: "peak MiB", number: true, value: (r) => r.peak },
     { key: "memory", title: "peak ratio", number: true, value: (r) => (r.isBase && !r.failure ? 1 : r.memory && r.memory.ratio) },
     { key: "after", title: D.after ? `MiB after ${D.after}` : "MiB after", number: true, value: (r) => r.after },
@@ -241,7 +251,7 @@
       });
       host.replaceChildren(...places.map((p) => p.figure));
       for (const { panel, here, canvas, figure } of places) {
-        const words = Charts[kind](canvas, panel, shown, { median, samples, rate: D.rate, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
+        const words = Charts[kind](canvas, panel, shown, { median, samples, speed, speeds, pus: D.pus, segments: D.segments, percentiles: D.percentiles, call: state.call });
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${panel.title}: ${words}`);
         const failed = (here ? [panel.shown] : panel.cells).flatMap((c) => shown.filter((a) => failure(group(c, a.index))).map((a) => `${a.short}, ${count(D.cells[c].threads, "thread")}: ${failure(group(c, a.index))}`));
@@ -258,7 +268,7 @@
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   };
   const tableCsv = () => {
-    const head = ["cell", "allocator", "baseline", "pairs", D.rate.size === 1 ? "ops_s" : "mops_s", "ratio", "low", "high", "p", "q", "verdict", "peak_rss_mib", "peak_ratio", "marked"];
+    const head = ["cell", "allocator", "baseline", "pairs", "ops_s", "ratio", "low", "high", "p", "q", "verdict", "peak_rss_mib", "peak_ratio", "marked"];
     const lines = sorted().map((r) => [r.cell.label, r.allocator.name, D.allocators[state.baseline].name, r.comparison && r.comparison.pairs, r.speed,
       ...["ratio", "low", "high", "p"].map((k) => r.comparison && r.comparison[k]), r.q, r.failure || r.verdict, r.peak, r.memory && r.memory.ratio, r.marked]);
     return [head, ...lines].map((l) => l.map(field).join(",")).join("\n") + "\n";
@@ -345,7 +355,6 @@
     addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
     let width = innerWidth;
     addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawFigures(); drawHints(); } });
-    byId("unit").textContent = D.rate.unit;
     colours();
     drawNumbers();
     drawMarks();
