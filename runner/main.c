@@ -3,6 +3,7 @@
 // Layer: runner, the top.
 #include "doctor.h"
 #include "estimate.h"
+#include "failures.h"
 #include "plan/options.h"
 #include "plan/plan.h"
 #include "progress.h"
@@ -41,7 +42,7 @@ struct run {
     double null_overhead_ns;
     char null_why[512];
     char why[WHY_BYTES];
-    char missing[512]; // last reason why something is unavailable, as it has been told
+    struct failures failures;
 };
 
 static int fail(struct run *run, int code) {
@@ -185,17 +186,6 @@ static void show_progress(const struct run *run, uint32_t number, const char *ce
     progress_show(&state);
 }
 
-// One line a sample that has failed; what a program lacks is told once, not for each allocator and round.
-static void tell_failure(struct run *run, const struct record *record, const char *cell_text) {
-    const int is_missing = record->status == STATUS_UNAVAILABLE;
-    if (record_is_ok(record) || (is_missing && strncmp(record->message, run->missing, sizeof run->missing - 1) == 0))
-        return;
-    if (is_missing)
-        snprintf(run->missing, sizeof run->missing, "%.511s", record->message);
-    progress_error("sample %" PRIu64 " (%s): %s: %s", record->sample, cell_text, record_status_names[record->status],
-                   record->message);
-}
-
 static int run_sample(struct run *run, uint32_t number) {
     const struct plan *plan = &run->plan;
     const struct plan_cell *cell = &plan->cells[plan->visits[number]];
@@ -227,7 +217,7 @@ static int run_sample(struct run *run, uint32_t number) {
         if (code != EXIT_CODE_OK)
             fail(run, code);
         else if (allocator->is_available)
-            tell_failure(run, &sample.record, text);
+            failures_tell(&run->failures, &sample.record, text);
     } else if (end == SAMPLE_IMPOSSIBLE) {
         code = no_process(run);
     } else {
@@ -252,6 +242,7 @@ static int run_samples(struct run *run) {
             code = run_sample(run, number);
     }
     progress_clear();
+    failures_count(&run->failures);
     return code == EXIT_CODE_OK ? rounds_report(&run->rounds) : code;
 }
 

@@ -133,6 +133,8 @@ char *csv_format_rss(const struct sample_shared *shared, const char *run_id, uin
     for (uint32_t i = 0; i < count; i++) {
         const struct rss_point *point = &shared->rss[i];
         const char *phase = point->phase <= PHASE_DONE ? phase_names[point->phase] : "";
+        if (point->rss_bytes == NOT_MEASURED)
+            continue;
         buffer_print(out, "%d,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", RECORD_SCHEMA, run_id, sample, point->t_ns,
                      point->rss_bytes);
         if (point->live_bytes != SHARED_LIVE_UNKNOWN)

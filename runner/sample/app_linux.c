@@ -68,6 +68,7 @@ static char label[64];                                // what messages call the 
 static pid_t work_pid;                                // of the command
 static char report[TEXT_BYTES + 16], copies[TEXT_BYTES + 16];
 static uint64_t started_ns, next_watch_ns, watch_interval_ns, peak_bytes;
+static int is_hidden; // one of the looks did not see all processes
 static volatile sig_atomic_t is_told_to_end;
 
 static void on_end(int number) {
@@ -91,9 +92,13 @@ static uint64_t watch(pid_t except) {
                                     .rss_bytes = bytes,
                                     .live_bytes = SHARED_LIVE_UNKNOWN,
                                     .phase = atomic_load_explicit(&shared->phase, memory_order_relaxed)};
-    if (watch_interval_ns != 0 && rss_append(shared, &point))
-        watch_interval_ns *= 2;
-    peak_bytes = bytes > peak_bytes ? bytes : peak_bytes;
+    if (bytes == NOT_MEASURED) {
+        is_hidden = 1;
+    } else {
+        if (watch_interval_ns != 0 && rss_append(shared, &point))
+            watch_interval_ns *= 2;
+        peak_bytes = bytes > peak_bytes ? bytes : peak_bytes;
+    }
     const uint64_t least_ns = (cpu_ns() - used_ns) * WATCH_MOST;
     next_watch_ns = os_now_ns() + (watch_interval_ns > least_ns ? watch_interval_ns : least_ns);
     return bytes;
@@ -673,6 +678,15 @@ static int run_app(void) {
     return app->is_server ? run_server() : run_batch();
 }
 
+static void take_peak(void) {
+    shared->result.measured.rss_peak = is_hidden ? NOT_MEASURED : peak_bytes;
+    if (!is_hidden)
+        return;
+    fputs("/proc does not show the memory of all its processes: memory is left empty\n", stderr);
+    // ORDER: relaxed; the runner reads after this process has ended.
+    atomic_store_explicit(&shared->rss_points, 0, memory_order_relaxed);
+}
+
 static void keep(pid_t parent) {
     struct sigaction action = {.sa_handler = on_end};
     sigemptyset(&action.sa_mask);
@@ -681,7 +695,7 @@ static void keep(pid_t parent) {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && run_app()) {
-        shared->result.measured.rss_peak = peak_bytes;
+        take_peak();
         take_status();
     }
     app_tree_kill();

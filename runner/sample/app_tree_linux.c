@@ -2,6 +2,8 @@
 // app_tree.h from /proc. The caller is a subreaper: what a daemon leaves behind becomes its child. Layer: runner.
 #include "app_tree.h"
 
+#include "shared.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +30,18 @@ struct tree {
     int pids[MOST_PROCESSES];
     size_t count;
     int except;
+    int is_partial; // /proc hides some of it, or there are more than fit
 };
+
+// What could not be read of it is hidden, and not over.
+static int is_there(int pid) {
+    return kill(pid, 0) == 0 || errno == EPERM;
+}
 
 static void add_children_of_task(struct tree *tree, int pid, const char *task) {
     char path[64], text[8192];
     snprintf(path, sizeof path, "/proc/%d/task/%.16s/children", pid, task);
-    read_text(path, text, sizeof text);
+    tree->is_partial |= read_text(path, text, sizeof text) == sizeof text - 1;
     for (char *at = text, *end; tree->count < MOST_PROCESSES; at = end) {
         long child = strtol(at, &end, 10);
         if (end == at)
@@ -41,6 +49,7 @@ static void add_children_of_task(struct tree *tree, int pid, const char *task) {
         if (child != tree->except)
             tree->pids[tree->count++] = (int)child;
     }
+    tree->is_partial = 1;
 }
 
 // A child belongs to the thread that has started it.
@@ -48,8 +57,10 @@ static void add_children(struct tree *tree, int pid) {
     char path[32];
     snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
-    if (tasks == NULL)
+    if (tasks == NULL) {
+        tree->is_partial |= is_there(pid);
         return;
+    }
     for (struct dirent *task; (task = readdir(tasks)) != NULL;)
         if (task->d_name[0] != '.')
             add_children_of_task(tree, pid, task->d_name);
@@ -59,23 +70,35 @@ static void add_children(struct tree *tree, int pid) {
 static void list(struct tree *tree, int except) {
     tree->count = 0;
     tree->except = except;
+    tree->is_partial = access("/proc/thread-self/children", R_OK) != 0; // a kernel need not have it
     add_children(tree, (int)getpid());
     for (size_t i = 0; i < tree->count; i++)
         add_children(tree, tree->pids[i]);
 }
 
+// 0 of one that has ended: what it held is free.
+static uint64_t pss_of(int pid) {
+    char path[48], text[2048];
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+    errno = 0;
+    read_text(path, text, sizeof text);
+    const int is_refused = errno == EACCES || errno == EPERM || errno == ENOENT;
+    const char *line = strstr(text, "\nPss:");
+    if (line != NULL)
+        return strtoull(line + strlen("\nPss:"), NULL, 10) << 10;
+    return is_refused && is_there(pid) ? NOT_MEASURED : 0;
+}
+
 uint64_t app_tree_pss(int except) {
     static struct tree tree;
-    char path[48], text[2048];
     uint64_t sum = 0;
     list(&tree, except);
-    for (size_t i = 0; i < tree.count; i++) {
-        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", tree.pids[i]);
-        read_text(path, text, sizeof text);
-        const char *line = strstr(text, "\nPss:");
-        sum += line != NULL ? strtoull(line + strlen("\nPss:"), NULL, 10) << 10 : 0;
+    for (size_t i = 0; i < tree.count && !tree.is_partial; i++) {
+        const uint64_t pss = pss_of(tree.pids[i]);
+        tree.is_partial = pss == NOT_MEASURED;
+        sum += pss;
     }
-    return sum;
+    return tree.is_partial ? NOT_MEASURED : sum;
 }
 
 void app_tree_kill(void) {

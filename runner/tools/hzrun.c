@@ -262,6 +262,8 @@ int main(int argc, char **argv) {
     parse(argc, argv, &run, &request, text, sizeof text);
     if (allocator_spec_parse(text, &spec, why, sizeof why) != ALLOCATOR_LOADED)
         fail(EXIT_USAGE, "%s", why);
+    if (!os_library_executable_directory(library, sizeof library))
+        fail(EXIT_UNAVAILABLE, "cannot tell where it lies itself - is /proc mounted?");
     find_library(&spec, library, sizeof library);
     if (!os_library_find_own("hzrun", "libhzrun.so", companion, sizeof companion))
         fail(EXIT_UNAVAILABLE,

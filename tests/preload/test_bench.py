@@ -28,9 +28,9 @@ def environment(extra=None):
 
 @pytest.fixture
 def bench(tmp_path):
-    def call(*arguments, env=None):
+    def call(*arguments, env=None, under=()):
         return subprocess.run(
-            [str(BUILD / "hzrun"), "bench", *map(str, arguments)],
+            [*under, str(BUILD / "hzrun"), "bench", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             cwd=tmp_path,
             capture_output=True,
@@ -160,9 +160,70 @@ def test_a_command_that_fails_is_told(bench, tmp_path):
     done = bench("--alloc=system", "--runs=1", "--prepare=echo why >&2; exit 3", "--output=o.csv", "--", "true")
     row = rows(tmp_path / "o.csv")[0]
     assert done.returncode == 4 and (row["status"], row["message"]) == ("error", "--prepare ended with code 3: why")
+    done = bench("--alloc=system,hz5", "--runs=4", "--prepare=echo why >&2; exit 3", "--output=p.csv", "--", "true")
+    told = [line for line in done.stderr.splitlines() if "%" not in line]
+    assert len(told) == 2 and told[0].endswith("error: --prepare ended with code 3: why"), done.stderr
+    assert told[1] == "runner: 7 more samples failed as sample 0 did" and len(rows(tmp_path / "p.csv")) == 8
     assert "--cleanup ended with code 3" in one_line(
         bench("--alloc=system", "--runs=1", "--cleanup=exit 3", "--", "true"), 2
     )
+
+
+def without_proc(script):
+    """Words before a command that has a name space of mounts in which `script` was run."""
+    words = ["unshare", "--mount", "sh", "-c", f'{script} || exit 99; exec "$@"', "sh"]
+    done = subprocess.run([*words, "true"], capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        pytest.skip(f"mounting needs root: {done.stderr}")
+    return words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--alloc=system,hz5", "--output=o.csv", "--", "/bin/true"],
+        ["advise", "--", "/bin/true"],
+        ["hz5", "--", "/bin/true"],
+        ["--record=o.hzt", "system", "--", "/bin/true"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_without_proc_there_is_one_line(tmp_path, words):
+    done = subprocess.run(
+        [*without_proc("umount -l /proc"), str(BUILD / "hzrun"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert one_line(done, 3) == "hzrun: cannot tell where it lies itself - is /proc mounted?"
+    assert done.stdout == "" and not list(tmp_path.iterdir())
+
+
+def test_a_proc_that_shows_processes_alone_leaves_cells_empty(bench, tmp_path):
+    under = without_proc("mount -t proc -o subset=pid proc /proc")
+    done = bench(
+        "--alloc=system,hz5", "--runs=1", "--output=o.csv", "--", *python(f"x = b'1' * {40 * MIB}"), under=under
+    )
+    assert done.returncode == 0, done.stderr
+    for row in rows(tmp_path / "o.csv"):
+        assert row["status"] == "ok" and 40 * MIB < int(row["rss_peak"]) < 80 * MIB
+        assert {row[f"pressure_{what}_ns"] for what in ("cpu", "memory", "io")} | {row["steal_ns"]} == {""}
+
+
+def test_memory_that_proc_does_not_show_is_no_number(bench, tmp_path):
+    """A process that is not dumpable hides its memory from all but those who may trace it."""
+    under = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+    hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); "
+    program = f"import time; x = b'1' * {40 * MIB}; time.sleep(1)"
+    for name, text in (("seen", program), ("hidden", hide + program)):
+        done = bench("--alloc=system", "--runs=1", f"--output={name}.csv", "--", *python(text), under=under)
+        assert done.returncode == 0, done.stderr
+    (seen,), (hidden,) = rows(tmp_path / "seen.csv"), rows(tmp_path / "hidden.csv")
+    assert int(seen["rss_peak"]) > 40 * MIB and seen["message"] == ""
+    assert (hidden["rss_peak"], hidden["rss_mean"], hidden["rss_p95"]) == ("", "", "")
+    assert "memory of all its processes" in hidden["message"] and int(hidden["elapsed_ns"]) > 0
+    assert len((tmp_path / "hidden.rss.csv").read_text().splitlines()) == 1
 
 
 def left_over(marker):
