@@ -287,8 +287,8 @@ struct drained {
 };
 
 OBJECT_INLINE void drain_one(void (*free_it)(void *block), uint8_t mask, struct drained *sum, struct object object,
-                             enum workload_touch touch) {
-    if (object_is_damaged(&object, touch, mask)) {
+                             enum workload_receiver receiver, enum workload_touch touch) {
+    if (core_receiver_looks(&object, receiver) && object_is_damaged(&object, touch, mask)) {
         __asm__ volatile(""); // a branch that is not taken costs less than adding 0 or 1
         sum->corruptions++;
     }
@@ -298,51 +298,54 @@ OBJECT_INLINE void drain_one(void (*free_it)(void *block), uint8_t mask, struct 
 
 // Words [at, end) in one piece of the ring, as far as they are objects of one word.
 OBJECT_INLINE struct drained drain_piece(void (*free_it)(void *block), uint8_t mask, const uint64_t *at,
-                                         const uint64_t *end, enum workload_touch touch) {
+                                         const uint64_t *end, enum workload_receiver receiver,
+                                         enum workload_touch touch) {
     const uint64_t *const last = end - at > PREFETCH_AHEAD ? end - PREFETCH_AHEAD : at;
     struct drained sum = {at, 0, 0};
-    for (const uint64_t *word = at; word != end && word != at + PREFETCH_AHEAD; word++)
+    const int is_ahead = receiver == RECEIVER_READS;
+    for (const uint64_t *word = at; is_ahead && word != end && word != at + PREFETCH_AHEAD; word++)
         __builtin_prefetch(handover_hint(*word));
     for (; last - at >= DRAIN_TOGETHER; at += DRAIN_TOGETHER) {
 #pragma GCC unroll 4
         for (int i = 0; i < DRAIN_TOGETHER; i++) {
-            __builtin_prefetch(handover_hint(at[PREFETCH_AHEAD + i]));
+            if (is_ahead)
+                __builtin_prefetch(handover_hint(at[PREFETCH_AHEAD + i]));
             if (__builtin_expect(handover_is_long(at[i]), 0)) {
                 at += i;
                 goto stopped;
             }
-            drain_one(free_it, mask, &sum, handover_object(at[i]), touch);
+            drain_one(free_it, mask, &sum, handover_object(at[i]), receiver, touch);
         }
     }
     for (; at != end && !handover_is_long(*at); at++)
-        drain_one(free_it, mask, &sum, handover_object(*at), touch);
+        drain_one(free_it, mask, &sum, handover_object(*at), receiver, touch);
 stopped:
     sum.end = at;
     return sum;
 }
 
 // Functions of their own, so that each has the registers to itself.
-static __attribute__((noinline)) struct drained drain_none(void (*free_it)(void *block), uint8_t mask,
-                                                           const uint64_t *at, const uint64_t *end) {
-    return drain_piece(free_it, mask, at, end, TOUCH_NONE);
-}
+#define DRAIN(name, receiver, touch)                                                                                   \
+    static __attribute__((noinline)) struct drained drain_##name(void (*free_it)(void *block), uint8_t mask,           \
+                                                                 const uint64_t *at, const uint64_t *end) {            \
+        return drain_piece(free_it, mask, at, end, receiver, touch);                                                   \
+    }
 
-static __attribute__((noinline)) struct drained drain_ends(void (*free_it)(void *block), uint8_t mask,
-                                                           const uint64_t *at, const uint64_t *end) {
-    return drain_piece(free_it, mask, at, end, TOUCH_ENDS);
-}
-
-static __attribute__((noinline)) struct drained drain_all(void (*free_it)(void *block), uint8_t mask,
-                                                          const uint64_t *at, const uint64_t *end) {
-    return drain_piece(free_it, mask, at, end, TOUCH_ALL);
-}
+DRAIN(none, RECEIVER_READS, TOUCH_NONE)
+DRAIN(ends, RECEIVER_READS, TOUCH_ENDS)
+DRAIN(all, RECEIVER_READS, TOUCH_ALL)
+DRAIN(unread_none, RECEIVER_FREES, TOUCH_NONE)
+DRAIN(unread_ends, RECEIVER_FREES, TOUCH_ENDS)
+DRAIN(unread_all, RECEIVER_FREES, TOUCH_ALL)
 
 // Returns the number of objects.
 static uint64_t drain_queue(struct workload_run *run, struct workload_counters *counters, struct core_inbox *inbox,
                             struct handover_queue *queue, uint64_t count) {
-    static struct drained (*const drain[])(void (*free_it)(void *block), uint8_t mask, const uint64_t *at,
-                                           const uint64_t *end) = {
-        [TOUCH_NONE] = drain_none, [TOUCH_ENDS] = drain_ends, [TOUCH_ALL] = drain_all};
+    static struct drained (*const drain[][3])(void (*free_it)(void *block), uint8_t mask, const uint64_t *at,
+                                              const uint64_t *end) = {
+        [RECEIVER_READS] = {drain_none, drain_ends, drain_all},
+        [RECEIVER_FREES] = {drain_unread_none, drain_unread_ends, drain_unread_all}};
+    const enum workload_receiver receiver = (enum workload_receiver)run->params.receiver;
     const struct core_env env = core_env_of(run);
     uint64_t objects = 0;
     uint64_t at = queue->taken;
@@ -352,13 +355,13 @@ static uint64_t drain_queue(struct workload_run *run, struct workload_counters *
         uint64_t piece = end - at < CORE_CHUNK ? end - at : CORE_CHUNK;
         piece = piece < queue->capacity - place ? piece : queue->capacity - place;
         const uint64_t *const first = queue->ring + place;
-        struct drained sum = drain[run->params.touch](env.free_remote, env.mask, first, first + piece);
+        struct drained sum = drain[receiver][run->params.touch](env.free_remote, env.mask, first, first + piece);
         objects += (uint64_t)(sum.end - first);
         at += (uint64_t)(sum.end - first);
         if (sum.end != first + piece) {
             uint64_t words = 0;
             const struct object object = handover_read(queue, at, &words);
-            CORE_BY_TOUCH(run->params.touch, drain_one, env.free_remote, env.mask, &sum, object);
+            CORE_BY_TOUCH(run->params.touch, drain_one, env.free_remote, env.mask, &sum, object, receiver);
             objects++;
             at += words;
         }

@@ -301,6 +301,11 @@ OBJECT_INLINE int core_draw(const struct core_env *env, struct core_random *rand
     return core_new(env, hot, out, object_meta(bytes, draw), touch);
 }
 
+// Whether an object that was handed over is verified by who frees it.
+OBJECT_INLINE int core_receiver_looks(const struct object *object, enum workload_receiver receiver) {
+    return receiver == RECEIVER_READS || __builtin_expect(object_is_sampled(object), 0);
+}
+
 // `free_it` is env->free or env->free_remote. The caller counts the bytes.
 OBJECT_INLINE void core_unmake(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
                                struct object object, enum workload_touch touch) {

@@ -29,6 +29,14 @@ OBJECT_INLINE uint64_t object_bytes(const struct object *object) {
     return object_meta_bytes(object->meta);
 }
 
+// Objects that are freed unread: one in so many is verified all the same, just before the free. Which ones is up to the
+// payload byte, which is drawn, so they are the same for each allocator.
+#define OBJECT_SAMPLE 128u
+
+OBJECT_INLINE int object_is_sampled(const struct object *object) {
+    return (object->meta & (OBJECT_SAMPLE - 1)) == OBJECT_SAMPLE - 1;
+}
+
 OBJECT_INLINE void object_fill(const struct object *object, enum workload_touch touch) {
     const unsigned char payload = (unsigned char)object->meta;
     if (touch == TOUCH_ENDS) {

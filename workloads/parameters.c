@@ -16,9 +16,11 @@
 static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-out"};
 static const char *const distributions[] = {"uniform", "log-uniform"};
 static const char *const touches[] = {"none", "ends", "all"};
+static const char *const receivers[] = {"reads", "frees"};
 static const char *const ages[] = {"none", "churn", "holes", "drift"};
 
 _Static_assert(sizeof ages / sizeof ages[0] == AGE_COUNT, "a name a kind of ageing");
+_Static_assert(sizeof receivers / sizeof receivers[0] == RECEIVER_COUNT, "a name a receiver");
 _Static_assert(sizeof topologies / sizeof topologies[0] == TOPOLOGY_COUNT, "a name a topology");
 
 #define FIELD(member)                                                                                                  \
@@ -195,6 +197,16 @@ const struct parameter parameters[] = {
      .tell = PARAMETER_TELL_CHANGED,
      .value = "N",
      .help = "words of handed-over objects that are published together"},
+    {.name = "receiver",
+     .column = "receiver",
+     .kind = PARAMETER_NAME,
+     .uses = WORKLOAD_USES_HANDOVER,
+     FIELD(receiver),
+     NAMES(receivers),
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "WHAT",
+     .help = "reads: verifies what was handed over, then frees; frees: frees unread",
+     .meaning = "what a thread does with an object handed to it: reads and frees it, or frees it unread"},
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

@@ -62,7 +62,8 @@ OBJECT_INLINE void first_stage(struct workload_run *run, uint32_t thread, enum w
     self->hot = hot;
 }
 
-OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
+OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum workload_receiver receiver,
+                                enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
     const struct core_env env = core_env_of(run);
@@ -98,7 +99,11 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
             uint64_t words = 0;
             const struct object object = handover_read(in, in->taken, &words);
             handover_return(in, in->taken + words);
-            core_delete(&env, &hot, object, touch);
+            hot.freed_bytes += object_bytes(&object);
+            if (core_receiver_looks(&object, receiver))
+                core_unmake(env.free_remote, &env, &hot, object, touch);
+            else
+                env.free_remote(object.block);
             self->inbox.frees_remote++;
             sum += word[0];
             if (!send(run, thread, &env, &hot, core_event_meta(word, stream->is_wide), touch))
@@ -114,8 +119,10 @@ stopped:
 static void measured(struct workload_run *run, uint32_t thread) {
     if (thread == 0)
         CORE_BY_TOUCH(run->params.touch, first_stage, run, thread);
+    else if (core_thread_of(run, thread)->produces && run->params.receiver == RECEIVER_FREES)
+        CORE_BY_TOUCH(run->params.touch, middle_stage, run, thread, RECEIVER_FREES);
     else if (core_thread_of(run, thread)->produces)
-        CORE_BY_TOUCH(run->params.touch, middle_stage, run, thread);
+        CORE_BY_TOUCH(run->params.touch, middle_stage, run, thread, RECEIVER_READS);
     core_finish(run, thread);
     if (core_thread_of(run, thread)->produces)
         core_check_executed(run, thread);

@@ -23,6 +23,11 @@ enum workload_topology { // who frees what was handed over
 
 enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
 enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
+enum workload_receiver { // of an object that was handed over
+    RECEIVER_READS,      // reads and verifies what was written, then frees: its lines have come before the free
+    RECEIVER_FREES,      // frees only; verifies one object in OBJECT_SAMPLE
+    RECEIVER_COUNT
+};
 enum workload_age { // what happens to the heap before the measured part (age.h)
     AGE_NONE,
     AGE_CHURN, // objects are replaced at random, ten times as many bytes as are live
@@ -56,6 +61,7 @@ struct workload_params {
     uint32_t rounds;       // generations of threads or phases, where the workload has them
     uint32_t age;          // enum workload_age
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
+    uint32_t receiver;     // enum workload_receiver
     uint32_t handover_batch;          // words that a thread hands over before it publishes them
     uint64_t age_bytes;               // live bytes a thread while the heap is aged
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none

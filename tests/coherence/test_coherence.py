@@ -104,6 +104,20 @@ def test_moves_are_told_apart_by_code_and_data():
     assert coherence.slope(short, long)["other_user"] > 0.5  # the receiver reads each payload
 
 
+@pytest.mark.parametrize("workload", ["remote", "pipeline"])
+def test_a_receiver_that_frees_unread_moves_no_payload(workload):
+    """hz5 keeps its metadata apart, so a free touches no line of the object."""
+    own = coherence.library_paths(TOOLS)["hz5"]
+    moved = {}
+    for receiver in ("reads", "frees"):
+        spec = f"{workload}{{receiver={receiver}}}"
+        cell = coherence.Cell("hz5", spec, 2)
+        short, long = (coherence.run_sample(TOOLS, cell, own, n, 100, 1) for n in (1000, 2000))
+        moved[receiver] = coherence.slope(short, long)["other_user"]
+    assert moved["reads"] > 0.5
+    assert moved["frees"] < 0.5 * moved["reads"]
+
+
 @pytest.mark.parametrize(
     "arguments, code, said",
     [

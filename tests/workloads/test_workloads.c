@@ -411,6 +411,63 @@ static void overlap_is_noticed(void **state) {
     }
 }
 
+// All blocks are one: every object but the newest is damaged.
+static void *same_block(size_t bytes) {
+    static unsigned char block[4096];
+    return bytes <= sizeof block ? block : NULL;
+}
+
+// With --receiver=frees the events stay, each block is still freed once, and of the objects that were handed over one
+// in OBJECT_SAMPLE is verified: by drains and, in `pipeline`, by the stages in between.
+static void unread_objects_are_verified_by_sample(void **state) {
+    (void)state;
+    const struct allocator counting = driver_counting();
+    struct allocator broken = driver_system();
+    broken.alloc = same_block;
+    broken.free = keep;
+    uint32_t count = 0;
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
+        const struct workload *w = workloads[i];
+        if (!(w->used_params & WORKLOAD_USES_HANDOVER))
+            continue;
+        count++;
+        struct workload_params params = small(w, even(w, 4), 6);
+        for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
+            struct driver_outcome outcomes[RECEIVER_COUNT];
+            params.touch = touch;
+            for (params.receiver = 0; params.receiver < RECEIVER_COUNT; params.receiver++) {
+                driver_balance_reset();
+                outcomes[params.receiver] = driver_run(w->name, params, &counting);
+                assert_int_equal(driver_balance(), 0);
+                assert_int_equal(outcomes[params.receiver].corruptions, 0);
+            }
+            assert_true(outcomes[0].hash == outcomes[1].hash && outcomes[0].live_work == outcomes[1].live_work);
+            assert_true(outcomes[0].frees_local == outcomes[1].frees_local);
+            assert_true(outcomes[0].frees_remote == outcomes[1].frees_remote);
+        }
+        if (WITH_TSAN || !(w->used_params & WORKLOAD_USES_SIZES))
+            continue; // blocks of several threads that overlap are a race
+        params.touch = TOUCH_ENDS;
+        params.min_bytes = 16;
+        params.max_bytes = 4096; // of one word and of three
+        params.remote_ppm = w->used_params & WORKLOAD_USES_REMOTE ? 1000000 : UINT32_MAX;
+        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
+        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
+        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
+        params.receiver = RECEIVER_READS;
+        const struct driver_outcome read = driver_run(w->name, params, &broken);
+        params.receiver = RECEIVER_FREES;
+        const struct driver_outcome unread = driver_run(w->name, params, &broken);
+        assert_true(read.hash == unread.hash);
+        // The slots' objects are verified at the end in both.
+        const uint64_t slots = w->used_params & WORKLOAD_USES_WORKING_SET ? params.threads * params.working_set : 0;
+        assert_true(read.corruptions > read.frees_remote / 2);
+        assert_true(unread.corruptions > unread.frees_remote / OBJECT_SAMPLE / 2);
+        assert_true(unread.corruptions < unread.frees_remote * 3 / 2 / OBJECT_SAMPLE + slots);
+    }
+    assert_true(count >= 4);
+}
+
 static void *forgetful_realloc(void *block, size_t bytes) {
     free(block);
     unsigned char *moved = malloc(bytes);
@@ -564,6 +621,7 @@ int main(void) {
         cmocka_unit_test(ops_are_met),
         cmocka_unit_test(clock_ends_a_run),
         cmocka_unit_test(overlap_is_noticed),
+        cmocka_unit_test(unread_objects_are_verified_by_sample),
         cmocka_unit_test(mixed_checks_each_call_it_makes),
         cmocka_unit_test(growth_is_checked_and_complete),
         cmocka_unit_test(scratch_hands_out_neighbours),
