@@ -68,7 +68,10 @@ static struct {
     size_t metadata_used;     // bytes of `metadata` handed out
     size_t learned_units;     // added to the retention bound
     size_t returned_units[2]; // by the bound, and not taken again since
+    size_t needed_units[2];   // learned so much, the bound would have returned nothing
     size_t peak_units[2];     // most in use
+    size_t ends_learned;      // as learned_units, for the bound at a thread's end
+    size_t ends_returned[2];  // as returned_units, by that bound; part of them
     uint64_t tick_ms;
     uint64_t active_ms; // of the last call while there was dirty free memory; 0: unknown
     struct arena_limits limits;
@@ -295,11 +298,17 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
     return done;
 }
 
+static void forget_learned(void) {
+    state.learned_units = state.ends_learned = 0;
+    for (int period = 0; period <= 1; period++)
+        state.returned_units[period] = state.ends_returned[period] = state.needed_units[period] = 0;
+}
+
 void arena_set_limits(const struct arena_limits *limits) {
     lock_arena();
     state.limits = *limits;
     if (!limits->adaptive)
-        state.learned_units = state.returned_units[0] = state.returned_units[1] = 0;
+        forget_learned();
     unlock_arena();
 }
 
@@ -378,14 +387,27 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
     }
 }
 
+// Memory has left by age: so much was retained for nothing.
+static void unlearn(size_t units) {
+    state.learned_units -= min_size(units, state.learned_units);
+    state.ends_learned -= min_size(units, state.ends_learned);
+}
+
 // No call for long: all free units have been free for as long, and the adapted bound is out of date.
 static void end_quiet(uint64_t now) {
     size_t before = state.free_dirty_units;
     state.tick_ms = now;
     decommit_range(state.first_dirty, state.high_water, 0);
-    state.learned_units -= min_size(before - state.free_dirty_units, state.learned_units);
-    state.returned_units[0] = state.returned_units[1] = 0;
-    state.peak_units[0] = state.peak_units[1] = state.used_units;
+    unlearn(before - state.free_dirty_units);
+    for (int period = 0; period <= 1; period++) {
+        state.returned_units[period] = state.ends_returned[period] = state.needed_units[period] = 0;
+        state.peak_units[period] = state.used_units;
+    }
+}
+
+static void begin_period(size_t *pair, size_t value) {
+    pair[1] = pair[0];
+    pair[0] = value;
 }
 
 // Free dirty units that were free at the previous tick leave now: each unit gets between one and two decay periods.
@@ -406,42 +428,61 @@ static void tick(void) {
     state.tick_ms = now;
     size_t before = state.free_dirty_units;
     decommit_range(state.first_dirty, state.high_water, 1);
-    state.learned_units -= min_size(before - state.free_dirty_units, state.learned_units);
-    state.returned_units[1] = state.returned_units[0];
-    state.returned_units[0] = 0;
-    state.peak_units[1] = state.peak_units[0];
-    state.peak_units[0] = state.used_units;
+    unlearn(before - state.free_dirty_units);
+    begin_period(state.returned_units, 0);
+    begin_period(state.ends_returned, 0);
+    begin_period(state.needed_units, 0);
+    begin_period(state.peak_units, state.used_units);
     size_t end = state.high_water;
     for (size_t at = find_dirty_free(0, end); at < end; at = find_dirty_free(hz_align_up(at + 1, WORD_BITS), end))
         state.aged[at / WORD_BITS] = state.dirty[at / WORD_BITS] & ~state.used[at / WORD_BITS];
 }
 
-// Memory taken that has no pages, though the bound had some: those it returned too early.
+// What is retained without having learned anything.
+static size_t first_bound(void) {
+    return (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) +
+           state.used_units * state.limits.retain_percent / 100;
+}
+
+static size_t max_of(const size_t *pair) {
+    return pair[pair[1] > pair[0]];
+}
+
+// Memory taken that has no pages, though the bounds had some: those they returned too early. Learning far beyond what
+// would have been enough helps nobody, and would keep everything once the program frees it all; twice as much outlives
+// a period in which the program is slow.
 static void learn(size_t clean_units) {
+    size_t most = 2 * max_of(state.needed_units);
     for (int period = 0; period <= 1; period++) {
         size_t regretted = min_size(clean_units, state.returned_units[period]);
+        size_t at_ends = min_size(regretted, state.ends_returned[period]);
         state.returned_units[period] -= regretted;
-        state.learned_units += regretted;
+        state.ends_returned[period] -= at_ends;
+        state.ends_learned += at_ends;
+        if (state.learned_units < most)
+            state.learned_units = min_size(state.learned_units + regretted, most);
         clean_units -= regretted;
     }
+    state.ends_learned = min_size(state.ends_learned, state.learned_units);
 }
 
 static size_t retention_bound(void) {
-    size_t limit =
-        (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) + state.used_units * state.limits.retain_percent / 100;
+    size_t limit = first_bound();
     // What is learned costs no new memory, or little: used and retained together stay within the recent peak of use and
     // the holes that blocks of different lengths leave between them.
-    size_t peak = state.peak_units[state.peak_units[1] > state.peak_units[0]];
+    size_t peak = max_of(state.peak_units);
     size_t holes = peak * state.limits.fragmentation_percent / 100;
     size_t learned = min_size(limit + state.learned_units, peak + holes - state.used_units);
     return learned > limit ? learned : limit;
 }
 
-static void bound_retained(void) {
-    size_t limit = retention_bound();
+// 1 when something may have gone back.
+static int bound_retained(size_t limit) {
     if (state.free_dirty_units <= limit)
-        return;
+        return 0;
     size_t all = state.free_dirty_units;
+    size_t whole = all + state.returned_units[0] + state.returned_units[1];
+    size_t needed = whole - min_size(whole, first_bound());
     // Down to a quarter of the bound, from the high end, so that the next call comes only after much has been freed
     // again and the low addresses stay dense.
     size_t end = state.high_water;
@@ -453,8 +494,12 @@ static void bound_retained(void) {
         decommit_range(low, last + 1, 0);
         end = low;
     }
-    if (state.limits.adaptive)
+    if (state.limits.adaptive) {
         state.returned_units[0] += all - state.free_dirty_units;
+        if (state.needed_units[0] < needed)
+            state.needed_units[0] = needed;
+    }
+    return 1;
 }
 
 static void mark_taken(size_t from, size_t units, int *is_zero) {
@@ -526,7 +571,7 @@ static void release_units(size_t from, size_t units, int clean) {
     if (state.limits.decay_ms == 0 && state.limits.retain_bytes == 0)
         decommit_range(from, from + units, 0);
     else
-        bound_retained();
+        bound_retained(retention_bound());
 }
 
 void arena_give(void *run, size_t units, int clean) {
@@ -579,6 +624,15 @@ size_t arena_high_water(void) {
 void arena_purge(void) {
     lock_arena();
     decommit_range(state.first_dirty, state.high_water, 0);
+    unlock_arena();
+}
+
+void arena_thread_ended(void) {
+    lock_arena();
+    tick();
+    size_t before = state.free_dirty_units;
+    if (bound_retained(first_bound() + state.ends_learned) && state.limits.adaptive)
+        state.ends_returned[0] += before - state.free_dirty_units;
     unlock_arena();
 }
 

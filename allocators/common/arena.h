@@ -9,8 +9,9 @@
 // takes back what has not been needed yet. Memory is committed behind a high-water mark that only rises, and what is
 // not committed is left out of core dumps. A free unit is *dirty* while its pages may be resident; dirty units are
 // reused first and given back by age or when there are more of them than the retention bound allows. The bound learns:
-// memory that it gave back and that was taken again within a decay period raises it by as much, up to the most that was
-// in use lately and a share of that for the holes between large runs; memory that leaves by age lowers it. A program
+// memory that it gave back and that was taken again within a decay period raises it by as much, up to what would have
+// been enough to give nothing back, to the most that was in use lately and a share of that for the holes between large
+// runs; memory that leaves by age lowers it. A program
 // that frees once returns its memory at once, one that frees and fills in turns keeps it until nobody has called for
 // half a second, or for as long as light work takes to look (arena_look).
 //
@@ -95,6 +96,10 @@ void arena_shrink(void *run, size_t units, size_t keep);
 size_t arena_run_of(size_t index);
 // Units below this have been handed out at some time.
 size_t arena_high_water(void);
+
+// A thread has ended and has given its memory back: work is over more often than between two calls of free(), and what
+// was learned from that work is retained only where ends of threads, too, returned memory that was taken again.
+void arena_thread_ended(void);
 
 void arena_purge(void); // gives all dirty free units back
 

@@ -196,6 +196,59 @@ static void keeps_what_is_used_in_turns(void **state) {
     assert_true(dirty_after_all_were_used() <= 1u << 20); // what was not used any more has been unlearned
 }
 
+static uint64_t dirty_free(void) {
+    struct arena_usage usage;
+    arena_read_usage(&usage);
+    return usage.dirty_free_bytes;
+}
+
+// Blocks of many lengths are replaced one by one, so that holes do not fit and memory is returned and taken again all
+// the time; what one replacement needs is little.
+static void learns_no_more_than_was_needed(void **state) {
+    (void)state;
+    arena_purge();
+    arena_set_limits(&(struct arena_limits){0}); // nothing is learned from here
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 1u << 20, .decay_ms = 1000000, .adaptive = 1});
+    uint64_t random = 7;
+    for (size_t i = 0; i < RUNS; i++)
+        take(&runs[i], 1 + i % MAX_UNITS, 1);
+    for (int step = 0; step < 20000; step++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        struct run *run = &runs[(random >> 33) % RUNS];
+        give(run);
+        take(run, 1 + (random >> 48) % MAX_UNITS, 1);
+    }
+    uint64_t all = (uint64_t)used << ARENA_UNIT_SHIFT;
+    for (size_t i = 0; i < RUNS; i++)
+        give(&runs[i]);
+    assert_true(dirty_free() < all / 4);
+}
+
+static void fill_and_end(void) {
+    dirty_after_all_were_used();
+    arena_thread_ended();
+}
+
+static void a_threads_end_is_learned_from_apart(void **state) {
+    (void)state;
+    struct arena_limits limits = {.retain_bytes = 1u << 20, .decay_ms = 1000000, .adaptive = 1};
+    arena_set_limits(&(struct arena_limits){0});
+    arena_set_limits(&limits);
+    dirty_after_all_were_used();
+    dirty_after_all_were_used();
+    assert_int_equal(dirty_after_all_were_used(), (uint64_t)RUNS << ARENA_UNIT_SHIFT);
+    arena_thread_ended();
+    assert_true(dirty_free() <= 1u << 20); // nobody has shown yet that another thread follows
+    fill_and_end();
+    fill_and_end();
+    fill_and_end();
+    assert_int_equal(dirty_free(), (uint64_t)RUNS << ARENA_UNIT_SHIFT);
+    decay(limits);
+    arena_set_limits(&limits);
+    fill_and_end();
+    assert_true(dirty_free() <= 1u << 20); // unlearned
+}
+
 static void a_clean_run_is_zero_again(void **state) {
     (void)state;
     arena_set_limits(&(struct arena_limits){.retain_bytes = 64u << 20, .retain_percent = 0, .decay_ms = 1000000});
@@ -266,6 +319,8 @@ int main(void) {
         cmocka_unit_test(behaves_like_its_shadow),
         cmocka_unit_test(keeps_no_more_than_its_limit),
         cmocka_unit_test(keeps_what_is_used_in_turns),
+        cmocka_unit_test(learns_no_more_than_was_needed),
+        cmocka_unit_test(a_threads_end_is_learned_from_apart),
         cmocka_unit_test(a_clean_run_is_zero_again),
         cmocka_unit_test(refuses_what_it_has_not),
         cmocka_unit_test(metadata_is_zeroed_aligned_and_apart),
