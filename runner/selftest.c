@@ -54,11 +54,11 @@ static double cpu_ns_per_remote_free(const struct record *row) {
 }
 
 static double rss_percent_of_live(const struct record *row) {
-    return 100 * (double)row->measured.rss_work / (double)row->measured.live_work;
+    return 100 * (double)record_memory(row, row->measured.rss_work) / (double)row->measured.live_work;
 }
 
 static double rss_per_op(const struct record *row) {
-    return (double)row->measured.rss_work / (double)row->measured.ops;
+    return (double)record_memory(row, row->measured.rss_work) / (double)row->measured.ops;
 }
 
 static double malloc_p999_us(const struct record *row) {

@@ -121,7 +121,7 @@ static int take_side(const struct plan *plan, const struct output *output, uint3
             continue;
         side->values[VERDICT_TIME][row->round] = 1 / record_throughput(row);
         side->values[VERDICT_MEMORY][row->round] =
-            row->measured.rss_peak != NOT_MEASURED ? (double)row->measured.rss_peak : 0;
+            row->measured.rss_peak != NOT_MEASURED ? (double)record_memory(row, row->measured.rss_peak) : 0;
     }
     return count > 0;
 }
@@ -188,11 +188,11 @@ static void collect_row(const struct record *row, enum kind kind, struct cell_fi
     else if (record_throughput(row) >= 0)
         figures->times[figures->time_count++] = record_throughput(row);
     if (measured->rss_peak != NOT_MEASURED)
-        figures->peaks[figures->peak_count++] = (double)measured->rss_peak / (1 << 20);
+        figures->peaks[figures->peak_count++] = (double)record_memory(row, measured->rss_peak) / (1 << 20);
     if (kind != OBJECTS)
         figures->others[figures->other_count++] = (double)(measured->user_ns + measured->system_ns) / 1e9;
     else if (measured->rss_1s != NOT_MEASURED)
-        figures->others[figures->other_count++] = (double)measured->rss_1s / (1 << 20);
+        figures->others[figures->other_count++] = (double)record_memory(row, measured->rss_1s) / (1 << 20);
 }
 
 static void collect(const struct plan *plan, const struct output *output, uint32_t cell, struct cell_figures *figures) {
@@ -363,7 +363,8 @@ static void print_notes(const struct plan *plan, const struct summary_note *note
     }
     putchar('\n');
     print_wrapped(objects > 0
-                      ? "Medians of the samples that are ok; an op is one object's life, its malloc and its free."
+                      ? "Medians of the samples that are ok; an op is one object's life, its malloc and its free. "
+                        "Memory is without the harness's own."
                       : "Medians of the runs that are ok.",
                   0);
     if (programs > 0)

@@ -696,6 +696,7 @@ static void keep(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && run_app()) {
         take_peak();
+        shared->result.measured.harness_bytes = 0; // the keeper is none of the processes that are watched
         take_status();
     }
     app_tree_kill();

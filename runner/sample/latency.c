@@ -100,8 +100,12 @@ static void latency_free_remote(void *block) {
     free_as(CALL_FREE_REMOTE, block);
 }
 
+uint64_t latency_bytes(uint32_t threads, uint32_t every) {
+    return every == 0 ? 0 : threads * sizeof *timers;
+}
+
 int latency_install(struct workload_run *run, uint32_t every) {
-    timers = os_memory_map(run->params.threads * sizeof *timers);
+    timers = os_memory_map(latency_bytes(run->params.threads, every));
     if (timers == NULL)
         return 0;
     mean_distance = every;

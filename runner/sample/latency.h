@@ -7,6 +7,9 @@
 
 #include "shared.h"
 
+// What the histograms need; nothing is timed when `every` is 0.
+uint64_t latency_bytes(uint32_t threads, uint32_t every);
+
 // Puts the timer in front of run->allocator and run->free_remote. Returns 0 without memory.
 int latency_install(struct workload_run *run, uint32_t every);
 

@@ -22,6 +22,13 @@ int record_is_ok(const struct record *record) {
     return record->status == STATUS_OK;
 }
 
+uint64_t record_memory(const struct record *record, uint64_t rss_bytes) {
+    const uint64_t harness_bytes = record->measured.harness_bytes;
+    if (rss_bytes == NOT_MEASURED || harness_bytes == NOT_MEASURED)
+        return rss_bytes;
+    return rss_bytes > harness_bytes ? rss_bytes - harness_bytes : 0;
+}
+
 double record_throughput(const struct record *record) {
     const uint64_t ops = record->measured.ops, elapsed_ns = record->measured.elapsed_ns;
     return ops == NOT_MEASURED || elapsed_ns == NOT_MEASURED || elapsed_ns == 0
@@ -114,6 +121,11 @@ static const struct record_column tail[] = {
     MEASURED(involuntary_switches, NULL),
     MEASURED(minor_faults, NULL),
     MEASURED(major_faults, NULL),
+    MEASURED(
+        harness_bytes,
+        "the harness's own resident memory: events drawn ahead, rings, slots, stacks, histograms, the series; mapped "
+        "and touched before rss_baseline is read and kept to the end, so each rss_* and each point of the series "
+        "contains it, and each shown memory does not; of programs 0"),
     MEASURED(rss_baseline,
              "mean and p95 over the series of the measured part; peak is VmHWM (Windows: "
              "PeakWorkingSetSize), or a larger reading of the row. Of programs the series is the proportional set "

@@ -64,6 +64,7 @@ extern const char *const record_status_names[STATUS_COUNT];
 void record_clear(struct record *record);
 
 int record_is_ok(const struct record *record);
-double record_throughput(const struct record *record); // operations a second; negative: not measured
+uint64_t record_memory(const struct record *record, uint64_t rss_bytes); // what is not the harness's of an rss_*
+double record_throughput(const struct record *record);                   // operations a second; negative: not measured
 
 #endif

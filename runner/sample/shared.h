@@ -97,6 +97,7 @@ struct measurement {
     uint64_t run_delay_ns;       // runnable but not running, all threads (/proc/self/task/*/schedstat)
     uint64_t voluntary_switches, involuntary_switches;
     uint64_t minor_faults, major_faults;
+    uint64_t harness_bytes; // resident from before rss_baseline to the end, contained in every rss_*
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
     uint64_t age_hash, age_rss, age_live; // of the ageing, and at its end: bytes
     uint64_t live_work;                   // live bytes at rss_work

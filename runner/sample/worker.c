@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define EXIT_USAGE 2
+#define PAGE_BYTES 4096u
 // The same in every run; fits 16 KiB of optional static TLS. TSan keeps more than that in TLS of its own.
 #if defined(__SANITIZE_THREAD__)
 #define STACK_BYTES (UINT64_C(2) << 20)
@@ -35,6 +36,7 @@
 #define FAKE_LOOP_NS 1000u
 #define FAKE_BASELINE_BYTES (UINT64_C(1) << 20)
 #define FAKE_OVERHEAD_BYTES (UINT64_C(256) << 10)
+#define FAKE_HARNESS_BYTES (UINT64_C(128) << 10)
 
 // What one thread's measured part has cost. owner until it has been joined or has passed the barrier after it.
 struct account {
@@ -190,6 +192,17 @@ static int load(void) {
     return 1;
 }
 
+static uint64_t whole_pages(uint64_t bytes) {
+    return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+// All of it is touched when it is mapped and stays to the end; the allocator under test has no part in it.
+static uint64_t harness_bytes(uint64_t workload_bytes, uint32_t stack_count) {
+    return whole_pages(sizeof *shared) + whole_pages(workload_bytes) +
+           whole_pages(latency_bytes(run.params.threads, shared->request.latency_every)) +
+           os_stacks_resident_bytes(stack_count, STACK_TOUCHED_BYTES);
+}
+
 static int prepare(void) {
     const struct shared_request *request = &shared->request;
     char why[sizeof shared->result.message];
@@ -223,6 +236,7 @@ static int prepare(void) {
                                "cannot map %" PRIu64 " bytes of harness memory and %" PRIu32 " stacks: %s",
                                memory_bytes, threads, strerror(errno));
     }
+    shared->result.measured.harness_bytes = harness_bytes(memory_bytes, 2 * threads + 1);
     for (uint32_t i = 0; i < threads; i++)
         for (int k = 0; k < COUNTERS_COUNT; k++)
             accounts[i].hardware[k] = NOT_MEASURED;
@@ -415,6 +429,7 @@ static void fake(void) {
     result->noise = (struct noise){.reference_loop_fastest_ns = NOT_MEASURED,
                                    .reference_loop_before_ns = FAKE_LOOP_NS,
                                    .reference_loop_after_ns = FAKE_LOOP_NS};
+    result->harness_bytes = FAKE_HARNESS_BYTES;
     result->rss_baseline = FAKE_BASELINE_BYTES;
     result->rss_work = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES + live;
     result->rss_peak = result->rss_work + FAKE_OVERHEAD_BYTES;

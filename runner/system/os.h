@@ -18,6 +18,7 @@ void os_memory_unmap(void *memory, uint64_t bytes);
 // Multiples of the page size. Stack i is [base + i * bytes, base + (i + 1) * bytes).
 // Windows gives each thread a stack itself; there this is address space and no more.
 void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes);
+uint64_t os_stacks_resident_bytes(uint64_t count, uint64_t touched_bytes); // of those, before a thread runs on them
 
 // Starts a thread on that stack (Windows: on one of that size). Returns 0 or an errno value.
 int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body)(void *), void *argument);

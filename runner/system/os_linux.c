@@ -50,6 +50,10 @@ void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes) {
     return base;
 }
 
+uint64_t os_stacks_resident_bytes(uint64_t count, uint64_t touched_bytes) {
+    return count * touched_bytes;
+}
+
 int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body)(void *), void *argument) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);

@@ -36,6 +36,12 @@ void *os_stacks_map(uint64_t count, uint64_t bytes, uint64_t touched_bytes) {
     return VirtualAlloc(NULL, count * bytes, MEM_RESERVE, PAGE_NOACCESS);
 }
 
+uint64_t os_stacks_resident_bytes(uint64_t count, uint64_t touched_bytes) {
+    (void)count;
+    (void)touched_bytes;
+    return 0;
+}
+
 int os_thread_start(pthread_t *thread, void *stack, uint64_t bytes, void *(*body)(void *), void *argument) {
     (void)stack;
     pthread_attr_t attributes;

@@ -80,7 +80,7 @@ static int take_row(struct advice *advice, const struct record *record) {
     }
     side->told.values[VERDICT_TIME][record->round] = (double)measured->elapsed_ns / 1e9;
     side->told.values[VERDICT_MEMORY][record->round] =
-        measured->rss_peak != NOT_MEASURED ? (double)measured->rss_peak : 0;
+        measured->rss_peak != NOT_MEASURED ? (double)record_memory(record, measured->rss_peak) : 0;
     side->cpu[record->round] = (double)(measured->user_ns + measured->system_ns) / 1e9;
     return 1;
 }

@@ -17,8 +17,8 @@ from . import allocators
 from .errors import InputError, printable
 from .files import read_text, rows_of, sibling
 
-from .schema import (CELL, COLUMNS, OLD_NAMES, PHASES, RSS_COLUMNS, SCHEMA, SCHEMAS, SIGNED, UNSIGNED, Cell, Value,
-                     cell_order, check_row, value_of)  # fmt: skip
+from .schema import (CELL, COLUMNS, OLD_NAMES, PHASES, RESIDENT, RSS_COLUMNS, SCHEMA, SCHEMAS, SIGNED, UNSIGNED, Cell,
+                     Value, cell_order, check_row, value_of)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ class Run:
     provenance: dict[str, Any]  # run.json
     host: str  # text that is equal for two runs of one machine; "" when unknown
     pus: int  # processing units of the machine, 0 when unknown
+    harness: dict[int, int] = field(default_factory=dict)  # sample -> bytes that the harness kept resident
 
 
 @dataclass
 class Results:
-    """All samples of some files. `data` has one row a sample, the columns of the schema and:
+    """All samples of some files. `data` has one row a sample, the columns of the schema - those of RESIDENT without the
+    harness's own memory - and:
 
     file    path of the CSV
     block   the round as a hashable, unique over all files; rows of one block may be paired
@@ -91,7 +93,20 @@ def _read_csv(path: str | Path) -> pd.DataFrame:
     twice = data.loc[data["sample"].duplicated(), "sample"]
     if len(twice):
         raise InputError(f"{path}: sample {twice.iloc[0]} occurs twice; files must not be concatenated by hand")
+    return _without_harness(data)
+
+
+def _without_harness(data: pd.DataFrame) -> pd.DataFrame:
+    """What the harness itself keeps is in every reading of the kernel and no allocator's; a file that is older than
+    `harness_bytes` is taken as it is."""
+    harness = data["harness_bytes"].fillna(0).astype("int64")
+    for column in RESIDENT:
+        data[column] = (data[column] - harness).clip(lower=0)
     return data
+
+
+def _harness(data: pd.DataFrame) -> dict[int, int]:
+    return dict(zip(data["sample"], data["harness_bytes"].fillna(0).astype(int)))
 
 
 def _provenance(path: str | Path, run_id: str) -> dict[str, Any]:
@@ -152,7 +167,7 @@ def load(paths: Iterable[str | Path]) -> Results:
             raise InputError(f"{path}: same run as {clash.path} ({run_id}); give each run once")
         record = _provenance(path, run_id)
         host, pus = _host(record)
-        run = Run(Path(path), run_id, record, host, pus)
+        run = Run(Path(path), run_id, record, host, pus, _harness(data))
         if runs:
             same_host(runs[0], run)
         runs.append(run)
@@ -218,7 +233,7 @@ def _same_work(data: pd.DataFrame) -> None:
 
 def load_series(run: Run) -> pd.DataFrame | None:
     """The RSS series of a run as a frame (sample, t_ns, rss_bytes, live_bytes, phase; live_bytes NaN for programs), or
-    None when there is none."""
+    None when there is none. rss_bytes is without the harness's own memory."""
     file = sibling(run.path, ".rss.csv")
     if not file.exists():
         return None
@@ -234,5 +249,6 @@ def load_series(run: Run) -> pd.DataFrame | None:
             live == "" or SIGNED.fullmatch(live)
         ):
             raise InputError(f"{file}:{line}: sample, t_ns, rss_bytes and live_bytes must be integers")
-        rows.append((int(sample), int(t_ns), int(rss), int(live) if live else float("nan"), phase))
+        resident = max(int(rss) - run.harness.get(int(sample), 0), 0)
+        rows.append((int(sample), int(t_ns), resident, int(live) if live else float("nan"), phase))
     return pd.DataFrame(rows, columns=["sample", "t_ns", "rss_bytes", "live_bytes", "phase"])

@@ -63,6 +63,7 @@ class Section:
     rows: list[Row] = field(default_factory=list)
     told: verdict.Cell = field(default_factory=verdict.nothing)  # what all pairs of its allocators say
     harness_ns: float = math.nan  # what null needs for an op, in time of one thread
+    harness_bytes: float = math.nan  # that memory is shown without; NaN where the file is older than the column
     harness_waits: bool = False  # that time contains waiting for other threads: objects changed hands
 
     def value(self, column: str) -> Any:
@@ -197,6 +198,7 @@ def build(results: Results, baseline: str | None = None, margin: float = stats.M
         rows = by_cell[cell]
         section = Section(cell, rows["crowded"].iloc[0])
         sections.append(section)
+        section.harness_bytes = _median(rows["harness_bytes"])
         harness = rows[(rows["name"] == NULL) & (rows["status"] == "ok")]
         if len(harness):
             section.harness_ns = _op_ns(harness)

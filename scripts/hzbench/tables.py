@@ -143,6 +143,8 @@ def notes_of(section: model.Section, report: model.Report) -> list[str]:
     if baseline_rss:
         low, high = text.mebibytes(min(baseline_rss)), text.mebibytes(max(baseline_rss))
         notes.append(f"RSS before the first allocation: {low if low == high else f'{low} to {high}'} MiB, included.")
+    if section.harness_bytes > 0:
+        notes.append(f"Memory is without the harness's own {text.mebibytes(section.harness_bytes)} MiB.")
     disturbed = [(r, r.speed) for r in section.rows if r.disturbed and r.speed]
     if disturbed:
         parts = []

@@ -259,6 +259,36 @@ def test_series_covers_the_phases(run, tmp_path):
     assert int(row["fragmentation_worst_ppm"]) == int(worst * 1e6)
 
 
+def shown_mebibytes(out: str, name: str) -> float:
+    """The column `peak MiB` of the runner's table."""
+    return float(next(line.split()[3] for line in out.splitlines() if line.split()[:1] == [name]))
+
+
+@pytest.mark.parametrize("workload, threads, allocator", [("local", 1, "hz3"), ("remote", 2, "hz4")])
+def test_shown_memory_does_not_grow_with_the_events(run, tmp_path, workload, threads, allocator):
+    """Events are drawn ahead, 8 bytes each: 3.8 MiB here and eight times as many there."""
+    few, many = 500_000, 4_000_000
+    shown, harness = {}, {}
+    for ops in (few, many):
+        file = tmp_path / f"{ops}.csv"
+        result = run(
+            f"--alloc=null,{allocator}", f"--workload={workload}", f"--threads={threads}", f"--ops={ops}", "--runs=1",
+            "--settle=0", f"--output={file.name}",
+        )  # fmt: skip
+        assert (result.code, result.err) == (0, "")
+        for row in rows(file):
+            name = row["allocator"]
+            harness[name, ops] = int(row["harness_bytes"])
+            shown[name, ops] = shown_mebibytes(result.out, name)
+            rest = (int(row["rss_peak"]) - harness[name, ops]) / 2**20
+            assert shown[name, ops] == pytest.approx(rest, rel=0.006)  # three digits
+            assert int(row["rss_baseline"]) > harness[name, ops]
+    for name in ("null", allocator):
+        events = 8 * threads * (many - few)
+        assert 0 <= harness[name, many] - harness[name, few] - events <= 0.02 * events  # the steps' sums are there, too
+        assert abs(shown[name, many] - shown[name, few]) < 1, (name, shown)  # of 27 and 53 MiB
+
+
 def test_a_duration_gives_no_hash(run, tmp_path):
     result = run(
         "--alloc=null,system", "--workload=local", "--duration=30ms", "--settle=0", "--runs=1", "--output=r.csv"

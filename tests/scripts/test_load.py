@@ -264,6 +264,24 @@ def test_bad_margin(script, run, margin):
     assert "is not a share" in refuse(script, run, f"--margin={margin}")
 
 
+def test_memory_is_without_the_harness_where_the_file_tells_it(tmp_path):
+    def grow(rows):  # as if the harness kept 7 MiB for each sample
+        for row in rows:
+            row["harness_bytes"] = (7 << 20) + row["sample"]
+            for column in schema.RESIDENT:
+                if row.get(column, "") != "":
+                    row[column] += row["harness_bytes"]
+
+    plain = load.load([fixtures.write_run(tmp_path / "plain.csv", SMALL)])
+    grown = load.load([fixtures.write_run(tmp_path / "grown.csv", SMALL, edit=grow)])
+    assert plain.data["harness_bytes"].isna().all() and (grown.data["harness_bytes"] >= 7 << 20).all()
+    for column in schema.RESIDENT:
+        assert grown.data[column].equals(plain.data[column]), column
+    one, other = (load.load_series(r.runs[0]) for r in (plain, grown))
+    assert (one["rss_bytes"] - other["rss_bytes"]).abs().max() <= 1  # fixtures round
+    assert one.drop(columns="rss_bytes").equals(other.drop(columns="rss_bytes"))
+
+
 def test_bad_series(tmp_path):
     file = fixtures.write_run(tmp_path / "a.csv", SMALL)
     run = load.load([file]).runs[0]
