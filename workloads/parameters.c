@@ -17,10 +17,12 @@ static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-
 static const char *const distributions[] = {"uniform", "log-uniform"};
 static const char *const touches[] = {"none", "ends", "all"};
 static const char *const receivers[] = {"reads", "frees"};
+static const char *const settle_works[] = {"none", "light"};
 static const char *const ages[] = {"none", "churn", "holes", "drift"};
 
 _Static_assert(sizeof ages / sizeof ages[0] == AGE_COUNT, "a name a kind of ageing");
 _Static_assert(sizeof receivers / sizeof receivers[0] == RECEIVER_COUNT, "a name a receiver");
+_Static_assert(sizeof settle_works / sizeof settle_works[0] == SETTLE_WORK_COUNT, "a name a kind of work");
 _Static_assert(sizeof topologies / sizeof topologies[0] == TOPOLOGY_COUNT, "a name a topology");
 
 #define FIELD(member)                                                                                                  \
@@ -187,6 +189,17 @@ const struct parameter parameters[] = {
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "SHARE",
      .help = "of the aged objects that live on to the end (10%)"},
+    {.name = "settle-work",
+     .column = "settle_work",
+     .kind = PARAMETER_NAME,
+     .is_of_worker = 1,
+     FIELD(settle_work),
+     NAMES(settle_works),
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "KIND",
+     .help = "while memory is watched after the threads have ended (--settle): none, or light: an object a millisecond",
+     .meaning = "what went on while memory was watched after the threads had ended: none; light: one thread allocates "
+                "and frees an object of 100 to 3000 bytes a millisecond"},
     {.name = "handover-batch",
      .column = "handover_batch",
      .kind = PARAMETER_COUNT,
@@ -240,6 +253,8 @@ const struct parameter *parameter_named(const char *name) {
 }
 
 int parameter_is_used(const struct parameter *parameter, const struct workload *workload) {
+    if (parameter->is_of_worker && workload->is_program)
+        return 0;
     return parameter->uses == 0 || (workload->used_params & parameter->uses) != 0;
 }
 

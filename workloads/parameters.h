@@ -36,6 +36,7 @@ struct parameter {
     enum parameter_kind kind;
     enum parameter_source source;
     uint32_t uses;            // WORKLOAD_USES_* of the workloads that have it; 0: all have
+    uint32_t is_of_worker;    // 1: not of a workload that is a program
     uint32_t field_bytes;     // 4 or 8
     size_t offset;            // in struct workload_params
     uint64_t least, most;     // what it may be in a workload that has it

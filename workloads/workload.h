@@ -36,6 +36,8 @@ enum workload_age { // what happens to the heap before the measured part (age.h)
     AGE_COUNT
 };
 
+enum workload_settle_work { SETTLE_WORK_NONE, SETTLE_WORK_LIGHT, SETTLE_WORK_COUNT };
+
 #define WORKLOAD_INPUT_BYTES 256
 #define WORKLOAD_COMMAND_BYTES 16384 // of `program`
 #define WORKLOAD_MAX_THREADS 256     // counters and hand-over rings are laid out for so many
@@ -63,6 +65,7 @@ struct workload_params {
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
     uint32_t receiver;     // enum workload_receiver
     uint32_t handover_batch;          // words that a thread hands over before it publishes them
+    uint32_t settle_work;             // enum workload_settle_work
     uint64_t age_bytes;               // live bytes a thread while the heap is aged
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };

@@ -9,7 +9,6 @@
 #include "../text/quantity.h"
 #include "../text/words.h"
 #include "sequential.h"
-#include "settle.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -326,6 +325,37 @@ static int parse_prepare(struct context *context, const char *text) {
     return EXIT_CODE_OK;
 }
 
+static int set_settle(struct context *context, const uint64_t *times_ns, size_t count) {
+    struct options *options = context->options;
+    size_t at = 0;
+    memset(options->settle_ns, 0, sizeof options->settle_ns);
+    for (size_t i = 0; i < count && at < sizeof options->settle; i++) {
+        options->settle_ns[i] = times_ns[i];
+        at += (size_t)snprintf(options->settle + at, sizeof options->settle - at, "%s%gs", at != 0 ? "," : "",
+                               (double)times_ns[i] / 1e9);
+    }
+    return EXIT_CODE_OK;
+}
+
+static int parse_settle(struct context *context, const char *text) {
+    uint64_t times_ns[SETTLE_MOST];
+    char copy[128], *rest = copy, *item;
+    size_t count = 0;
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy)
+        return refuse(context, "--settle: longer than %zu characters", sizeof copy - 1);
+    while ((item = quantity_next_item(&rest)) != NULL) {
+        uint64_t time_ns = 0;
+        if (!quantity_time(item, &time_ns))
+            return refuse(context, "--settle=%s: needs a time with its unit, such as 500ms or 2s", text);
+        if (count == SETTLE_MOST)
+            return refuse(context, "--settle=%s: names more than %d times", text, SETTLE_MOST);
+        if (count > 0 && time_ns <= times_ns[count - 1])
+            return refuse(context, "--settle=%s: the times must ascend, as in 100ms,1s,10s", text);
+        times_ns[count++] = time_ns;
+    }
+    return set_settle(context, times_ns, count);
+}
+
 static int parse_wrapper(struct context *context, const char *text) {
     if (*text == '\0' || *text == ' ' || strlen(text) >= sizeof context->options->wrapper)
         return refuse(context, "--wrapper=%.32s: needs a command of at most %zu characters, such as 'valgrind -q'",
@@ -403,11 +433,13 @@ const struct option_entry option_entries[] = {
      OFFSET(rss_interval_ns),
      .key = "rss_interval_ns"},
     {.name = "settle",
-     .value = "TIME",
-     .help = "to watch memory after the threads have ended: 0, 100ms, 1s; default 1s",
-     .kind = OPTION_TIME,
-     OFFSET(settle_ns),
-     .key = "settle_ns"},
+     .value = "LIST",
+     .help = "when memory is read after the threads have ended: 0 for never, 1s, or up to 8 times such as "
+             "100ms,1s,10s; default 1s (which reads at 100ms, too)",
+     .kind = OPTION_TEXT,
+     OFFSET(settle),
+     .parse = parse_settle,
+     .key = "settle"},
     {.name = "timeout",
      .value = "TIME",
      .help = "of one sample; default 60s and the expected work",
@@ -778,8 +810,9 @@ int options_parse(struct options *options, int argc, char **argv, char *why, siz
                                 .load = ALLOCATOR_LOAD_DLOPEN,
                                 .pin = "spread",
                                 .rss_interval_ns = 10000000,
-                                .settle_ns = SETTLE_LONG_NS,
                                 .budget_ns = DEFAULT_BUDGET_NS};
+    const uint64_t settle_ns = SETTLE_LONG_NS;
+    set_settle(&context, &settle_ns, 1);
     workload_params_unset(&options->params);
     words_join(argv, options->command, sizeof options->command); // what a user would have to type again
     for (int i = 1; i < argc && options->program == NULL; i++)

@@ -5,6 +5,7 @@
 
 #include "../../allocators/loader/loader.h"
 #include "../../workloads/workload.h"
+#include "settle.h"
 #include <stdio.h>
 
 enum exit_code { // of the runner; docs/reproducibility.md
@@ -55,7 +56,8 @@ struct options {
     uint32_t load;      // enum allocator_load_mode
     char pin[256];
     uint64_t rss_interval_ns;
-    uint64_t settle_ns;
+    char settle[128];                    // as in run.json and the plan's hash
+    uint64_t settle_ns[SETTLE_MOST];     // ascending, then 0
     uint64_t timeout_ns;                 // 0: one minute and the expected work
     char wrapper[OPTIONS_WRAPPER_BYTES]; // command that starts the worker; empty: none
     uint32_t counters;                   // flags are 0 or 1

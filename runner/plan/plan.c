@@ -2,8 +2,6 @@
 // Cells, rounds and their shuffled order. Layer: runner.
 #include "plan.h"
 
-#include "settle.h"
-
 #include "../text/buffer.h"
 
 #include "../../allocators/loader/digest.h"
@@ -243,17 +241,14 @@ uint64_t plan_work_ns(const struct workload_params *params) {
 
 uint64_t plan_sample_ns(const struct plan *plan, const struct plan_cell *cell) {
     const struct options *options = plan->options;
-    uint64_t settle_ns = options->settle_ns >= SETTLE_LONG_NS    ? SETTLE_LONG_NS
-                         : options->settle_ns >= SETTLE_SHORT_NS ? SETTLE_SHORT_NS
-                                                                 : 0;
-    return GUESS_START_NS + plan_work_ns(&cell->params) + (options->fake_clock ? 0 : settle_ns);
+    return GUESS_START_NS + plan_work_ns(&cell->params) + (options->fake_clock ? 0 : settle_end_ns(options->settle_ns));
 }
 
 uint64_t plan_timeout_ns(const struct plan *plan, const struct plan_cell *cell) {
     if (plan->options->timeout_ns != 0)
         return plan->options->timeout_ns;
     uint64_t work_ns = plan_work_ns(&cell->params);
-    return TIMEOUT_BASE_NS + plan->options->settle_ns +
+    return TIMEOUT_BASE_NS + settle_end_ns(plan->options->settle_ns) +
            (work_ns > UINT64_MAX / 4 / TIMEOUT_FACTOR ? UINT64_MAX / 4 : work_ns * TIMEOUT_FACTOR);
 }
 

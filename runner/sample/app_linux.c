@@ -6,7 +6,6 @@
 //
 // Two processes: the runner's child only waits; the keeper, outside of its group, does the work. When the runner kills
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
-#include "../plan/settle.h"
 #include "../system/os.h"
 #include "../text/words.h"
 #include "../tools/hzrun_report.h"
@@ -452,18 +451,9 @@ static int load_server(struct step *server) {
     return 1;
 }
 
-static void settle_server(struct step *server) {
-    struct measurement *result = &shared->result.measured;
-    const uint64_t settle_ns = shared->request.settle_ns;
-    shared_enter(shared, PHASE_SETTLE);
-    if (settle_ns >= SETTLE_SHORT_NS) {
-        watch_until(server, os_now_ns() + SETTLE_SHORT_NS, 0);
-        result->rss_100ms = watch(0);
-    }
-    if (settle_ns >= SETTLE_LONG_NS) {
-        watch_until(server, os_now_ns() + SETTLE_LONG_NS - SETTLE_SHORT_NS, 0);
-        result->rss_1s = watch(0);
-    }
+static uint64_t watch_at(void *server, uint64_t until_ns) {
+    watch_until(server, until_ns, 0);
+    return watch(0);
 }
 
 static int stop_server(struct step *server) {
@@ -487,7 +477,8 @@ static int run_server(void) {
     shared_enter(shared, PHASE_WARM_UP);
     if (!start(&server, "serve", 1) || !wait_ready(&server) || !load_server(&server))
         return 0;
-    settle_server(&server);
+    shared_enter(shared, PHASE_SETTLE);
+    rss_settle(shared, watch_at, &server);
     return stop_server(&server);
 }
 

@@ -141,6 +141,8 @@ static const struct record_column tail[] = {
     MEASURED(rss_100ms, NULL),
     MEASURED(rss_1s, NULL),
     MEASURED(rss_purged, NULL),
+    TEXT("rss_settled", rss_settled,
+         "`TIME=BYTES` joined by `;`: so long after the threads were joined, for each time of `--settle`"),
     MEASURED(
         live_peak,
         "largest live bytes in the series, or `live_work`; each is what was live at that instant at least, as the "

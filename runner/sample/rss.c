@@ -95,3 +95,31 @@ void rss_stop(struct rss_sampler *sampler) {
     pthread_cond_destroy(&sampler->wake);
     pthread_mutex_destroy(&sampler->mutex);
 }
+
+// The first instant after `from_ns` at which memory is read; 0: there is none.
+static uint64_t next_reading_ns(const uint64_t *times_ns, uint64_t from_ns) {
+    const uint64_t end_ns = settle_end_ns(times_ns);
+    uint64_t next_ns = end_ns > from_ns ? end_ns : 0;
+    const uint64_t fixed[] = {SETTLE_SHORT_NS, SETTLE_LONG_NS};
+    for (int i = 0; i < 2; i++)
+        next_ns = fixed[i] > from_ns && fixed[i] < next_ns ? fixed[i] : next_ns;
+    for (int i = 0; i < SETTLE_MOST; i++)
+        next_ns = times_ns[i] > from_ns && times_ns[i] < next_ns ? times_ns[i] : next_ns;
+    return next_ns;
+}
+
+void rss_settle(struct sample_shared *shared, uint64_t (*read_at)(void *context, uint64_t until_ns), void *context) {
+    struct measurement *measured = &shared->result.measured;
+    const uint64_t *times_ns = shared->request.settle_ns;
+    const uint64_t begin_ns = os_now_ns();
+    for (uint64_t at_ns = next_reading_ns(times_ns, 0); at_ns != 0; at_ns = next_reading_ns(times_ns, at_ns)) {
+        const uint64_t bytes = read_at(context, begin_ns + at_ns);
+        if (at_ns == SETTLE_SHORT_NS)
+            measured->rss_100ms = bytes;
+        if (at_ns == SETTLE_LONG_NS)
+            measured->rss_1s = bytes;
+        for (int i = 0; i < SETTLE_MOST; i++)
+            if (times_ns[i] == at_ns)
+                measured->rss_settled[i] = bytes;
+    }
+}

@@ -24,6 +24,10 @@ struct rss_sampler {
 int rss_start(struct rss_sampler *sampler, struct sample_shared *shared, int rss_fd, uint64_t started_ns, void *stack,
               uint64_t stack_bytes);
 
+// Calls read_at, which waits until then and returns the resident set, at each instant that memory is read after the
+// join (settle.h), and keeps what it returns.
+void rss_settle(struct sample_shared *shared, uint64_t (*read_at)(void *context, uint64_t until_ns), void *context);
+
 // Takes a last point, ends the thread and waits for it.
 void rss_stop(struct rss_sampler *sampler);
 

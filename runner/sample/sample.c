@@ -231,6 +231,16 @@ static void list_rejects(const uint64_t *rejects, char *out, size_t out_bytes) {
                                    rejects[i]);
 }
 
+static void list_settled(const struct shared_request *request, const struct measurement *measured, char *out,
+                         size_t out_bytes) {
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < SETTLE_MOST && at < out_bytes; i++)
+        if (request->settle_ns[i] != 0 && measured->rss_settled[i] != NOT_MEASURED)
+            at += (size_t)snprintf(out + at, out_bytes - at, "%s%gs=%" PRIu64, at ? ";" : "",
+                                   (double)request->settle_ns[i] / 1e9, measured->rss_settled[i]);
+}
+
 // What is known before the sample runs.
 static void describe(struct record *record, const struct sample_request *request) {
     const struct options *options = request->plan->options;
@@ -279,6 +289,7 @@ static void take_result(struct record *record, const struct sample_shared *share
         record->latency_every = shared->request.latency_every;
     summarise_series(shared, record);
     list_rejects(record->measured.rejects, record->rejects, sizeof record->rejects);
+    list_settled(&shared->request, &record->measured, record->rss_settled, sizeof record->rss_settled);
 }
 
 struct sample_request sample_request_of(const struct plan *plan, const struct sample_allocator *allocators,
@@ -307,7 +318,7 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     struct shared_request *order = &shared_of(sample)->request;
     memcpy(order->cpus, request->cpus, params.threads * sizeof order->cpus[0]);
     order->rss_interval_ns = options->rss_interval_ns;
-    order->settle_ns = options->settle_ns;
+    memcpy(order->settle_ns, options->settle_ns, sizeof order->settle_ns);
     if (options->program != NULL)
         words_join(options->program, order->command, sizeof order->command);
     snprintf(order->prepare, sizeof order->prepare, "%s", options->prepare);

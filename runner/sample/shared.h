@@ -7,6 +7,7 @@
 
 #include "../../allocators/loader/loader.h"
 #include "../../workloads/workload.h"
+#include "../plan/settle.h"
 #include "../system/measured.h"
 #include "histogram.h"
 
@@ -22,7 +23,7 @@ enum phase {      // what the worker is doing; in every RSS point
     PHASE_MEASURED,
     PHASE_TEAR_DOWN, // ends with everything freed, threads alive
     PHASE_JOINED,
-    PHASE_SETTLE, // waiting 100 ms and 1 s
+    PHASE_SETTLE, // waiting, as long as --settle says
     PHASE_PURGED,
     PHASE_DONE
 };
@@ -70,7 +71,7 @@ struct shared_request {
     struct workload_params params;        // complete
     int32_t cpus[WORKLOAD_MAX_THREADS];   // operating system's index of the CPU thread i is pinned to, -1: not pinned
     uint64_t rss_interval_ns;             // 0: no series
-    uint64_t settle_ns;                   // how long to watch RSS after the join: 0, 100 ms or 1 s and more
+    uint64_t settle_ns[SETTLE_MOST];      // when to read RSS after the join, ascending, then 0
     uint32_t counters;                    // 1: open hardware counters if the machine has them
     uint32_t latency_every;               // one call in so many is timed; 0: none
     char command[WORKLOAD_COMMAND_BYTES]; // of the workload `program`: words_join()
@@ -99,6 +100,7 @@ struct measurement {
     uint64_t minor_faults, major_faults;
     uint64_t harness_bytes; // resident from before rss_baseline to the end, contained in every rss_*
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
+    uint64_t rss_settled[SETTLE_MOST];                                                     // at settle_ns
     uint64_t age_hash, age_rss, age_live; // of the ageing, and at its end: bytes
     uint64_t live_work;                   // live bytes at rss_work
     uint64_t rss_peak;                    // VmHWM

@@ -2,7 +2,6 @@
 // The child process of one sample: maps the memory that the runner made, loads one allocator, runs one workload and
 // writes what it saw back into it memory. The main thread only watches: once the allocator is loaded it allocates
 // nothing itself. Harness memory and all thread stacks are resident before the RSS baseline is read. Layer: runner.
-#include "../plan/settle.h"
 #include "../system/counters.h"
 #include "../system/os.h"
 #include "latency.h"
@@ -38,6 +37,12 @@
 #define FAKE_OVERHEAD_BYTES (UINT64_C(256) << 10)
 #define FAKE_HARNESS_BYTES (UINT64_C(128) << 10)
 
+// An idle server's: one object a millisecond, of 100 to 3000 bytes in steps that visit all size classes.
+#define LIGHT_PAUSE_NS UINT64_C(1000000)
+#define LIGHT_LEAST_BYTES 100u
+#define LIGHT_RANGE_BYTES 2900u
+#define LIGHT_STEP_BYTES 37u
+
 // What one thread's measured part has cost. owner until it has been joined or has passed the barrier after it.
 struct account {
     _Alignas(128) struct os_usage used;
@@ -50,7 +55,8 @@ static struct loaded_allocator loaded;
 static struct workload_run run;
 static struct account accounts[WORKLOAD_MAX_THREADS];
 static pthread_barrier_t barrier;
-static unsigned char *stacks;        // two a thread: its own and its generations', then the sampler's
+static unsigned char *stacks; // two a thread: its own and its generations', then the sampler's
+static _Atomic int light_work_ends;
 static _Atomic int generation_error; // errno of a birth that failed; 0: none
 
 static unsigned char *stack_of(uint32_t index) {
@@ -346,17 +352,41 @@ static void read_noise(const struct os_machine *before) {
     noise->reference_loop_after_ns = noise_loop_ns();
 }
 
+// The light work of --settle-work: what a server does while nobody asks much of it. Not counted anywhere.
+static void *work_lightly(void *argument) {
+    (void)argument;
+    for (uint64_t i = 0; !atomic_load_explicit(&light_work_ends, memory_order_relaxed); i++) {
+        const size_t bytes = LIGHT_LEAST_BYTES + (size_t)(i * LIGHT_STEP_BYTES % LIGHT_RANGE_BYTES);
+        unsigned char *block = run.allocator.alloc(bytes);
+        if (block != NULL)
+            block[0] = block[bytes - 1] = (unsigned char)i;
+        run.allocator.free(block);
+        os_sleep_ns(LIGHT_PAUSE_NS);
+    }
+    return NULL;
+}
+
+static uint64_t read_rss_at(void *rss_fd, uint64_t until_ns) {
+    const uint64_t now_ns = os_now_ns();
+    if (until_ns > now_ns)
+        os_sleep_ns(until_ns - now_ns);
+    return os_rss_bytes(*(const int *)rss_fd);
+}
+
 static void settle(int rss_fd) {
     struct measurement *result = &shared->result.measured;
-    const uint64_t settle_ns = shared->request.fake_clock ? 0 : shared->request.settle_ns;
+    const int with_work = run.params.settle_work == SETTLE_WORK_LIGHT && !shared->request.fake_clock &&
+                          settle_end_ns(shared->request.settle_ns) != 0;
+    pthread_t worker;
     shared_enter(shared, PHASE_SETTLE);
-    if (settle_ns >= SETTLE_SHORT_NS) {
-        os_sleep_ns(SETTLE_SHORT_NS);
-        result->rss_100ms = os_rss_bytes(rss_fd);
-    }
-    if (settle_ns >= SETTLE_LONG_NS) {
-        os_sleep_ns(SETTLE_LONG_NS - SETTLE_SHORT_NS);
-        result->rss_1s = os_rss_bytes(rss_fd);
+    const int error = with_work ? start_thread(&worker, 0, work_lightly, NULL) : 0; // the stack's own thread has ended
+    if (error != 0)
+        shared_conclude(shared, STATUS_ERROR, "cannot start the thread of --settle-work: %s", strerror(error));
+    if (!shared->request.fake_clock)
+        rss_settle(shared, read_rss_at, &rss_fd);
+    if (with_work && error == 0) {
+        atomic_store_explicit(&light_work_ends, 1, memory_order_relaxed);
+        pthread_join(worker, NULL);
     }
     shared_enter(shared, PHASE_PURGED); // the drop belongs to the purge, not to the wait before it
     if (loaded.table.capabilities & ALLOCATOR_PURGE) {
@@ -415,7 +445,7 @@ static void take_status(void) {
 static void fake(void) {
     struct measurement *result = &shared->result.measured;
     const uint64_t live = result->live_work;
-    const uint64_t settle_ns = shared->request.settle_ns;
+    const uint64_t settle_ns = settle_end_ns(shared->request.settle_ns);
     result->elapsed_ns = result->ops * FAKE_NS_PER_OP;
     result->user_ns = result->elapsed_ns;
     result->system_ns = 0;
@@ -437,6 +467,8 @@ static void fake(void) {
     result->rss_joined = FAKE_BASELINE_BYTES + FAKE_OVERHEAD_BYTES / 2;
     result->rss_100ms = settle_ns >= SETTLE_SHORT_NS ? result->rss_joined : NOT_MEASURED;
     result->rss_1s = settle_ns >= SETTLE_LONG_NS ? result->rss_joined : NOT_MEASURED;
+    for (int i = 0; i < SETTLE_MOST; i++)
+        result->rss_settled[i] = shared->request.settle_ns[i] != 0 ? result->rss_joined : NOT_MEASURED;
     result->rss_purged = FAKE_BASELINE_BYTES;
     result->windows_working_set_bytes = NOT_MEASURED;
     result->windows_peak_working_set_bytes = NOT_MEASURED;

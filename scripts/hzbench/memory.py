@@ -30,6 +30,7 @@ class Row:
     worst: float  # largest quotient of resident and live bytes at one instant
     kept: float  # after everything was freed
     kept_after: str  # when `kept` was read
+    settled: tuple[tuple[float, float], ...]  # (seconds after the join, as `kept`) of each time of --settle
     purged: float  # after the allocator was asked to give everything back
     slopes: tuple[stats.Slope, ...]  # bytes an hour, of each sample whose series is long enough
 
@@ -41,6 +42,20 @@ def _median(values: pd.Series) -> float:
 
 def _after(samples: pd.DataFrame) -> tuple[str, str]:
     return next(((c, label) for c, label in AFTER if samples[c].notna().any()), AFTER[-1])
+
+
+def readings(settled: str) -> dict[float, float]:
+    """Seconds after the join -> resident bytes, of the column rss_settled."""
+    pairs = (item.split("s=") for item in settled.split(";") if item)
+    return {float(seconds): float(found) for seconds, found in pairs}
+
+
+def _settled(samples: pd.DataFrame) -> tuple[tuple[float, float], ...]:
+    """Medians of the times that all samples have."""
+    found = [readings(text_of) for text_of in samples["rss_settled"]]
+    times = sorted(set.intersection(*(set(f) for f in found))) if found else []
+    base = list(samples["rss_baseline"] + samples["harness_bytes"].fillna(0))  # these readings are the kernel's
+    return tuple((t, _median(pd.Series([f[t] - b for f, b in zip(found, base)]))) for t in times)
 
 
 def _slopes(results: load.Results, samples: pd.DataFrame) -> tuple[stats.Slope, ...]:
@@ -60,6 +75,7 @@ def _slopes(results: load.Results, samples: pd.DataFrame) -> tuple[stats.Slope, 
 def row_of(results: load.Results, name: str, samples: pd.DataFrame) -> Row:
     """The row of one allocator from its samples of one cell that are ok."""
     column, label = _after(samples)
+    settled = _settled(samples)
     above = {c: samples[c] - samples["rss_baseline"] for c in ("rss_mean", "rss_peak", column, "rss_purged")}
     return Row(
         name,
@@ -68,8 +84,9 @@ def row_of(results: load.Results, name: str, samples: pd.DataFrame) -> Row:
         _median(above["rss_peak"]),
         _median(above["rss_mean"] / samples["live_mean"]),
         _median(samples["fragmentation_worst_ppm"] / 1e6),
-        _median(above[column]),
-        label,
+        settled[-1][1] if settled else _median(above[column]),
+        f"{settled[-1][0]:g} s" if settled else label,
+        settled,
         _median(above["rss_purged"]),
         _slopes(results, samples),
     )
@@ -101,14 +118,16 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Lines of the table of one cell."""
     least_mean, least_kept = _least(rows, "mean"), _least(rows, "kept")
     sloped = any(r.slopes for r in rows)
-    head = ["allocator", "n", "mean MiB", "of best", "peak MiB", "mean / live", "worst / live", "kept MiB", "of best",
-            "purged MiB"]  # fmt: skip
+    times = [t for t, _ in rows[0].settled[:-1]] if len({tuple(t for t, _ in r.settled) for r in rows}) == 1 else []
+    head = ["allocator", "n", "mean MiB", "of best", "peak MiB", "mean / live", "worst / live",
+            *(f"at {t:g} s" for t in times), "kept MiB", "of best", "purged MiB"]  # fmt: skip
     cells = []
     for r in rows:
         cells.append(
             [r.name, str(r.samples), text.mebibytes(r.mean), text.three(r.mean / least_mean), text.mebibytes(r.peak),
-             text.three(r.fragmentation), text.three(r.worst), text.mebibytes(r.kept), text.three(r.kept / least_kept),
-             text.mebibytes(r.purged)]
+             text.three(r.fragmentation), text.three(r.worst),
+             *(text.mebibytes(bytes_) for t, bytes_ in r.settled if t in times), text.mebibytes(r.kept),
+             text.three(r.kept / least_kept), text.mebibytes(r.purged)]
             + ([_slope(r)] if sloped else [])
         )  # fmt: skip
     return tables.grid(head + (["MiB an hour"] if sloped else []), cells, [False] + [True] * (len(head) - sloped))
@@ -116,7 +135,8 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 LEGEND = (
     "Medians over n samples of resident memory above what the process had before its first allocation. mean, live: over"
-    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed;"
+    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed and the"
+    " threads were joined, at: so long after it;"
     " purged: after the allocator was asked to give all back;"
     " of best: against the most compact of the peers and the C library."
 )

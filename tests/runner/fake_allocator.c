@@ -56,9 +56,20 @@ static void *fault_exit(void *block) {
     return block;
 }
 
+// Tells of the first block larger than the 64 bytes that the test's workload asks for at most.
+static void *fault_tell_large(void *block) {
+    static const char text[] = "fake: a block of more than 64 bytes\n";
+    static _Atomic int is_told;
+    size_t bytes;
+    memcpy(&bytes, (unsigned char *)block - 16, sizeof bytes);
+    if (bytes > 64 && !atomic_exchange_explicit(&is_told, 1, memory_order_relaxed))
+        (void)!write(2, text, sizeof text - 1);
+    return block;
+}
+
 // All of them are built into every library; one is used.
 void *(*const fake_faults[])(void *) = {fault_none,    fault_hang,      fault_abort, fault_segv,
-                                        fault_overlap, fault_exhausted, fault_exit};
+                                        fault_overlap, fault_exhausted, fault_exit,  fault_tell_large};
 
 static void *bump(size_t bytes) {
     size_t rounded = (bytes + 31) & ~(size_t)15; // room for the size in front

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration, latency, noise and rounds-until: what the runner says about itself and about the machine."""
 
+import json
 import re
+import time
 
 import pytest
 
@@ -139,3 +141,39 @@ def test_bad_values(run, option, message):
     result = run("--alloc=null,null", "--workload=local", option)
     assert result.code == 2 and message in result.err
     assert run("--alloc=null", "--workload=local", "--rounds-until=5%").code == 2
+
+
+def settled(row):
+    pairs = (item.split("s=") for item in row["rss_settled"].split(";") if item)
+    return {float(seconds): int(found) for seconds, found in pairs}
+
+
+def test_memory_is_read_when_settle_says(run, tmp_path):
+    command = ("--alloc=system", "--workload=local", "--ops=20k", "--runs=1", "--rss-interval=1ms")
+    began = time.monotonic()
+    assert run(*command, "--settle=20ms,100ms,300ms", "--output=r.csv").code == 0
+    assert time.monotonic() - began >= 0.3
+    (row,) = rows(tmp_path / "r.csv")
+    found = settled(row)
+    assert list(found) == [0.02, 0.1, 0.3] and all(b > 1 << 20 for b in found.values())
+    assert row["rss_100ms"] == str(found[0.1]) and row["rss_1s"] == ""
+    waited = [int(p["t_ns"]) for p in rows(tmp_path / "r.rss.csv") if p["phase"] == "settle"]
+    assert waited[-1] - waited[0] >= 250_000_000
+    document = json.loads((tmp_path / "r.run.json").read_text())
+    assert document["plan"]["settle"] == "0.02s,0.1s,0.3s"
+    refused = run(*command, "--settle=20ms,100ms,301ms", "--output=r.csv")
+    assert refused.code == 2 and "belongs to another plan" in refused.err
+    assert run(*command, "--settle=0", "--output=none.csv").code == 0
+    assert rows(tmp_path / "none.csv")[0]["rss_settled"] == ""
+
+
+def test_light_work_goes_on_while_memory_settles(run, fake, tmp_path):
+    library = fake("tells", "tell_large")
+    command = (f"--alloc={library}", "--workload=local,local{settle-work=light}", "--sizes=16..64", "--ops=2000")
+    assert run(*command, "--settle=100ms", "--runs=1", "--output=r.csv").code == 0
+    table = {row["settle_work"]: row for row in rows(tmp_path / "r.csv")}
+    assert table["none"]["message"] == "" and "more than 64 bytes" in table["light"]["message"]
+    assert table["none"]["stream_hash"] == table["light"]["stream_hash"]
+    assert table["none"]["ops"] == table["light"]["ops"]
+    assert run(*command, "--settle=0", "--runs=1", "--output=no.csv").code == 0
+    assert {row["message"] for row in rows(tmp_path / "no.csv")} == {""}  # nothing is watched, so nobody works

@@ -72,6 +72,17 @@ REFUSALS = [
     ((*PAIR, "--size-distribution=normal"), "--size-distribution=normal: must be one of uniform, log-uniform"),
     ((*PAIR, "--touch=some"), "--touch=some: must be one of none, ends, all"),
     ((*PAIR, "--settle=1"), "--settle=1: needs a time with its unit, such as 500ms or 2s"),
+    ((*PAIR, "--settle=1s,100ms"), "--settle=1s,100ms: the times must ascend, as in 100ms,1s,10s"),
+    ((*PAIR, "--settle=1s,"), "--settle=1s,: needs a time with its unit, such as 500ms or 2s"),
+    (
+        (*PAIR, "--settle=1s,2s,3s,4s,5s,6s,7s,8s,9s"),
+        "--settle=1s,2s,3s,4s,5s,6s,7s,8s,9s: names more than 8 times",
+    ),
+    ((*PAIR, "--settle-work=heavy"), "--settle-work=heavy: must be one of none, light"),
+    (
+        ("--alloc=hz5", "--workload=app:redis", "--settle-work=light"),
+        "--settle-work: no workload of this run has that parameter (--list-workloads)",
+    ),
     ((*PAIR, "--timeout=0s"), "--timeout=0s: must be above 0"),
     ((*PAIR, "--load=static"), "--load=static: must be one of dlopen, preload"),
     ((*PAIR, "--pin=near"), "--pin=near: must be none, compact, spread or a list of CPUs such as 0,2 or 0-3"),

@@ -28,6 +28,22 @@ def test_a_row_is_the_median_of_its_samples(tmp_path):
         assert (row.kept, row.kept_after, row.purged, row.slopes) == (2 * MIB, "100 ms", 0, ())
 
 
+def test_each_time_of_settle_is_a_column(tmp_path):
+    def edit(rows):
+        for row in rows:
+            row["rss_baseline"] = 4 * MIB
+            row["rss_settled"] = f"0.1s={(9 + row['round']) * MIB};2s={8 * MIB};10s={6 * MIB}"
+        return rows
+
+    _, rows = told(tmp_path / "a.csv", edit, rounds=3)
+    for row in rows.values():
+        assert row.settled == ((0.1, 6 * MIB), (2, 4 * MIB), (10, 2 * MIB))
+        assert (row.kept, row.kept_after) == (2 * MIB, "10 s")
+    lines = memory.table(list(rows.values()))
+    assert "at 0.1 s  at 2 s  kept MiB" in lines[0]
+    assert lines[2].split()[7:10] == ["6.00", "4.00", "2.00"]
+
+
 def test_shares_are_of_the_most_compact_foreign_allocator(tmp_path):
     means = {"hz5": 8, "mimalloc": 20, "jemalloc": 10, "tcmalloc": 40, "system": 12}
 

@@ -149,7 +149,7 @@ static void series_tells_the_phases(void **state) {
     (void)state;
     int fd;
     struct sample_shared *shared = new_cell(&fd, "system", "fill-90", 2);
-    shared->request.settle_ns = 100000000;
+    shared->request.settle_ns[0] = 100000000;
     shared->request.counters = 1;
     run(shared, fd, NULL);
     assert_ok(shared);
@@ -186,7 +186,7 @@ static void fake_clock_leaves_nothing_to_chance(void **state) {
         cells[i] = new_cell(&fds[i], "null", "remote", 4);
         cells[i]->request.fake_clock = 1;
         cells[i]->request.counters = 1;
-        cells[i]->request.settle_ns = 1000000000;
+        cells[i]->request.settle_ns[0] = 1000000000;
         run(cells[i], fds[i], NULL);
         assert_ok(cells[i]);
     }
