@@ -135,8 +135,8 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 LEGEND = (
     "Medians over n samples of resident memory above what the process had before its first allocation. mean, live: over"
-    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed and the"
-    " threads were joined, at: so long after it;"
+    " the measured part; worst: at one instant with at least 1 MiB live; kept: {after} after everything was freed and"
+    " the threads were joined, at: so long after it;"
     " purged: after the allocator was asked to give all back;"
     " of best: against the most compact of the peers and the C library."
 )
