@@ -22,6 +22,7 @@ COMMANDS = {
     "lint": "commands:run_lint",
     "memory": "memory:main",
     "aged": "aged:main",
+    "pool": "pool.commands:main",
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",

@@ -20,7 +20,7 @@ def _layout(parser: Parser) -> None:
     parser.add_argument("--columns", metavar="KEYS", help="and these as columns, such as allocator or file")
 
 
-def _terminal(wide: bool) -> int | None:
+def terminal_width(wide: bool) -> int | None:
     """Columns that a table may have: those of the terminal, 80 elsewhere, None for all."""
     if wide:
         return None
@@ -43,10 +43,10 @@ def run_tables(argv: list[str]) -> int:
     if rows or columns:
         baseline = model.pick_baseline(results, options.baseline)
         laid_out = pivot.build(results.data, rows, columns, baseline, options.margin, False)
-        sys.stdout.write(pivot.render(laid_out, options.format, _terminal(options.wide)))
+        sys.stdout.write(pivot.render(laid_out, options.format, terminal_width(options.wide)))
         return errors.OK
     told = model.build(results, options.baseline, options.margin)
-    sys.stdout.write(tables.render(told, options.format, results, _terminal(options.wide)))
+    sys.stdout.write(tables.render(told, options.format, results, terminal_width(options.wide)))
     return errors.OK
 
 
@@ -79,7 +79,7 @@ def run_compare(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     rows, columns = pivot.keys_of(options.rows, options.columns)
     sides = [options.base, options.new, *options.more]
-    width = _terminal(options.wide)
+    width = terminal_width(options.wide)
     if rows or columns:
         data, baseline = compare.together(sides, options.filter)
         laid_out = pivot.build(data, rows, columns, baseline, options.margin, True)

@@ -157,6 +157,22 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     return q
 
 
+def word(low: float, high: float, q: float, enough: bool, margin: float, higher_is_better: bool) -> str:
+    """faster, slower, same or undecided (for a quantity where less is better: smaller, larger).
+
+    same: the whole interval of the ratio lies within the margin, however sure the small difference is.
+    faster, slower: the interval excludes 1 and the (adjusted) p-value is at most 5 %.
+    `enough`: whether there are samples enough for any verdict at all.
+    """
+    if enough and low >= 1 - margin and high <= 1 + margin:
+        return "same"
+    if q <= ALPHA and low > 1:
+        return "faster" if higher_is_better else "larger"
+    if q <= ALPHA and high < 1:
+        return "slower" if higher_is_better else "smaller"
+    return "undecided"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """New against base. Ratios are new / base; `visible` is the smallest effect seen 4 times in 5, as a share."""
@@ -170,19 +186,8 @@ class Comparison:
     paired: bool = True
 
     def verdict(self, q: float | None = None, margin: float = MARGIN, higher_is_better: bool = True) -> str:
-        """faster, slower, same or undecided (for a quantity where less is better: smaller, larger).
-
-        same: the whole interval lies within the margin, however sure the small difference is.
-        faster, slower: the interval excludes 1 and the (adjusted) p-value is at most 5 %.
-        """
-        q = self.p if q is None else q
-        if self.enough and self.low >= 1 - margin and self.high <= 1 + margin:
-            return "same"
-        if q <= ALPHA and self.low > 1:
-            return "faster" if higher_is_better else "larger"
-        if q <= ALPHA and self.high < 1:
-            return "slower" if higher_is_better else "smaller"
-        return "undecided"
+        """What `word` says of the ratio and of its p-value, or of the adjusted one that is given."""
+        return word(self.low, self.high, self.p if q is None else q, self.enough, margin, higher_is_better)
 
     @property
     def enough(self) -> bool:

@@ -424,6 +424,10 @@ def markdown_grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: S
     return getattr(_environment().get_template("grid.md.j2").module, "grid")(head, rows, numeric)
 
 
+def latex_grid(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    return getattr(_environment().get_template("grid.tex.j2").module, "grid")(head, rows, numeric)
+
+
 def as_latex(report: model.Report) -> str:
     return _render(report, "table.tex.j2")
 

@@ -80,6 +80,8 @@ class Plan:
     noise: float = 0.01
     speed: dict = field(default_factory=lambda: dict(SPEED))
     build: str = "a"  # other text: other library hashes
+    commit: str = "c0ffee" + 34 * "0"
+    costs: dict = field(default_factory=dict)  # of the machine, in nanoseconds
 
 
 def samples(plan):
@@ -209,6 +211,7 @@ def provenance(plan):
         "schema": 4,
         "run_id": f"{plan.run:016x}",
         "plan": {"cells": [{"allocator": a} for a in plan.allocators]},
+        "build": {"commit": plan.commit},
         "machine": {
             "host_id": f"host of {plan.cpu}",
             "cpu_model": plan.cpu,
@@ -217,6 +220,7 @@ def provenance(plan):
             "pus": plan.pus,
             "machine_pus": plan.pus,
             "kernel": "6.1.0",
+            "costs": plan.costs,
         },
     }
 
