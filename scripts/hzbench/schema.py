@@ -70,8 +70,8 @@ CELL = tuple(c for c in dict.fromkeys((*SCHEMA_1, *COLUMNS)) if c in _OF_A_CELL)
 Cell: TypeAlias = tuple[Any, ...]
 Value: TypeAlias = int | float | str  # of any column; NaN or "" when it is empty
 
-# Readings of the kernel, which contain harness_bytes.
-RESIDENT = tuple(c for c in COLUMNS if c.startswith("rss_") or c == "age_rss")
+# Readings of the kernel, which contain harness_bytes. rss_settled is a list of them, as text.
+RESIDENT = tuple(c for c in COLUMNS if (c.startswith("rss_") or c == "age_rss") and COLUMNS[c].lower() == "u")
 
 RSS_COLUMNS = ("schema", "run_id", "sample", "t_ns", "rss_bytes", "live_bytes", "phase")
 PHASES = ("start", "loaded", "warm-up", "measured", "tear-down", "joined", "settle", "purged", "done")
