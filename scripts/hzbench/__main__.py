@@ -23,6 +23,7 @@ COMMANDS = {
     "memory": "memory:main",
     "aged": "aged:main",
     "pool": "pool.commands:main",
+    "history": "history.commands:main",
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",

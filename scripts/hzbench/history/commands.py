@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/history add | list | show | changes | confirm | rebuild | doctor`"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import errors, files, load, select, tables
+from ..cli import Parser, share
+from ..errors import InputError, printable
+from . import changes, points, show, tracks
+from .store import Store, is_postgres, open_store, read_journal, replace
+
+DB = "history.db"
+
+
+def _repository(options: argparse.Namespace) -> str:
+    return options.repo or os.getcwd()
+
+
+def _points_of(path: str, entry: dict[str, str | None], store: Store) -> tuple[points.Run, list[points.Point]]:
+    """A result file, or counts of scripts/instructions, as points."""
+    repository = entry.get("repo") or os.getcwd()
+    commit, host = entry.get("commit"), entry.get("host")
+    if path.endswith(".json"):
+        if not commit:
+            raise InputError(f"{path}: counts do not say of which commit they are; name it: --commit=REVISION")
+        known = points.commit_of(repository, commit)
+        if known is None:
+            raise InputError(f"--commit={printable(commit, 60)}: {repository} has no such commit (--repo=DIR)")
+        digest = points.digest(path)
+        run = points.Run(
+            digest[:16], host or "counts", known[0], False, known[2], known[1], known[1], path, digest, "", ""
+        )
+        return run, points.of_instructions(path, run.host)
+    results = load.load([path])
+    run = points.run_of(results, repository, commit, host)
+    references = [r for r in (entry.get("reference") or "").split(",") if r] or _pinned(store, results)
+    return run, points.of_results(results, run.host, points.pick_references(results, references))
+
+
+def _pinned(store: Store, results: load.Results) -> list[str]:
+    """The reference that the history has, when there is one: it does not change by what a run happens to hold."""
+    known = [r[0] for r in store.rows("SELECT reference FROM point WHERE reference <> '' GROUP BY reference"
+                                      " ORDER BY count(*) DESC, reference")]  # fmt: skip
+    if known and known[0] not in results.allocators:
+        raise InputError(
+            f"{results.runs[0].path}: the history is told relative to {known[0]}, which this run has not measured;"
+            " measure it too, or name another for a new track: --reference=NAME"
+        )
+    return known[:1]
+
+
+def _add(store: Store, path: str, entry: dict[str, str | None]) -> str:
+    """Adds one file; returns what to say of it."""
+    run, found = _points_of(path, entry, store)
+    if not found:
+        raise InputError(f"{path}: no cell with a good sample, nothing to add")
+    done = store.add(run, found)
+    if done == "known":
+        return f"{path}: known already ({show.short(run)})"
+    failed = sorted({f"{p.series.allocator}: {p.problem}" for p in found if p.estimate is None})
+    more = f"; failed: {'; '.join(failed[:3])}" if failed else ""
+    good = sum(p.estimate is not None for p in found)
+    return printable(f"{path}: {done} {good} points of {show.short(run)}, host {run.host}{more}")
+
+
+def run_add(argv: list[str]) -> int:
+    """`scripts/history add RESULT...`"""
+    parser = _parser("add", "Adds result files, or counts of scripts/instructions --json, to the history.")
+    parser.add_argument("results", nargs="+", metavar="RESULT")
+    parser.add_argument("--commit", metavar="REVISION", help="what was measured (default: what the file says)")
+    parser.add_argument("--host", metavar="NAME", help="a name for the machine, such as that of a pool of equal ones")
+    parser.add_argument(
+        "--reference",
+        metavar="NAMES",
+        help="allocators that throughput is told relative to (default: that of the history, else the first of system"
+        " and the peers); two in one run join the tracks of both",
+    )
+    options = parser.parse_args(argv)
+    store = open_store(options.db, True)
+    for path in options.results:
+        entry = {"commit": options.commit, "host": options.host, "reference": options.reference, "repo": options.repo}
+        print(_add(store, path, entry))
+        if store.is_file:
+            folder = store.journal.absolute().parent
+            named = os.path.relpath(os.path.abspath(path), folder)
+            where = os.path.relpath(os.path.abspath(options.repo), folder) if options.repo else None
+            store.remember({k: v for k, v in {**entry, "file": named, "repo": where}.items() if v})
+    store.close()
+    return errors.OK
+
+
+def run_rebuild(argv: list[str]) -> int:
+    """`scripts/history rebuild [DIR...]`"""
+    parser = _parser("rebuild", "Makes the SQLite file anew from the result files that were added to it.")
+    parser.add_argument(
+        "results", nargs="*", metavar="RESULT", help="from these files or folders instead of the journal"
+    )
+    options = parser.parse_args(argv)
+    if is_postgres(options.db):
+        raise InputError(
+            "rebuild is for SQLite files; a Postgres server keeps its own: add the result files to a new database"
+        )
+    journal = Path(options.db + ".sources.jsonl")
+    folder = journal.absolute().parent
+    if options.results:
+        entries = [{"file": os.path.relpath(f, folder)} for f in _below(options.results)]
+    else:
+        entries = read_journal(journal)
+    said: list[str] = []
+
+    def fill(store: Store) -> None:
+        for entry in entries:
+            path = os.path.normpath(os.path.join(folder, entry["file"]))
+            shown = os.path.relpath(path)
+            where = entry.get("repo")
+            known = {**entry, "repo": os.path.join(folder, where) if where else options.repo}
+            try:
+                said.append(_add(store, shown, known))
+            except InputError as error:
+                said.append(f"left out: {error}")
+
+    kept = replace(options.db, fill)
+    print("\n".join(said))
+    left_out = sum(line.startswith("left out") for line in said)
+    print(
+        f"{options.db}: made anew from {len(said) - left_out} of {len(said)} files"
+        + (f"; the old one is {kept}" if kept else "")
+    )
+    return errors.FAILED if left_out else errors.OK
+
+
+def _below(paths: Sequence[str]) -> list[str]:
+    out: list[str] = []
+    for path in paths:
+        if os.path.isdir(path):
+            found = sorted(str(p) for p in Path(path).rglob("*.csv") if files.sibling(p, ".run.json").exists())
+            if not found:
+                raise InputError(f"{path}: no result file with its run.json below it")
+            out += found
+        else:
+            out.append(path)
+    return out
+
+
+def run_doctor(argv: list[str]) -> int:
+    """`scripts/history doctor`"""
+    parser = _parser("doctor", "Checks the database and whether the files it was made of are still there.")
+    options = parser.parse_args(argv)
+    store = open_store(options.db, False)
+    found = store.problems()
+    counts = {table: store.rows(f"SELECT count(*) FROM {table}")[0][0] for table in ("run", "series", "point")}
+    if store.is_file and store.journal.exists():
+        known = {os.path.normpath(store.journal.absolute().parent / e["file"]) for e in read_journal(store.journal)}
+        found += [f"{os.path.relpath(f)}: was added and is gone; a rebuild would lose it" for f in sorted(known)
+                  if not os.path.exists(f)]  # fmt: skip
+    elif store.is_file:
+        found.append(f"{store.journal}: missing; a rebuild needs the result files on its command line")
+    print(f"{printable(options.db)}: schema {store.version()}, {counts['run']} runs, {counts['series']} series,"
+          f" {counts['point']} points")  # fmt: skip
+    for problem in found:
+        print(f"problem: {printable(problem)}")
+    print(f"{len(found)} problems" if found else "nothing is wrong")
+    return errors.FAILED if found else errors.OK
+
+
+def _parser(name: str, description: str) -> Parser:
+    parser = Parser(f"scripts/history {name}", description=description)
+    parser.add_argument("--db", default=DB, metavar="FILE", help=f"an SQLite file, or postgresql://... (default {DB})")
+    parser.add_argument("--repo", metavar="DIR", help="git repository of the commits (default: the current folder)")
+    return parser
+
+
+def choices(parser: Parser) -> None:
+    """Options that choose series."""
+    parser.add_argument(
+        "--filter", type=select.Filter, metavar="EXPRESSION", help="series that match, as tables --filter"
+    )
+    parser.add_argument(
+        "--metric", action="append", metavar="NAME", help=f"one of {', '.join(points.METRICS)}; may be repeated"
+    )
+    parser.add_argument("--host", metavar="NAME", help="only runs of this host")
+
+
+def chosen(options: argparse.Namespace) -> list[tracks.Line]:
+    """The tracks that the options choose."""
+    store = open_store(options.db, False)
+    lines = tracks.lines_of(store.points())
+    store.close()
+    if not lines:
+        raise InputError(f"{options.db}: no run was added yet: scripts/history add RESULT.csv")
+    kept = tracks.chosen(lines, options.filter, options.metric, options.host)
+    if not kept:
+        raise InputError("no series is left by --filter, --metric and --host; scripts/history list shows all")
+    return kept
+
+
+def since(options: argparse.Namespace, lines: Sequence[tracks.Line]) -> str:
+    """The time that --since names, "" for the beginning."""
+    if not options.since:
+        return ""
+    return tracks.moment(options.since, _repository(options), (p.run for line in lines for p in line.placed))
+
+
+def run_list(argv: list[str]) -> int:
+    """`scripts/history list`"""
+    parser = _parser("list", "The series of the history.")
+    choices(parser)
+    options = parser.parse_args(argv)
+    sys.stdout.write(show.listing(chosen(options), tables.WIDTH))
+    return errors.OK
+
+
+def run_show(argv: list[str]) -> int:
+    """`scripts/history show SERIES`"""
+    parser = _parser("show", "The points of one series.")
+    parser.add_argument("series", metavar="SERIES", help="the beginning of its key, or words that only its title has")
+    choices(parser)
+    options = parser.parse_args(argv)
+    lines = tracks.one(chosen(options), options.series)
+    sys.stdout.write(show.points(lines, tracks.find(lines)))
+    return errors.OK
+
+
+def _search(parser: Parser) -> None:
+    choices(parser)
+    parser.add_argument("--since", metavar="REVISION", help="only changes after this tag, commit or date")
+    parser.add_argument(
+        "--false-share", type=share, default=changes.Q, metavar="SHARE", help="of what is told (default 5%%)"
+    )
+    parser.add_argument("--smallest", type=share, metavar="SHARE", help="smallest change told (default: as the metric)")
+
+
+def run_changes(argv: list[str]) -> int:
+    """`scripts/history changes`"""
+    parser = _parser("changes", "Changes of level in all series, the worst first, and the commits between.")
+    _search(parser)
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 when something became worse (suspicions do not count)"
+    )
+    options = parser.parse_args(argv)
+    lines = chosen(options)
+    found = tracks.find(lines, options.false_share, since(options, lines), options.smallest)
+    repository = _repository(options)
+    if options.format == "json":
+        sys.stdout.write(show.changes_json(found, repository))
+    else:
+        form = show.changes_markdown if options.format == "markdown" else show.changes_text
+        sys.stdout.write(form(found, lines, options.false_share, repository))
+    worse = any(f.is_worse and not f.change.suspected for f in found)
+    return errors.GATE_FAILED if worse and options.strict else errors.OK
+
+
+def run_confirm(argv: list[str]) -> int:
+    """`scripts/history confirm`"""
+    parser = _parser("confirm", "What to run so that a suspicion at the end of a series is confirmed or cleared.")
+    choices(parser)
+    options = parser.parse_args(argv)
+    sys.stdout.write(show.confirm_text(tracks.find(chosen(options)), options.db))
+    return errors.OK
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "add": (run_add, "adds result files"),
+    "list": (run_list, "the series"),
+    "show": (run_show, "the points of one series"),
+    "changes": (run_changes, "what became better or worse, and between which commits"),
+    "confirm": (run_confirm, "what to run to confirm a suspicion"),
+    "rebuild": (run_rebuild, "makes a damaged database anew from the result files"),
+    "doctor": (run_doctor, "checks the database"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """`scripts/history COMMAND ...`"""
+    parser = Parser(
+        "scripts/history",
+        description="The history of results: series of many runs, changes of level, the commits that made them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands (each has --help):\n" + "\n".join(f"  {n:9} {w}" for n, (_, w) in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
+    options = parser.parse_args(argv[:1])
+    return COMMANDS[options.command][0](argv[1:])
