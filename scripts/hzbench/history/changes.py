@@ -17,7 +17,7 @@ from scipy.stats import t
 
 from .. import stats
 
-Q = 0.05  # share of false ones among the changes of one page
+Q = 0.01  # share of false ones among the changes of one look; a page is looked at after each commit
 SMALLEST = 2  # points of a level
 LONGEST = 2000  # points of one series that are looked at, the last ones: a permutation costs their square
 EXCEEDED = 10  # permutations as extreme as the series after which its p is known well enough (Besag and Clifford 1991)

@@ -229,7 +229,7 @@ def _search(parser: Parser) -> None:
     choices(parser)
     parser.add_argument("--since", metavar="REVISION", help="only changes after this tag, commit or date")
     parser.add_argument(
-        "--false-share", type=share, default=changes.Q, metavar="SHARE", help="of what is told (default 5%%)"
+        "--false-share", type=share, default=changes.Q, metavar="SHARE", help="of what one look tells (default 1%%)"
     )
     parser.add_argument("--smallest", type=share, metavar="SHARE", help="smallest change told (default: as the metric)")
 
