@@ -294,6 +294,33 @@ def test_readme_lists_every_package_and_no_other():
     assert sorted(listed) == sorted(ALL)
 
 
+def parts_of(readme):
+    """Of each section what must be alike in both languages."""
+    parts = []
+    for section in re.split(r"(?m)^(?=## )", readme):
+        pieces = re.split(r"(?ms)^```\n(.*?)^```\n", section)
+        text, blocks = "\n".join(pieces[::2]), pieces[1::2]
+        parts.append(
+            {
+                "items": len(re.findall(r"(?m)^(- |[0-9]\. )", text)),
+                "paragraphs": len(re.findall(r"\n\n(?=[^\n])", text)),
+                "links": sorted(link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("README")),
+                "code": sorted(re.findall(r"`([^`\n]+)`", text)),
+                "rows": [line.split("|")[2:-1] for line in text.splitlines() if re.match(r"\|.*/ 1", line)],
+                "commands": [re.sub(r" +# .*", "", block) for block in blocks],
+            }
+        )
+    return parts
+
+
+def test_the_japanese_readme_is_in_step_with_the_english_one():
+    english, japanese = (parts_of((ROOT / name).read_text(encoding="utf-8")) for name in ("README.md", "README.ja.md"))
+    assert len(english) == len(japanese)
+    for number, (one, other) in enumerate(zip(english, japanese)):
+        for what, value in one.items():
+            assert value == other[what], f"section {number}: {what} differ"
+
+
 def test_python_names_the_packages_when_none_fits(script, tmp_path):
     text = (SCRIPTS / "python").read_text()
     bare = tmp_path / "python"
