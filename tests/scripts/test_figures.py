@@ -8,10 +8,10 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
-from hzbench import allocators, figures, load, schema
-from hzbench.figures import axes, data, peak_rss, retention, rss_over_time, style, throughput, tradeoff
+from hzbench import allocators, figures, load, model, schema
+from hzbench.figures import axes, data, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff
 
-KINDS = ("throughput", "peak-rss", "rss-over-time", "throughput-against-rss")
+KINDS = ("throughput", "ratio", "peak-rss", "rss-over-time", "throughput-against-rss")
 PLAN = fixtures.Plan(threads=(1, 2, 4))
 
 
@@ -27,7 +27,7 @@ def drawn(tmp_path_factory):
     return file, figures.write_all(load.load([file]), directory / "out")
 
 
-def test_all_four_in_both_formats(drawn):
+def test_all_in_both_formats(drawn):
     assert [p.name for p in drawn[1]] == [f"{k}-linux.{e}" for k in KINDS for e in ("svg", "png")]
     assert all(p.stat().st_size > 5000 for p in drawn[1])
 
@@ -40,6 +40,33 @@ def test_a_sweep_of_one_knob_is_joined_in_order(tmp_path):
     assert all(f"<!-- retain {size} -->" in drawing for size in ("1 MiB", "16 MiB", "64 MiB"))
     assert "hz5{profile=rss}" in drawing and "mimalloc" in drawing
     assert [retention.retained(n) for n in sorted(names, key=retention.retained)] == [1 << 20, 16 << 20, 64 << 20]
+
+
+def test_ratios_are_those_of_the_table_and_undecided_ones_dotted(tmp_path):
+    def edit(rows):
+        for row in rows:
+            if row["allocator"] == "tcmalloc":
+                row.update(status="crashed", throughput_ops_s="", ops="")
+
+    names = ("system", "hz5", "mimalloc", "tcmalloc")
+    plan = fixtures.Plan(allocators=names, threads=(1,), workloads=("local",), rounds=6)
+    results = load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)])
+    with matplotlib.rc_context(style.RC):
+        figure = ratio.draw(data.Data(results, "linux"))
+    told = {row.name: row for row in model.build(results).sections[0].rows}
+    (axis,) = figure.axes
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    drawn = {rows[round(line.get_ydata()[0])]: line for line in axis.lines if len(set(line.get_ydata())) == 1
+             and len(line.get_xdata()) == 2}  # fmt: skip
+    assert set(drawn) == {"hz5", "mimalloc"}
+    for name, line in drawn.items():
+        speed = told[name].speed
+        low, high = line.get_xdata()
+        assert low >= speed.low - 1e-12 and high <= speed.high + 1e-12 and low < speed.ratio < high
+        assert line.get_linestyle() == (":" if told[name].verdict == "undecided" else "-")
+    assert any("crashed" in words.get_text() for words in axis.texts)
+    alone = fixtures.Plan(allocators=("hz5",), threads=(1,), workloads=("local",), rounds=6)
+    assert ratio.draw(data.Data(load.load([fixtures.write_run(tmp_path / "b.csv", alone)]), "linux")) is None
 
 
 def test_not_blank_and_in_the_allocators_colours(drawn):

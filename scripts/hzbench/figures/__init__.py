@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..load import Results
-from . import latency, peak_rss, retention, rss_over_time, style, throughput, tradeoff
+from . import latency, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff
 from .data import Data
 
-FIGURES = (throughput, peak_rss, rss_over_time, tradeoff, latency, retention)
+FIGURES = (throughput, ratio, peak_rss, rss_over_time, tradeoff, latency, retention)
 
 
 def _save(figure: Figure, directory: Path, stem: str) -> list[Path]:
