@@ -59,7 +59,7 @@ def test_the_recipe_passes_on_itself(script, tmp_path):
         "pull-request.md",
         "table.txt",
         "lint.txt",
-        "report.html",
+        *(["report.html"] if (Path(BUILD) / "npm" / "node_modules" / "uplot").is_dir() else []),
     ):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     assert len((tmp_path / "out" / "pull-request.md").read_text().splitlines()) <= 30
