@@ -4,13 +4,13 @@
 #include "summary.h"
 
 #include "../../workloads/app_table.h"
+#include "../text/wrap.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WIDTH 80
 #define RANGE_WIDTH 16
 #define PEAK_WIDTH 10
 #define OTHER_WIDTH 14
@@ -83,21 +83,13 @@ static double unit_of(const struct plan_cell *cell, double fastest, char *out, s
 
 // ---- the sentence --------------------------------------------------------------------------------------------------
 
-// Words of `text` on lines of WIDTH columns, each after `indent` blanks.
 static void print_wrapped(const char *text, int indent) {
-    int column = 0;
-    for (const char *word = text; *word != '\0';) {
-        int length = (int)strcspn(word, " ");
-        if (word[length] == ' ' && word[length + 1] == '%') // stays with its number
-            length += 1 + (int)strcspn(word + length + 1, " ");
-        if (column > indent && column + 1 + length > WIDTH) {
-            putchar('\n');
-            column = 0;
-        }
-        column += printf("%*s%.*s", column == 0 ? indent : 1, "", length, word);
-        word += length + (word[length] == ' ');
-    }
-    putchar('\n');
+    struct buffer lines = {0};
+    size_t bytes;
+    wrap_text(&lines, text, indent);
+    char *whole = buffer_take(&lines, &bytes);
+    fputs(whole != NULL ? whole : "", stdout);
+    free(whole);
 }
 
 struct sides { // too large for a stack
@@ -268,7 +260,7 @@ static void print_table(const struct plan *plan, const struct output *output, ui
     const double unit_size = unit_of(&plan->cells[first], fastest, unit, sizeof unit);
     const int rate_width = strlen(unit) + 2 > 9 ? (int)strlen(unit) + 2 : 9;
     const int name_width =
-        name_width_of(plan, WIDTH - 2 - rate_width - 2 - RANGE_WIDTH - PEAK_WIDTH - OTHER_WIDTH - OK_WIDTH);
+        name_width_of(plan, WRAP_WIDTH - 2 - rate_width - 2 - RANGE_WIDTH - PEAK_WIDTH - OTHER_WIDTH - OK_WIDTH);
     const char *other = other_width == 0 ? "" : kind == OBJECTS ? "MiB after 1s" : "CPU s";
     printf("  %-*s%*s  %-*s%*s%*s%*s\n", name_width, "allocator", rate_width, unit, RANGE_WIDTH, "min..max", PEAK_WIDTH,
            "peak MiB", other_width, other, OK_WIDTH, "ok");
@@ -311,7 +303,7 @@ static void print_latencies(const struct plan *plan, const struct output *output
     }
     if (calls == 0)
         return;
-    const int width = name_width_of(plan, WIDTH - 2 - calls * PERCENTILES * LATENCY_WIDTH);
+    const int width = name_width_of(plan, WRAP_WIDTH - 2 - calls * PERCENTILES * LATENCY_WIDTH);
     printf("  %-*s", width, "latency");
     for (int call = 0; call < CALL_COUNT; call++)
         if (is_there[call])

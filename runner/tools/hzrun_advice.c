@@ -5,6 +5,7 @@
 
 #include "../results/csv.h"
 #include "../results/verdict.h"
+#include "../text/wrap.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,9 @@
 
 #define MOST_SIDES VERDICT_MOST_SIDES
 #define MOST_ROUNDS SEQUENTIAL_MAX
-#define MOST_LINES 8 // of the table
+#define MOST_LINES 12 // of all that is said
+#define NAME_WIDTH 20
+#define RATIO_WIDTH 21
 #define LINE_BYTES 65536
 
 struct side { // one allocator
@@ -127,11 +130,11 @@ static double median(const double *values, size_t count) {
 
 // ---- printing ------------------------------------------------------------------------------------------------------
 
-static void print_ratio(const struct verdict_ratio *ratio, int is_last) {
+static void put_ratio(const struct verdict_ratio *ratio, struct buffer *out) {
     char text[80], middle[24], low[24], high[24];
     snprintf(text, sizeof text, "%s [%s, %s]", verdict_number(exp(ratio->middle), middle),
              verdict_number(exp(ratio->low), low), verdict_number(exp(ratio->high), high));
-    printf(is_last ? "  %s" : "  %-20s", text);
+    buffer_print(out, "  %-*s", RATIO_WIDTH, text);
 }
 
 // By the backend's own word for it, as in --list-allocators.
@@ -143,10 +146,41 @@ static int is_fail_closed(const char *name) {
     return 0;
 }
 
-// Those beside the baseline, the fastest first.
-static void print_table(const struct advice *advice) {
-    const struct verdict *verdict = &advice->verdict;
-    size_t order[MOST_SIDES], lines = 0;
+static void put_line(struct buffer *out, char *line) {
+    for (size_t end = strlen(line); end > 0 && line[end - 1] == ' ';)
+        line[--end] = '\0';
+    buffer_print(out, "%s\n", line);
+}
+
+static void put_row(const struct verdict *verdict, size_t side, struct buffer *out) {
+    struct buffer row = {0};
+    const char *name = verdict->sides[side].name;
+    buffer_print(&row, "  %-*.*s", NAME_WIDTH, NAME_WIDTH, name);
+    put_ratio(&verdict->ratios[VERDICT_TIME][side][0], &row);
+    put_ratio(&verdict->ratios[VERDICT_MEMORY][side][0], &row);
+    buffer_print(&row, "%s", is_fail_closed(name) ? "  refused" : "");
+    if (row.bytes != NULL)
+        put_line(out, row.bytes);
+    free(row.bytes);
+}
+
+static void put_head(const struct verdict *verdict, struct buffer *out) {
+    const char *base = verdict->sides[0].name;
+    char time_head[32], memory_head[32], line[128];
+    int is_refusing = 0;
+    for (size_t i = 1; i < verdict->count; i++)
+        is_refusing |= is_fail_closed(verdict->sides[i].name);
+    snprintf(time_head, sizeof time_head, "time / %.14s", base);
+    snprintf(memory_head, sizeof memory_head, "memory / %.12s", base);
+    snprintf(line, sizeof line, "  %-*s  %-*s  %-*s%s", NAME_WIDTH, "allocator", RATIO_WIDTH, time_head, RATIO_WIDTH,
+             memory_head, is_refusing ? "  bad frees" : "");
+    if (verdict->count < 2)
+        line[strlen("  allocator")] = '\0';
+    put_line(out, line);
+}
+
+// The sides beside the baseline, the fastest first.
+static void rank(const struct verdict *verdict, size_t *order) {
     for (size_t i = 1; i < verdict->count; i++) {
         size_t place = i - 1;
         for (; place > 0 &&
@@ -155,50 +189,100 @@ static void print_table(const struct advice *advice) {
             order[place] = order[place - 1];
         order[place] = i;
     }
-    printf("  %-10s  %-20s  peak memory%s%s\n", "allocator", "time", verdict->count > 1 ? ", as multiples of " : "",
-           verdict->count > 1 ? verdict->sides[0].name : "");
-    for (; lines + 1 < verdict->count && lines < MOST_LINES; lines++) {
-        const char *name = verdict->sides[order[lines]].name;
-        printf("  %-10.20s", name);
-        const int is_refusing = is_fail_closed(name);
-        print_ratio(&verdict->ratios[VERDICT_TIME][order[lines]][0], 0);
-        print_ratio(&verdict->ratios[VERDICT_MEMORY][order[lines]][0], !is_refusing);
-        puts(is_refusing ? "  refuses bad frees" : "");
+}
+
+// Those for which the table has no rows, on one line, time and memory, as many as fit.
+static void put_rest(const struct verdict *verdict, const size_t *order, size_t count, struct buffer *out) {
+    struct buffer line = {0};
+    size_t told = 0;
+    buffer_print(&line, "  then:");
+    for (; told < count; told++) {
+        char item[320], time[24], memory[24];
+        const size_t side = order[told];
+        const int length = snprintf(item, sizeof item, "%s %s %s, %s", told > 0 ? ";" : "", verdict->sides[side].name,
+                                    verdict_number(exp(verdict->ratios[VERDICT_TIME][side][0].middle), time),
+                                    verdict_number(exp(verdict->ratios[VERDICT_MEMORY][side][0].middle), memory));
+        if ((int)line.used + length + (told + 1 < count ? (int)sizeof "; 10 more" : 0) > WRAP_WIDTH)
+            break;
+        buffer_print(&line, "%s", item);
     }
-    for (size_t i = 0; i < advice->count && lines < MOST_LINES; i++)
-        if (advice->sides[i].failure[0] != '\0') {
-            printf("  %-10.20s  %s\n", advice->sides[i].told.name, advice->sides[i].failure);
-            lines++;
-        }
+    if (told < count)
+        buffer_print(&line, "%s %zu more", told > 0 ? ";" : "", count - told);
+    buffer_print(out, "%s\n", line.bytes != NULL ? line.bytes : "");
+    free(line.bytes);
 }
 
-static void print_sentences(const struct verdict *verdict) {
-    struct buffer text = {0};
-    char *whole;
-    size_t bytes;
-    buffer_print(&text, "Time: ");
-    verdict_sentence(verdict, &text);
-    buffer_print(&text, "%s\nMemory: ", verdict->count < 2 ? "nothing to compare." : "");
-    verdict_column_sentence(verdict, VERDICT_MEMORY, &text);
-    buffer_print(&text, "%s", verdict->count < 2 ? "nothing to compare." : "");
-    whole = buffer_take(&text, &bytes);
-    puts(whole != NULL ? whole : "out of memory");
-    free(whole);
+// `room` lines under its head: all that failed come last.
+static void put_table(const struct advice *advice, size_t room, struct buffer *out) {
+    const struct verdict *verdict = &advice->verdict;
+    const size_t good = verdict->count - 1, failed = advice->count - verdict->count;
+    const size_t failures = failed < room / 2 ? failed : room / 2; // lines
+    const size_t rows = good <= room - failures ? good : room - failures - 1;
+    size_t order[MOST_SIDES] = {0}, told = 0;
+    rank(verdict, order);
+    put_head(verdict, out);
+    for (size_t i = 0; i < rows; i++)
+        put_row(verdict, order[i], out);
+    if (rows < good)
+        put_rest(verdict, order + rows, good - rows, out);
+    for (size_t i = 0; i < advice->count && told < failures; i++) {
+        if (advice->sides[i].failure[0] == '\0')
+            continue;
+        if (++told == failures && failures < failed)
+            buffer_print(out, "  %zu more failed\n", failed - failures + 1);
+        else
+            buffer_print(out, "  %-*.*s  %.*s\n", NAME_WIDTH, NAME_WIDTH, advice->sides[i].told.name,
+                         WRAP_WIDTH - NAME_WIDTH - 4, advice->sides[i].failure);
+    }
 }
 
-static void print_facts(const struct advice *advice, const struct advice_facts *facts) {
+static int put_sentences(const struct verdict *verdict, struct buffer *out) {
+    int lines = 0;
+    for (int column = VERDICT_TIME; column <= VERDICT_MEMORY; column++) {
+        struct buffer text = {0};
+        buffer_print(&text, "%s: ", column == VERDICT_TIME ? "Time" : "Memory");
+        if (verdict->count < 2)
+            buffer_print(&text, "nothing to compare.");
+        else if (column == VERDICT_TIME)
+            verdict_sentence(verdict, &text);
+        else
+            verdict_column_sentence(verdict, VERDICT_MEMORY, &text);
+        lines += wrap_text(out, text.bytes != NULL ? text.bytes : "out of memory", 0);
+        free(text.bytes);
+    }
+    return lines;
+}
+
+static int put_facts(const struct advice *advice, const struct advice_facts *facts, struct buffer *out) {
     const struct side *baseline = &advice->sides[0];
     const double cpu = median(baseline->cpu, advice->rounds);
-    printf("%s: %.3g s a run, %.3g MiB on %s", advice->command,
-           median(baseline->told.values[VERDICT_TIME], advice->rounds),
-           median(baseline->told.values[VERDICT_MEMORY], advice->rounds) / (1 << 20), baseline->told.name);
+    struct buffer text = {0};
+    buffer_print(&text, "%s: %.3g s a run, %.3g MiB on %s", advice->command,
+                 median(baseline->told.values[VERDICT_TIME], advice->rounds),
+                 median(baseline->told.values[VERDICT_MEMORY], advice->rounds) / (1 << 20), baseline->told.name);
     if (facts->calls != 0)
-        printf("; %" PRIu64 " calls of malloc and free", facts->calls);
+        buffer_print(&text, "; %" PRIu64 " calls of malloc and free", facts->calls);
     if (facts->allocator_cpu >= 0 && cpu > 0 && facts->allocator_cpu < 0.01 * cpu)
-        fputs(", less than 1 % of its CPU time", stdout);
+        buffer_print(&text, ", less than 1 %% of its CPU time");
     else if (facts->allocator_cpu >= 0 && cpu > 0)
-        printf(", %.0f %% of its CPU time", 100 * fmin(facts->allocator_cpu / cpu, 1));
-    puts(".");
+        buffer_print(&text, ", %.0f %% of its CPU time", 100 * fmin(facts->allocator_cpu / cpu, 1));
+    buffer_print(&text, ".");
+    const int lines = wrap_text(out, text.bytes != NULL ? text.bytes : "out of memory", 0);
+    free(text.bytes);
+    return lines;
+}
+
+// What is said is short, and the table has the lines that are left.
+static void print_advice(const struct advice *advice, const struct advice_facts *facts) {
+    struct buffer out = {0}, sentences = {0};
+    size_t bytes;
+    const int used = put_facts(advice, facts, &out) + put_sentences(&advice->verdict, &sentences) + 1;
+    put_table(advice, used + 2 < MOST_LINES ? (size_t)(MOST_LINES - used) : 2, &out);
+    buffer_print(&out, "%s", sentences.bytes != NULL ? sentences.bytes : "");
+    char *whole = buffer_take(&out, &bytes);
+    fputs(whole != NULL ? whole : "out of memory\n", stdout);
+    free(whole);
+    free(sentences.bytes);
 }
 
 double advice_cpu(const char *file, const char *allocator) {
@@ -234,11 +318,8 @@ static int take_good(struct advice *advice, char *why, size_t why_bytes) {
 int advice_print(const char *file, const struct advice_facts *facts, char *why, size_t why_bytes) {
     struct advice *advice = calloc(1, sizeof *advice);
     const int is_told = advice != NULL && read_rows(advice, file, why, why_bytes) && take_good(advice, why, why_bytes);
-    if (is_told) {
-        print_facts(advice, facts);
-        print_table(advice);
-        print_sentences(&advice->verdict);
-    }
+    if (is_told)
+        print_advice(advice, facts);
     free(advice);
     return is_told;
 }
