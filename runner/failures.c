@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-// A kind is a status with a message: a program that is not there has the same one with each allocator.
+// A kind is a status with a message in a cell; what keeps samples from being measured, such as a program that is not
+// there, is of no cell.
 static int is_known(struct failures *failures, const struct record *record) {
+    const int is_of_all = record->status == STATUS_ERROR || record->status == STATUS_UNAVAILABLE;
     for (size_t i = 0; i < failures->count; i++)
         if (failures->kinds[i].status == record->status &&
+            (is_of_all || failures->kinds[i].cell_index == record->cell_index) &&
             strncmp(failures->kinds[i].message, record->message, sizeof failures->kinds[i].message - 1) == 0) {
             failures->kinds[i].more++;
             return 1;
@@ -28,6 +31,7 @@ void failures_tell(struct failures *failures, const struct record *record, const
         return;
     failures->kinds[failures->count].status = record->status;
     failures->kinds[failures->count].sample = record->sample;
+    failures->kinds[failures->count].cell_index = record->cell_index;
     snprintf(failures->kinds[failures->count].message, sizeof failures->kinds[0].message, "%.*s",
              (int)sizeof failures->kinds[0].message - 1, record->message);
     failures->count++;

@@ -6,11 +6,12 @@
 
 #include "sample/record.h"
 
-#define FAILURE_KINDS 16 // of which repetitions are counted; samples of any other are each told
+#define FAILURE_KINDS 64 // of which repetitions are counted; samples of any other are each told
 
 struct failures {
     struct {
         uint32_t status;
+        uint64_t cell_index;
         uint64_t sample; // that was told
         uint64_t more;   // like it
         char message[512];

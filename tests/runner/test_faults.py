@@ -170,7 +170,8 @@ def test_a_program_that_is_missing_is_told_once(run, tmp_path):
     )
     assert result.code == 3
     assert len(rows(tmp_path / "r.csv")) == 6 and {r["status"] for r in rows(tmp_path / "r.csv")} == {"unavailable"}
-    assert len(result.lines) == 1 and "apt-get install" in result.lines[0]
+    assert "apt-get install" in result.lines[0]
+    assert result.lines[1:] == ["runner: 5 more samples failed as sample 0 did"]
 
 
 def test_all_unavailable_ones_are_named_before_anything_is_measured(run, tmp_path):
@@ -215,9 +216,22 @@ def test_fault_is_a_row_and_the_others_go_on(run, fake, tmp_path, fault, status,
     assert [(r["status"], r["message"]) for r in bad] == [(status, message)] * 2
     assert {r["throughput_ops_s"] for r in bad} == {""}
     cell = f"{library} local threads=1 ops=2000 sizes=16..2KiB working-set=1000"
-    assert result.lines == [f"runner: sample {r['sample']} ({cell}): {status}: {message}" for r in bad]
+    first = bad[0]["sample"]
+    assert result.lines == [
+        f"runner: sample {first} ({cell}): {status}: {message}",
+        f"runner: 1 more sample failed as sample {first} did",
+    ]
     assert f"Without good samples throughout: {library}." in " ".join(result.out.split())
     assert re.search(rf"^  {re.escape(library)} +-  - +- +0/2$", result.out, re.M)
+
+
+def test_each_cell_that_fails_is_named(run, fake, tmp_path):
+    libraries = [fake("one", "segv"), fake("two", "segv")]
+    result = run(f"--alloc={','.join(libraries)}", LOCAL, *QUICK, "--runs=3", "--output=r.csv")
+    assert result.code == 4 and len(result.lines) == 4
+    for library in libraries:
+        (line,) = [line for line in result.lines if f"({library} " in line]
+        assert f"runner: 2 more samples failed as sample {line.split()[2]} did" in result.lines
 
 
 def test_overlapping_blocks_are_corruption(run, fake, tmp_path):
