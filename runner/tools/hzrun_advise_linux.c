@@ -192,8 +192,9 @@ static int measure_and_tell(struct hzrun_bench *bench) {
     facts.allocator_cpu = replay();
     bench->log = "";
     code = hzrun_bench_measure(bench);
-    if (code != 0 && code != EXIT_FAILED && code != EXIT_UNAVAILABLE)
-        return code;
+    if ((code != 0 && code != EXIT_FAILED && code != EXIT_UNAVAILABLE) ||
+        (code != 0 && access(bench->output, F_OK) != 0))
+        return code; // the runner has said why
     if (!advice_print(bench->output, &facts, why, sizeof why))
         return fail(code != 0 ? code : EXIT_FAILED, "%s", why);
     return code;
