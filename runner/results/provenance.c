@@ -2,6 +2,7 @@
 // Reads the machine and writes run.json. Layer: runner.
 #include "provenance.h"
 
+#include "../system/costs.h"
 #include "../system/machine.h"
 #include "build_commit.h"
 #include "build_config.h"
@@ -111,6 +112,18 @@ static json_t *plan_json(const struct plan *plan) {
     return object;
 }
 
+static json_t *cost_json(double ns) {
+    return ns < 0 ? json_null() : json_real(ns);
+}
+
+static json_t *costs_json(const struct provenance *provenance) {
+    struct costs costs = {-1, -1};
+    if (!provenance->plan->options->fake_clock)
+        costs_measure(provenance->topology, &costs);
+    return json_pack("{s:o, s:o}", "first_touch_ns", cost_json(costs.first_touch_ns), "line_transfer_ns",
+                     cost_json(costs.line_transfer_ns));
+}
+
 static json_t *machine_json(const struct provenance *provenance) {
     const struct topology *topology = provenance->topology;
     char line[256];
@@ -133,6 +146,7 @@ static json_t *machine_json(const struct provenance *provenance) {
     }
     machine_virtualisation(line, sizeof line);
     json_object_set_new(machine, "virtualisation", text_of(line));
+    json_object_set_new(machine, "costs", costs_json(provenance));
     return machine;
 }
 

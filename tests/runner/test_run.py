@@ -198,6 +198,8 @@ def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
         assert machine[name], name
     for name in ("packages", "cores", "pus", "numa_nodes"):
         assert machine[name] >= 1
+    assert machine["costs"]["first_touch_ns"] > 0
+    assert machine["costs"]["line_transfer_ns"] is None or machine["cores"] > 1
     assert {"version", "commit", "dirty", "compiler", "flags"} <= set(document["build"])
     assert [a["allocator"] for a in document["allocators"]] == ["null", "jemalloc{narenas:1}"]
     for allocator, row in zip(document["allocators"], sorted(table, key=lambda r: r["allocator"] != "null")):
