@@ -195,10 +195,12 @@ static void fold_line(const struct directory_line *line) {
 
 // ---- system calls --------------------------------------------------------------------------------------------------
 
-enum call_kind { CALL_PLAIN, CALL_WAITS, CALL_STOPS_ALL, CALL_ENDS_THREAD, CALL_ENDS_ALL };
+enum call_kind { CALL_PLAIN, CALL_YIELDS, CALL_WAITS, CALL_STOPS_ALL, CALL_ENDS_THREAD, CALL_ENDS_ALL };
 
 static enum call_kind kind_of_call(int64_t number, uint64_t first, uint64_t second) {
     switch (number) {
+    case SYS_sched_yield:
+        return CALL_YIELDS;
     case SYS_futex: {
         uint64_t operation = second & 0x7f; // without the flags for private and clock
         return operation == 0 || operation == 6 || operation == 9 || operation == 11 || operation == 13 ? CALL_WAITS
@@ -216,7 +218,6 @@ static enum call_kind kind_of_call(int64_t number, uint64_t first, uint64_t seco
     case SYS_epoll_pwait:
     case SYS_nanosleep:
     case SYS_clock_nanosleep:
-    case SYS_sched_yield:
     case SYS_pause:
     case SYS_rt_sigsuspend:
     case SYS_rt_sigtimedwait:
@@ -255,6 +256,9 @@ static void on_call(qemu_plugin_id id, unsigned thread, int64_t number, uint64_t
     if (threads[thread].counts && (number == SYS_munmap || (number == SYS_madvise && a3 == MADV_DONTNEED)))
         directory_forget(a1, a2, fold_line);
     switch (kind_of_call(number, a1, a2)) {
+    case CALL_YIELDS:
+        schedule_yield(thread);
+        break;
     case CALL_WAITS:
         schedule_wait(thread);
         break;

@@ -3,6 +3,8 @@
 #include "schedule.h"
 
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,18 +16,19 @@ enum thread_state { ABSENT, READY, WAITING };
 
 struct thread {
     enum thread_state state;
-    pthread_cond_t turn;
+    sem_t turn; // posted when it is this thread's turn; a token left over costs one more look
     uint64_t instructions;
 };
 
-// Under `lock`, but for `left`, which belongs to the thread whose turn it is.
+// Under `lock`, but for `left`, which belongs to the thread whose turn it is, and `current` and `suspended`, which any
+// thread reads. Nobody is woken while `lock` is held, so that who wakes up need not sleep again.
 static struct {
     pthread_mutex_t lock;
     struct thread threads[SCHEDULE_MAX_THREADS];
-    unsigned current; // whose turn it is, or NOBODY
-    unsigned ready;   // threads in state READY, the current one included
+    _Atomic unsigned current; // whose turn it is, or NOBODY
+    unsigned ready;           // threads in state READY, the current one included
     unsigned present, most_present;
-    int suspended;
+    _Atomic int suspended;
     int64_t left; // instructions of this turn
     uint32_t quantum;
     uint64_t random;
@@ -36,7 +39,7 @@ void schedule_begin(uint32_t quantum, uint64_t seed) {
     state.quantum = quantum;
     state.random = seed * 0x9e3779b97f4a7c15u + 1;
     for (unsigned i = 0; i < SCHEDULE_MAX_THREADS; i++)
-        pthread_cond_init(&state.threads[i].turn, NULL);
+        sem_init(&state.threads[i].turn, 0, 0);
 }
 
 // xorshift64*: the lengths of turns need no better one.
@@ -47,23 +50,45 @@ static uint32_t draw(uint32_t bound) {
     return (uint32_t)((state.random * 0x2545f4914f6cdd1du) >> 33) % bound;
 }
 
-static void give_turn(unsigned thread) {
-    state.current = thread;
-    state.left = (int64_t)(state.quantum / 2) + draw(state.quantum + 1);
-    state.turns++;
-    pthread_cond_signal(&state.threads[thread].turn);
+static unsigned current(void) {
+    // ORDER: acquire pairs with the release in set_current: `left` of this turn, and what the thread before has
+    // counted.
+    return atomic_load_explicit(&state.current, memory_order_acquire);
 }
 
-// Passes the turn to the next thread behind `thread` that can run, which may be `thread` itself.
-static void pass_turn(unsigned thread) {
-    state.current = NOBODY;
+static void set_current(unsigned thread) {
+    // ORDER: release publishes this thread's counts and `left` to the next one (current).
+    atomic_store_explicit(&state.current, thread, memory_order_release);
+}
+
+static int is_suspended(void) {
+    return atomic_load_explicit(&state.suspended, memory_order_relaxed);
+}
+
+// Returns `thread`, to be woken without the lock.
+static unsigned give_turn(unsigned thread) {
+    state.left = (int64_t)(state.quantum / 2) + draw(state.quantum + 1);
+    state.turns++;
+    set_current(thread);
+    return thread;
+}
+
+// Passes the turn to the next thread behind `thread` that can run, which may be `thread` itself. Returns whom to wake,
+// or NOBODY.
+static unsigned pass_turn(unsigned thread) {
     for (unsigned i = 1; i <= SCHEDULE_MAX_THREADS; i++) {
         unsigned next = (thread + i) % SCHEDULE_MAX_THREADS;
-        if (state.threads[next].state == READY) {
-            give_turn(next);
-            return;
-        }
+        if (state.threads[next].state == READY)
+            return give_turn(next);
     }
+    set_current(NOBODY);
+    return NOBODY;
+}
+
+static void unlock_and_wake(unsigned thread) {
+    pthread_mutex_unlock(&state.lock);
+    if (thread != NOBODY)
+        sem_post(&state.threads[thread].turn);
 }
 
 static void set_state(unsigned thread, enum thread_state to) {
@@ -75,55 +100,74 @@ static void set_state(unsigned thread, enum thread_state to) {
     state.threads[thread].state = to;
 }
 
+// What changes while turns make progress.
+struct progress {
+    uint64_t turns;
+    int64_t left;
+};
+
+static struct progress progress(void) {
+    pthread_mutex_lock(&state.lock);
+    struct progress now = {state.turns, state.left};
+    pthread_mutex_unlock(&state.lock);
+    return now;
+}
+
 static void await_turn(unsigned thread) {
-    uint64_t seen = state.turns;
-    int64_t left = state.left;
-    while (state.current != thread && !state.suspended) {
+    if (current() == thread || is_suspended())
+        return;
+    struct progress seen = {0, 0};
+    while (current() != thread && !is_suspended()) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += STUCK_SECONDS;
-        int timed_out = pthread_cond_timedwait(&state.threads[thread].turn, &state.lock, &until) != 0;
-        if (timed_out && state.turns == seen && state.left == left)
+        if (sem_timedwait(&state.threads[thread].turn, &until) == 0)
+            continue;
+        struct progress now = progress();
+        if (now.turns == seen.turns && now.left == seen.left)
             return; // let the emulator have its stop; this thread waits again at its next block
-        seen = state.turns;
-        left = state.left;
+        seen = now;
     }
 }
 
 void schedule_born(unsigned thread) {
     pthread_mutex_lock(&state.lock);
     set_state(thread, READY);
-    if (state.current == NOBODY && !state.suspended)
-        give_turn(thread);
-    pthread_mutex_unlock(&state.lock);
+    unsigned next = current() == NOBODY && !is_suspended() ? give_turn(thread) : NOBODY;
+    unlock_and_wake(next);
 }
 
 int schedule_run(unsigned thread, uint32_t instructions) {
     state.threads[thread].instructions += instructions; // its own
-    if (state.current == thread && !state.suspended) {
+    if (current() == thread && !is_suspended()) {
         state.left -= instructions;
         if (state.left >= 0 || state.ready == 1)
             return 1;
     }
     pthread_mutex_lock(&state.lock);
-    if (!state.suspended) {
+    unsigned next = NOBODY;
+    int is_turn_based = !is_suspended();
+    if (is_turn_based) {
         if (state.threads[thread].state != READY)
             set_state(thread, READY);
-        if (state.current == thread || state.current == NOBODY)
-            pass_turn(thread);
-        await_turn(thread);
+        if (current() == thread || current() == NOBODY)
+            next = pass_turn(thread);
     }
-    int counts = state.current == thread && !state.suspended;
-    pthread_mutex_unlock(&state.lock);
-    return counts;
+    unlock_and_wake(next == thread ? NOBODY : next);
+    if (is_turn_based)
+        await_turn(thread);
+    return current() == thread && !is_suspended();
 }
 
 static void leave(unsigned thread, enum thread_state to) {
     pthread_mutex_lock(&state.lock);
     set_state(thread, to);
-    if (state.current == thread && !state.suspended)
-        pass_turn(thread);
-    pthread_mutex_unlock(&state.lock);
+    unlock_and_wake(current() == thread && !is_suspended() ? pass_turn(thread) : NOBODY);
+}
+
+void schedule_yield(unsigned thread) {
+    if (current() == thread && !is_suspended())
+        state.left = 0; // its next block is no longer in this turn
 }
 
 void schedule_wait(unsigned thread) {
@@ -133,11 +177,10 @@ void schedule_wait(unsigned thread) {
 void schedule_continue(unsigned thread) {
     pthread_mutex_lock(&state.lock);
     set_state(thread, READY);
-    if (state.current == NOBODY && !state.suspended)
+    if (current() == NOBODY && !is_suspended())
         give_turn(thread);
-    if (!state.suspended)
-        await_turn(thread);
     pthread_mutex_unlock(&state.lock);
+    await_turn(thread);
 }
 
 void schedule_gone(unsigned thread) {
@@ -146,28 +189,28 @@ void schedule_gone(unsigned thread) {
 
 void schedule_suspend(void) {
     pthread_mutex_lock(&state.lock);
-    state.suspended = 1;
-    state.current = NOBODY;
-    for (unsigned i = 0; i < SCHEDULE_MAX_THREADS; i++)
-        pthread_cond_signal(&state.threads[i].turn);
+    atomic_store_explicit(&state.suspended, 1, memory_order_relaxed);
+    set_current(NOBODY);
     pthread_mutex_unlock(&state.lock);
+    for (unsigned i = 0; i < SCHEDULE_MAX_THREADS; i++)
+        sem_post(&state.threads[i].turn);
 }
 
 void schedule_resume(void) {
     pthread_mutex_lock(&state.lock);
-    state.suspended = 0;
+    atomic_store_explicit(&state.suspended, 0, memory_order_relaxed);
     pthread_mutex_unlock(&state.lock);
 }
 
 void schedule_after_fork(unsigned thread) {
     pthread_mutex_init(&state.lock, NULL);
     for (unsigned i = 0; i < SCHEDULE_MAX_THREADS; i++) {
-        pthread_cond_init(&state.threads[i].turn, NULL);
+        sem_init(&state.threads[i].turn, 0, 0);
         if (i != thread && state.threads[i].state != ABSENT)
             set_state(i, ABSENT);
     }
-    state.suspended = 0;
-    state.current = NOBODY;
+    atomic_store_explicit(&state.suspended, 0, memory_order_relaxed);
+    set_current(NOBODY);
 }
 
 uint64_t schedule_instructions(unsigned thread) {

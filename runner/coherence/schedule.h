@@ -18,6 +18,7 @@ void schedule_born(unsigned thread); // it may run from now on; called by the th
 // The calling thread wants to run `instructions` more. Returns when it is its turn. 1: the access counts; 0: turns are
 // suspended (schedule_suspend), so accesses of several threads may overlap.
 int schedule_run(unsigned thread, uint32_t instructions);
+void schedule_yield(unsigned thread);    // lets the next one run, if there is one
 void schedule_wait(unsigned thread);     // enters a system call that may wait
 void schedule_continue(unsigned thread); // and is back
 void schedule_gone(unsigned thread);

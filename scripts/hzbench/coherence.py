@@ -33,7 +33,7 @@ DATA = ("user", "metadata", "other")
 # Moves by who accessed and what the line holds: the columns behind the counts.
 PARTS = tuple(f"{code}_{data}" for code in CODES for data in DATA)
 IDENTITY = ("allocator", "workload", "threads", "seed", "quantum", "length", "ops")
-COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS)
+COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS, "instructions")
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these use the last.
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -42,6 +42,10 @@ Report: TypeAlias = dict[str, Any]  # the JSON of runner/coherence
 Counted: TypeAlias = tuple[Report, int]  # a report and the operations that it counts
 Run: TypeAlias = Callable[[int, int, int], Counted]  # of a length, a quantum and a seed
 Row: TypeAlias = dict[str, Any]  # of COLUMNS
+
+# QEMU keeps an entry for each page that a program reserves: of the 64 GiB that our allocators reserve, 900 MB, which
+# take a second to fill. They are content with less where the address space is limited, and move the same lines.
+OUR_ADDRESS_SPACE = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ def run_sample(tools: Tools, cell: Cell, library: str, ops: int, quantum: int, s
     """(report of the plug-in, operations of all threads) of one sample of a workload."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "coherence.json"
-        wrapper = f"{tools.qemu} -plugin {plugin_option(tools, report, code_option(library), quantum, seed)}"
+        limit = f"prlimit --as={OUR_ADDRESS_SPACE} " if allocators.is_ours(cell.allocator) else ""
+        wrapper = f"{limit}{tools.qemu} -plugin {plugin_option(tools, report, code_option(library), quantum, seed)}"
         command = [str(tools.runner), f"--alloc={cell.allocator}", f"--workload={with_ops(cell.workload, ops)}",
                    f"--threads={cell.threads}", "--runs=1", f"--seed={seed}", "--pin=none", "--settle=0",
                    "--rss-interval=0", "--timeout=1200s", f"--wrapper={wrapper}", f"--output={folder}/sample.csv",
@@ -178,6 +183,7 @@ def slope(short: Counted, long: Counted) -> dict[str, float]:
     before, after = totals(report), totals(long_report)
     row: dict[str, float] = {name: (after[name] - before[name]) / (long_ops - ops) for name in before}
     row["moves"] = row["from_modified"] + row["from_clean"]
+    row["instructions"] = (long_report["instructions"] - report["instructions"]) / (long_ops - ops)
     return row
 
 
@@ -343,6 +349,10 @@ def make_parser() -> cli.Parser:
     parser.add_argument(
         "--output", type=Path, metavar="FILE.csv", help="write a row a cell and seed (results/SCHEMA.md)"
     )
+    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw moves over threads there, as SVG and PNG")
+    parser.add_argument(
+        "--read", type=Path, nargs="+", metavar="FILE.csv", help="measure nothing: show what was written"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write rows and, with --top, reports")
     parser.add_argument("--build", type=Path, help="build directory (default: build)")
     parser.add_argument("program", nargs="*", metavar="PROGRAM ARG", help=argparse.SUPPRESS)
@@ -376,9 +386,43 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
             writer.writerow({name: f"{v:.6g}" if isinstance(v := row[name], float) else v for name in COLUMNS})
 
 
+def read_csv(path: Path) -> list[Row]:
+    """Rows that write_csv has written."""
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: no column '{missing[0]}' - is it of scripts/coherence --output?", 2)
+        try:
+            return [{name: _value(name, row[name]) for name in COLUMNS} for row in reader]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {reader.line_num}: not a row of scripts/coherence ({error})", 2) from error
+
+
+def _value(name: str, text: str) -> str | int | float:
+    if name in ("allocator", "workload"):
+        return text
+    return int(text) if name in IDENTITY else float(text)
+
+
+def show(rows: list[Row], args: argparse.Namespace) -> None:
+    """Prints, writes and draws what is asked for."""
+    print(render(rows), end="")
+    if args.output:
+        write_csv(args.output, rows)
+    if args.figure:
+        from . import figures  # pylint: disable=import-outside-toplevel  # matplotlib takes a second
+
+        for path in figures.write_transfers(rows, args.figure):
+            print(path)
+
+
 def main(argv: list[str]) -> int:
     """The command line."""
     args = make_parser().parse_args(argv)
+    if args.read:
+        show([row for path in args.read for row in read_csv(path)], args)
+        return OK
     tools = find_tools(args.build or Path(__file__).resolve().parents[2] / "build")
     if args.length < 1 or args.seeds < 1 or args.quantum < 2:
         raise InputError("--length and --seeds begin at 1, --quantum at 2", 2)
@@ -390,7 +434,7 @@ def main(argv: list[str]) -> int:
         pending = [pool.submit(measure, run, lengths, args.quantum, seeds, identity) for identity, run in cells]
         rows = [row for future in pending for row in future.result()]
     rows.sort(key=lambda row: (row["workload"], row["threads"]))
-    print(render(rows), end="")
+    show(rows, args)
     reports = {}
     if args.top:
         for identity, run in cells:
@@ -398,8 +442,6 @@ def main(argv: list[str]) -> int:
             report, _ = run(lengths[1], args.quantum, 1)
             reports[title] = report
             print(f"\n{title}, {lengths[1]} operations a thread, start included\n{render_top(report)}", end="")
-    if args.output:
-        write_csv(args.output, rows)
     if args.json:
         args.json.write_text(json.dumps({"rows": rows, "reports": reports}, indent=1) + "\n", encoding="utf-8")
     return OK

@@ -2,15 +2,17 @@
 """The figures of result files, one set a platform. A figure is a module with its STEM and draw(data), and a line of
 FIGURES."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from ..allocators import NULL
 from ..errors import InputError
 from ..load import Results
-from . import latency, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff
+from . import latency, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff, transfers
 from .data import Data
 
 FIGURES = (throughput, ratio, peak_rss, rss_over_time, tradeoff, latency, retention)
@@ -37,13 +39,26 @@ def drawn(results: Results) -> Iterator[tuple[str, Figure]]:
                 yield f"{module.STEM}-{platform}", figure
 
 
-def write_all(results: Results, directory: str | Path) -> list[Path]:
-    """Writes every figure into `directory`; returns the paths."""
-    directory = Path(directory)
+def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory}: cannot make the directory for figures: {error.strerror}") from error
+
+
+def write_transfers(rows: Sequence[Mapping[str, Any]], directory: Path) -> list[Path]:
+    """Of rows of scripts/coherence: the figure of moves over threads; returns its paths."""
+    if all(row["allocator"] == NULL for row in rows):
+        raise InputError("no allocator but null was counted; nothing to draw")
+    _make(directory)
+    with matplotlib.rc_context(style.RC):
+        return _save(transfers.draw(rows), directory, transfers.STEM)
+
+
+def write_all(results: Results, directory: str | Path) -> list[Path]:
+    """Writes every figure into `directory`; returns the paths."""
+    directory = Path(directory)
+    _make(directory)
     paths = []
     with matplotlib.rc_context(style.RC):
         for stem, figure in drawn(results):
