@@ -27,6 +27,7 @@ COMMANDS = {
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",
+    "predict": "predict:main",
     "programs": "programs:main",
     "replay-fidelity": "fidelity:main",
     "paper": "paper.commands:main",

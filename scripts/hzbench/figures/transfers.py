@@ -54,7 +54,7 @@ def _panel(axis: Axes, rows: Rows, names: Sequence[str], styles: Styles) -> list
     floor, _ = means([r for r in rows if r["allocator"] == allocators.NULL], threads)
     least = LEAST if is_log else 0
     axis.fill_between(range(len(threads)), [max(v, least) for v in floor], least, color="#EDEDED", lw=0, zorder=0)
-    labels = []
+    labels: list[Point] = []
     for name, (centres, halves) in lines.items():
         colour, dash = styles[name]
         ys = [max(v, least) for v in centres]
@@ -95,8 +95,8 @@ def draw(rows: Rows) -> Figure:
     for row_start in row_starts(axes):
         row_start.set_ylabel("lines moved an operation")
     quanta = sorted({str(row["quantum"]) for row in rows})
-    foot(figure, f"mean over seeds, bars: 95 % interval; quantum of {', '.join(quanta)} instructions; shaded: null, what the "
-                 "harness itself moves")  # fmt: skip
+    foot(figure, "mean over seeds, bars: 95 % interval; quantum of " + ", ".join(quanta)
+                 + " instructions; shaded: null, what the harness itself moves")  # fmt: skip
     settle(figure)
     for axis, labels in pending:
         end_labels(axis, labels, 1.045)
