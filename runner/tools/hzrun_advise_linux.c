@@ -158,16 +158,6 @@ static int record(const struct hzrun_bench *bench, struct advice_facts *facts) {
                 code);
 }
 
-// Whether it is there and of something else: the runner looks closer when it goes on with it.
-static int look_at_output(const char *name) {
-    char start[sizeof "schema,"] = "schema,";
-    FILE *file = fopen(name, "r");
-    const int is_foreign = file != NULL && fgets(start, sizeof start, file) != NULL && strcmp(start, "schema,") != 0;
-    if (file != NULL)
-        fclose(file);
-    return is_foreign ? fail(EXIT_USAGE, "%s: not a result file - choose another --output", name) : 0;
-}
-
 // What the recorded calls take of a CPU: on the C library without what the replay itself takes, which `null` shows.
 static double replay(void) {
     char workload[4300], output[4300];
@@ -225,9 +215,7 @@ int hzrun_advise(int argc, char **argv) {
         bench.output = bench.output != NULL ? bench.output : output;
         bench.allocators = bench.allocators != NULL ? bench.allocators : list_allocators();
         bench.runs = bench.runs != NULL ? bench.runs : DEFAULT_RUNS;
-        code = look_at_output(bench.output); // and at the rest, before the program is started and not after
-        if (code == 0)
-            code = hzrun_bench_plan(&bench);
+        code = hzrun_bench_plan(&bench);
         if (code == 0)
             code = hzrun_bench_shell(&bench, "setup", bench.setup);
         if (code == 0) {

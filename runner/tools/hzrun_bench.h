@@ -27,7 +27,8 @@ int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const
 enum { HZRUN_BENCH_TIMEOUT = 124 };
 int hzrun_bench_start(char *const *words, const char *log, unsigned seconds);
 
-// Whether the runner takes the command line, from its plan. 0 or the exit code of its line on standard error.
+// Whether the runner takes the command line, from its plan, and can write to --output. 0 or the exit code of the line
+// on standard error.
 int hzrun_bench_plan(const struct hzrun_bench *bench);
 
 // The runner on the program, as the command line says; its exit code.

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -221,9 +222,27 @@ int hzrun_bench_measure(const struct hzrun_bench *bench) {
     return run(bench, NULL, bench->log);
 }
 
+// Whether it is there and of something else, or cannot be made: the runner looks closer when it goes on with it.
+static int look_at_output(const struct hzrun_bench *bench) {
+    char start[sizeof "schema,"] = "schema,", directory[PATH_MAX];
+    FILE *file = fopen(bench->output, "r");
+    const int is_foreign = file != NULL && fgets(start, sizeof start, file) != NULL && strcmp(start, "schema,") != 0;
+    const char *slash = strrchr(bench->output, '/');
+    if (file != NULL)
+        fclose(file);
+    if (is_foreign)
+        return fail(bench->name, EXIT_USAGE, "%s: not a result file - choose another --output", bench->output);
+    snprintf(directory, sizeof directory, "%.*s/", slash != NULL ? (int)(slash - bench->output) : 1,
+             slash != NULL ? bench->output : ".");
+    if (access(directory, W_OK | X_OK) != 0)
+        return fail(bench->name, EXIT_USAGE, "%s: %s - choose another --output", bench->output, strerror(errno));
+    return 0;
+}
+
 int hzrun_bench_plan(const struct hzrun_bench *bench) {
     static char plan[] = "--plan";
-    return run(bench, plan, "");
+    const int code = bench->output != NULL ? look_at_output(bench) : 0;
+    return code != 0 ? code : run(bench, plan, "");
 }
 
 int hzrun_bench(int argc, char **argv) {
@@ -236,6 +255,8 @@ int hzrun_bench(int argc, char **argv) {
         code = fail(bench.name, EXIT_USAGE, "--alloc is missing - hzrun bench --alloc=system,hz5 -- PROGRAM");
     if (code == 0)
         code = hzrun_bench_look(&bench);
+    if (code == 0 && bench.setup != NULL) // which may take long, or change what is there
+        code = hzrun_bench_plan(&bench);
     if (code == 0)
         code = hzrun_bench_shell(&bench, "setup", bench.setup);
     if (code == 0) {

@@ -5,6 +5,7 @@
 #include "../../allocators/loader/os_library.h"
 #include "../../workloads/recorder/pack.h"
 #include "../../workloads/recorder/recording.h"
+#include "../../workloads/trace/layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +58,15 @@ static int is_full_disk(int error) {
     return error == ENOSPC || error == EDQUOT;
 }
 
+static int is_foreign(void) {
+    char start[sizeof LAYOUT_MAGIC] = LAYOUT_MAGIC;
+    FILE *file = fopen(trace, "rb");
+    const size_t got = file != NULL ? fread(start, 1, sizeof start - 1, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    return got > 0 && (got < sizeof start - 1 || strcmp(start, LAYOUT_MAGIC) != 0);
+}
+
 enum hzrun_record_result hzrun_record_prepare(struct hzrun *run, const char *file, char *why, size_t why_bytes) {
     char directory[PATH_MAX] = "";
     glob_t found = {0};
@@ -71,6 +81,11 @@ enum hzrun_record_result hzrun_record_prepare(struct hzrun *run, const char *fil
     const int bytes = snprintf(trace, sizeof trace, "%s%s%s", directory, file[0] == '/' ? "" : "/", file);
     if (bytes >= (int)sizeof trace - 64) {
         snprintf(why, why_bytes, "--record=%.64s...: the path is too long - give a shorter one", file);
+        return HZRUN_RECORD_USAGE;
+    }
+    if (is_foreign()) {
+        snprintf(why, why_bytes, "--record=%s: is there and no recording - give another file; nothing was started",
+                 file);
         return HZRUN_RECORD_USAGE;
     }
     const int error = try_trace();

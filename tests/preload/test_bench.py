@@ -308,6 +308,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(bench, tmp_p
 def test_what_makes_no_sense_is_one_line(bench, tmp_path, arguments, code, text):
     (tmp_path / "foreign.csv").write_text("mine,not,yours\n1,2,3\n")
     assert text in one_line(bench(*arguments), code)
+    assert text in one_line(bench("--setup=touch started", *arguments), code)
+    assert not (tmp_path / "started").exists()
     assert (tmp_path / "foreign.csv").read_text() == "mine,not,yours\n1,2,3\n"
 
 
@@ -488,6 +490,7 @@ def test_advise_refuses_before_it_starts_the_program(tmp_path):
     started = ("--", "sh", "-c", "touch started")
     assert "did you mean 'hz3'" in one_line(advise(tmp_path, "--alloc=hz9", *started), 2)
     assert "choose another --output" in one_line(advise(tmp_path, "--output=foreign.csv", *started), 2)
+    assert "choose another --output" in one_line(advise(tmp_path, "--output=no/such.csv", *started), 2)
     assert "needs a time with its unit" in one_line(advise(tmp_path, "--timeout=9x", *started), 2)
     assert (tmp_path / "foreign.csv").read_text() == "a table of another tool\n"
     assert not (tmp_path / "started").exists()

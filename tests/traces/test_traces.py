@@ -141,6 +141,13 @@ def test_threads_that_come_and_go_share_lanes(tmp_path):
 def test_a_recording_is_refused_where_it_would_be_wrong(tmp_path):
     other = run(BUILD / "hzrun", "--record=t", "hz5", "--", "true", cwd=tmp_path)
     assert other.returncode == 2 and "system" in other.stderr and len(other.stderr.splitlines()) == 1
+    (tmp_path / "mine").write_text("a table of another tool\n")
+    foreign = record(tmp_path, "sh", "-c", "touch started", name="mine")
+    assert (foreign.returncode, foreign.stderr) == (
+        2,
+        "hzrun: --record=mine: is there and no recording - give another file; nothing was started\n",
+    )
+    assert (tmp_path / "mine").read_text() == "a table of another tool\n" and not (tmp_path / "started").exists()
     nowhere = record(tmp_path, "true", name="no/such/place")
     assert nowhere.returncode == 2 and len(nowhere.stderr.splitlines()) == 1
 
