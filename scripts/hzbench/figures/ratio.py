@@ -2,7 +2,6 @@
 """Throughput against the baseline's in the same rounds, with its 95 % interval: a panel a workload, a row an
 allocator."""
 
-import math
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -67,7 +66,7 @@ def draw(data: Data) -> Figure | None:
                 _row(axis, data, place, rows[name], limits, report.baseline)
         axis.set_title(title)
         axis.set_xlabel(f"throughput / {short(report.baseline)}")
-    foot(figure, f"ratios of the same rounds; bars: 95 % interval, dotted where the verdict is undecided; shaded: within"
+    foot(figure, "ratios of the same rounds; bars: 95 % interval, dotted where the verdict is undecided; shaded: within"
                  f" {100 * report.margin:g} %, the same" + data.stars(shown))  # fmt: skip
     settle(figure)
     return figure
