@@ -55,6 +55,11 @@ class Row:
     quiet: stats.Comparison | None = None  # throughput without the disturbed rounds, when there are any
     disturbed: int = 0  # pairs with a disturbed sample on either side
 
+    @property
+    def spread(self) -> float:
+        """Of the samples' throughput: half the distance of its quartiles, as a share of the median."""
+        return (self.throughput_high - self.throughput_low) / 2 / self.throughput
+
 
 @dataclass
 class Section:

@@ -41,6 +41,9 @@ def speed_of(section: model.Section) -> text.Rate:
     return text.rate_of((section.cell, row.throughput) for row in section.rows)
 
 
+SPREAD = "spread"
+
+
 def headers(report: model.Report, section: model.Section) -> list[str]:
     base = report.baseline
     speed = speed_of(section)
@@ -48,6 +51,7 @@ def headers(report: model.Report, section: model.Section) -> list[str]:
         "allocator",
         "n",
         speed.unit,
+        SPREAD,
         f"speed / {base}" if speed.is_time else f"ratio to {base}",
         "95 % interval",
         "verdict",
@@ -57,14 +61,15 @@ def headers(report: model.Report, section: model.Section) -> list[str]:
     ]
 
 
-NUMERIC = (False, True, True, True, True, False, True, True, True)
-# What goes first where the terminal is too narrow.
-DROPPED = ("RSS after", "n", "peak ratio", "95 % interval", "verdict")
+NUMERIC = (False, True, True, True, True, True, False, True, True, True)
+
+
+VERDICT = NUMERIC.index(False, 1)
 
 
 def cells_of(row: model.Row, report: model.Report, section: model.Section) -> list[str]:
     if row.failure:
-        return [row.name, str(row.samples), "failed", text.MISSING, text.MISSING, row.failure] + [text.MISSING] * 3
+        return [row.name, str(row.samples), "failed", *[text.MISSING] * 3, row.failure] + [text.MISSING] * 3
     if row.name == report.baseline:
         ratio, interval, verdict, memory = "1", text.MISSING, "baseline", "1"
     elif row.speed is None:
@@ -76,6 +81,7 @@ def cells_of(row: model.Row, report: model.Report, section: model.Section) -> li
         row.name,
         str(row.ok),
         speed_of(section)(row.throughput),
+        text.percent(row.spread) if row.ok > 1 else text.MISSING,
         ratio,
         interval,
         verdict,
@@ -175,7 +181,7 @@ def summary_cells(summary: model.Summary) -> list[str]:
     ]
 
 
-def legend(report: model.Report) -> list[str]:
+def legend(report: model.Report, has_spread: bool = True) -> list[str]:
     margin = f"{100 * report.margin:g} %"
     lines = [
         (
@@ -188,6 +194,8 @@ def legend(report: model.Report) -> list[str]:
             " that would have been seen 4 times in 5."
         ),
     ]
+    if has_spread:
+        lines.append("Spread: half the distance of the quartiles of the n throughputs, in percent of their median.")
     if report.rounds < stats.MIN_PAIRS:
         lines.append(
             f"With {text.plural(report.rounds, 'round')} no rank test can reach 5 %: at least {stats.MIN_PAIRS} are"
@@ -271,19 +279,19 @@ def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], li
     speed = speed_of(section)
     base = report.baseline if len(report.baseline) <= 8 else "baseline"
     speed_head = f"speed / {base}" if speed.is_time else f"/ {base}"
-    head = ["allocator", "n", speed.unit, speed_head, "95 % interval", "verdict", "peak MiB", f"/ {base}",
+    head = ["allocator", "n", speed.unit, SPREAD, speed_head, "95 % interval", "verdict", "peak MiB", f"/ {base}",
             f"MiB after {report.after_label}"]  # fmt: skip
     rows, notes, unseen = [], [], []
     for row in section.rows:
         cells = cells_of(row, report, section)
         if row.failure:
             notes.append(f"{row.name} failed: {row.failure}.")
-            cells[5] = "failed"
+            cells[VERDICT] = "failed"
             cells[2] = text.MISSING
         elif row.speed is None and row.name != report.baseline:
-            cells[5] = text.MISSING
+            cells[VERDICT] = text.MISSING
         elif row.verdict == "undecided":
-            cells[5] = row.verdict
+            cells[VERDICT] = row.verdict
             if row.speed and row.speed.enough:
                 unseen.append(f"{row.name} {text.percent(row.speed.visible)}")
         rows.append(cells)
@@ -294,15 +302,15 @@ def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], li
     return head, rows, notes
 
 
-# Those of _narrow, as DROPPED.
-_NARROW_DROPPED = ("MiB after", "n", "95 % interval", "peak MiB")
+# What goes first where the terminal is too narrow, by how its head begins.
+_NARROW_DROPPED = (SPREAD, "MiB after", "n", "95 % interval", "peak MiB")
 
 
 def as_text(report: model.Report, width: int | None = WIDTH) -> str:
     """`width`: columns of the terminal; None: all columns of the table, however wide."""
     platforms = len({s.value("platform") for s in report.sections})
     lines = []
-    left_out = False
+    left_out, has_spread = False, width is None
     for section in report.sections:
         lines += wrapped(text.cell_title(section.value, platforms), width)
         lines += wrapped(text.cell_details(section.value), width, "  ")
@@ -314,6 +322,7 @@ def as_text(report: model.Report, width: int | None = WIDTH) -> str:
             head, cells, notes = _narrow(report, section)
             fit = fitted(head, cells, NUMERIC, width, _NARROW_DROPPED)
             lines += fit
+            has_spread = has_spread or SPREAD in fit[0]
             left_out = left_out or fit != fitted(head, cells, NUMERIC, math.inf, ())
         latencies = _latency_lines(section, width)
         lines += ["", *latencies, ""] if latencies else []
@@ -330,7 +339,7 @@ def as_text(report: model.Report, width: int | None = WIDTH) -> str:
         if width is not None:
             head[2:4] = "speed", "peak RSS"
         lines += fitted(head, [summary_cells(r) for r in rows], SUMMARY_NUMERIC, width, ("cells",)) + [""]
-    for paragraph in legend(report):
+    for paragraph in legend(report, has_spread):
         lines += wrapped(paragraph, width)
     if left_out:
         lines += wrapped("--wide shows all columns.", width)

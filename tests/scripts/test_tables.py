@@ -274,6 +274,20 @@ def test_recovers_the_speeds_that_were_put_in(files):
                 assert row.verdict == "faster"
 
 
+def test_the_spread_is_half_the_distance_of_the_quartiles(tmp_path):
+    def edit(rows):
+        for row, speed in zip((r for r in rows if r["allocator"] == "hz5"), (90e6, 95e6, 100e6, 110e6, 200e6)):
+            row.update(throughput_ops_s=speed)
+
+    plan = fixtures.Plan(allocators=("system", "hz5"), threads=(1,), workloads=("local",), rounds=5)
+    report = model.build(load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit)]))
+    line = next(line for line in tables.as_text(report, None).splitlines() if line.startswith("hz5 "))
+    assert line.split()[:5] == ["hz5", "5", "100", "7.5", "%"]  # quartiles 95 and 110
+    (row,) = (row for row in report.sections[0].rows if row.name == "hz5")
+    assert row.spread == pytest.approx(0.075)
+    assert "Spread: half" in tables.as_text(report, None) and "spread" in tables.as_text(report, 200)
+
+
 def test_failed_cells_are_rows_and_spoil_the_mean(files):
     report = model.build(load.load([files["spoilt"]]))
     names = ["hz5", "mimalloc", "jemalloc", "tcmalloc", "system"]
