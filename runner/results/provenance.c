@@ -4,6 +4,7 @@
 
 #include "../system/costs.h"
 #include "../system/machine.h"
+#include "../system/process.h"
 #include "build_commit.h"
 #include "build_config.h"
 #include "file.h"
@@ -110,6 +111,13 @@ static json_t *plan_json(const struct plan *plan) {
     }
     json_object_set_new(object, "cells", cells);
     return object;
+}
+
+// The program that runs the workloads; null when it cannot be read.
+static json_t *worker_json(void) {
+    char path[4096], why[256], hex[DIGEST_BYTES];
+    return process_find_worker(path, sizeof path, why, sizeof why) && digest_of_file(path, hex) ? json_string(hex)
+                                                                                                : json_null();
 }
 
 static json_t *cost_json(double ns) {
@@ -222,13 +230,13 @@ int provenance_write(const struct provenance *provenance, const char *path) {
     char commit[64];
     snprintf(commit, sizeof commit, "%.*s", dirty != NULL ? (int)(dirty - BUILD_COMMIT) : (int)strlen(BUILD_COMMIT),
              BUILD_COMMIT);
-    json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:I, s:{s:s, s:s, s:b, s:s, s:s}, s:o, s:o, s:o, s:[o]}",
-                                 "schema", RECORD_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id,
-                                 "command", text_of(options->command), "plan", plan_json(provenance->plan), "seed",
-                                 (json_int_t)options->seed, "build", "version", BUILD_VERSION, "commit", commit,
-                                 "dirty", dirty != NULL, "compiler", BUILD_COMPILER, "flags", BUILD_FLAGS, "machine",
-                                 machine_json(provenance), "environment", environment_json(), "allocators",
-                                 allocators_json(provenance), "sessions", session_json(provenance, 0));
+    json_t *document = json_pack(
+        "{s:i, s:s, s:s, s:o, s:o, s:I, s:{s:s, s:s, s:b, s:s, s:s, s:o}, s:o, s:o, s:o, s:[o]}", "schema",
+        RECORD_SCHEMA, "generator", GENERATOR, "run_id", provenance->run_id, "command", text_of(options->command),
+        "plan", plan_json(provenance->plan), "seed", (json_int_t)options->seed, "build", "version", BUILD_VERSION,
+        "commit", commit, "dirty", dirty != NULL, "compiler", BUILD_COMPILER, "flags", BUILD_FLAGS, "worker_sha256",
+        worker_json(), "machine", machine_json(provenance), "environment", environment_json(), "allocators",
+        allocators_json(provenance), "sessions", session_json(provenance, 0));
     int ok = save(document, path);
     int error = errno;
     json_decref(document);

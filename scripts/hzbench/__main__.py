@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "commands:run_compare",
     "gate": "commands:run_gate",
     "merge": "merge:main",
+    "export": "bundle:main",
     "lint": "commands:run_lint",
     "memory": "memory:main",
     "aged": "aged:main",

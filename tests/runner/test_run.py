@@ -198,6 +198,7 @@ def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
         assert machine[name], name
     for name in ("packages", "cores", "pus", "numa_nodes"):
         assert machine[name] >= 1
+    assert re.fullmatch(r"[0-9a-f]{64}", document["build"]["worker_sha256"])
     assert machine["costs"]["first_touch_ns"] > 0
     assert machine["costs"]["line_transfer_ns"] is None or machine["cores"] > 1
     assert {"version", "commit", "dirty", "compiler", "flags"} <= set(document["build"])
