@@ -90,8 +90,8 @@ def test_a_move_costs_more_the_more_sockets_are_in_use():
 
 def prediction(speeds, workload="local", machine="epyc-7r13"):
     counts = predict.read_counts(count_rows(), workload)
-    cost = predict.calibrate(predict.read_counts(count_rows(), "local"), speeds)
-    return predict.render(counts, speeds, cost, predict.MACHINES[machine], workload)
+    costs = predict.calibrate(predict.read_counts(count_rows(), "local"), speeds)
+    return predict.render(counts, speeds, costs, predict.MACHINES[machine], workload)
 
 
 def test_what_the_model_explains_is_predicted():
@@ -106,6 +106,12 @@ def test_an_allocator_that_the_model_misses_gets_no_prediction():
     text = prediction(speeds_of(0.1, 23, wrong=("jemalloc",)))
     assert "jemalloc      no prediction: its rank with 2 threads is missed by" in text
     assert "hz5           no prediction" not in text
+
+
+def test_what_one_thread_moves_is_the_harness():
+    alone = {"hz5": predict.Counts({1: 200.0}, {1: 0.125})}
+    own = predict.without_preparation({"hz5": predict.Counts({2: 200.0}, {2: 0.625, 8: 0.1})}, alone)
+    assert own["hz5"].moves == {2: 0.5, 8: 0.0}
 
 
 def test_without_a_measurement_there_is_no_prediction():
