@@ -16,6 +16,11 @@
 #define EXTENTS_LOOKED_AT 8u
 // Without a call for a decay period, and for this, a program is idle: pauses between bursts are shorter.
 #define QUIET_MS 500u
+// Room behind runs that grow: for runs above, so many times their length, at most this part of all addresses.
+#define ROOM_ABOVE_UNITS 32u
+#define ROOM_TIMES 7u
+#define ROOM_SHARE 64u
+#define COPIED_ABOVE_UNITS 64u // for less, faulting the pages again takes longer than the copy did
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks,
@@ -47,13 +52,14 @@ struct range {
 };
 
 // Invariants, under the lock: a unit above high_water is neither used nor dirty; `head` is set only on used units;
-// free_dirty_units = number of units with dirty and not used, and extents.h's dirty units are these; aged is a subset
-// of them; extents.h's free extents are the units below high_water that are not used. Pairs hold the current and the
-// previous decay period.
+// units of a room are used, have no head, are not dirty and not counted in used_units; free_dirty_units = number of
+// units with dirty and not used, and extents.h's dirty units are these; aged is a subset of them; extents.h's free
+// extents are the units below high_water that are not used. Pairs hold the current and the previous decay period.
 static struct {
     hz_mutex lock;
     struct range units, table, index, metadata;
     uint32_t table_stride;
+    int is_charged; // const: address space is memory here; asked at the start, since a sandbox may kill who opens files
     int (*resize)(size_t units);
     size_t span_units;  // most there can ever be; arena.unit_count are those whose part of the side table is mapped
     size_t other_bytes; // bitmaps and guards
@@ -293,6 +299,7 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
             bytes /= 2;
         for (; !done && bytes >= SMALLEST_ARENA_BYTES; bytes /= 2)
             done = reserve(bytes, table_stride, 0);
+        state.is_charged = os_mem_is_charged();
     }
     unlock_arena();
     return done;
@@ -502,13 +509,17 @@ static int bound_retained(size_t limit) {
     return 1;
 }
 
+static void count_used(size_t more) {
+    state.used_units += more;
+    if (state.used_units > state.peak_units[0])
+        state.peak_units[0] = state.used_units;
+}
+
 static void mark_taken(size_t from, size_t units, int *is_zero) {
     size_t dirty = count_bits(state.dirty, from, from + units);
     *is_zero = dirty == 0;
     state.free_dirty_units -= dirty;
-    state.used_units += units;
-    if (state.used_units > state.peak_units[0])
-        state.peak_units[0] = state.used_units;
+    count_used(units);
     learn(units - dirty);
     extents_take(from, units);
     if (dirty > 0)
@@ -530,6 +541,62 @@ static size_t find_extent(size_t units, size_t align_units) {
     if (start + units <= state.high_water || grow(start + units))
         return start;
     return extents_find(units, arena.base_unit, align_units, SIZE_MAX); // before memory is refused, every one
+}
+
+// What is resident in the room goes back: nobody could use it. 0 when that fails.
+static int hold(size_t from, size_t units) {
+    decommit_range(from, from + units, 0);
+    if (find_dirty_free(from, from + units) < from + units)
+        return 0;
+    extents_take(from, units);
+    set_bits(state.used, from, from + units);
+    return 1;
+}
+
+static size_t room_for(size_t units) {
+    size_t most = arena.span_units / ROOM_SHARE;
+    int is_reserved = state.units.mapped_bytes == state.units.span_bytes; // all of it, from the start
+    if (units <= ROOM_ABOVE_UNITS || !is_reserved || state.is_charged)
+        return 0;
+    return min_size(ROOM_TIMES * units, most);
+}
+
+void *arena_take_growing(size_t units, size_t *room, int *is_zero) {
+    *room = 0;
+    if (units > arena.span_units)
+        return NULL;
+    lock_arena();
+    size_t wanted = room_for(units);
+    size_t at = wanted > 0 ? find_extent(units + wanted, 1) : EXTENTS_NONE;
+    void *run = NULL;
+    if (at != EXTENTS_NONE) {
+        mark_taken(at, units, is_zero);
+        set_bits(state.head, at, at + 1);
+        if (hold(at + units, wanted))
+            *room = wanted;
+        run = unit_address(at);
+        tick();
+    }
+    unlock_arena();
+    return run != NULL ? run : arena_take(units, 1, is_zero);
+}
+
+void arena_use_room(void *run, size_t units, size_t more) {
+    size_t end = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit + units;
+    lock_arena();
+    count_used(more);
+    learn(more);
+    set_bits(state.dirty, end, end + more);
+    unlock_arena();
+}
+
+void arena_drop_room(void *run, size_t units, size_t room) {
+    size_t end = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit + units;
+    lock_arena();
+    HZ_ASSERT(is_set(state.used, end) && !is_set(state.head, end) && !is_set(state.dirty, end));
+    clear_bits(state.used, end, end + room);
+    extents_free(end, room);
+    unlock_arena();
 }
 
 void *arena_take(size_t units, size_t align_units, int *is_zero) {
@@ -580,6 +647,11 @@ void arena_give(void *run, size_t units, int clean) {
     HZ_ASSERT(is_set(state.used, at) && is_set(state.head, at));
     release_units(at, units, clean);
     unlock_arena();
+}
+
+void arena_give_copied(void *run, size_t units) {
+    int clean = units > COPIED_ABOVE_UNITS && os_mem_decommit(run, units << ARENA_UNIT_SHIFT);
+    arena_give(run, units, clean);
 }
 
 int arena_extend(void *run, size_t units, size_t more, int *is_zero) {

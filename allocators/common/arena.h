@@ -87,10 +87,21 @@ void arena_set_limits(const struct arena_limits *limits);
 void *arena_take(size_t units, size_t align_units, int *is_zero);
 // Gives a whole run back. `clean`: nothing of it is resident.
 void arena_give(void *run, size_t units, int clean);
+// As arena_give() of a run whose contents have been copied to a longer one, which leaves its place to nobody of its
+// length: a long one gives its pages back at once, so that a growing block holds them once and not twice.
+void arena_give_copied(void *run, size_t units);
 // Extends the run of `units` in place by `more` units; 1 on success.
 int arena_extend(void *run, size_t units, size_t more, int *is_zero);
 // Returns the tail of a run beyond `keep` units.
 void arena_shrink(void *run, size_t units, size_t keep);
+
+// Room behind a run that has grown: nobody else takes it, it has no pages, and it counts as used only once the run
+// grows into it. A block that grows again then stays where it is, instead of being copied beside its old pages.
+//
+// A run that takes `units`, and *room units behind them: 0 when the run is short, or address space is scarce.
+void *arena_take_growing(size_t units, size_t *room, int *is_zero);
+void arena_use_room(void *run, size_t units, size_t more);  // of its room, which is shorter by as much
+void arena_drop_room(void *run, size_t units, size_t room); // all of it
 
 // First unit of the run that holds unit `index`, or SIZE_MAX when the unit is free. For diagnosis: takes the lock.
 size_t arena_run_of(size_t index);

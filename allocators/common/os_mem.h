@@ -27,6 +27,7 @@ size_t os_mem_page_bytes(void);          // the system's page size
 size_t os_mem_address_space_limit(void); // bytes this process may map; SIZE_MAX without a limit
 size_t os_mem_physical_bytes(void);
 size_t os_mem_mappings_limit(void); // ranges of different access this process may have; SIZE_MAX without a limit
+int os_mem_is_charged(void);        // 1: what is accessible counts as memory, touched or not (strict overcommit)
 uint64_t os_clock_coarse_ms(void);  // monotonic, a few nanoseconds to read, a few milliseconds coarse
 uint64_t os_random64(void);         // for placement only
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define DEFAULT_MAPPINGS 65530u // the kernel's, where /proc cannot be read
+#define STRICT_OVERCOMMIT 2u
 
 static int access_bits(enum os_mem_access access) {
     return access == OS_MEM_NONE ? PROT_NONE : access == OS_MEM_READ ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -91,18 +92,28 @@ size_t os_mem_address_space_limit(void) {
     return (size_t)limit.rlim_cur;
 }
 
-size_t os_mem_mappings_limit(void) {
-    size_t limit = 0;
+// What the file says; 0 when it cannot be read.
+static size_t read_number(const char *path) {
+    size_t number = 0;
     int saved = errno;
     char text[24];
-    int file = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = file >= 0 ? read(file, text, sizeof text) : 0;
     if (file >= 0)
         close(file);
-    for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9' && limit < SIZE_MAX / 16; i++)
-        limit = 10 * limit + (size_t)(text[i] - '0');
+    for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9' && number < SIZE_MAX / 16; i++)
+        number = 10 * number + (size_t)(text[i] - '0');
     errno = saved;
+    return number;
+}
+
+size_t os_mem_mappings_limit(void) {
+    size_t limit = read_number("/proc/sys/vm/max_map_count");
     return limit != 0 ? limit : DEFAULT_MAPPINGS;
+}
+
+int os_mem_is_charged(void) {
+    return read_number("/proc/sys/vm/overcommit_memory") == STRICT_OVERCOMMIT;
 }
 
 size_t os_mem_physical_bytes(void) {

@@ -178,6 +178,10 @@ size_t os_mem_mappings_limit(void) {
     return SIZE_MAX;
 }
 
+int os_mem_is_charged(void) {
+    return 1; // the system counts what is committed
+}
+
 size_t os_mem_physical_bytes(void) {
     MEMORYSTATUSEX status = {.dwLength = sizeof status};
     return GlobalMemoryStatusEx(&status) ? (size_t)status.ullTotalPhys : (size_t)1 << 34;

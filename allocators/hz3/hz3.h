@@ -104,6 +104,7 @@ struct hz3_run {
     uint32_t block_count;
     uint32_t touched_bytes; // of the run, from its start: they may be resident, whatever is carved
     _Atomic uint32_t units;
+    uint32_t room;         // units behind a run that is one block, kept for its growth
     _Atomic(void *) large; // the block, when the run is one block
 };
 
@@ -284,7 +285,9 @@ struct hz3_heap *hz3_heap_of_thread(void); // acquires one if need be; NULL when
 
 // hz3_large.c: runs that are one block
 void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero);
-void *hz3_large_alloc_cached(size_t bytes); // else hz3_alloc_slow()
+void hz3_large_free_copied(void *block);     // its contents lie elsewhere now
+void *hz3_large_alloc_growing(size_t bytes); // for a block that has grown, and may again
+void *hz3_large_alloc_cached(size_t bytes);  // else hz3_alloc_slow()
 void hz3_large_free(void *block);
 int hz3_large_is_start(const void *block); // of a live one; its tag is HZ3_TAG_LARGE
 size_t hz3_large_usable(const void *block);

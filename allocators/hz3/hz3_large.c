@@ -21,8 +21,21 @@ uint64_t hz3_large_bytes(void) {
     return atomic_load_explicit(&large_units, memory_order_relaxed) << ARENA_UNIT_SHIFT;
 }
 
+static char *unit_address(size_t unit) {
+    return (char *)arena.base + (unit << ARENA_UNIT_SHIFT);
+}
+
+static void drop_room(size_t unit, size_t units) {
+    struct hz3_run *run = hz3_run_at(unit);
+    if (run->room == 0)
+        return;
+    arena_drop_room(unit_address(unit), units, run->room);
+    run->room = 0;
+}
+
 static void give(size_t unit, uint32_t units) {
     count_units(0 - (uint64_t)units);
+    drop_room(unit, units);
     hz3_units_give(unit, units);
 }
 
@@ -86,10 +99,19 @@ void hz3_large_release_cached(struct hz3_heap *heap) {
 // ---- blocks -------------------------------------------------------------------------------------------------------
 
 static void *begin(size_t unit, int is_coloured) {
-    char *block = (char *)arena.base + (unit << ARENA_UNIT_SHIFT) + (is_coloured ? unit % COLOURS * COLOUR_BYTES : 0);
+    char *block = unit_address(unit) + (is_coloured ? unit % COLOURS * COLOUR_BYTES : 0);
     atomic_store_explicit(&hz3_run_at(unit)->large, block, memory_order_relaxed);
     hz3_tag_set(unit, HZ3_TAG_LARGE);
     return block;
+}
+
+// A new run, to become a block.
+static size_t take(char *base, size_t units, size_t room) {
+    size_t unit = hz3_unit_of(base);
+    count_units(units);
+    atomic_store_explicit(&hz3_run_at(unit)->units, (uint32_t)units, memory_order_relaxed);
+    hz3_run_at(unit)->room = (uint32_t)room;
+    return unit;
 }
 
 void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
@@ -106,11 +128,19 @@ void *hz3_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         char *base = arena_take(units, align_units, is_zero);
         if (base == NULL)
             return NULL;
-        unit = hz3_unit_of(base);
-        count_units(units);
-        atomic_store_explicit(&hz3_run_at(unit)->units, (uint32_t)units, memory_order_relaxed);
+        unit = take(base, units, 0);
     }
     return begin(unit, spread != 0);
+}
+
+void *hz3_large_alloc_growing(size_t bytes) {
+    int is_zero;
+    size_t room;
+    if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || units_of(bytes + COLOUR_MOST_BYTES) <= HZ3_LARGE_CACHED_UNITS)
+        return hz3_large_alloc(bytes, SIZECLASS_GRANULE, &is_zero);
+    size_t units = units_of(bytes + COLOUR_MOST_BYTES);
+    char *base = arena_take_growing(units, &room, &is_zero);
+    return base != NULL ? begin(take(base, units, room), 1) : NULL;
 }
 
 // What malloc() does most of the time, without the cases.
@@ -134,7 +164,7 @@ size_t hz3_large_usable(const void *block) {
            (uintptr_t)block % ARENA_UNIT_BYTES;
 }
 
-void hz3_large_free(void *block) {
+HZ_INLINE void free_run(void *block, int is_copied) {
     size_t unit = hz3_unit_of(block);
     if (!hz3_large_is_start(block)) {
         hz3_reject(block, REJECT_FREE);
@@ -145,8 +175,23 @@ void hz3_large_free(void *block) {
     hz3_tag_set(unit, HZ3_TAG_NONE);
     uint32_t units = units_get(hz3_run_at(unit));
     struct hz3_heap *heap = hz3_thread.heap;
-    if (heap == NULL || !cache_put(heap, unit, units))
+    if (heap != NULL && cache_put(heap, unit, units))
+        return;
+    if (!is_copied) {
         give(unit, units);
+        return;
+    }
+    count_units(0 - (uint64_t)units);
+    drop_room(unit, units);
+    arena_give_copied(unit_address(unit), units);
+}
+
+void hz3_large_free(void *block) {
+    free_run(block, 0);
+}
+
+void hz3_large_free_copied(void *block) {
+    free_run(block, 1);
 }
 
 int hz3_large_resize(void *block, size_t bytes) {
@@ -154,11 +199,16 @@ int hz3_large_resize(void *block, size_t bytes) {
     size_t units = units_get(run);
     size_t wanted = units_of(bytes + (uintptr_t)block % ARENA_UNIT_BYTES);
     char *base = (char *)block - (uintptr_t)block % ARENA_UNIT_BYTES;
-    if (wanted > units) {
+    if (wanted > units && wanted - units <= run->room) {
+        arena_use_room(base, units, wanted - units);
+        run->room -= (uint32_t)(wanted - units);
+    } else if (wanted > units) {
         int is_zero;
+        drop_room(hz3_unit_of(block), units);
         if (!arena_extend(base, units, wanted - units, &is_zero))
             return 0;
     } else if (wanted < units) {
+        drop_room(hz3_unit_of(block), units);
         arena_shrink(base, units, wanted);
     }
     count_units((uint64_t)wanted - units);

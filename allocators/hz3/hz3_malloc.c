@@ -184,16 +184,20 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
         *refused = 1;
         return NULL;
     }
-    if (hz3_tag_of(block) == HZ3_TAG_LARGE) {
+    int is_large = hz3_tag_of(block) == HZ3_TAG_LARGE;
+    if (is_large) {
         if (bytes > SIZECLASS_MAX_BYTES && hz3_large_resize(block, bytes))
             return block;
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs
     }
-    void *moved = alloc(bytes);
+    void *moved = is_large && bytes > old_bytes ? hz3_large_alloc_growing(bytes) : alloc(bytes);
     if (moved == NULL)
         return NULL;
     memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
-    free_block(block);
+    if (is_large)
+        hz3_large_free_copied(block);
+    else
+        free_block(block);
     return moved;
 }

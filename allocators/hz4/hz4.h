@@ -292,6 +292,8 @@ size_t hz4_map_large(size_t granule);                                      // it
 unsigned hz4_map_large_class(size_t granule);
 void hz4_map_set_link(size_t granule, uint32_t link);
 uint32_t hz4_map_link(size_t granule);
+void hz4_map_set_room(size_t granule, size_t units); // of a large run
+size_t hz4_map_room(size_t granule);
 struct hz4_run *hz4_descriptor_take(unsigned size_class, size_t bytes);
 void hz4_descriptor_give(struct hz4_run *run); // of a run that never had memory
 int hz4_granule_init(void);                    // 0: out of memory
@@ -339,7 +341,9 @@ uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
 
 // ---- hz4_large.c: runs that are one block -------------------------------------------------------------------------
 void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero);
-int hz4_large_free(void *block, size_t granule); // 0: refused
+void *hz4_large_alloc_growing(size_t bytes); // for a block that has grown, and may again
+// 0: refused. `is_copied`: its contents lie elsewhere now.
+int hz4_large_free(void *block, size_t granule, int is_copied);
 int hz4_large_resize(void *block, size_t granule, size_t bytes);
 void hz4_large_flush(struct hz4_heap *heap); // to the free lists
 void hz4_large_clear(void);                  // the free lists, to the arena

@@ -19,7 +19,8 @@ static struct {
     hz_mutex lock;
     struct hz4_run *spare[SIZECLASS_COUNT]; // descriptors to use again
     // Two levels, because tags have no room for a pointer and must stay dense. An entry is a run, or for the first
-    // granule of a large run its length << LENGTH_SHIFT | class << 1 | 1, and its second's a link << 1 | 1.
+    // granule of a large run its length << LENGTH_SHIFT | class << 1 | 1, its second's a link << 1 | 1, and its third's
+    // the units of its room << 1 | 1.
     _Atomic(_Atomic uintptr_t *) *chunks; // const
     uint64_t *shared;                     // const; bit a unit: some of its granules are free
     size_t first_word, end_word;          // no bit is set outside of these
@@ -219,6 +220,14 @@ void hz4_map_set_link(size_t granule, uint32_t link) {
 
 uint32_t hz4_map_link(size_t granule) {
     return (uint32_t)(map_load(granule + 1) >> 1);
+}
+
+void hz4_map_set_room(size_t granule, size_t units) {
+    map_store(granule + 2, units << 1 | 1);
+}
+
+size_t hz4_map_room(size_t granule) {
+    return map_load(granule + 2) >> 1;
 }
 
 // ---- descriptors --------------------------------------------------------------------------------------------------

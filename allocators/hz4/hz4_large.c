@@ -53,10 +53,26 @@ static size_t units_at(void *base) {
     return hz4_map_large(hz4_granule_of(base));
 }
 
-static void give(void *base) {
+static void drop_room(void *base, size_t units) {
+    size_t granule = hz4_granule_of(base);
+    size_t room = hz4_map_room(granule);
+    if (room == 0)
+        return;
+    arena_drop_room(base, units, room);
+    hz4_map_set_room(granule, 0);
+}
+
+// The run is nobody's any more; its length.
+static size_t end(void *base) {
     size_t units = units_at(base);
+    drop_room(base, units);
     hz4_way_write(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_NONE);
     count(-(int64_t)units);
+    return units;
+}
+
+static void give(void *base) {
+    size_t units = end(base);
     arena_give(base, units, 0);
 }
 
@@ -187,13 +203,36 @@ void *hz4_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
             arena_give(base, units, *is_zero);
             return NULL;
         }
+        hz4_map_set_room(hz4_granule_of(base), 0);
         count((int64_t)units);
     }
     hz4_way_write(&hz4_tag_at(hz4_granule_of(base))->route, HZ4_ROUTE_LARGE);
     return base;
 }
 
-int hz4_large_free(void *block, size_t granule) {
+void *hz4_large_alloc_growing(size_t bytes) {
+    int is_zero;
+    size_t room;
+    if (bytes > PTRDIFF_MAX - ARENA_UNIT_BYTES || class_of(bytes) != NO_CLASS)
+        return hz4_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero);
+    size_t units = units_of(bytes);
+    void *base = arena_take_growing(units, &room, &is_zero);
+    if (base == NULL)
+        return hz4_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero); // which makes room
+    size_t granule = hz4_granule_of(base);
+    if (!hz4_map_set_large(granule, units, NO_CLASS)) {
+        if (room != 0)
+            arena_drop_room(base, units, room);
+        arena_give(base, units, is_zero);
+        return NULL;
+    }
+    hz4_map_set_room(granule, room);
+    count((int64_t)units);
+    hz4_way_write(&hz4_tag_at(granule)->route, HZ4_ROUTE_LARGE);
+    return base;
+}
+
+int hz4_large_free(void *block, size_t granule, int is_copied) {
     struct hz4_tag *tag = hz4_tag_at(granule);
     if (((uintptr_t)block & (ARENA_UNIT_BYTES - 1)) != 0 || !hz4_way_is_large(&tag->route))
         return 0;
@@ -204,7 +243,9 @@ int hz4_large_free(void *block, size_t granule) {
     size_t units = hz4_map_large(granule);
     unsigned large_class = hz4_map_large_class(granule);
     struct hz4_heap *heap = large_class != NO_CLASS ? hz4_heap_of_thread() : NULL;
-    if (heap == NULL || !cache_push(heap, block, units, large_class))
+    if (large_class == NO_CLASS && is_copied)
+        arena_give_copied(block, end(block));
+    else if (heap == NULL || !cache_push(heap, block, units, large_class))
         put_away(block, large_class);
     hz_thread_leave_heap();
     return 1;
@@ -213,11 +254,19 @@ int hz4_large_free(void *block, size_t granule) {
 int hz4_large_resize(void *block, size_t granule, size_t bytes) {
     size_t units = hz4_map_large(granule);
     size_t wanted = units_of(bytes);
+    size_t room = hz4_map_room(granule);
     int is_zero;
-    if (wanted > units && !arena_extend(block, units, wanted - units, &is_zero))
-        return 0;
-    if (wanted < units)
+    if (wanted > units && wanted - units <= room) {
+        arena_use_room(block, units, wanted - units);
+        hz4_map_set_room(granule, room - (wanted - units));
+    } else if (wanted > units) {
+        drop_room(block, units);
+        if (!arena_extend(block, units, wanted - units, &is_zero))
+            return 0;
+    } else if (wanted < units) {
+        drop_room(block, units);
         arena_shrink(block, units, wanted);
+    }
     count((int64_t)wanted - (int64_t)units);
     // A block that has grown in steps is freed at a size that the next one reaches last, if at all. It will go to the
     // arena, where the next one grows into its pages; in a cache, each round of growth would leave another run behind.

@@ -112,7 +112,7 @@ static HZ_COLD void free_slow(void *block) {
     struct hz4_tag *tag = hz4_tag_at(granule);
     unsigned index = atomic_load_explicit(&tag->index, memory_order_relaxed);
     if (index == 0) {
-        if (!hz4_large_free(block, granule))
+        if (!hz4_large_free(block, granule, 0))
             free_refused(block);
         return;
     }
@@ -202,16 +202,20 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
         return NULL;
     }
     size_t granule = hz4_granule_of(block);
-    if (atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) == 0) {
+    int is_large = atomic_load_explicit(&hz4_tag_at(granule)->index, memory_order_relaxed) == 0;
+    if (is_large) {
         if (bytes > SIZECLASS_MAX_BYTES && hz4_large_resize(block, granule, bytes))
             return block;
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs
     }
-    void *moved = hzn_alloc(bytes);
+    void *moved = is_large && bytes > old_bytes ? hz4_large_alloc_growing(bytes) : hzn_alloc(bytes);
     if (moved == NULL)
         return NULL;
     memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
-    free_block(block);
+    if (!is_large)
+        free_block(block);
+    else if (!hz4_large_free(block, granule, 1))
+        reject(block, REJECT_FREE, hz4_classify(block));
     return moved;
 }

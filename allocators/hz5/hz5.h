@@ -70,7 +70,8 @@ struct hz5_desc {
     struct hz5_queued is_queued;       // any: 1 while in some heap's remote queue, or in its owner's list of such
     struct hz5_block large_state;      // the state byte of a large run
     _Atomic uint32_t remote_next;      // any: link in that queue, unit index + 1; owner: in heap->draining
-    uint64_t large_bytes;              // usable bytes of a large run
+    uint32_t large_units;              // of a large run, without its guard
+    uint32_t room;                     // units behind a large run that are kept for its growth
 };
 
 _Static_assert(sizeof(struct hz5_desc) == 128, "the side table's stride");
@@ -174,6 +175,10 @@ HZ_INLINE struct hz5_block *hz5_states_of(const struct hz5_desc *desc) {
     return (struct hz5_block *)hz5_array_read_own(&desc->states);
 }
 
+HZ_INLINE size_t hz5_large_usable(const struct hz5_desc *desc) {
+    return (size_t)desc->large_units << ARENA_UNIT_SHIFT;
+}
+
 HZ_INLINE uint32_t hz5_owner_of(uint64_t owner_generation) {
     return (uint32_t)owner_generation;
 }
@@ -245,7 +250,9 @@ struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when
 
 // hz5_large.c: runs that are one block
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
+void *hz5_large_alloc_growing(size_t bytes); // for a block that has grown, and may again
 void hz5_large_release(struct hz5_desc *desc);
+void hz5_large_release_copied(struct hz5_desc *desc); // its contents lie elsewhere now
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes);
 uint64_t hz5_large_bytes(void);     // of all large runs, those in caches included
 uint64_t hz5_large_unguarded(void); // blocks that the profile wanted to guard and that have no guard

@@ -36,7 +36,7 @@ uint64_t hz5_large_unguarded(void) {
 }
 
 static int protect_last_unit(const struct hz5_desc *desc, enum os_mem_access access) {
-    return os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + desc->large_bytes,
+    return os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + hz5_large_usable(desc),
                           ARENA_UNIT_BYTES, access);
 }
 
@@ -100,15 +100,45 @@ static int put_cached(struct hz5_desc *desc) {
     return 1;
 }
 
-static void give_back(struct hz5_desc *desc) {
+static void give_dirty(void *run, size_t units) {
+    arena_give(run, units, 0);
+}
+
+static void drop_room(struct hz5_desc *desc) {
+    if (desc->room == 0)
+        return;
+    arena_drop_room((void *)atomic_load_explicit(&desc->base, memory_order_relaxed), desc->units, desc->room);
+    desc->room = 0;
+}
+
+static void give_back(struct hz5_desc *desc, void (*give)(void *run, size_t units)) {
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     uint32_t units = desc->units;
-    count(&large_bytes, 0 - desc->large_bytes);
+    drop_room(desc);
+    count(&large_bytes, 0 - (uint64_t)hz5_large_usable(desc));
     if (!unguard(desc)) // no mapping is left to cut it out of: the arena never sees it again
         units--;
     atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
     set_owner_generation(desc, HZ5_OWNER_NONE);
-    arena_give(base, units, 0);
+    give(base, units);
+}
+
+// A new run becomes a block.
+static void *begin(char *base, size_t units, size_t room) {
+    struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
+    // ORDER: release: as in carve().
+    atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
+    atomic_store_explicit(&desc->run, desc, memory_order_release);
+    atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
+    atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
+    desc->units = (uint32_t)units;
+    desc->room = (uint32_t)room;
+    desc->large_units = (uint32_t)(units - hz5_profile.guard_large);
+    guard(desc);
+    count(&large_bytes, hz5_large_usable(desc));
+    hz5_block_hand_out(&desc->large_state);
+    set_owner_generation(desc, HZ5_OWNER_LARGE);
+    return base;
 }
 
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
@@ -123,34 +153,35 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return cached;
     }
     char *base = arena_take(units, align_units, is_zero);
-    if (base == NULL)
-        return NULL;
-    struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
-    // ORDER: release: as in carve().
-    atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
-    atomic_store_explicit(&desc->run, desc, memory_order_release);
-    atomic_store_explicit(&desc->size_class, SIZECLASS_COUNT, memory_order_relaxed);
-    atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
-    desc->units = (uint32_t)units;
-    desc->large_bytes = (uint64_t)(units - hz5_profile.guard_large) << ARENA_UNIT_SHIFT;
-    guard(desc);
-    count(&large_bytes, desc->large_bytes);
-    hz5_block_hand_out(&desc->large_state);
-    set_owner_generation(desc, HZ5_OWNER_LARGE);
-    return base;
+    return base != NULL ? begin(base, units, 0) : NULL;
+}
+
+void *hz5_large_alloc_growing(size_t bytes) {
+    int is_zero;
+    size_t room;
+    if (hz5_profile.guard_large || bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES ||
+        units_of(bytes) <= HZ5_LARGE_CACHE_UNITS)
+        return hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero);
+    char *base = arena_take_growing(units_of(bytes), &room, &is_zero);
+    return base != NULL ? begin(base, units_of(bytes), room) : NULL;
 }
 
 // The caller has won the block: its state is CACHED.
 void hz5_large_release(struct hz5_desc *desc) {
     if (!put_cached(desc))
-        give_back(desc);
+        give_back(desc, give_dirty);
+}
+
+void hz5_large_release_copied(struct hz5_desc *desc) {
+    if (!put_cached(desc))
+        give_back(desc, arena_give_copied);
 }
 
 void hz5_large_flush(struct hz5_heap *heap) {
     for (unsigned units = 1; units <= HZ5_LARGE_CACHE_UNITS && hz_tally_get(&heap->large.bytes) > 0; units++) {
         while (heap->large.count[units] > 0) {
             hz_tally_add(&heap->large.bytes, 0 - ((uint64_t)units << ARENA_UNIT_SHIFT));
-            give_back(heap->large.runs[units][--heap->large.count[units]]);
+            give_back(heap->large.runs[units][--heap->large.count[units]], give_dirty);
         }
     }
 }
@@ -159,17 +190,22 @@ int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
     size_t units = desc->units;
     size_t wanted = units_of(bytes);
     if (hz5_profile.guard_large)
-        return wanted << ARENA_UNIT_SHIFT == desc->large_bytes; // the guard stays where it is
+        return wanted == desc->large_units; // the guard stays where it is
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
-    if (wanted > units) {
+    if (wanted > units && wanted - units <= desc->room) {
+        arena_use_room(base, units, wanted - units);
+        desc->room -= (uint32_t)(wanted - units);
+    } else if (wanted > units) {
         int is_zero;
+        drop_room(desc);
         if (!arena_extend(base, units, wanted - units, &is_zero))
             return 0;
     } else if (wanted < units) {
+        drop_room(desc);
         arena_shrink(base, units, wanted);
     }
     desc->units = (uint32_t)wanted;
-    desc->large_bytes = (uint64_t)wanted << ARENA_UNIT_SHIFT;
+    desc->large_units = (uint32_t)wanted;
     count(&large_bytes, ((uint64_t)wanted - units) << ARENA_UNIT_SHIFT);
     return 1;
 }

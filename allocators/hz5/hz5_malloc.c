@@ -242,7 +242,7 @@ void hzn_free(void *block) {
 
 static size_t usable_bytes(const struct hz5_desc *desc) {
     return atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE
-               ? (size_t)desc->large_bytes
+               ? hz5_large_usable(desc)
                : atomic_load_explicit(&desc->block_bytes, memory_order_relaxed);
 }
 
@@ -313,7 +313,7 @@ static int give_moved(void *block, struct hz5_desc *desc, struct hz5_block *stat
     }
     if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
         hz5_block_free_moved_large(state);
-        hz5_large_release(desc);
+        hz5_large_release_copied(desc);
         return 1;
     }
     struct hz5_desc *run = atomic_load_explicit(&desc->run, memory_order_relaxed);
@@ -333,7 +333,8 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
         return NULL;
     }
     size_t old_bytes = usable_bytes(desc);
-    if (atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE) {
+    int is_large = atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE;
+    if (is_large) {
         if (bytes > SIZECLASS_MAX_BYTES && resize_large(block, desc, state, bytes, refused))
             return block;
         if (*refused)
@@ -341,7 +342,7 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs
     }
-    void *moved = alloc(bytes);
+    void *moved = is_large && bytes > old_bytes ? hz5_large_alloc_growing(bytes) : alloc(bytes);
     if (moved == NULL)
         return NULL;
     int taken = take_for_move(desc, state);

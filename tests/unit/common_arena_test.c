@@ -249,6 +249,50 @@ static void a_threads_end_is_learned_from_apart(void **state) {
     assert_true(dirty_free() <= 1u << 20); // unlearned
 }
 
+// Nobody else gets what lies behind a run that grows, it costs no memory, and it reads zero when the run has grown into
+// it.
+static void room_is_the_runs_alone(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 64u << 20, .decay_ms = 1000000});
+    struct run few[8] = {{0}};
+    for (size_t i = 0; i < 8; i++)
+        take(&few[i], 20, 1);
+    for (size_t i = 0; i < 8; i += 2)
+        give(&few[i]); // dirty, and free
+    struct arena_usage before, after;
+    arena_read_usage(&before);
+    size_t room = 0;
+    int is_zero = 0;
+    char *grown = arena_take_growing(40, &room, &is_zero);
+    assert_non_null(grown);
+    assert_true(room >= 40);
+    assert_zero_if(grown, 40, is_zero);
+    arena_read_usage(&after);
+    assert_int_equal(after.used_bytes - before.used_bytes, 40 * ARENA_UNIT_BYTES);
+    for (size_t i = 0; i < RUNS; i++) {
+        take(&runs[i], 1 + i % 7, 1);
+        assert_true(runs[i].at + runs[i].units * ARENA_UNIT_BYTES <= grown ||
+                    runs[i].at >= grown + (40 + room) * ARENA_UNIT_BYTES);
+    }
+    assert_int_equal(arena_run_of(unit_of(grown) + 40), unit_of(grown));
+    arena_use_room(grown, 40, 10);
+    assert_zero_if(grown + 40 * ARENA_UNIT_BYTES, 10, 1);
+    memset(grown + 40 * ARENA_UNIT_BYTES, 1, 10 * ARENA_UNIT_BYTES);
+    arena_drop_room(grown, 50, room - 10);
+    arena_give_copied(grown, 50);
+    for (size_t i = 0; i < RUNS; i++)
+        give(&runs[i]);
+    for (size_t i = 1; i < 8; i += 2)
+        give(&few[i]);
+    arena_read_usage(&after);
+    assert_int_equal(after.used_bytes, before.used_bytes - 4 * 20 * ARENA_UNIT_BYTES);
+    char *again = arena_take(40 + room, 1, &is_zero); // all of it, for anybody
+    assert_non_null(again);
+    assert_zero_if(again, 40 + room, is_zero);
+    arena_give(again, 40 + room, 0);
+    assert_int_equal(arena_take_growing(2, &room, &is_zero) != NULL && room == 0, 1); // too short to be worth it
+}
+
 static void a_clean_run_is_zero_again(void **state) {
     (void)state;
     arena_set_limits(&(struct arena_limits){.retain_bytes = 64u << 20, .retain_percent = 0, .decay_ms = 1000000});
@@ -321,6 +365,7 @@ int main(void) {
         cmocka_unit_test(keeps_what_is_used_in_turns),
         cmocka_unit_test(learns_no_more_than_was_needed),
         cmocka_unit_test(a_threads_end_is_learned_from_apart),
+        cmocka_unit_test(room_is_the_runs_alone),
         cmocka_unit_test(a_clean_run_is_zero_again),
         cmocka_unit_test(refuses_what_it_has_not),
         cmocka_unit_test(metadata_is_zeroed_aligned_and_apart),
