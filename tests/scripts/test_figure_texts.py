@@ -14,7 +14,11 @@ from hzbench import figures, load, schema
 from hzbench.figures import style
 from matplotlib.text import Text
 
-RESULTS = sorted(p for p in (ROOT / "results").glob("*/**/*.csv") if not p.name.endswith((".rss.csv", ".latency.csv")))
+RESULTS = sorted(
+    p
+    for p in (ROOT / "results").glob("*/**/*.csv")
+    if not p.name.endswith((".rss.csv", ".latency.csv")) and p.parent.name != "coherence"
+)
 PART, PARTS = (int(n) for n in os.environ.get("HZBENCH_PART", "0/1").split("/"))  # which of them this run draws
 TOUCH = 1.0  # pixels: boxes are rounded up
 
