@@ -176,14 +176,31 @@ static void check_stream(const struct run *run, struct sample *sample, uint32_t 
     }
 }
 
-static void show_progress(const struct run *run, uint32_t number, const char *cell_text) {
-    const uint64_t left_ns = estimate_left_ns(&run->estimate, run->output.is_present, number);
+static void show_progress(const struct run *run, uint32_t number, const char *cell_text, uint64_t elapsed_ns) {
+    const uint64_t expected_ns = estimate_left_ns(&run->estimate, run->output.is_present, number);
+    const uint64_t left_ns = expected_ns > elapsed_ns ? expected_ns - elapsed_ns : 0;
     const uint64_t budget_ns = rounds_budget_left_ns(&run->rounds);
     const struct progress_state state = {.done = run->output.present_count,
                                          .all = run->options.rounds_until_ppm > 0 ? 0 : run->plan.sample_count,
                                          .left_ns = left_ns < budget_ns ? left_ns : budget_ns,
                                          .what = cell_text};
     progress_show(&state);
+}
+
+struct shown { // what the progress of a sample that runs is told with
+    const struct run *run;
+    uint32_t number;
+    const char *cell_text;
+};
+
+static void look(void *context, uint64_t elapsed_ns) {
+    const struct shown *shown = context;
+    show_progress(shown->run, shown->number, shown->cell_text, elapsed_ns);
+}
+
+static void ends_early(void *context) {
+    (void)context;
+    progress_notice("interrupted: this sample ends now and is kept - interrupt again to drop it");
 }
 
 static int run_sample(struct run *run, uint32_t number) {
@@ -203,7 +220,11 @@ static int run_sample(struct run *run, uint32_t number) {
     plan_cell_text(plan, cell, 1, text, sizeof text);
     if (!topology_pin(&run->topology, run->options.pin, cell->params.threads, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);
-    show_progress(run, number, text);
+    show_progress(run, number, text, 0);
+    struct shown shown = {run, number, text};
+    request.look = look;
+    request.ends_early = ends_early;
+    request.look_context = &shown;
     const uint64_t begin_ns = os_now_ns();
     enum sample_end end = SAMPLE_DONE;
     if (allocator->is_available)

@@ -44,6 +44,12 @@ OBJECT_INLINE void empty(struct workload_run *run, uint32_t thread, struct core_
     }
 }
 
+static int goes_on(struct workload_run *run, uint32_t round) {
+    if (core_stopped(run))
+        return 0;
+    return run->params.duration_ns != 0 ? run->host->now_ns() < run->deadline_ns : round < run->params.rounds;
+}
+
 OBJECT_INLINE void spikes(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
@@ -51,7 +57,7 @@ OBJECT_INLINE void spikes(struct workload_run *run, uint32_t thread, enum worklo
     const uint64_t base = run->params.working_set;
     struct core_hot hot = self->hot;
     fill(run, thread, &hot, 0, base, touch);
-    for (uint32_t round = 0; round < run->params.rounds && !core_stopped(run); round++) {
+    for (uint32_t round = 0; goes_on(run, round); round++) {
         fill(run, thread, &hot, base, (1 + SPIKE) * base, touch);
         empty(run, thread, &hot, base, (1 + SPIKE) * base, touch);
         for (uint64_t left = QUIET * base; left != 0 && !core_stopped(run); left--) {
@@ -83,7 +89,7 @@ const struct workload spikes_workload = {
                  .min_bytes = 64,
                  .max_bytes = 4096,
                  .rounds = 10},
-    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS,
+    .used_params = WORKLOAD_USES_SIZES | WORKLOAD_USES_WORKING_SET | WORKLOAD_USES_ROUNDS | WORKLOAD_USES_DURATION,
     .derived_ops = derived_ops,
     .derived_from = "--working-set and --rounds",
     .shape = shape_of,

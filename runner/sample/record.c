@@ -90,7 +90,9 @@ static const struct record_column tail[] = {
     TEXT("pin", pin, "none, compact, spread, or the CPU list"),
     NAME("status", status, record_status_names, STATUS_COUNT,
          "ok, unavailable, corrupt, out-of-memory, refused-free, crashed, timeout, error"),
-    TEXT("message", message, "one line; with status ok what the library printed, mostly nothing"),
+    TEXT("message", message,
+         "one line; with status ok what the library printed, mostly nothing, or that an interrupt ended the sample "
+         "early"),
     TEXT("library_path", proof.path, "proof of what was measured"),
     TEXT("library_version", proof.version, NULL),
     TEXT("library_build_id", proof.build_id, NULL),

@@ -2,6 +2,7 @@
 // The worker's environment, its request, and the row that comes of it. Layer: runner.
 #include "sample.h"
 
+#include "../system/os.h"
 #include "../text/words.h"
 #include "noise.h"
 
@@ -22,6 +23,7 @@ _Static_assert(sizeof((struct options *)0)->wrapper <= PROCESS_WRAPPER_BYTES, "w
 #define LOAD_CHECK_TIMEOUT_NS UINT64_C(10000000000)
 #define OVERHEAD_OPS 2000000 // some ten milliseconds: long against the clock, short for the user
 #define OVERHEAD_RUNS 3
+#define EARLY_LEAST_NS UINT64_C(60000000000)
 
 extern char **environ;
 
@@ -100,8 +102,35 @@ static int prepare(struct sample *sample, const struct sample_allocator *allocat
     return 1;
 }
 
+// A sample that runs while somebody waits for it.
+struct running {
+    const struct sample_request *request;
+    struct sample_shared *shared;
+    uint64_t begin_ns;
+};
+
+static void look(void *context) {
+    const struct running *running = context;
+    if (running->request->look != NULL)
+        running->request->look(running->request->look_context, os_now_ns() - running->begin_ns);
+}
+
+// A long sample by the clock is worth its row when it ends early; a short one is run again.
+static int end_early(void *context) {
+    const struct running *running = context;
+    struct sample_shared *shared = running->shared;
+    if (running->request->ends_early == NULL || shared->request.params.duration_ns < EARLY_LEAST_NS ||
+        running->request->cell->workload->is_program ||
+        atomic_load_explicit(&shared->phase, memory_order_relaxed) != PHASE_MEASURED)
+        return 0;
+    atomic_store_explicit(&shared->ends_early, 1, memory_order_relaxed);
+    running->request->ends_early(running->request->look_context);
+    return 1;
+}
+
 static int run_process(struct sample *sample, const struct sample_allocator *allocator, enum allocator_load_mode load,
-                       const char *worker, const char *wrapper, uint64_t timeout_ns, enum process_end *end, int *code) {
+                       const char *worker, const char *wrapper, uint64_t timeout_ns, const struct process_watch *watch,
+                       enum process_end *end, int *code) {
     struct environment environment;
     if (!build_environment(&environment, allocator, load)) {
         errno = ENOMEM;
@@ -111,7 +140,7 @@ static int run_process(struct sample *sample, const struct sample_allocator *all
     int error = errno;
     free(environment.entries);
     if (started)
-        *end = process_wait(&sample->process, timeout_ns, code);
+        *end = process_wait(&sample->process, timeout_ns, watch, code);
     errno = error;
     return started;
 }
@@ -327,11 +356,18 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     order->fake_clock = (uint32_t)options->fake_clock;
     // A program gets its allocator preloaded by hzbench-app, which itself runs on the C library.
     const enum allocator_load_mode load = request->cell->workload->is_program ? ALLOCATOR_LOAD_DLOPEN : options->load;
-    if (!run_process(sample, request->allocator, load, request->worker, options->wrapper, timeout_ns, &end, &code))
+    struct running running = {request, shared_of(sample), os_now_ns()};
+    const struct process_watch watch = {look, end_early, &running};
+    if (!run_process(sample, request->allocator, load, request->worker, options->wrapper, timeout_ns, &watch, &end,
+                     &code))
         return SAMPLE_IMPOSSIBLE;
     if (end == PROCESS_INTERRUPTED)
         return SAMPLE_INTERRUPTED;
     take_status(sample, request->allocator, end, code, timeout_ns);
+    if (record_is_ok(&sample->record) &&
+        atomic_load_explicit(&shared_of(sample)->ends_early, memory_order_relaxed) != 0)
+        conclude(&sample->record, STATUS_OK, "interrupted: ended after %g s instead of %g s",
+                 (double)shared_of(sample)->result.measured.elapsed_ns / 1e9, (double)params.duration_ns / 1e9);
     if (!request->cell->workload->is_program)
         take_proof(&sample->record, &shared_of(sample)->result.proof);
     take_result(&sample->record, shared_of(sample));
@@ -369,7 +405,7 @@ static enum sample_end run_small(struct sample *sample, const struct sample_allo
     order->cpus[0] = cpu;
     order->counters = 1;
     order->fake_clock = options->fake_clock;
-    if (!run_process(sample, allocator, load, worker, "", LOAD_CHECK_TIMEOUT_NS, end, code))
+    if (!run_process(sample, allocator, load, worker, "", LOAD_CHECK_TIMEOUT_NS, NULL, end, code))
         return SAMPLE_IMPOSSIBLE;
     return *end == PROCESS_INTERRUPTED ? SAMPLE_INTERRUPTED : SAMPLE_DONE;
 }

@@ -20,8 +20,11 @@ struct sample_request {
     const struct plan *plan;
     const struct plan_cell *cell;
     const struct sample_allocator *allocator;
-    const int32_t *cpus; // of the cell's threads
-    const char *worker;  // executable
+    const int32_t *cpus;                              // of the cell's threads
+    const char *worker;                               // executable
+    void (*look)(void *context, uint64_t elapsed_ns); // while the sample runs; NULL: never
+    void (*ends_early)(void *context); // told that an interrupt ends the sample early; NULL: it is killed
+    void *look_context;
     const char *run_id;
     uint32_t sample, round, order;
     uint32_t pus;                       // of the machine

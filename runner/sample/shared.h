@@ -126,6 +126,7 @@ struct sample_shared {
     struct shared_request request;
     struct shared_result result;
     _Atomic uint32_t phase;               // enum phase
+    _Atomic uint32_t ends_early;          // 1: by the runner, `duration` is over now
     _Atomic uint32_t rss_points;          // number of valid points
     struct histogram latency[CALL_COUNT]; // of all threads
     struct workload_counters counters[WORKLOAD_MAX_THREADS];

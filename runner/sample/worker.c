@@ -130,7 +130,12 @@ static int host_generation(struct workload_run *of, uint32_t thread, uint32_t nu
     return 1;
 }
 
-static const struct workload_host host = {os_now_ns, os_yield, host_generation};
+// The clock by which a workload with a duration ends.
+static uint64_t host_now_ns(void) {
+    return atomic_load_explicit(&shared->ends_early, memory_order_relaxed) ? UINT64_MAX : os_now_ns();
+}
+
+static const struct workload_host host = {host_now_ns, os_yield, host_generation};
 
 static void measure(uint32_t index) {
     struct workload_counters *counters = &run.counters[index];

@@ -46,8 +46,21 @@ void process_release(struct process_worker *worker);
 // PROCESS_WRAPPER_WORDS at most); empty: none.
 int process_start(struct process_worker *worker, const char *path, const char *wrapper, char *const environment[]);
 
-// Waits until the worker has ended or was killed. `*code` is its exit code or the number of the signal.
-enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code);
+// What else happens while a worker is waited for.
+struct process_watch {
+    void (*look)(void *context); // every PROCESS_LOOK_NS
+    // At an interrupt: 1 when the worker has been told to end by itself. It is then waited for, on Linux until the next
+    // interrupt; else it is killed.
+    int (*end_early)(void *context);
+    void *context;
+};
+
+#define PROCESS_LOOK_NS UINT64_C(5000000000) // seldom enough to disturb no sample
+
+// Waits until the worker has ended or was killed. `*code` is its exit code or the number of the signal. `watch` may be
+// NULL.
+enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, const struct process_watch *watch,
+                              int *code);
 
 // First line the worker printed that says something; empty when it printed none.
 void process_output_line(const struct process_worker *worker, char *out, size_t out_bytes);

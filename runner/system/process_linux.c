@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,10 +33,24 @@ const char *process_platform(void) {
     return "linux";
 }
 
-static volatile sig_atomic_t interrupt_signal;
+// timeout(1) and some shells signal the process and then its group: two signals at once are one interrupt.
+#define ONE_INTERRUPT_NS UINT64_C(500000000)
+
+static volatile sig_atomic_t interrupt_count;
+static _Atomic uint64_t interrupted_ns;
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 static void on_interrupt(int number) {
-    interrupt_signal = number;
+    (void)number;
+    const uint64_t now = now_ns();
+    if (interrupt_count == 0 || now - atomic_load_explicit(&interrupted_ns, memory_order_relaxed) >= ONE_INTERRUPT_NS)
+        interrupt_count = interrupt_count + 1;
+    atomic_store_explicit(&interrupted_ns, now, memory_order_relaxed);
 }
 
 void process_catch_interrupts(void) {
@@ -50,13 +65,7 @@ void process_catch_interrupts(void) {
 }
 
 int process_interrupted(void) {
-    return interrupt_signal != 0;
-}
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return interrupt_count != 0;
 }
 
 static int memory_file(const char *name) {
@@ -168,8 +177,11 @@ static int has_ended(const struct process_worker *worker) {
     return waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
 }
 
-enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code) {
+enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, const struct process_watch *watch,
+                              int *code) {
     uint64_t deadline_ns = now_ns() + timeout_ns;
+    uint64_t look_ns = watch != NULL ? now_ns() + PROCESS_LOOK_NS : UINT64_MAX;
+    sig_atomic_t borne = 0; // interrupts after which the worker is waited for
     sigset_t block, before;
     sigemptyset(&block);
     sigaddset(&block, SIGINT);
@@ -184,13 +196,20 @@ enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns
             break;
         }
         uint64_t now = now_ns();
-        if (interrupt_signal || now >= deadline_ns) {
+        if (interrupt_count > 0 && borne == 0 && watch != NULL && watch->end_early(watch->context))
+            borne = interrupt_count;
+        const int is_interrupted = interrupt_count > borne;
+        if (is_interrupted || now >= deadline_ns) {
             kill(-worker->pid, SIGKILL);
-            end = interrupt_signal ? PROCESS_INTERRUPTED : PROCESS_TIMEOUT;
+            end = is_interrupted ? PROCESS_INTERRUPTED : PROCESS_TIMEOUT;
             reap(worker, code);
             break;
         }
-        uint64_t left_ns = deadline_ns - now;
+        if (now >= look_ns) {
+            watch->look(watch->context);
+            look_ns = now + PROCESS_LOOK_NS;
+        }
+        uint64_t left_ns = (look_ns < deadline_ns ? look_ns : deadline_ns) - now;
         if (worker->pid_fd < 0 && left_ns > POLL_NS)
             left_ns = POLL_NS;
         struct timespec left = {.tv_sec = (time_t)(left_ns / 1000000000u), .tv_nsec = (long)(left_ns % 1000000000u)};
@@ -199,7 +218,7 @@ enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     // A terminal sends its interrupt to us only (the worker has a group of its own), but the user may kill both.
-    if (end == PROCESS_SIGNALLED && interrupt_signal)
+    if (end == PROCESS_SIGNALLED && interrupt_count > 0)
         end = PROCESS_INTERRUPTED;
     return end;
 }

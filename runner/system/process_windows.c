@@ -17,6 +17,7 @@
 
 #define KILLED_CODE 0x40010004u // what a killed worker's exit code is; never reported
 #define WAIT_MAX_MS 0x7fffffffu
+#define LOOK_MS ((DWORD)(PROCESS_LOOK_NS / 1000000))
 
 const int process_can_preload = 0; // names are bound to the library they were linked with
 
@@ -147,14 +148,23 @@ static DWORD left_ms(uint64_t deadline_ns) {
     return left < WAIT_MAX_MS ? (DWORD)left : WAIT_MAX_MS;
 }
 
-enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, int *code) {
+enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, const struct process_watch *watch,
+                              int *code) {
     const uint64_t deadline_ns = os_now_ns() + timeout_ns;
     HANDLE process = handle_of(worker->pid_fd);
     const HANDLE either[] = {process, interrupt_event};
     DWORD woken = WAIT_TIMEOUT;
-    do
-        woken = WaitForMultipleObjects(2, either, FALSE, left_ms(deadline_ns));
-    while (woken == WAIT_TIMEOUT && left_ms(deadline_ns) > 0);
+    DWORD watched = 2; // 1: it ends by itself
+    do {
+        const DWORD left = left_ms(deadline_ns);
+        woken = WaitForMultipleObjects(watched, either, FALSE, watch != NULL && left > LOOK_MS ? LOOK_MS : left);
+        if (woken == WAIT_TIMEOUT && watch != NULL)
+            watch->look(watch->context);
+        if (woken == WAIT_OBJECT_0 + 1 && watch != NULL && watch->end_early(watch->context)) {
+            watched = 1;
+            woken = WAIT_TIMEOUT;
+        }
+    } while (woken == WAIT_TIMEOUT && left_ms(deadline_ns) > 0);
     DWORD exit_code = 0;
     if (woken == WAIT_OBJECT_0)
         GetExitCodeProcess(process, &exit_code);
@@ -165,7 +175,7 @@ enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns
     *code = (int)exit_code;
     if (woken != WAIT_OBJECT_0)
         return woken == WAIT_TIMEOUT ? PROCESS_TIMEOUT : PROCESS_INTERRUPTED;
-    if (process_interrupted())
+    if (watched == 2 && process_interrupted())
         return PROCESS_INTERRUPTED;
     return exit_code >= 0x80000000u ? PROCESS_SIGNALLED : PROCESS_EXITED; // an exception nobody handled
 }

@@ -33,7 +33,8 @@ static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"M", 1000000}, 
 static const struct unit size_units[] = {{"", 1},           {"B", 1},          {"KiB", 1u << 10},
                                          {"MiB", 1u << 20}, {"GiB", 1u << 30}, {NULL, 0}};
 static const struct unit time_units[] = {{"ns", 1},          {"us", 1000},          {"ms", 1000000},
-                                         {"s", 1000000000u}, {"min", 60000000000u}, {NULL, 0}};
+                                         {"s", 1000000000u}, {"min", 60000000000u}, {"h", UINT64_C(3600000000000)},
+                                         {NULL, 0}};
 
 // A whole number with one of `units`; 0 needs no unit.
 static int read_quantity(const char *text, const struct unit *units, uint64_t *out) {

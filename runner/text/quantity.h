@@ -8,7 +8,7 @@
 
 // Each reads the whole text and returns 1, or 0 when it is no such quantity.
 int quantity_count(const char *text, uint64_t *out);                   // 1000, 500k, 2M, 1G
-int quantity_time(const char *text, uint64_t *out_ns);                 // 10ms, 2s, 5min; 0 needs no unit
+int quantity_time(const char *text, uint64_t *out_ns);                 // 10ms, 2s, 5min, 2h; 0 needs no unit
 int quantity_sizes(const char *text, uint64_t *least, uint64_t *most); // 64, 16..64KiB
 
 // "90%" or "12.5%" as millionths. 0: no such text; -1: not between 0 and 100.

@@ -290,6 +290,70 @@ def test_interrupt_keeps_finished_samples(start, run, tmp_path, number):
     assert not os.path.exists(f"/proc/{worker}")
 
 
+def in_measured_part(tmp_path, process):
+    """Waits until the worker that runs the sample works: it has used CPU time."""
+
+    def works():
+        for worker in children_of(process.pid):
+            try:
+                fields = open(f"/proc/{worker}/stat").read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[11]) + int(fields[12]) > 50:  # clock ticks: half a second
+                return True
+        return False
+
+    wait_for(lambda: (tmp_path / "r.csv").exists() and works(), 120)
+
+
+LONG = ("--alloc=null", "--workload=spikes", "--duration=1h", "--rss-interval=10ms")
+
+
+def test_an_interrupt_ends_a_long_sample_and_keeps_its_row(start, run, tmp_path):
+    command = (*LONG, "--settle=100ms", "--runs=2", "--output=r.csv")
+    process = start(*command)
+    in_measured_part(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and "this sample ends now and is kept" in err
+    (row,) = rows(tmp_path / "r.csv")
+    assert row["status"] == "ok" and re.fullmatch(
+        r"interrupted: ended after [0-9.]+ s instead of 3600 s", row["message"]
+    )
+    assert row["rss_100ms"] != "" and int(row["elapsed_ns"]) < 3600e9 and int(row["ops"]) > 0
+    series = rows(tmp_path / "r.rss.csv")
+    assert {p["phase"] for p in series} >= {"measured", "settle"}
+
+
+def test_a_second_interrupt_drops_a_long_sample(start, tmp_path):
+    command = (*LONG, "--settle=1h", "--runs=2", "--output=r.csv")
+    process = start(*command)
+    in_measured_part(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130 and rows(tmp_path / "r.csv") == []
+
+
+def test_progress_is_told_within_a_long_sample(tmp_path):
+    """On a terminal: one sample, and the time that is left changes while it runs."""
+    controller, terminal = os.openpty()
+    arguments = ("--alloc=null", LOCAL, "--duration=12s", "--settle=0", "--runs=1", "--pin=none")
+    process = subprocess.Popen([RUNNER, *arguments], cwd=tmp_path, stderr=terminal, stdout=subprocess.DEVNULL)
+    os.close(terminal)
+    text = b""
+    try:
+        while chunk := os.read(controller, 4096):
+            text += chunk
+    except OSError:  # the other end is closed
+        pass
+    assert process.wait(timeout=60) == 0
+    os.close(controller)
+    left = re.findall(r"0/1  (\S+) left  null local", text.decode())
+    assert len(left) >= 3 and len(set(left)) >= 2, text
+
+
 def test_a_killed_runner_takes_its_worker_along(start, tmp_path):
     process = start("--alloc=null", LOCAL, "--duration=60s", "--settle=0", "--runs=1", "--output=r.csv")
     wait_for(lambda: (tmp_path / "r.csv").exists())
