@@ -10,8 +10,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 from conftest import ROOT
-from hzbench import figures, load, schema
-from hzbench.figures import style
+from hzbench import figures, load, schema, text
+from hzbench.figures import axes, style
 from matplotlib.text import Text
 
 RESULTS = sorted(
@@ -108,3 +108,17 @@ def test_long_names_failures_and_latencies(tmp_path, names):
 @pytest.mark.parametrize("file", RESULTS[PART::PARTS], ids=lambda p: str(p.relative_to(ROOT / "results")))
 def test_committed_results(file):
     assert faults_of(file) == []
+
+
+@pytest.mark.parametrize("rate", [text.MILLIONS, text.SECONDS], ids=lambda rate: rate.unit)
+@pytest.mark.parametrize("taken", [(5, 95), (90, 95), (5, 5), (90, 5)])
+def test_the_arrow_stands_where_no_point_is(rate, taken):
+    with matplotlib.rc_context(style.RC):
+        figure, (axis,) = axes.subplots(1)
+        axis.set(xlim=(0, 100), ylim=(0, 100))
+        axes.settle(figure)
+        box = axes.better(axis, rate, [(*taken, "hz5", "#000000")]).get_window_extent(figure.canvas.get_renderer())
+        plt.close(figure)
+    assert not box.padded(20).contains(*axis.transData.transform(taken))
+    inside = axis.bbox.padded(1)
+    assert inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)

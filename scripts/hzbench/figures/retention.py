@@ -84,10 +84,11 @@ def draw(data: Data) -> Figure | None:
         axis.grid()
         axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        words = [better(axis, data.rate([cell])), *note_failures(axis, data, [cell], bottom=True)]
+        words = [better(axis, data.rate([cell]), points), *note_failures(axis, data, [cell], bottom=True)]
         pending.append((axis, points, lines, words))
     name_speeds(axes, [data.rate([cell]) for cell in cells])
-    foot(figure, "marks: medians of the samples" + data.stars(shown))
+    whose = " and ".join(dict.fromkeys(base_name(names[0]) for names in sweeps))
+    foot(figure, f"marks: medians of the samples; lines: {whose} by what it is told to retain" + data.stars(shown))
     settle(figure)
     for place in pending:
         point_labels(*place)

@@ -77,7 +77,7 @@ def draw(data: Data) -> Figure:
         axis.grid()
         axis.set_title(title)
         axis.set_xlabel("peak RSS, MiB")
-        words = [better(axis, rate), *note_failures(axis, data, [cell], bottom=True)]
+        words = [better(axis, rate, points), *note_failures(axis, data, [cell], bottom=True)]
         pending.append((axis, points, lines, words))
     name_speeds(axes, [data.rate([cell]) for cell in cells])
     caption = "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
