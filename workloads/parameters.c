@@ -61,7 +61,7 @@ const struct parameter parameters[] = {
      .most = MAX_DURATION_NS,
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "TIME",
-     .help = "run for a time instead of a fixed amount of work (no hash, no exact share)",
+     .help = "run so long instead of a fixed amount of work (no hash)",
      .meaning = "0: a fixed amount of work; otherwise how long it ran instead"},
     {.name = "remote",
      .column = "remote_ppm",
@@ -197,7 +197,7 @@ const struct parameter parameters[] = {
      NAMES(settle_works),
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "KIND",
-     .help = "while memory is watched after the threads have ended (--settle): none, or light: an object a millisecond",
+     .help = "that goes on while --settle reads memory: none, light",
      .meaning = "what went on while memory was watched after the threads had ended: none; light: one thread allocates "
                 "and frees an object of 100 to 3000 bytes a millisecond"},
     {.name = "handover-batch",
@@ -218,7 +218,7 @@ const struct parameter parameters[] = {
      NAMES(receivers),
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "WHAT",
-     .help = "reads: verifies what was handed over, then frees; frees: frees unread",
+     .help = "of handed-over objects: reads and frees, or frees",
      .meaning = "what a thread does with an object handed to it: reads and frees it, or frees it unread"},
 };
 

@@ -434,8 +434,7 @@ const struct option_entry option_entries[] = {
      .key = "rss_interval_ns"},
     {.name = "settle",
      .value = "LIST",
-     .help = "when memory is read after the threads have ended: 0 for never, 1s, or up to 8 times such as "
-             "100ms,1s,10s; default 1s (which reads at 100ms, too)",
+     .help = "when memory is read after the threads have ended: 0 (never) or a list such as 100ms,1s,10s; default 1s",
      .kind = OPTION_TEXT,
      OFFSET(settle),
      .parse = parse_settle,
@@ -489,7 +488,7 @@ const struct option_entry option_entries[] = {
      OFFSET(budget_ns),
      .least = 1},
     {.name = "keep-going",
-     .help = "measure the other allocators when one is unavailable (still exit 3)",
+     .help = "measure the others when one is unavailable (exit 3)",
      .kind = OPTION_FLAG,
      OFFSET(keep_going)},
     {.group = "Output",
