@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from . import allocators, errors, load, model, schema, select, stats, text
+from . import allocators, errors, harness, load, model, schema, select, stats, text
 
 # What a change of ours does not touch; the first one that both files have in the same build.
 CONTROLS = allocators.named(allocators.LIBC) + allocators.named(allocators.PEER)
@@ -82,6 +82,15 @@ class Difference:
 
     @property
     def notes(self) -> list[str]:
+        bound = [f"Harness-bound, so that ratios of speed are bounds and never 'same': {'; '.join(self.bound)}."]
+        return self._timing_notes() + (bound if self.bound else [])
+
+    @property
+    def bound(self) -> list[str]:
+        """Labels of the cells in which most of the fastest allocator's time is the harness's."""
+        return list(dict.fromkeys(line.label for line in self.lines if line.speed and line.speed.is_bound))
+
+    def _timing_notes(self) -> list[str]:
         if self.paired:
             return ["Both sides are of one run: ratios are paired by round."]
         out = ["The files were measured at different times, so rounds cannot be paired."]
@@ -162,7 +171,12 @@ def _logs(rows: pd.DataFrame, control: pd.DataFrame | None, column: str) -> stat
     return values.to_numpy(float)
 
 
-def _compare(line: Line, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls) -> None:
+def _compare(line: Line, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls, bound: bool) -> None:
+    _compare_samples(line, base, new, paired, controls)
+    line.speed, line.quiet = (harness.bounded(c, bound) for c in (line.speed, line.quiet))
+
+
+def _compare_samples(line: Line, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls) -> None:
     line.base, line.new = base["throughput_ops_s"].median(), new["throughput_ops_s"].median()
     line.base_rss, line.new_rss = (r.loc[r["rss_peak"] > 0, "rss_peak"].median() for r in (base, new))
     if paired:
@@ -188,7 +202,14 @@ def _compare(line: Line, base: pd.DataFrame, new: pd.DataFrame, paired: bool, co
 
 
 def _line(
-    cell: schema.Cell, name: str, label: str, base: pd.DataFrame, new: pd.DataFrame, paired: bool, controls: Controls
+    cell: schema.Cell,
+    name: str,
+    label: str,
+    base: pd.DataFrame,
+    new: pd.DataFrame,
+    paired: bool,
+    controls: Controls,
+    bound: bool,
 ) -> Line:
     line = Line(cell, name, label, samples=(base, new))
     base_problem, new_problem = model.failure_text(base), model.failure_text(new)
@@ -200,7 +221,7 @@ def _line(
         )
         line.new_failed = bool(new_problem) and not base_problem
     else:
-        _compare(line, base, new, paired, controls)
+        _compare(line, base, new, paired, controls, bound)
         if line.speed is None:
             line.problem = "no round with a good sample on both sides"
     return line
@@ -214,8 +235,8 @@ def _good(rows: pd.DataFrame, cell: schema.Cell, name: str) -> pd.DataFrame | No
 
 def _sides(
     base_side: Side, new_side: Side, keep: select.Filter | None
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[load.Results, load.Results] | None]:
-    """(rows of BASE, rows of NEW, both Results or None when it is one file)"""
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[load.Results, ...]]:
+    """(rows of BASE, rows of NEW, both Results, or one when it is one file)"""
     if Path(base_side.path).resolve() == Path(new_side.path).resolve():
         if base_side.name is None or new_side.name is None or base_side.name == new_side.name:
             raise errors.InputError(
@@ -223,7 +244,7 @@ def _sides(
                 f" {base_side.path}:NAME {base_side.path}:OTHER"
             )
         results = load.load([base_side.path])
-        return _kept(_rows_of(results, base_side), keep), _kept(_rows_of(results, new_side), keep), None
+        return _kept(_rows_of(results, base_side), keep), _kept(_rows_of(results, new_side), keep), (results,)
     base, new = load.load([base_side.path]), load.load([new_side.path])
     if base.runs[0].run_id == new.runs[0].run_id:
         raise errors.InputError(f"{base_side.path} and {new_side.path} are the same run; give two")
@@ -279,15 +300,16 @@ def _build(
 ) -> Difference:
     base_side, new_side = parse_side(str(base_argument)), parse_side(str(new_argument))
     old_rows, new_rows, files = _sides(base_side, new_side, keep)
-    difference = Difference(base_side.text, new_side.text, margin, files is None)
+    difference = Difference(base_side.text, new_side.text, margin, len(files) == 1)
     named = None if base_side.name is None or new_side.name is None else (base_side.name, new_side.name)
-    if files:
-        difference.control = _control(*files, named or ())
+    if len(files) == 2:
+        difference.control = _control(files[0], files[1], named or ())
     cells = sorted({*old_rows["cell"], *new_rows["cell"]}, key=schema.cell_order)
     labels = text.cell_labels(cells)
     for cell in cells:
         controls: Controls = (None, None)
-        if files and difference.control:
+        bound = any(harness.is_bound(r.data[r.data["cell"] == cell]) for r in files)
+        if difference.control:
             old_control, new_control = (_good(r.data, cell, difference.control) for r in files)
             if old_control is not None and new_control is not None:
                 controls = (old_control, new_control)
@@ -298,14 +320,14 @@ def _build(
         if named:
             one, other = named
             name = one if one == other else f"{one} -> {other}"
-            line = _line(cell, name, labels[cell], old_here, new_here, difference.paired, controls)
+            line = _line(cell, name, labels[cell], old_here, new_here, difference.paired, controls, bound)
             line.two_names = one != other
             difference.lines.append(line)
             continue
         for name in sorted({*old_here["name"], *new_here["name"]}, key=allocators.order):
             if allocators.base_name(name) != allocators.NULL and name != difference.control:
                 old, new = (r[r["name"] == name] for r in (old_here, new_here))
-                difference.lines.append(_line(cell, name, labels[cell], old, new, difference.paired, controls))
+                difference.lines.append(_line(cell, name, labels[cell], old, new, difference.paired, controls, bound))
     if not difference.drift:
         difference.control = ""
     if not any(line.speed or line.new_failed for line in difference.lines):

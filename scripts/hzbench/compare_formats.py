@@ -94,7 +94,7 @@ def _cells(line: Line, speeds: text.Column) -> list[str]:
         return [line.title, *[text.MISSING] * 4, line.problem, *[text.MISSING] * 3]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
     visible = text.percent(line.speed.visible)
-    return [line.title, speeds(line.label, line.base), speeds(line.label, line.new), text.three(line.speed.ratio),
+    return [line.title, speeds(line.label, line.base), speeds(line.label, line.new), text.ratio_of(line.speed),
             _interval(line.speed), line.verdict, visible, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def _narrow_cells(line: Line, speeds: text.Column) -> list[str]:
     if line.problem or line.speed is None:
         return [line.name, *[text.MISSING] * 4, "failed", text.MISSING, ""]
     memory = text.three(line.memory.ratio) if line.memory else text.MISSING
-    return [line.name, speeds(line.label, line.base), speeds(line.label, line.new), text.three(line.speed.ratio),
+    return [line.name, speeds(line.label, line.base), speeds(line.label, line.new), text.ratio_of(line.speed),
             _interval(line.speed), line.verdict, memory, line.memory_verdict or text.MISSING]  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def _beside(differences: list[Difference], width: int | None) -> tuple[list[str]
                     ]
                 else:
                     middle = [_interval(line.speed)] if width is None else []
-                    row += [speeds(line.label, line.new), text.three(line.speed.ratio), *middle, line.verdict]
+                    row += [speeds(line.label, line.new), text.ratio_of(line.speed), *middle, line.verdict]
             rows.append(row)
     return head, rows, numeric
 

@@ -25,8 +25,10 @@ def _p_against(line: Line, limit: float, paired: bool) -> float:
 
 
 def _speed(line: Line, c: stats.Comparison, limit: float, q: float, family: int, paired: bool) -> tuple[str, str]:
-    numbers = f"{line.title}: {text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]"
+    numbers = f"{line.title}: {text.ratio_of(c)} [{text.three(c.low)}, {text.three(c.high)}]"
     if c.low >= limit and c.enough:
+        if c.is_bound and c.low < 1:
+            return "open", f"{numbers}: harness-bound, a loss is larger than it looks"
         return "pass", numbers
     needed = stats.rounds_for(family, paired)
     if c.high < limit and q <= stats.ALPHA:

@@ -17,13 +17,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import allocators, files, load, model, schema, stats, text
+from . import allocators, files, harness, load, model, schema, stats, text
 from .errors import InputError, printable
 
 PEERS = allocators.named(allocators.LIBC, allocators.PEER)  # what a reader knows to compare with
 CORE = ("local", "remote", "mixed")
 SHORT_NS = 50e6  # below it one scheduler tick of a few milliseconds is several percent of a sample
-HARNESS_SHARE = 0.5  # of a sample's time: from there on mostly the harness is measured
 
 Labels: TypeAlias = dict[schema.Cell, str]
 Findings: TypeAlias = Iterator[tuple[str, str]]  # (where, what)
@@ -162,17 +161,14 @@ def harness_dominates(results: load.Results, labels: Labels) -> Findings:
     ok = results.data[results.data["status"] == "ok"]
     for cell in results.cells:
         here = ok[ok["cell"] == cell]
-        time = (here["elapsed_ns"] * here["threads"] / here["ops"]).groupby(here["name"]).median()
-        if allocators.NULL not in time:
+        share, fastest = harness.share(here)
+        if allocators.NULL not in set(here["name"]):
             yield labels[cell], "null was not measured: the harness's share of the time is unknown"
-        else:
-            others = time.drop([n for n in time.index if allocators.base_name(n) == allocators.NULL])
-            if len(others) and time[allocators.NULL] > HARNESS_SHARE * others.min():
-                share = time[allocators.NULL] / others.min()
-                yield (
-                    labels[cell],
-                    f"{100 * share:.0f} % of the time of {others.idxmin()} is the harness: ratios are flattened",
-                )
+        elif share > harness.SHARE:
+            yield (
+                labels[cell],
+                f"harness-bound: {100 * share:.0f} % of the time of {fastest} is the harness: ratios are bounds",
+            )
 
 
 def contaminated(results: load.Results, labels: Labels) -> Findings:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from . import stats, verdict
+from . import harness, stats, verdict
 from .allocators import NULL
 from .errors import InputError, printable
 from .load import Results
@@ -39,7 +39,6 @@ class Row:
     throughput: float = math.nan  # median, ops/s
     throughput_low: float = math.nan  # quartiles
     throughput_high: float = math.nan
-    op_ns: float = math.nan  # median time of an op and thread, the harness's share included
     rss_peak: float = math.nan  # median, bytes
     rss_after: float = math.nan
     rss_baseline: float = math.nan
@@ -49,6 +48,7 @@ class Row:
     speed: stats.Comparison | None = None  # throughput against the baseline
     speed_q: float = math.nan
     verdict: str = ""
+    net: stats.Comparison | None = None  # throughput without the harness's time, where subtraction is sound
     memory: stats.Comparison | None = None  # peak RSS against the baseline
     memory_q: float = math.nan
     memory_verdict: str = ""
@@ -69,17 +69,10 @@ class Section:
     told: verdict.Cell = field(default_factory=verdict.nothing)  # what all pairs of its allocators say
     harness_ns: float = math.nan  # what null needs for an op, in time of one thread
     harness_bytes: float = math.nan  # that memory is shown without; NaN where the file is older than the column
-    harness_waits: bool = False  # that time contains waiting for other threads: objects changed hands
+    harness_bound: bool = False  # ratios of speed are bounds (harness.py)
 
     def value(self, column: str) -> Any:
         return self.cell[CELL.index(column)]
-
-    def net_ns(self, row: Row) -> float:
-        """Nanoseconds of an op that are not the harness's. NaN without null; where threads hand objects over, because a
-        slow allocator hides behind the waiting that null does alone; and where they are no more than an eighth of what
-        null needs: two medians that close together leave noise when subtracted."""
-        net = row.op_ns - self.harness_ns
-        return net if net > self.harness_ns / 8 and not self.harness_waits else math.nan
 
 
 @dataclass
@@ -158,10 +151,6 @@ def _median(values: pd.Series) -> float:
     return values.dropna().median()
 
 
-def _op_ns(rows: pd.DataFrame) -> float:
-    return (rows["elapsed_ns"] * rows["threads"] / rows["ops"]).median()
-
-
 def _row(name: str, rows: pd.DataFrame) -> Row:
     row = Row(name, len(rows), int((rows["status"] == "ok").sum()), failure_text(rows))
     if not len(rows):
@@ -171,7 +160,6 @@ def _row(name: str, rows: pd.DataFrame) -> Row:
     speed = rows["throughput_ops_s"]
     row.throughput = speed.median()
     row.throughput_low, row.throughput_high = speed.quantile(0.25), speed.quantile(0.75)
-    row.op_ns = _op_ns(rows)
     row.rss_peak, row.rss_baseline = _median(rows["rss_peak"]), _median(rows["rss_baseline"])
     for call in CALLS:
         for percentile in LATENCIES:
@@ -181,12 +169,13 @@ def _row(name: str, rows: pd.DataFrame) -> Row:
     return row
 
 
-def _compare(row: Row, rows: pd.DataFrame, base: pd.DataFrame) -> None:
+def _compare(row: Row, rows: pd.DataFrame, base: pd.DataFrame, null: pd.DataFrame, bound: bool) -> None:
     new, old, disturbed = paired(rows, base, "throughput_ops_s")
-    row.speed = stats.compare_paired(new, old)
+    row.speed = harness.bounded(stats.compare_paired(new, old), bound)
+    row.net = harness.without(rows, base, null)
     row.disturbed = int(disturbed.sum())
     if row.disturbed:
-        row.quiet = stats.compare_paired(new[~disturbed], old[~disturbed])
+        row.quiet = harness.bounded(stats.compare_paired(new[~disturbed], old[~disturbed]), bound)
     new, old, _ = paired(rows, base, "rss_peak")
     row.memory = stats.compare_paired(new, old)
 
@@ -204,10 +193,10 @@ def build(results: Results, baseline: str | None = None, margin: float = stats.M
         section = Section(cell, rows["crowded"].iloc[0])
         sections.append(section)
         section.harness_bytes = _median(rows["harness_bytes"])
-        harness = rows[(rows["name"] == NULL) & (rows["status"] == "ok")]
-        if len(harness):
-            section.harness_ns = _op_ns(harness)
-            section.harness_waits = bool((harness["remote_frees"] > 0).any())
+        null = rows[(rows["name"] == NULL) & (rows["status"] == "ok")]
+        if len(null):
+            section.harness_ns = harness.op_ns(null).median()
+            section.harness_bound = harness.is_bound(rows)
         base = rows[rows["name"] == baseline]
         base_ok = len(base) > 0 and not failure_text(base)
         # Whoever is in a file of this cell belongs into it and lacks samples if there are none; who is only in another
@@ -224,7 +213,7 @@ def build(results: Results, baseline: str | None = None, margin: float = stats.M
             if after:
                 row.rss_after = mine[after].median()
             if base_ok and name != baseline:
-                _compare(row, mine, base)
+                _compare(row, mine, base, null, section.harness_bound)
     _adjust(sections, margin)
     for section in sections:
         section.told = _tell(section, by_cell[section.cell], baseline, margin)

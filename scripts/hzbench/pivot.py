@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from . import allocators, model, schema, select, stats, tables, text
+from . import allocators, harness, model, schema, select, stats, tables, text
 from .errors import InputError
 
 Values: TypeAlias = tuple[Any, ...]
@@ -116,6 +116,7 @@ def build(
     """`rows` and `columns` are keys; None: what is left for rows, the file or the allocator for columns."""
     _checked(rows or [], "--rows")
     _checked(columns or [], "--columns")
+    bound = {cell for cell, samples in data.groupby("cell", sort=False) if harness.is_bound(samples)}
     data = data[data["allocator"] != allocators.NULL]
     if columns is None:
         columns = ["file" if by_file and "file" not in (rows or []) else "allocator"]
@@ -147,7 +148,7 @@ def build(
                 {where: Place(samples, model.failure_text(samples)) for where, samples in mine.items()},
             )
         )
-    _compare(made, margin)
+    _compare(made, margin, bound)
     return Pivot(rows, columns, made, margin)
 
 
@@ -157,7 +158,7 @@ def _beside(new: pd.DataFrame, base: pd.DataFrame, quantity: str) -> stats.Compa
     return stats.compare_unpaired(*(r.loc[r[quantity] > 0, quantity] for r in (new, base)))
 
 
-def _compare(made: list[Table], margin: float) -> None:
+def _compare(made: list[Table], margin: float, bound: set[schema.Cell]) -> None:
     for quantity, better in _QUANTITIES:
         found: list[tuple[Place, stats.Comparison]] = []
         for table in made:
@@ -166,7 +167,9 @@ def _compare(made: list[Table], margin: float) -> None:
                 for column in table.columns[1:]:
                     place = table.places.get((row, column))
                     if base and place and not base.failure and not place.failure:
-                        comparison = _beside(place.rows, base.rows, quantity)
+                        cells = {*place.rows["cell"], *base.rows["cell"]}
+                        is_bound = quantity != "rss_peak" and not bound.isdisjoint(cells)
+                        comparison = harness.bounded(_beside(place.rows, base.rows, quantity), is_bound)
                         if comparison:
                             found.append((place, comparison))
         q = stats.benjamini_hochberg([comparison.p for _, comparison in found])
@@ -213,7 +216,7 @@ def _grid(pivot: Pivot, table: Table, quantity: str) -> tuple[list[str], list[li
         for column in table.columns[1:]:
             place = table.places.get((row, column))
             compared = place.compared.get(quantity) if place else None
-            ratio = text.three(compared[0].ratio) + _MARKS.get(compared[1], "  ") if compared else text.MISSING
+            ratio = text.ratio_of(compared[0]) + _MARKS.get(compared[1], "  ") if compared else text.MISSING
             cells += [_value(place, quantity, row, speeds), ratio]
         rows.append(cells)
     return head, rows, numeric
@@ -228,7 +231,7 @@ def _legend(pivot: Pivot) -> str:
     return (
         "Medians; beside them the ratio to the first column of the row (of speeds, of peak RSS). ~: undecided, =: the"
         f" interval lies within {100 * pivot.margin:g} %, else the interval excludes 1 and the rank test says so at 5 %"
-        " after control of false discoveries over all ratios of the quantity."
+        " after control of false discoveries over all ratios of the quantity. 'at least', 'at most': harness-bound."
     )
 
 

@@ -199,7 +199,8 @@ def _cell(section: model.Section, label: str) -> dict[str, Any]:
     return {"label": label, "rate": _rate(tables.speed_of(section)),
             "workload": section.value("workload"), "threads": section.value("threads"),
             "platform": section.value("platform"), "details": text.cell_details(section.value),
-            "crowded": section.crowded, "harness_ns": section.harness_ns}  # fmt: skip
+            "crowded": section.crowded, "harness_ns": section.harness_ns,
+            "harness_bound": section.harness_bound}  # fmt: skip
 
 
 def _file(run: Run) -> dict[str, Any]:

@@ -184,10 +184,12 @@ class Comparison:
     p: float
     visible: float
     paired: bool = True
+    is_bound: bool = False  # the true ratio lies farther from 1: most of both times is the harness's (harness.py)
 
     def verdict(self, q: float | None = None, margin: float = MARGIN, higher_is_better: bool = True) -> str:
-        """What `word` says of the ratio and of its p-value, or of the adjusted one that is given."""
-        return word(self.low, self.high, self.p if q is None else q, self.enough, margin, higher_is_better)
+        """What `word` says of the ratio and of its p-value, or of the adjusted one; no bound is `same`."""
+        said = word(self.low, self.high, self.p if q is None else q, self.enough, margin, higher_is_better)
+        return "undecided" if self.is_bound and said == "same" else said
 
     @property
     def enough(self) -> bool:

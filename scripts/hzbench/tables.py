@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from . import load, model, stats, text, verdict
+from . import harness, load, model, stats, text, verdict
 from .schema import CALLS, CELL, LATENCIES
 
 FORMATS = ("text", "sentences", "markdown", "latex", "csv", "json")
@@ -32,6 +32,8 @@ def _verdict(verdict: str, speed: stats.Comparison) -> str:
     if verdict == "undecided":
         if not speed.enough:
             return f"undecided (needs {stats.MIN_PAIRS} rounds)"
+        if speed.is_bound:
+            return "undecided (harness-bound)"
         return f"undecided (would see {text.percent(speed.visible)})"
     return verdict
 
@@ -55,13 +57,14 @@ def headers(report: model.Report, section: model.Section) -> list[str]:
         f"speed / {base}" if speed.is_time else f"ratio to {base}",
         "95 % interval",
         "verdict",
+        "without harness",
         "peak RSS MiB",
         "peak ratio",
         f"RSS after {report.after_label} MiB" if report.after_label else "RSS after MiB",
     ]
 
 
-NUMERIC = (False, True, True, True, True, True, False, True, True, True)
+NUMERIC = (False, True, True, True, True, True, False, True, True, True, True)
 
 
 VERDICT = NUMERIC.index(False, 1)
@@ -69,13 +72,13 @@ VERDICT = NUMERIC.index(False, 1)
 
 def cells_of(row: model.Row, report: model.Report, section: model.Section) -> list[str]:
     if row.failure:
-        return [row.name, str(row.samples), "failed", *[text.MISSING] * 3, row.failure] + [text.MISSING] * 3
+        return [row.name, str(row.samples), "failed", *[text.MISSING] * 3, row.failure] + [text.MISSING] * 4
     if row.name == report.baseline:
         ratio, interval, verdict, memory = "1", text.MISSING, "baseline", "1"
     elif row.speed is None:
         ratio, interval, verdict, memory = text.MISSING, text.MISSING, "no baseline to compare", text.MISSING
     else:
-        ratio, interval, verdict = text.three(row.speed.ratio), _interval(row.speed), _verdict(row.verdict, row.speed)
+        ratio, interval, verdict = text.ratio_of(row.speed), _interval(row.speed), _verdict(row.verdict, row.speed)
         memory = text.three(row.memory.ratio) if row.memory else text.MISSING
     return [
         row.name,
@@ -85,6 +88,7 @@ def cells_of(row: model.Row, report: model.Report, section: model.Section) -> li
         ratio,
         interval,
         verdict,
+        f"{text.three(row.net.ratio)} {_interval(row.net)}" if row.net else text.MISSING,
         text.mebibytes(row.rss_peak),
         memory,
         text.mebibytes(row.rss_after),
@@ -139,11 +143,15 @@ def notes_of(section: model.Section, report: model.Report) -> list[str]:
         notes.append("No run.json beside the file: whether threads outnumbered CPUs is unknown.")
     if not math.isnan(section.harness_ns):
         note = f"The harness alone (null) takes {text.three(section.harness_ns)} ns an op and thread; not subtracted."
-        net = {row.name: section.net_ns(row) for row in section.rows if not row.failure}
-        base_ns = net.pop(report.baseline, math.nan)
-        ratios = [f"{name} {text.three(base_ns / ns)}" for name, ns in net.items() if not math.isnan(base_ns / ns)]
+        nets = [(row.name, row.net) for row in section.rows if row.net]
+        ratios = [f"{name} {text.three(net.ratio)} {_interval(net)}" for name, net in nets]
         if ratios:
-            note += f" Ratios of medians without it: {', '.join(ratios)}."
+            note += f" Ratios without it: {', '.join(ratios)}."
+        if section.harness_bound:
+            note += (
+                f" Harness-bound: that is over {100 * harness.SHARE:g} % of the fastest allocator's time, so the ratios"
+                " above are bounds, and none is called the same."
+            )
         notes.append(note)
     baseline_rss = [r.rss_baseline for r in section.rows if not math.isnan(r.rss_baseline)]
     if baseline_rss:
@@ -279,8 +287,8 @@ def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], li
     speed = speed_of(section)
     base = report.baseline if len(report.baseline) <= 8 else "baseline"
     speed_head = f"speed / {base}" if speed.is_time else f"/ {base}"
-    head = ["allocator", "n", speed.unit, SPREAD, speed_head, "95 % interval", "verdict", "peak MiB", f"/ {base}",
-            f"MiB after {report.after_label}"]  # fmt: skip
+    head = ["allocator", "n", speed.unit, SPREAD, speed_head, "95 % interval", "verdict", "without harness", "peak MiB",
+            f"/ {base}", f"MiB after {report.after_label}"]  # fmt: skip
     rows, notes, unseen = [], [], []
     for row in section.rows:
         cells = cells_of(row, report, section)
@@ -292,7 +300,7 @@ def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], li
             cells[VERDICT] = text.MISSING
         elif row.verdict == "undecided":
             cells[VERDICT] = row.verdict
-            if row.speed and row.speed.enough:
+            if row.speed and row.speed.enough and not row.speed.is_bound:
                 unseen.append(f"{row.name} {text.percent(row.speed.visible)}")
         rows.append(cells)
     if any(r.speed is None and not r.failure and r.name != report.baseline for r in section.rows):
@@ -303,7 +311,7 @@ def _narrow(report: model.Report, section: model.Section) -> tuple[list[str], li
 
 
 # What goes first where the terminal is too narrow, by how its head begins.
-_NARROW_DROPPED = (SPREAD, "MiB after", "n", "95 % interval", "peak MiB")
+_NARROW_DROPPED = ("without harness", SPREAD, "MiB after", "n", "95 % interval", "peak MiB")
 
 
 def as_text(report: model.Report, width: int | None = WIDTH) -> str:
@@ -450,8 +458,10 @@ def as_csv(report: model.Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         [*CELL, "allocator", "baseline", "samples", "ok", "failure", "throughput_ops_s", "throughput_q1",
-         "throughput_q3", "rss_peak", "rss_after", "rss_after_when", "rss_baseline", "null_ns_per_op", "crowded"]
+         "throughput_q3", "rss_peak", "rss_after", "rss_after_when", "rss_baseline", "null_ns_per_op", "harness_bound",
+         "crowded"]
         + [f"throughput_{c}" for c in _COMPARISON] + ["throughput_q", "throughput_verdict"]
+        + [f"throughput_without_harness_{c}" for c in ("ratio", "low", "high")]
         + [f"rss_peak_{c}" for c in _COMPARISON] + ["rss_peak_q", "rss_peak_verdict", "disturbed_pairs", "quiet_ratio"]
         + [f"latency_{c}_{p}_ns" for c in CALLS for p in LATENCIES]
     )  # fmt: skip
@@ -459,8 +469,10 @@ def as_csv(report: model.Report) -> str:
         for r in section.rows:
             values = [*section.cell, r.name, report.baseline, r.samples, r.ok, r.failure, r.throughput,
                       r.throughput_low, r.throughput_high, r.rss_peak, r.rss_after, report.after_label, r.rss_baseline,
-                      section.harness_ns, "" if section.crowded is None else int(section.crowded)]  # fmt: skip
+                      section.harness_ns, int(section.harness_bound),
+                      "" if section.crowded is None else int(section.crowded)]  # fmt: skip
             values += [getattr(r.speed, c) if r.speed else "" for c in _COMPARISON] + [r.speed_q, r.verdict]
+            values += [getattr(r.net, c) if r.net else "" for c in ("ratio", "low", "high")]
             values += [getattr(r.memory, c) if r.memory else "" for c in _COMPARISON] + [r.memory_q, r.memory_verdict]
             values += [r.disturbed, r.quiet.ratio if r.quiet else ""]
             values += [r.latency.get((c, p)) for c in CALLS for p in LATENCIES]
@@ -488,6 +500,10 @@ def _comparison_json(comparison: stats.Comparison | None, q: float, verdict_: st
     return {"pairs": comparison.pairs, **numbers, "q": _number(q), "verdict": verdict_}
 
 
+def _net_json(net: stats.Comparison | None) -> dict[str, Any] | None:
+    return {c: _number(getattr(net, c)) for c in ("ratio", "low", "high")} if net else None
+
+
 def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
     mine = samples[samples["name"] == row.name].sort_values(["block", "sample"])
     return {
@@ -505,6 +521,7 @@ def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
             c: {p: _number(row.latency.get((c, p))) for p in LATENCIES} for c in CALLS if (c, "p50") in row.latency
         },
         "throughput": _comparison_json(row.speed, row.speed_q, row.verdict),
+        "throughput_without_harness": _net_json(row.net),
         "memory": _comparison_json(row.memory, row.memory_q, row.memory_verdict),
         "disturbed_pairs": row.disturbed,
         "rounds": [
@@ -548,6 +565,7 @@ def as_json(report: model.Report, results: load.Results) -> str:
                 "sentence": verdict.sentence(section.told) or None,
                 "crowded": None if section.crowded is None else bool(section.crowded),
                 "harness_ns_per_op": _number(section.harness_ns),
+                "harness_bound": section.harness_bound,
                 "rows": [_row_json(row, by_cell[section.cell]) for row in section.rows],
             }
             for section in report.sections

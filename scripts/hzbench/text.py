@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from . import schema
+from . import schema, stats
 
 MISSING = "-"
 
 Lookup: TypeAlias = Callable[[str], Any]  # value of a cell by the name of its column
+
+
+def ratio_of(comparison: stats.Comparison) -> str:
+    """'1.35', or 'at least 1.35' where most of both times is the harness's and the direction is known."""
+    side = ""
+    if comparison.is_bound:
+        side = "at least " if comparison.low > 1 else "at most " if comparison.high < 1 else ""
+    return side + three(comparison.ratio)
 
 
 def three(value: float | None) -> str:

@@ -15,8 +15,10 @@ import warnings
 from pathlib import Path
 
 import fixtures
+import pandas as pd
 import pytest
-from hzbench import load, model, schema, stats, tables, text, verdict
+from hzbench import harness, load, model, schema, stats, tables, text, verdict
+from hzbench.figures.data import Data
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -426,13 +428,53 @@ def test_a_program_has_no_sizes_and_no_baseline_and_no_warning(tmp_path):
     assert "B.." not in text.cell_details(report.sections[0].value)
 
 
+def samples_of(name, times, **more):
+    """Rounds of one allocator in a cell, one thread, an operation: its nanoseconds."""
+    rows = [dict(name=name, status="ok", block=f"a/{i}", elapsed_ns=ns, threads=1, ops=1, remote_frees=0, **more)
+            for i, ns in enumerate(times)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def test_ratios_without_the_harness():
     """By hand: null 4 ns, base 12 ns, fast 8 ns: twice as fast without the harness, 1.5 times with it. Beside the
-    harness nothing can be said of an allocator that costs next to nothing."""
-    rows = [model.Row(name, 1, 1, "", op_ns=ns) for name, ns in (("base", 12.0), ("fast", 8.0), ("free", 4.4))]
-    section = model.Section((), False, rows, harness_ns=4.0)
-    base, fast, free = (section.net_ns(row) for row in rows)
-    assert base / fast == 2.0
-    assert math.isnan(free)
-    assert math.isnan(model.Section((), False, rows).net_ns(rows[0]))
-    assert math.isnan(model.Section((), False, rows, harness_ns=4.0, harness_waits=True).net_ns(rows[0]))
+    harness nothing can be said of an allocator that costs next to nothing, nor where objects change hands."""
+    null, base, fast, free = (
+        samples_of(name, [ns * (1 + 0.001 * i) for i in range(8)])
+        for name, ns in (("null", 4.0), ("base", 12.0), ("fast", 8.0), ("free", 4.4))
+    )
+    net = harness.without(fast, base, null)
+    assert net.pairs == 8 and net.ratio == pytest.approx(2) and net.low <= 2 <= net.high
+    assert harness.without(free, base, null) is None
+    assert harness.without(fast, base, null.assign(remote_frees=1)) is None
+    assert harness.without(fast, base, null[:0]) is None
+
+
+def test_a_harness_bound_ratio_is_a_bound_and_never_same():
+    null, fast, slow = (samples_of(name, [ns] * 8) for name, ns in (("null", 4.1), ("fast", 8.0), ("slow", 20.0)))
+    cell = pd.concat([null, fast, slow])
+    assert harness.share(cell) == (pytest.approx(4.1 / 8), "fast") and harness.is_bound(cell)
+    assert not harness.is_bound(cell.assign(elapsed_ns=cell["elapsed_ns"].replace(4.1, 3.9)))
+    assert not harness.is_bound(pd.concat([fast, slow]))
+    above, level, below = (stats.compare_paired([x] * 8, [1.0] * 8) for x in (1.5, 1.0, 0.5))
+    assert [text.ratio_of(harness.bounded(c, True)) for c in (above, level, below)] == [
+        "at least 1.50", "1.00", "at most 0.500",
+    ]  # fmt: skip
+    assert level.verdict() == "same" and harness.bounded(level, True).verdict() == "undecided"
+    assert text.ratio_of(above) == "1.50" and harness.bounded(None, True) is None
+
+
+def test_a_harness_bound_cell_in_tables_compare_gate_and_figures(tmp_path, script):
+    speed = {**fixtures.SPEED, "hz5": 400e6, "hz4": 399e6, "null": 500e6}
+    plan = fixtures.Plan(allocators=("hz5", "hz4", "null"), workloads=("local",), threads=(1,), rounds=12, speed=speed)
+    file = fixtures.write_run(tmp_path / "a.csv", plan, with_series=False)
+    record = json.loads(script("tables", file, "--format=json").stdout)
+    assert record["cells"][0]["harness_bound"] is True
+    assert [row["throughput"]["verdict"] for row in record["cells"][0]["rows"][1:]] == ["undecided"]
+    assert "Harness-bound" in script("tables", file, "--wide").stdout
+    compared = script("compare", f"{file}:hz5", f"{file}:hz4").stdout
+    assert "Harness-bound, so that ratios of speed are bounds" in " ".join(compared.split())
+    gated = script("gate", f"{file}:hz5", f"{file}:hz4", "--max-worse=20%")
+    assert "harness-bound, a loss is larger than it looks" in gated.stdout and "1 open, 0 passed" in gated.stdout
+    data = Data(load.load([file]), "linux")
+    marks, meaning = data.daggers([(data.panels[0], 1)])
+    assert marks[0].endswith("\u2020") and "harness" in meaning

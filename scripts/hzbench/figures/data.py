@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import text
+from .. import harness, text
 from ..allocators import NULL
 from ..errors import printable
 from ..load import Results, load_series
@@ -151,6 +151,8 @@ class Data:
         self.styles = Styles(self.names)
         self.panels = panels_of(self.cells)
         self.shared, self.own = titles(self.panels)
+        every = results.data.groupby("cell", sort=False)
+        self.bound = {cell for cell, samples in every if cell in self.cells and harness.is_bound(samples)}
         self.pus = max((r.pus for r in results.runs), default=0)
         self.groups = dict(list(rows.groupby(["cell", "name"], sort=False)))
         self.failures: dict[tuple[Cell, str], str] = {}
@@ -224,6 +226,18 @@ class Data:
             for panel, threads in shown
         ]
         return "" if len(shown) == 1 else ", ".join(h for h in (self.shared, common) if h), heads
+
+    def daggers(self, shown: Sequence[tuple[Panel, int]]) -> tuple[list[str], str]:
+        """(what marks the title of each panel in which speeds are harness-bound, the end of a caption that says what
+        the mark means)."""
+        at = CELL.index("threads")
+        bound = [any(c in self.bound and threads in (0, c[at]) for c in panel.cells) for panel, threads in shown]
+        if not any(bound):
+            return [""] * len(shown), ""
+        return (
+            [f"{TIED}\u2020" if is_bound else "" for is_bound in bound],
+            "; \u2020 over half of the fastest's time is the harness: the allocators differ by more",
+        )
 
     def failed(self, cell: Cell) -> list[tuple[str, str]]:
         return [(n, self.failures[(cell, n)]) for n in self.names if (cell, n) in self.failures]

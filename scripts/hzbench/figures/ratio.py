@@ -50,8 +50,9 @@ def draw(data: Data) -> Figure | None:
     figure, axes = subplots(len(cells), width=PANEL_WIDTH + 0.2, height=0.75 + 0.22 * len(data.names))
     shown = [(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)]
     above, heads = data.headings(shown)
+    marks, meaning = data.daggers(shown)
     headline(figure, above)
-    for axis, cell, title in zip(axes, cells, heads):
+    for axis, cell, title, mark in zip(axes, cells, heads, marks):
         rows = sections[cell]
         limits = _limits([row.speed for name in data.names if name in rows and (row := rows[name]).speed])
         axis.set_xscale("log")
@@ -64,9 +65,9 @@ def draw(data: Data) -> Figure | None:
         for place, name in enumerate(data.names):
             if name in rows:
                 _row(axis, data, place, rows[name], limits, report.baseline)
-        axis.set_title(title)
+        axis.set_title(title + mark)
         axis.set_xlabel(f"throughput / {short(report.baseline)}")
     foot(figure, "ratios of the same rounds; bars: 95 % interval, dotted where the verdict is undecided; shaded: within"
-                 f" {100 * report.margin:g} %, the same" + data.stars(shown))  # fmt: skip
+                 f" {100 * report.margin:g} %, the same" + data.stars(shown) + meaning)  # fmt: skip
     settle(figure)
     return figure

@@ -98,12 +98,13 @@ def _strips(data: Data) -> Figure:
     figure, axes = subplots(len(data.panels), width=PANEL_WIDTH + 0.2, height=0.75 + 0.22 * len(data.names))
     shown = [(p, p.threads[0]) for p in data.panels]
     above, heads = data.headings(shown)
+    marks, meaning = data.daggers(shown)
     headline(figure, above)
-    for axis, panel, title in zip(axes, data.panels, heads):
+    for axis, panel, title, mark in zip(axes, data.panels, heads, marks):
         _strip(axis, data, panel.cells[0])
-        axis.set_title(title)
+        axis.set_title(title + mark)
         axis.set_xlabel(data.rate(panel.cells).label)
-    foot(figure, "dots: single samples; marks: their median, with quartiles" + data.stars(shown))
+    foot(figure, "dots: single samples; marks: their median, with quartiles" + data.stars(shown) + meaning)
     settle(figure)
     return figure
 
@@ -112,16 +113,17 @@ def _lines(data: Data) -> Figure:
     width, height = curve_size(data.names)
     figure, axes = subplots(len(data.panels), width=width, height=height)
     above, heads = data.headings([(p, 0) for p in data.panels])
+    marks, meaning = data.daggers([(p, 0) for p in data.panels])
     headline(figure, above)
     pending = []
     shaded = False
-    for axis, panel, title in zip(axes, data.panels, heads):
+    for axis, panel, title, mark in zip(axes, data.panels, heads, marks):
         lines = [_line(axis, data, panel, place) for place in range(len(data.names))]
         _scale(axis, [v for values, _, _ in lines for v in values], [m for _, medians, _ in lines for m in medians])
         axis.set_xlim(-0.35, len(panel.threads) - 0.65)
         axis.set_xticks(range(len(panel.threads)), [str(t) for t in panel.threads])
         axis.grid(axis="y")
-        axis.set_title(title)
+        axis.set_title(title + mark)
         axis.set_xlabel("threads")
         shaded |= _shade_crowded(axis, data, panel)
         note_failures(axis, data, panel.cells)
@@ -129,7 +131,7 @@ def _lines(data: Data) -> Figure:
         name_room(axis, data.names)
     name_speeds(axes, [data.rate(panel.cells) for panel in data.panels])
     foot(figure, "dots: single samples; marks: their median"
-                 + (f"; shaded: more threads than the {data.pus} CPUs" if shaded else ""))  # fmt: skip
+                 + (f"; shaded: more threads than the {data.pus} CPUs" if shaded else "") + meaning)  # fmt: skip
     settle(figure)
     for axis, labels in pending:
         end_labels(axis, labels, 1.045)

@@ -62,8 +62,9 @@ def draw(data: Data) -> Figure:
     cells = [data.busiest(panel) for panel in data.panels]
     shown = [(p, c[CELL.index("threads")]) for p, c in zip(data.panels, cells)]
     above, heads = data.headings(shown)
+    marks, meaning = data.daggers(shown)
     headline(figure, above)
-    for axis, cell, title in zip(axes, cells, heads):
+    for axis, cell, title, mark in zip(axes, cells, heads, marks):
         drawn = [d for d in (_point(axis, data, cell, name) for name in data.names) if d]
         points, lines = [p for p, _ in drawn], [bar for _, both in drawn for bar in both]
         if points:
@@ -75,13 +76,13 @@ def draw(data: Data) -> Figure:
             axis.step(xs, ys, where="post", color="#BBBBBB", lw=1, zorder=1)
             lines += [((x0, y0), (x1, y0), (x1, y1)) for (x0, y0), (x1, y1) in zip(joined, joined[1:])]
         axis.grid()
-        axis.set_title(title)
+        axis.set_title(title + mark)
         axis.set_xlabel("peak RSS, MiB")
         words = [better(axis, rate, points), *note_failures(axis, data, [cell], bottom=True)]
         pending.append((axis, points, lines, words))
     name_speeds(axes, [data.rate([cell]) for cell in cells])
     caption = "marks: medians of the samples, with their quartiles; grey: the line of those that nobody beats in both"
-    foot(figure, caption + data.stars(shown))
+    foot(figure, caption + data.stars(shown) + meaning)
     settle(figure)
     for place in pending:
         point_labels(*place)

@@ -91,7 +91,7 @@
     });
     const compared = rows.filter((r) => r.comparison);
     const q = Stats.benjaminiHochberg(compared.map((r) => r.comparison.p));
-    compared.forEach((r, i) => { r.q = q[i]; r.verdict = Stats.verdict(r.comparison, q[i], D); });
+    compared.forEach((r, i) => { r.q = q[i]; r.verdict = Stats.verdict(r.comparison, q[i], D); if (r.cell.harness_bound && r.verdict === "same") r.verdict = "undecided"; });
     rows.forEach((r) => { if (!r.verdict) r.verdict = r.failure ? "failed" : r.isBase ? "baseline" : "no baseline"; });
     return rows;
   };
@@ -102,12 +102,14 @@
     return el("span", { class: "swatch", style: `--c: var(--c-${a.index})`, "aria-hidden": "true" }, drawn);
   };
   const who = (r) => el("th", { scope: "row", class: "who" + (r.allocator.ours ? " ours" : ""), title: r.allocator.name }, swatch(r.allocator), r.allocator.short);
+  const bound = (r) => (!r.cell.harness_bound ? "" : r.comparison.low > 1 ? "at least " : r.comparison.high < 1 ? "at most " : "");
   const COLUMNS = [
     { key: "allocator", title: "allocator", value: (r) => r.allocator.name, order: (r) => r.a, cell: who },
     { key: "cell", title: "cell", value: (r) => r.cell.label, order: (r) => r.c, cell: (r, again) =>
         el("td", { class: again ? "again" : "", title: r.cell.details }, r.cell.label,
-           r.cell.crowded && !again ? el("span", { class: "crowd" }, "threads > CPUs") : null) },
-    { key: "ratio", title: "ratio", number: true, strong: "ratio", value: (r) => (r.isBase && !r.failure ? 1 : r.comparison && r.comparison.ratio) },
+           r.cell.crowded && !again ? el("span", { class: "crowd" }, "threads > CPUs") : null,
+           r.cell.harness_bound && !again ? el("span", { class: "crowd" }, "harness-bound") : null) },
+    { key: "ratio", title: "ratio", number: true, strong: "ratio", value: (r) => (r.isBase && !r.failure ? 1 : r.comparison && r.comparison.ratio), text: (r) => (r.isBase && !r.failure ? three(1) : r.comparison ? bound(r) + three(r.comparison.ratio) : "–") },
     { key: "interval", title: "95 % interval", number: true, value: (r) => r.comparison && r.comparison.low,
       text: (r) => (r.comparison ? `${three(r.comparison.low)} … ${Number.isFinite(r.comparison.high) ? three(r.comparison.high) : "∞"}` : "–") },
     { key: "plot", title: "", plot: true },
