@@ -106,6 +106,7 @@ struct hz4_run {
     uint32_t size_class;
     uint32_t free_count;
     uint32_t hint;
+    uint32_t touched;    // blocks, from the first on, that have been in use
     uint32_t kept_place; // 1 + index in the heap's `kept` while the run is empty and not released
     struct hz4_run *next, *previous;
     uint64_t bits[]; // set: the block is home
@@ -145,6 +146,8 @@ struct hz4_local {
     uint32_t is_helping;       // drains a heap of another: no help within help ...
     uint32_t owes_help;        // ... but an abandoned heap got a batch meanwhile
     uint32_t exchanges;        // has freed, or been given, blocks of others
+    uint32_t is_pressed;       // takes blocks of busy heaps rather than new memory
+    int64_t looks_at_bytes;    // size of the heap at which it looks for memory of others
     uint32_t is_spilling;      // a magazine is being emptied: nothing may be put into one
     uint32_t slow_paths;       // a clock
     int64_t depot_bytes;       // put into the depot minus taken, not yet accounted
@@ -164,23 +167,30 @@ struct hz4_list {
     struct hz4_run *first, *last;
 };
 
+// What a heap has of a class. holder writes, any: who is short of the class reads one line of the heap for both.
+struct hz4_supply {
+    _Atomic uint32_t runs; // with free blocks: length of lists[]
+    _Atomic uint32_t home; // blocks that are home
+};
+
 // A home for runs. Outlives its thread and goes, whole, to the next one; ids are heap ids and never mean another heap.
 struct hz4_heap {
-    // any
-    _Alignas(128) struct hz_heap common;          // the holder writes the status
-    hz_mutex lock;                                // "holding" the heap
-    _Atomic uint32_t activity;                    // owner: counts its visits
-    _Atomic uint32_t activity_seen;               // any: when another heap last looked
-    _Atomic uint16_t run_count[SIZECLASS_COUNT];  // holder writes, any: length of lists[], saturating at 65535
-    _Atomic uint32_t home_count[SIZECLASS_COUNT]; // holder writes, any: blocks of the class that are home
-    // any: senders push by compare-and-swap, the holder takes all by exchange.
-    _Alignas(128) struct hz4_queue queue; // index of the newest batch | charge in bytes << 32
+    // any. All that a sender needs: it pushes to the queue by compare-and-swap, then looks at the status.
+    _Alignas(128) struct hz_heap common; // the holder writes the status
+    struct hz4_queue queue;              // index of the newest batch | charge in bytes << 32; the holder takes all
+    _Atomic uint32_t activity_seen;      // when another heap last looked
+    // The owner's, as long as nobody helps it: it writes them at each visit, which must not cost senders a line.
+    _Alignas(128) hz_mutex lock; // "holding" the heap
+    _Atomic uint32_t activity;   // owner: counts its visits
+    // holder writes, any
+    _Alignas(HZ_CACHE_LINE) struct hz4_supply supply[SIZECLASS_COUNT];
     // type-stable like all batches: a thread's first ones, so that one that only frees touches one page
     _Alignas(256) struct hz4_batch batches[HZ4_OWN_BATCHES];
     struct hz4_local local;
     // holder
     _Alignas(128) struct hz4_list lists[SIZECLASS_COUNT];
     _Atomic int64_t out_bytes;           // of blocks of its runs that are not home; any reads
+    _Atomic int64_t spare_bytes;         // of those that are, and have been in use; any reads
     struct hz4_batch *rest;              // taken from the remote queue, not yet looked at
     struct hz4_run *kept[HZ4_KEPT_RUNS]; // empty runs, the oldest at kept_hand or behind
     uint32_t kept_hand;
@@ -252,9 +262,14 @@ extern const uint32_t hz4_group_bytes[HZ4_GROUPS]; // largest block of a size gr
 #define HZ4_DEPOT_THREAD_BYTES HZ_KIB(32) // more for each thread
 #define HZ4_KEPT_BYTES HZ_MIB(1)          // in empty runs that a heap keeps, ...
 #define HZ4_KEPT_ALL_BYTES HZ_MIB(4)      // ... all heaps together
-#define HZ4_VISITS 16u                    // heaps looked at before a run is taken from the arena
-#define HZ4_LARGE_ALL_BYTES HZ_MIB(16)    // divided by the number of threads ...
-#define HZ4_LARGE_MIN_BYTES HZ_KIB(256)   // ... within these
+// What may be free in runs of a thread that exchanges nothing until it takes blocks of busy heaps: a share of this, ...
+#define HZ4_SPARE_ALL_BYTES ((int64_t)HZ_MIB(8))
+#define HZ4_SPARE_BYTES HZ_KIB(32)      // ... at most this, ...
+#define HZ4_SPARE_SHARE 8               // ... and an eighth of what is out
+#define HZ4_LOOK_BYTES HZ_KIB(64)       // it looks at other heaps when its own has grown by this and an eighth
+#define HZ4_VISITS 16u                  // heaps looked at before a run is taken from the arena
+#define HZ4_LARGE_ALL_BYTES HZ_MIB(16)  // divided by the number of threads ...
+#define HZ4_LARGE_MIN_BYTES HZ_KIB(256) // ... within these
 #define HZ4_LARGE_MAX_BYTES HZ_MIB(2)
 #define HZ4_LARGE_LISTED_BYTES HZ_MIB(4) // large runs that wait for the next one of their class: this ...
 #define HZ4_LARGE_LISTED_SHARE 8         // ... and an eighth of all there are

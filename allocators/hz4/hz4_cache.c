@@ -127,7 +127,8 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     uint32_t count = count_of(heap, size_class);
     if (count <= keep)
         return;
-    int is_exchanged = hz4_alive_count() > HZ4_FEW_THREADS || owner_of(bottom[0]) != heap->common.id;
+    int is_exchanged =
+        owner_of(bottom[0]) != heap->common.id || (heap->local.exchanges && hz4_alive_count() > HZ4_FEW_THREADS);
     uint32_t gone = 0;
     for (uint32_t taken = is_exchanged; count - gone > keep && taken != 0; gone += taken)
         taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);
@@ -288,8 +289,8 @@ static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_
 }
 
 // Blocks that do not end with a line share it with their neighbours: taken from another's run, they would make two
-// threads that exchange nothing write to one line for as long as both use them. With many threads a run for each would
-// cost more.
+// threads that exchange nothing write to one line for as long as both use them. With many threads, a heap that has much
+// free for what it has in use takes them nevertheless.
 static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
     return heap->local.exchanges || sizeclass_bytes[size_class] % HZ_CACHE_LINE == 0 ||
            hz4_alive_count() > HZ4_FEW_THREADS;
@@ -308,26 +309,31 @@ static struct visit look_at(struct hz4_heap *heap, unsigned size_class) {
     struct visit visit = {.heap = heap};
     uint32_t activity = atomic_load_explicit(&heap->activity, memory_order_relaxed);
     visit.is_idle = activity == atomic_load_explicit(&heap->activity_seen, memory_order_relaxed);
-    atomic_store_explicit(&heap->activity_seen, activity, memory_order_relaxed);
+    if (!visit.is_idle)
+        atomic_store_explicit(&heap->activity_seen, activity, memory_order_relaxed);
     visit.is_abandoned = hz_status_peek_abandoned(&heap->common.status);
-    visit.runs = atomic_load_explicit(&heap->run_count[size_class], memory_order_relaxed);
-    visit.free = atomic_load_explicit(&heap->home_count[size_class], memory_order_relaxed);
+    visit.runs = atomic_load_explicit(&heap->supply[size_class].runs, memory_order_relaxed);
+    visit.free = atomic_load_explicit(&heap->supply[size_class].home, memory_order_relaxed);
     visit.has_remote = hz4_queue_charge(heap) > (visit.is_idle || visit.is_abandoned ? 0 : HZ4_DRAIN_BYTES);
     return visit;
 }
 
 // From a heap that the caller has acquired: what waits in its remote queue may fit the magazine, its runs may get
 // another owner. An abandoned heap gives all its runs of the class, an idle one a run, a busy one a run if it has more
-// than one; of its only run some blocks are taken. Returns 1 when something was gained.
+// than one; of its only run some blocks are taken. While this thread is not pressed, runs in use stay where they are.
+// Returns 1 when something was gained.
 static int take_from(struct hz4_heap *heap, const struct visit *visit, unsigned size_class, int may_share) {
     if (visit->has_remote)
         hz4_drain(visit->heap, HZ4_DRAIN_BATCHES);
     uint32_t moved = 0;
-    uint32_t runs = atomic_load_explicit(&visit->heap->run_count[size_class], memory_order_relaxed);
-    if ((visit->is_abandoned || (visit->is_idle && may_share) || runs > 1) && hz4_try_acquire(heap)) {
+    uint32_t runs = atomic_load_explicit(&visit->heap->supply[size_class].runs, memory_order_relaxed);
+    int is_pressed = heap->local.is_pressed;
+    int is_given = visit->is_abandoned || (visit->is_idle && may_share && is_pressed) ||
+                   (runs > 1 && (visit->is_idle || is_pressed));
+    if (is_given && hz4_try_acquire(heap)) {
         moved = hz4_run_move(heap, visit->heap, size_class, visit->is_abandoned ? UINT32_MAX : 1);
         hz4_release(heap);
-    } else if (runs != 0 && is_empty(size_class) && may_share) {
+    } else if (runs != 0 && is_empty(size_class) && may_share && is_pressed) {
         borrow(heap, visit->heap, size_class);
     }
     return moved != 0 || !is_empty(size_class);
@@ -366,7 +372,8 @@ static int take_from_some(struct hz4_heap *heap, unsigned size_class, struct hz4
             return 1;
     }
     // Others have as much free as a new run would bring: a little of it is better than the run.
-    if (free_elsewhere * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share)
+    if (free_elsewhere * sizeclass_bytes[size_class] < hz4_run_bytes(size_class) || !may_share ||
+        !heap->local.is_pressed)
         return 0;
     if (!hz4_try_acquire(richest)) {
         *busy = richest;
@@ -392,6 +399,24 @@ static int take_from_others(struct hz4_heap *heap, unsigned size_class) {
     return 0;
 }
 
+// Each heap that is looked at costs three lines that its thread writes, and what is taken from a busy one is shared
+// with its thread from then on. So a thread that exchanges nothing takes new memory without looking, unless its heap
+// has grown by an eighth since it last looked in vain, and no blocks of busy heaps as long as its own has little free.
+static int look_around(struct hz4_heap *heap, unsigned size_class) {
+    struct hz4_local *local = &heap->local;
+    int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
+    int64_t spare = atomic_load_explicit(&heap->spare_bytes, memory_order_relaxed);
+    int64_t most = HZ4_SPARE_ALL_BYTES / hz4_alive_count();
+    most = most > (int64_t)HZ4_SPARE_BYTES ? (int64_t)HZ4_SPARE_BYTES : most;
+    local->is_pressed = local->exchanges || spare > most + out / HZ4_SPARE_SHARE;
+    int64_t all = out + spare;
+    if (!local->is_pressed && all < local->looks_at_bytes && hz_heap_abandoned_count() == 0)
+        return 0;
+    if (!take_from_others(heap, size_class))
+        local->looks_at_bytes = all + all / 8 + (int64_t)HZ4_LOOK_BYTES;
+    return 1;
+}
+
 // Drains no more batches than needed: blocks returned early may empty runs that the next refill would carve again.
 static void drain_some(struct hz4_heap *heap, unsigned size_class, uint32_t charge) {
     for (uint32_t batches = 0; batches < HZ4_DRAIN_BATCHES; batches++) {
@@ -415,10 +440,17 @@ static int take_batch(struct hz4_heap *heap, unsigned size_class) {
     return 1;
 }
 
+static int take_own_or_new(struct hz4_heap *heap, unsigned size_class) {
+    hz4_acquire(heap);
+    int done = take_own(heap, size_class) != 0 || (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
+    hz4_release(heap);
+    return done;
+}
+
 int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     arena_look();
     grow_capacity(heap, size_class);
-    int done = take_batch(heap, size_class);
+    int done = heap->local.exchanges && take_batch(heap, size_class);
     uint32_t charge = hz4_queue_charge(heap);
     heap->local.exchanges |= done || charge != 0;
     if (!done || charge > HZ4_DRAIN_BYTES) {
@@ -431,10 +463,13 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
         hz4_release(heap);
     }
     if (!done) {
-        take_from_others(heap, size_class);
-        hz4_acquire(heap);
-        done = take_own(heap, size_class) != 0 || (hz4_run_carve(heap, size_class) && take_own(heap, size_class) != 0);
-        hz4_release(heap);
+        int has_looked = look_around(heap, size_class);
+        done = take_own_or_new(heap, size_class);
+        if (!done && !has_looked) { // there is no more memory but theirs
+            heap->local.is_pressed = 1;
+            take_from_others(heap, size_class);
+            done = take_own_or_new(heap, size_class);
+        }
     }
     do_chores(heap);
     return done;

@@ -26,13 +26,25 @@ static uint32_t run_blocks(unsigned size_class) {
 // ---- lists --------------------------------------------------------------------------------------------------------
 
 static void count_runs(struct hz4_heap *heap, unsigned size_class, int more) {
-    int count = atomic_load_explicit(&heap->run_count[size_class], memory_order_relaxed) + more;
-    atomic_store_explicit(&heap->run_count[size_class], (uint16_t)count, memory_order_relaxed);
+    _Atomic uint32_t *runs = &heap->supply[size_class].runs;
+    atomic_store_explicit(runs, atomic_load_explicit(runs, memory_order_relaxed) + (uint32_t)more,
+                          memory_order_relaxed);
 }
 
 static void count_home(struct hz4_heap *heap, unsigned size_class, uint32_t more) {
-    uint32_t count = atomic_load_explicit(&heap->home_count[size_class], memory_order_relaxed) + more;
-    atomic_store_explicit(&heap->home_count[size_class], count, memory_order_relaxed);
+    _Atomic uint32_t *home = &heap->supply[size_class].home;
+    atomic_store_explicit(home, atomic_load_explicit(home, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
+// Blocks of a run that are home and have been in use: what lies above `touched` costs no memory.
+static uint32_t used_home(const struct hz4_run *run) {
+    return run->free_count - (run->block_count - run->touched);
+}
+
+static void count_spare(struct hz4_heap *heap, unsigned size_class, int64_t blocks) {
+    int64_t spare = atomic_load_explicit(&heap->spare_bytes, memory_order_relaxed);
+    spare += blocks * (int64_t)sizeclass_bytes[size_class];
+    atomic_store_explicit(&heap->spare_bytes, spare, memory_order_relaxed);
 }
 
 static void list_push_first(struct hz4_heap *heap, struct hz4_run *run) {
@@ -99,6 +111,7 @@ static void forget_kept(struct hz4_heap *heap, struct hz4_run *run) {
 static void release(struct hz4_heap *heap, struct hz4_run *run) {
     list_remove(heap, run);
     count_home(heap, run->size_class, 0 - run->block_count);
+    count_spare(heap, run->size_class, -(int64_t)run->touched);
     forget_kept(heap, run);
     set_tags(run, 0, 0);
     hz4_granules_give(run);
@@ -163,6 +176,7 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
     run->granules = run_granules(size_class);
     run->free_count = blocks;
     run->hint = 0;
+    run->touched = 0;
     run->kept_place = 0;
     if (base == NULL || !hz4_map_set_run(run)) {
         if (base != NULL)
@@ -191,7 +205,7 @@ static void count_out(struct hz4_heap *heap, int64_t bytes) {
 
 // The lowest blocks of one run, the lowest of them last, where the magazine's next pop finds it: memory of a fresh run
 // is touched in address order, one page after the other.
-static uint32_t take_blocks(struct hz4_run *run, void **out, uint32_t want) {
+static uint32_t take_blocks(struct hz4_heap *heap, struct hz4_run *run, void **out, uint32_t want) {
     uint32_t taken = want < run->free_count ? want : run->free_count;
     uint32_t block_bytes = sizeclass_bytes[run->size_class];
     uint32_t word = run->hint;
@@ -208,7 +222,11 @@ static uint32_t take_blocks(struct hz4_run *run, void **out, uint32_t want) {
             break;
     }
     run->hint = word;
+    uint32_t home = used_home(run);
     run->free_count -= taken;
+    if (taken > home)
+        run->touched += taken - home;
+    count_spare(heap, run->size_class, -(int64_t)(taken < home ? taken : home));
     return taken;
 }
 
@@ -217,7 +235,7 @@ uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, ui
     while (taken < want && heap->lists[size_class].first != NULL) {
         struct hz4_run *run = heap->lists[size_class].first;
         forget_kept(heap, run);
-        taken += take_blocks(run, out + taken, want - taken);
+        taken += take_blocks(heap, run, out + taken, want - taken);
         if (run->free_count == 0)
             list_remove(heap, run);
     }
@@ -260,6 +278,7 @@ uint32_t hz4_run_put(struct hz4_heap *heap, void *const *blocks, uint32_t count)
     run->hint = hint;
     run->free_count = before + home;
     count_home(heap, run->size_class, home);
+    count_spare(heap, run->size_class, home);
     count_out(heap, -(int64_t)home * sizeclass_bytes[run->size_class]);
     if (before == 0)
         list_push_first(heap, run);
@@ -280,6 +299,8 @@ uint32_t hz4_run_move(struct hz4_heap *to, struct hz4_heap *from, unsigned size_
         count_out(to, out);
         count_home(from, size_class, 0 - run->free_count);
         count_home(to, size_class, run->free_count);
+        count_spare(from, size_class, -(int64_t)used_home(run));
+        count_spare(to, size_class, used_home(run));
         set_tags(run, to->common.id, size_class + 1);
         list_push_first(to, run);
         moved++;

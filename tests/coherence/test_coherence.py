@@ -118,6 +118,16 @@ def test_a_receiver_that_frees_unread_moves_no_payload(workload):
     assert moved["frees"] < 0.5 * moved["reads"]
 
 
+def test_threads_that_exchange_nothing_move_nothing_in_hz4():
+    """More than four threads: each keeps to memory of its own, and looks at no other's heap."""
+    library = coherence.library_paths(TOOLS)["hz4"]
+    cell = coherence.Cell("hz4", "local{working-set=300}", 8)
+    short, long = (coherence.run_sample(TOOLS, cell, library, n, 100, 1) for n in (2000, 4000))
+    row = coherence.slope(short, long)
+    ours = sum(row[f"{code}_{data}"] for code in coherence.CODES for data in ("user", "metadata"))
+    assert ours < 0.1
+
+
 @pytest.mark.parametrize(
     "arguments, code, said",
     [
