@@ -3,7 +3,8 @@
 // thread writes its one small object again and again, frees it and allocates the next. An allocator that cuts one cache
 // line up among threads makes them slow (thrash: active sharing); one that gives a thread the line of an object that
 // another thread had allocated beside its own does so later (scratch: passive; there thread 0 allocates the first
-// objects of all, side by side). --rounds is the number of writes of an object's life. Layer: workloads.
+// objects of all, side by side). --rounds is the number of writes of an object's life. Sizes are drawn before the clock
+// starts; the writes are Hoard's. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 

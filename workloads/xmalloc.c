@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `xmalloc`: even threads only allocate, each odd thread only frees what its even neighbour gave it. Nothing an
 // allocating thread caches is ever freed by it: all memory must find its way back. After Lever and Boreham 2000
-// (xmalloc-test), with one bounded queue a pair in place of their shared batches. Layer: workloads.
+// (xmalloc-test), with one bounded queue a pair in place of their shared batches. Sizes are drawn before the clock
+// starts, and an object is handed over as one word, published a line at a time. Layer: workloads.
 #include "core.h"
 #include "registry.h"
 
