@@ -267,8 +267,8 @@ def _json(value: Json) -> str:
     return out
 
 
-def render(results: Results, title: str, baseline: str | None = None, margin: float = stats.MARGIN) -> str:
-    data = payload(results, baseline, margin)
+def fill(template: str, data: Json, styles: Sequence[str], scripts: Sequence[str], **more: str) -> str:
+    """A page of SOURCES that holds `data`, uPlot and these of its styles and scripts."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -277,25 +277,29 @@ def render(results: Results, title: str, baseline: str | None = None, margin: fl
     def read(name: str) -> str:
         return (SOURCES / name).read_text(encoding="utf-8")
 
-    return environment.get_template("report.html.j2").render(
-        title=title,
+    return environment.get_template(template).render(
         data=data,
         json=_json(data),
-        css=npm_file(*_UPLOT[0]) + read("report.css"),
-        scripts=[
-            npm_file(*_UPLOT[1]),
-            read("stats.js"),
-            read("charts.js"),
-            read("report.js"),
-        ],
+        css=npm_file(*_UPLOT[0]) + "".join(map(read, styles)),
+        scripts=[npm_file(*_UPLOT[1]), *map(read, scripts)],
+        **more,
     )
+
+
+def render(results: Results, title: str, baseline: str | None = None, margin: float = stats.MARGIN) -> str:
+    data = payload(results, baseline, margin)
+    return fill("report.html.j2", data, ["report.css"], ["stats.js", "charts.js", "report.js"], title=title)
+
+
+def save(page: str, out: str | Path) -> None:
+    """Writes a page, with one line for what hinders it."""
+    try:
+        Path(out).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot write the page: {error.strerror}") from error
 
 
 def write(
     results: Results, out: str | Path, title: str, baseline: str | None = None, margin: float = stats.MARGIN
 ) -> None:
-    page = render(results, title, baseline, margin)
-    try:
-        Path(out).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the page: {error.strerror}") from error
+    save(render(results, title, baseline, margin), out)

@@ -2,6 +2,7 @@
 """The database of a history: what a point is, what survives damage, two writers and a later schema; which changes are
 told, and of which commits."""
 
+import csv
 import itertools
 import json
 import math
@@ -393,3 +394,29 @@ def test_the_reference_stays_the_one_of_the_history(script, tmp_path, repository
     done = script("history", "add", without, f"--db={database}", f"--repo={repository}", "--commit=main",
                   "--reference=mimalloc")  # fmt: skip
     assert done.returncode == 0 and np.isfinite([p.point.estimate for p in stored(database)]).all()
+
+
+def test_exports_hold_the_points_of_the_last_run(history, capsys):
+    """Bencher Metric Format and the lists of github-action-benchmark, by their public descriptions: a number `value` a
+    measure, `lower_value` and `upper_value` around it; `name`, `unit` and `value` an entry."""
+    placed = [p for p in stored(history) if p.run.commit == stored(history)[-1].run.commit]
+    capsys.readouterr()
+
+    def export(form):
+        commands.main(["export", f"--db={history}", f"--format={form}"])
+        return capsys.readouterr().out
+
+    found = json.loads(export("bencher"))
+    measures = {(name, measure): ends for name, mine in found.items() for measure, ends in mine.items()}
+    assert len(measures) == len(placed)
+    for (_, measure), ends in measures.items():
+        assert ends["lower_value"] <= ends["value"] <= ends["upper_value"] and measure in points.METRICS
+    assert sorted(e["value"] for e in measures.values()) == pytest.approx(
+        sorted(math.exp(p.point.estimate) for p in placed)
+    )
+    bigger, smaller = (json.loads(export(f"github-{which}")) for which in ("bigger", "smaller"))
+    assert len(bigger) + len(smaller) == len(placed) and all("throughput" in e["name"] for e in bigger)
+    assert all({"name", "unit", "value", "extra", "range"} == set(e) for e in bigger + smaller)
+    rows = list(csv.DictReader(export("csv").splitlines()))
+    assert len(rows) == len(stored(history))
+    assert float(rows[0]["estimate"]) in [p.point.estimate for p in stored(history)]

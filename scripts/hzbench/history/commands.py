@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import errors, files, load, select, tables
+from .. import errors, files, load, schema, select, tables
 from ..cli import Parser, share
 from ..errors import InputError, printable
 from . import changes, points, show, tracks
@@ -264,14 +264,139 @@ def run_confirm(argv: list[str]) -> int:
     return errors.OK
 
 
+def run_page(argv: list[str]) -> int:
+    """`scripts/history page --out=PAGE.html`"""
+    from .. import report
+    from . import page
+
+    parser = _parser("page", "One self-contained HTML page: what got worse first, then every series.")
+    _search(parser)
+    parser.add_argument("--out", required=True, metavar="PAGE.html")
+    parser.add_argument("--title", default="History of results", help="headline of the page")
+    options = parser.parse_args(argv)
+    report.check()
+    lines = chosen(options)
+    found = tracks.find(lines, options.false_share, since(options, lines), options.smallest)
+    report.save(page.render(lines, found, _repository(options), options.title, options.since or ""), options.out)
+    print(options.out)
+    return errors.OK
+
+
+def _change(options: argparse.Namespace) -> tracks.Found:
+    """The change of the series that was named; the last one, or the one that --at is in."""
+    lines = chosen(options)
+    named = tracks.one(lines, options.series)
+    mine = [f for f in tracks.find(lines) if f.line in named]
+    if options.at:
+        mine = [f for f in mine if f.after.commit.startswith(options.at)]
+    if not mine:
+        raise InputError(f"'{printable(options.series, 60)}' has no such change; scripts/history changes shows them")
+    return max(mine, key=lambda f: f.change.at)
+
+
+def run_bisect(argv: list[str]) -> int:
+    """`scripts/history bisect SERIES`, or between two revisions"""
+    from . import bisect
+
+    parser = _parser("bisect", "Names the commit that made a change: builds and measures those between, halving.")
+    parser.add_argument(
+        "series", nargs="?", metavar="SERIES", help="whose last change is looked into (or --good, --bad)"
+    )
+    choices(parser)
+    parser.add_argument("--at", metavar="COMMIT", help="another change of it: the commit at whose point it is seen")
+    parser.add_argument("--good", metavar="REVISION", help="before the change")
+    parser.add_argument("--bad", metavar="REVISION", help="after it")
+    parser.add_argument("--alloc", metavar="NAME", help="allocator, built as allocators/NAME/libNAME.so")
+    parser.add_argument("--workload", metavar="ITEM", help="as the runner takes it")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of the first look at a commit (default: by the size)")
+    parser.add_argument("--max-rounds", type=int, default=160, metavar="N", help="for one commit (default 160)")
+    parser.add_argument(
+        "--build", default=bisect.BUILD, metavar="COMMAND", help="in the commit's tree; {build}, {tree}"
+    )
+    parser.add_argument(
+        "--measure", default=bisect.MEASURE, metavar="COMMAND",
+        help="measures {good}, {bad} and {middle}, {rounds} rounds, into {output}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", metavar="DIR", help="for worktrees, builds and results (default: a new one in /tmp)"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the worktrees")
+    options = parser.parse_args(argv)
+    repository = Path(_repository(options))
+    metric, rounds, threads = "throughput_ops_s", bisect.ROUNDS_AT_LEAST, options.threads or 1
+    if options.series:
+        found = _change(options)
+        good, bad, metric = found.before.commit, found.after.commit, found.line.series.metric
+        allocator = options.alloc or found.line.series.allocator
+        workload = options.workload or bisect.workload_of(found.line.series.cell)
+        threads = options.threads or int(found.line.series.values[schema.CELL.index("threads")])
+        errors_of = [p.point.error * p.point.n**0.5 for p in found.line.placed if p.point.error is not None]
+        if errors_of:
+            rounds = bisect.rounds_for(found.share, sorted(errors_of)[len(errors_of) // 2])
+        print(f"{found.word} {show.signed(found.share)}: {printable(show.title(found.line))}")
+    elif options.good and options.bad:
+        good, bad, allocator, workload = options.good, options.bad, options.alloc, options.workload
+        if options.measure == bisect.MEASURE and not (allocator and workload):
+            raise InputError("give --alloc=NAME and --workload=ITEM too, or a --measure command of your own")
+    else:
+        raise InputError("name a SERIES of the history, or --good=REVISION and --bad=REVISION")
+    known = [points.commit_of(repository, r) for r in (good, bad)]
+    for revision, there in zip((good, bad), known):
+        if there is None:
+            raise InputError(f"{repository} has no commit {printable(revision, 60)} (--repo=DIR)")
+    first = bisect.Commit(known[0][0], known[0][2]) if known[0] else bisect.Commit(good, "")
+    candidates = bisect.between(repository, good, bad)
+    words = bisect.words_of(workload or "", threads, allocator or "")
+    plan = bisect.Plan(repository, bisect.folder_of(options.folder), options.build, options.measure, words, metric,
+                       min(options.rounds or rounds, options.max_rounds), options.max_rounds)  # fmt: skip
+    search = bisect.Bisect(plan, lambda line: print(line, flush=True))
+    try:
+        code, sentence = search.search(first, candidates)
+    finally:
+        if not options.keep:
+            search.clean()
+    print(sentence)
+    return code
+
+
+def run_export(argv: list[str]) -> int:
+    """`scripts/history export --format=FORMAT`"""
+    from . import exporters
+
+    parser = _parser("export", "Points in formats of other tools, on standard output (docs/history.md).")
+    choices(parser)
+    parser.add_argument("--format", choices=list(exporters.FORMATS), default="csv")
+    options = parser.parse_args(argv)
+    sys.stdout.write(exporters.FORMATS[options.format](chosen(options)))
+    return errors.OK
+
+
+def run_simulate(argv: list[str]) -> int:
+    """`scripts/history simulate`"""
+    from . import simulate
+
+    parser = Parser("scripts/history simulate", description="How often changes are told that are none, how soon steps.")
+    parser.add_argument("--pages", type=int, default=40, metavar="N", help="simulated pages a row (default 40)")
+    options = parser.parse_args(argv)
+    if not 1 <= options.pages <= 10_000:
+        raise InputError(f"--pages={options.pages}: give 1 to 10000")
+    print("\n".join(simulate.render(options.pages, lambda line: print(line, file=sys.stderr))))
+    return errors.OK
+
+
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "add": (run_add, "adds result files"),
     "list": (run_list, "the series"),
     "show": (run_show, "the points of one series"),
     "changes": (run_changes, "what became better or worse, and between which commits"),
+    "page": (run_page, "one HTML page of everything"),
+    "bisect": (run_bisect, "names the commit that made a change"),
     "confirm": (run_confirm, "what to run to confirm a suspicion"),
     "rebuild": (run_rebuild, "makes a damaged database anew from the result files"),
     "doctor": (run_doctor, "checks the database"),
+    "export": (run_export, "points for other tools: CSV, Bencher, github-action-benchmark"),
+    "simulate": (run_simulate, "how often the changes err, on simulated series"),
 }
 
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bisect of a history on a scratch repository of 16 commits: a planted loss of 10 % is found by a measuring command
+that reads what each commit says it costs; without a difference, or with a commit that does not build, it says so."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hzbench import errors
+from hzbench.history import bisect
+
+PLANTED = 11  # of 16 commits: from it on 10 % slower
+
+# Reads cost and noise of the three builds and writes as many rounds; deterministic, but other noise in each round.
+MEASURE = """
+import csv, hashlib, math, sys
+output, rounds, *builds = sys.argv[1:]
+costs = [float(open(b + '/cost').read()) for b in builds]
+with open(output, 'w', newline='') as file:
+    writer = csv.writer(file)
+    writer.writerow(['round', 'good', 'bad', 'middle'])
+    for r in range(int(rounds)):
+        row = [r]
+        for i, cost in enumerate(costs):
+            noise = int(hashlib.sha256(f'{output}{r}{i}'.encode()).hexdigest()[:8], 16) / 2**32 - 0.5
+            row.append(1e6 / cost * math.exp(0.05 * noise))
+        writer.writerow(row)
+"""
+
+
+def git(folder, *arguments):
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
+           "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org"}  # fmt: skip
+    return subprocess.run(["git", "-C", folder, *arguments], env=env, check=True, capture_output=True, text=True).stdout
+
+
+def make(folder, costs, broken=()):
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    for number, cost in enumerate(costs):
+        (folder / "cost").write_text(f"{cost}\n")
+        (folder / "number").write_text(f"{number}\n")
+        (folder / "broken").write_text("yes" if number in broken else "no")
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "-m", f"Change number {number}")
+    return git(folder, "log", "--reverse", "--format=%H").split()
+
+
+def run(script, tmp_path, commits, *more):
+    (tmp_path / "measure.py").write_text(MEASURE)
+    return script(
+        "history", "bisect", f"--repo={tmp_path / 'repo'}", f"--good={commits[0]}", f"--bad={commits[-1]}",
+        f"--folder={tmp_path / 'work'}", "--build=grep -q no broken && mkdir -p {build} && cp cost {build}/cost",
+        f"--measure={sys.executable} {tmp_path}/measure.py {{output}} {{rounds}} {{good}} {{bad}} {{middle}}", *more,
+        timeout=300,
+    )  # fmt: skip
+
+
+def test_a_planted_regression_is_found_among_sixteen_commits(script, tmp_path):
+    commits = make(tmp_path / "repo", [100 if n < PLANTED else 111 for n in range(17)])
+    done = run(script, tmp_path, commits)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{commits[PLANTED]} made the change: Change number {PLANTED}"
+    steps = [line for line in done.stdout.splitlines() if " is good" in line or " is bad" in line]
+    assert len(steps) == 5  # the bad end, and log2 of 16
+    assert git(tmp_path / "repo", "worktree", "list").count("\n") == 1  # nothing is left behind
+    if os.environ.get("HZBENCH_SCREENSHOTS"):
+        with open(os.path.join(os.environ["HZBENCH_SCREENSHOTS"], "bisect.txt"), "w", encoding="utf-8") as file:
+            file.write(done.stdout)
+
+
+def test_without_a_difference_it_says_that_it_cannot_tell(script, tmp_path):
+    commits = make(tmp_path / "repo", [100] * 5)
+    done = run(script, tmp_path, commits, "--max-rounds=40")
+    assert done.returncode == errors.INCONCLUSIVE and "cannot tell" in done.stdout.splitlines()[-1]
+
+
+def test_a_commit_that_does_not_build_is_left_out_and_named_when_it_may_be_the_one(script, tmp_path):
+    costs = [100, 100, 100, 111, 111, 111]
+    commits = make(tmp_path / "repo", costs, broken=(1,))
+    assert run(script, tmp_path, commits).stdout.splitlines()[-1].startswith(f"{commits[3]} made the change")
+    second = tmp_path / "second"
+    second.mkdir()
+    commits = make(second / "repo", costs, broken=(3,))
+    done = run(script, second, commits)
+    assert done.returncode == errors.INCONCLUSIVE
+    assert commits[3][:9] in done.stdout.splitlines()[-1] and commits[4][:9] in done.stdout.splitlines()[-1]
+
+
+def test_a_gain_is_found_too(script, tmp_path):
+    commits = make(tmp_path / "repo", [100, 100, 90, 90, 90])
+    assert run(script, tmp_path, commits).stdout.splitlines()[-1].startswith(commits[2])
+
+
+def test_more_rounds_for_smaller_changes():
+    assert bisect.rounds_for(-0.1, 0.02) == bisect.ROUNDS_AT_LEAST
+    assert bisect.rounds_for(-0.02, 0.02) > 4 * bisect.rounds_for(-0.1, 0.02)
+
+
+def test_the_workload_of_a_cell_is_written_as_the_runner_takes_it():
+    cell = {"workload": "remote", "threads": 2, "min_bytes": 16, "max_bytes": 2048, "remote_ppm": 900000,
+            "ops_per_thread": 200000, "topology": "ring", "load": "dlopen", "platform": "linux"}  # fmt: skip
+    assert bisect.workload_of(json.dumps(cell)) == "remote{ops=200000,remote=90%,topology=ring,sizes=16..2048}"
+    with pytest.raises(errors.InputError, match="--workload"):
+        bisect.workload_of(json.dumps({"workload": "program", "input": "x"}))
+
+
+def test_usage_errors_are_one_line(script, tmp_path):
+    commits = make(tmp_path / "repo", [1, 1])
+    for arguments in (
+        (),
+        (f"--repo={tmp_path / 'repo'}", "--good=nothing", f"--bad={commits[1]}", "--measure=x", "--build=x"),
+        (f"--repo={tmp_path / 'repo'}", f"--good={commits[1]}", f"--bad={commits[0]}", "--measure=x", "--build=x"),
+        ("abcdef", f"--db={tmp_path / 'none.db'}"),
+    ):
+        done = script("history", "bisect", *arguments, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (arguments, done.stderr)
