@@ -252,6 +252,10 @@ const Charts = (() => {
     rows(host, allocators, (a) => context.samples(panel.shown, a.index, "peak", MIB),
          { bars: true, after: (a) => context.median(panel.shown, a.index, "after", MIB), unit: "MiB", label: "peak RSS, MiB" });
 
+  // Where a label may stand beside its mark: (dx, dy of its base line, anchor), the near ones first.
+  const PLACES = [[10, 4, "start"], [-10, 4, "end"], [0, -10, "middle"], [0, 19, "middle"]];
+  for (let dx = -130; dx <= 130; dx += 13) for (let dy = -96; dy <= 104; dy += 8) if (Math.hypot(dx, dy) > 19) PLACES.push([dx, dy, dx > 0 ? "start" : dx < 0 ? "end" : "middle"]);
+
   const pareto = (host, panel, allocators, context) => {
     const points = allocators
       .map((a) => ({ a, x: context.median(panel.shown, a.index, "peak", MIB), y: context.speed(panel.shown, a.index, panel.rate),
@@ -259,9 +263,11 @@ const Charts = (() => {
       .filter((p) => p.x > 0 && p.y > 0);
     if (!points.length) { host.append(Object.assign(document.createElement("p"), { className: "note", textContent: "No allocator finished here." })); return ""; }
     const width = Math.max(240, Math.floor(host.clientWidth)), height = HEIGHT + 20;
-    const box = { left: 62, right: width - 14, top: 12, bottom: height - 38 };
+    const box = { right: width - 14, top: 12, bottom: height - 38 };
+    const quartiles = points.flatMap((p) => [p.y, Stats.quantile(p.ys, 0.25), Stats.quantile(p.ys, 0.75)]);
+    const y = scale(quartiles, box.bottom, box.top, wide(points.map((p) => p.y), 12));
+    box.left = Math.max(62, 28 + 7.4 * Math.max(...y.ticks.map((v) => tick(v).length)));
     const x = scale(points.map((p) => p.x), box.left, box.right, false);
-    const y = scale(points.map((p) => p.y), box.bottom, box.top, wide(points.map((p) => p.y), 12));
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", "aria-hidden": "true" });
     across(root, x, box, "peak RSS, MiB", width, height);
     for (const v of y.ticks) {
@@ -275,24 +281,26 @@ const Charts = (() => {
     let path = "";
     front.forEach((p, i) => { path += i ? `V${y.at(p.y)}` : `M${x.at(p.x)} ${up > 0 ? box.bottom : box.top}V${y.at(p.y)}`; path += `H${i + 1 < front.length ? x.at(front[i + 1].x) : box.right}`; });
     root.append(svg("path", { d: path, class: "front" }));
-    // Labels go right of their mark, left of it near the edge, and are pushed apart where they would touch.
-    const placed = [];
+    // A label stands at the nearest place where it hits no mark, no other label and no edge; far ones have a line to their mark.
+    const taken = points.map((p) => [x.at(p.x) - 7, y.at(p.y) - 7, x.at(p.x) + 7, y.at(p.y) + 7]);
     for (const p of [...points].sort((a, b) => y.at(a.y) - y.at(b.y))) {
-      const px = x.at(p.x), py = y.at(p.y), length = p.a.short.length * 7.2;
-      const left = px + 12 + length > box.right;
-      const span = left ? [px - 10 - length, px - 10] : [px + 10, px + 10 + length];
-      let at = py + 4;
-      for (let again = true; again; ) {
-        again = false;
-        for (const o of placed) if (span[0] < o.span[1] && o.span[0] < span[1] && Math.abs(o.at - at) < 13) { at = o.at + 13; again = true; }
-      }
-      placed.push({ span, at });
+      const px = x.at(p.x), py = y.at(p.y), length = p.a.short.length * 7.4;
+      const place = (dx, dy, anchor) => {
+        const from = px + dx - (anchor === "end" ? length : anchor === "middle" ? length / 2 : 0);
+        const area = [from, py + dy - 11, from + length, py + dy + 3];
+        const out = area[0] < box.left || area[2] > width || area[1] < 0 || area[3] > box.bottom;
+        const hits = taken.filter((o) => area[0] < o[2] && o[0] < area[2] && area[1] < o[3] && o[1] < area[3]).length;
+        return { dx, dy, anchor, area, bad: 40 * out + 5 * hits + Math.max(0, Math.hypot(dx, dy) - 19) / 25 };
+      };
+      const best = PLACES.map(([dx, dy, anchor]) => place(dx, dy, anchor)).reduce((m, n) => (n.bad < m.bad ? n : m));
+      taken.push(best.area);
       const group = svg("g", { class: "point", style: `--c: var(--c-${p.a.index})` });
       group.append(svg("title", {}, `${p.a.name}: ${three(p.y)} ${panel.rate.unit}, ${three(p.x)} MiB`), 
                    svg("line", { x1: x.at(Stats.quantile(p.xs, 0.25)), x2: x.at(Stats.quantile(p.xs, 0.75)), y1: py, y2: py, class: "spread" }),
                    svg("line", { x1: px, x2: px, y1: y.at(Stats.quantile(p.ys, 0.25)), y2: y.at(Stats.quantile(p.ys, 0.75)), class: "spread" }),
                    mark(p.a, px, py, 5.5),
-                   svg("text", { x: left ? px - 10 : px + 10, y: at, "text-anchor": left ? "end" : "start", class: front.includes(p) ? "best" : "" }, p.a.short));
+                   ...(Math.hypot(best.dx, best.dy) > 19 ? [svg("line", { x1: px, x2: px + best.dx, y1: py, y2: py + best.dy - 4, class: "leader" })] : []),
+                   svg("text", { x: px + best.dx, y: py + best.dy, "text-anchor": best.anchor, class: front.includes(p) ? "best" : "" }, p.a.short));
       root.append(group);
     }
     host.append(root);
