@@ -2,6 +2,7 @@
 """`meson install` into a directory of its own: what is there works there, and a program can be linked with it."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -106,6 +107,20 @@ def test_the_documented_lines_work_on_the_system(tmp_path):
         pytest.skip(f"no file system of our own to install into: {done.stderr.strip()}")
     assert done.returncode == 0 and done.stdout.endswith("\nhz5 1\n"), done.stdout + done.stderr
     assert "lib64" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["hzbench", "hzrun", "hztrace"])
+def test_manual_pages_say_what_help_says(root, name):
+    page = root / "share/man/man1" / f"{name}.1"
+    assert run("groff", "-man", "-ww", "-z", "-Tutf8", page) == ""
+    shown = run("groff", "-man", "-Tascii", "-P-cbou", page)
+    shown_help = run(root / "bin" / name, "--help").split("hzbench COMMAND ...")[0]
+    for option in re.findall(r"(?m)^  (--[a-z-]+)", shown_help):
+        assert re.search(rf"(?m)^ {{7}}{option}\b", shown), option
+    # Every word; where a line ends groff divides them.
+    words = re.findall(r"[a-z0-9]+", shown_help.replace("usage: runner", "usage: hzbench").lower())
+    together = re.sub("[^a-z0-9]", "", shown.lower())
+    assert len(words) > 40 and [word for word in words if word != "usage" and word not in together] == []
 
 
 def test_only_what_a_user_links_is_installed(root):
