@@ -82,6 +82,11 @@ def test_each_command_is_there(name):
     assert callable(getattr(importlib.import_module(f"hzbench.{module}"), function))
 
 
+def test_paper_has_help(script):
+    done = script("paper", "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: scripts/paper {measure,build,")
+
+
 def test_the_dispatcher_names_what_it_knows(script):
     done = script("command", "tabels")
     assert done.returncode == 2 and done.stderr.startswith(

@@ -102,6 +102,9 @@ COMMANDS = {
 
 def main(argv: list[str]) -> int:
     name = argv[0] if argv else ""
+    if name in ("-h", "--help"):
+        print(f"usage: scripts/paper {{{','.join(COMMANDS)}}} ...\n\nscripts/paper COMMAND --help says what it takes.")
+        return errors.OK
     if name not in COMMANDS:
         raise errors.InputError(f"unknown command '{errors.printable(name, 40)}' (one of {', '.join(COMMANDS)})")
     try:
