@@ -294,6 +294,20 @@ def test_readme_lists_every_package_and_no_other():
     assert sorted(listed) == sorted(ALL)
 
 
+INTERNAL = {"command", "commit", "configure", "cross", "man-page", "needs", "python", "refresh-linker", "wine"}
+COMMANDS = sorted(
+    p.name for p in SCRIPTS.iterdir() if p.is_file() and not (p.is_symlink() or p.suffix) and p.name not in INTERNAL
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_shell_command_has_help_and_does_nothing_else(script, tmp_path, name):
+    done = script(name, "--help", env={"BUILD_DIR": str(tmp_path / "build")}, timeout=60)
+    assert done.returncode == 0 and done.stderr == "" and not list(tmp_path.iterdir())
+    lines = done.stdout.splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= 80
+
+
 def parts_of(readme):
     """Of each section what must be alike in both languages."""
     parts = []
