@@ -2,7 +2,6 @@
 """Throughput against the baseline's in the same rounds, with its 95 % interval: a panel a workload, a row an
 allocator."""
 
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,6 +51,7 @@ def draw(data: Data) -> Figure | None:
     above, heads = data.headings(shown)
     marks, meaning = data.daggers(shown)
     headline(figure, above)
+    base = short(report.baseline) if len(short(report.baseline)) <= 12 else "baseline"
     for axis, cell, title, mark in zip(axes, cells, heads, marks):
         rows = sections[cell]
         limits = _limits([row.speed for name in data.names if name in rows and (row := rows[name]).speed])
@@ -66,8 +66,9 @@ def draw(data: Data) -> Figure | None:
             if name in rows:
                 _row(axis, data, place, rows[name], limits, report.baseline)
         axis.set_title(title + mark)
-        axis.set_xlabel(f"throughput / {short(report.baseline)}")
-    foot(figure, "ratios of the same rounds; bars: 95 % interval, dotted where the verdict is undecided; shaded: within"
-                 f" {100 * report.margin:g} %, the same" + data.stars(shown) + meaning)  # fmt: skip
+        axis.set_xlabel(f"throughput / {base}")
+    foot(figure, f"ratios to {report.baseline} in the same rounds; bars: 95 % interval, dotted where the verdict is"
+                 f" undecided; shaded: within {100 * report.margin:g} %, the same" + data.stars(shown)
+                 + meaning)  # fmt: skip
     settle(figure)
     return figure
