@@ -404,7 +404,7 @@ def main(argv: list[str]) -> int:
     """`scripts/history COMMAND ...`"""
     parser = Parser(
         "scripts/history",
-        description="The history of results: series of many runs, changes of level, the commits that made them.",
+        description="History of results: series of runs, changes of level, the commits behind them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands (each has --help):\n" + "\n".join(f"  {n:9} {w}" for n, (_, w) in COMMANDS.items()),
     )
