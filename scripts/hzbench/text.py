@@ -201,7 +201,8 @@ def cell_details(value: Lookup) -> str:
         if parameter["name"] in _TOLD or parameter["kind"] == "share":
             continue
         told = value(parameter["name"])
-        if told and told != "none":
+        usual = parameter["values"][0] if parameter["kind"] == "name" else 0
+        if told and told != usual:
             parts.append(f"{parameter['parameter']} {told}")
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")
