@@ -28,6 +28,7 @@ COMMANDS = {
     "trace": "traces:main",
     "instructions": "instructions:main",
     "coherence": "coherence:main",
+    "outside-check": "outside:main",
     "predict": "predict:main",
     "programs": "programs:main",
     "replay-fidelity": "fidelity:main",

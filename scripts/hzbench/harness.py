@@ -54,7 +54,7 @@ def without(rows: pd.DataFrame, base: pd.DataFrame, null: pd.DataFrame) -> stats
     if null.empty or bool((null["remote_frees"] > 0).any()):
         return None
     times = [op_ns(r).set_axis(r["block"]).rename(str(i)) for i, r in enumerate((rows, base, null))]
-    rounds = pd.concat(times, axis=1, join="inner")
+    rounds = pd.concat(times, axis=1, join="inner").sort_index()
     nets = [(rounds[which] - rounds["2"]).to_numpy(float) for which in ("0", "1")]
     if rounds.empty or min(np.min(net / rounds["2"]) for net in nets) < LEAST_LEFT:
         return None
