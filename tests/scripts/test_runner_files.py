@@ -57,7 +57,7 @@ def test_all_tables_and_figures(real, script, tmp_path):
     rows = list(csv.DictReader(io.StringIO(script("tables", real, "--format=csv").stdout)))
     assert len(rows) == 6 and all(float(r["rss_peak"]) > 0 and float(r["rss_after"]) > 0 for r in rows)
     done = script("figures", real, f"--out={tmp_path}")
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 8, done.stderr
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 10, done.stderr
 
 
 def test_report_of_a_real_run_has_a_ratio_for_each_allocator(real):
