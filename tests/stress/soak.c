@@ -2,6 +2,8 @@
 // Everything at once, for as long as one likes, over the malloc this process runs on: threads that hand blocks around,
 // births and deaths of threads, forks in the middle of it, and in the children memory that the system refuses. Every
 // block is verified when it is given back. Usage: soak [--minutes N | --rounds N] [--seed N]. Layer: test; under hzrun.
+#include "patterned.h"
+
 #include "../../allocators/allocator.h"
 
 #include <dlfcn.h>
@@ -32,27 +34,14 @@
 #define OS_PAGE 4096
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-// First in every block; the rest is a pattern that follows from it.
-struct block {
-    uint32_t bytes;
-    uint32_t key;
-};
-
 // In memory that the children share: what they see counts.
 struct counts {
     _Atomic uint64_t operations, corruptions, refusals, births, children_lost;
 };
 
-static _Atomic(struct block *) shared[SHARED_SLOTS];
+static _Atomic(struct patterned *) shared[SHARED_SLOTS];
 static struct counts *counts;
 static volatile sig_atomic_t ticks;
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 
 // Log-uniform up to 64 KiB; one in 500 up to 8 MiB.
 static size_t pick_bytes(uint64_t *random) {
@@ -62,34 +51,12 @@ static size_t pick_bytes(uint64_t *random) {
     return low + (r >> 20) % low;
 }
 
-static unsigned char pattern(uint32_t key, size_t at) {
-    return (unsigned char)(key * 31 + at);
+static void check(const struct patterned *block, size_t upto) {
+    if (!patterned_is_whole(block, upto))
+        atomic_fetch_add_explicit(&counts->corruptions, 1, memory_order_relaxed);
 }
 
-// The bytes that are written and checked: the ends of what is large.
-static int is_patterned(size_t at, size_t bytes) {
-    return at < 512 || at + 64 >= bytes;
-}
-
-static void write_block(struct block *block, size_t bytes, uint32_t key) {
-    unsigned char *at = (unsigned char *)block;
-    for (size_t i = sizeof *block; i < bytes; i = is_patterned(i + 1, bytes) ? i + 1 : bytes - 64)
-        at[i] = pattern(key, i);
-    block->bytes = (uint32_t)bytes;
-    block->key = key;
-}
-
-static void check_block(const struct block *block, size_t upto) {
-    const unsigned char *at = (const unsigned char *)block;
-    for (size_t i = sizeof *block; i < upto; i = is_patterned(i + 1, block->bytes) ? i + 1 : block->bytes - 64) {
-        if (at[i] != pattern(block->key, i)) {
-            atomic_fetch_add_explicit(&counts->corruptions, 1, memory_order_relaxed);
-            return;
-        }
-    }
-}
-
-static struct block *take(uint64_t *random) {
+static struct patterned *take(uint64_t *random) {
     uint64_t r = next_random(random);
     size_t bytes = pick_bytes(random);
     void *block = NULL;
@@ -114,39 +81,39 @@ static struct block *take(uint64_t *random) {
     }
     if (block == NULL)
         return NULL;
-    write_block(block, bytes, (uint32_t)(r >> 32));
+    patterned_write(block, bytes, (uint32_t)(r >> 32));
     return block;
 }
 
-static void give(struct block *block) {
+static void give(struct patterned *block) {
     if (block == NULL)
         return;
-    check_block(block, block->bytes);
+    check(block, block->bytes);
     free(block);
 }
 
-static struct block *resize(struct block *block, uint64_t *random) {
+static struct patterned *resize(struct patterned *block, uint64_t *random) {
     size_t bytes = pick_bytes(random);
     size_t before = block->bytes;
-    struct block *moved = realloc(block, bytes);
+    struct patterned *moved = realloc(block, bytes);
     if (moved == NULL)
         return block;
-    check_block(moved, before < bytes ? before : bytes);
-    write_block(moved, bytes, (uint32_t)next_random(random));
+    check(moved, before < bytes ? before : bytes);
+    patterned_write(moved, bytes, (uint32_t)next_random(random));
     return moved;
 }
 
-static struct block *exchange(size_t slot, struct block *block) {
+static struct patterned *exchange(size_t slot, struct patterned *block) {
     // ORDER: acq_rel: the block goes with its contents; partner: the same exchange in another thread.
     return atomic_exchange_explicit(&shared[slot % SHARED_SLOTS], block, memory_order_acq_rel);
 }
 
 static void *work(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument;
-    struct block **own = calloc(OWN_SLOTS, sizeof *own);
+    struct patterned **own = calloc(OWN_SLOTS, sizeof *own);
     for (size_t i = 0; own != NULL && i < OPS_A_ROUND; i++) {
         uint64_t r = next_random(&random);
-        struct block **slot = &own[(r >> 8) % OWN_SLOTS];
+        struct patterned **slot = &own[(r >> 8) % OWN_SLOTS];
         if (r % 8 == 0 && *slot != NULL) {
             *slot = resize(*slot, &random);
         } else if (r % 8 <= 2) {
@@ -179,7 +146,7 @@ static void *be_born(void *argument) {
 // nothing else, and all of it works again after free.
 static void meet_refusals(uint64_t *random) {
     struct rlimit none = {OS_PAGE, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
-    static struct block *taken[4000];
+    static struct patterned *taken[4000];
     size_t bytes = 0, refused = 0;
     setrlimit(RLIMIT_DATA, &none);
     for (size_t i = 0; i < COUNT(taken) && bytes < FAULT_MOST_BYTES; i++) {
@@ -187,7 +154,7 @@ static void meet_refusals(uint64_t *random) {
         size_t large = (size_t)1 << (20 + next_random(random) % 4); // what is there already does not last
         taken[i] = i % 2 == 0 ? malloc(large) : take(random);
         if (i % 2 == 0 && taken[i] != NULL)
-            write_block(taken[i], large, (uint32_t)large);
+            patterned_write(taken[i], large, (uint32_t)large);
         if (taken[i] != NULL)
             bytes += taken[i]->bytes;
         else if (errno != ENOMEM && errno != 0) // posix_memalign keeps errno

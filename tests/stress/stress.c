@@ -3,6 +3,7 @@
 // along a topology, threads die and leave blocks behind, and in the end the memory must have gone back.
 // Usage: stress SPEC [--ops N] [--threads T] [--seed S] [--topology NAME] [--max BYTES] [--rss MIB] [--churn N].
 // Layer: test; takes its table from stress_backend.h.
+#include "patterned.h"
 #include "stress_backend.h"
 
 #include <pthread.h>
@@ -17,13 +18,7 @@
 #define THREADS_MAX 256
 #define OWN_SLOTS 512
 #define SHARED_SLOTS 4096
-#define HEADER_BYTES sizeof(struct header)
-
-// At the start of every block; the rest is a pattern that `key` gives.
-struct header {
-    uint32_t bytes;
-    uint32_t key;
-};
+#define HEADER_BYTES sizeof(struct patterned)
 
 // How blocks reach the thread that frees them.
 enum topology {
@@ -43,18 +38,11 @@ static uint64_t ops_each = 100000;
 static uint64_t seed = 1;
 static size_t max_bytes = 32768;
 
-static _Atomic(struct header *) shared[SHARED_SLOTS];
+static _Atomic(struct patterned *) shared[SHARED_SLOTS];
 static _Atomic uint64_t corruptions;
 static _Atomic uint64_t operations;
 static _Atomic uint64_t refusals_of_memory;
 static _Atomic unsigned running;
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 
 // Log-uniform with all its octaves, now and then something large.
 static size_t pick_bytes(uint64_t *random) {
@@ -69,42 +57,12 @@ static size_t pick_bytes(uint64_t *random) {
     return bytes < HEADER_BYTES ? HEADER_BYTES : bytes;
 }
 
-static unsigned char pattern(uint32_t key, size_t at) {
-    return (unsigned char)(key + at * 7);
-}
-
-// Large blocks are patterned at both ends only.
-static size_t patterned(size_t bytes) {
-    return bytes < 1024 ? bytes : 512;
-}
-
-static struct header *write_pattern(void *block, size_t bytes, uint32_t key) {
-    unsigned char *at = block;
-    size_t part = patterned(bytes);
-    for (size_t i = HEADER_BYTES; i < part; i++)
-        at[i] = pattern(key, i);
-    for (size_t i = bytes - (bytes - part < part ? bytes - part : part); i < bytes; i++)
-        at[i] = pattern(key, i);
-    struct header *header = block;
-    header->bytes = (uint32_t)bytes;
-    header->key = key;
-    return header;
-}
-
-static void check_pattern(const struct header *header, size_t valid_bytes) {
-    const unsigned char *at = (const unsigned char *)header;
-    size_t part = patterned(header->bytes);
-    size_t bad = 0;
-    for (size_t i = HEADER_BYTES; i < part && i < valid_bytes; i++)
-        bad += at[i] != pattern(header->key, i);
-    size_t bytes = header->bytes;
-    for (size_t i = bytes - (bytes - part < part ? bytes - part : part); i < bytes && i < valid_bytes; i++)
-        bad += at[i] != pattern(header->key, i);
-    if (bad != 0)
+static void count_corruption(int is_whole) {
+    if (!is_whole)
         atomic_fetch_add_explicit(&corruptions, 1, memory_order_relaxed);
 }
 
-static struct header *take(uint64_t *random) {
+static struct patterned *take(uint64_t *random) {
     uint64_t r = next_random(random);
     size_t bytes = pick_bytes(random);
     void *block;
@@ -129,21 +87,21 @@ static struct header *take(uint64_t *random) {
     }
     if (alignment != 0 && (uintptr_t)block % alignment != 0)
         atomic_fetch_add_explicit(&corruptions, 1, memory_order_relaxed);
-    return write_pattern(block, bytes, (uint32_t)r);
+    return patterned_write(block, bytes, (uint32_t)r);
 }
 
-static void give(struct header *header) {
+static void give(struct patterned *header) {
     if (header == NULL)
         return;
-    check_pattern(header, SIZE_MAX);
+    count_corruption(patterned_is_whole(header, SIZE_MAX));
     heap->free(header);
 }
 
-static struct header *resize(struct header *header, uint64_t *random) {
+static struct patterned *resize(struct patterned *header, uint64_t *random) {
     size_t bytes = pick_bytes(random);
     uint32_t old_bytes = header->bytes;
     uint32_t key = header->key;
-    struct header *moved = heap->realloc(header, bytes);
+    struct patterned *moved = heap->realloc(header, bytes);
     if (moved == NULL) {
         atomic_fetch_add_explicit(&refusals_of_memory, 1, memory_order_relaxed);
         return header;
@@ -151,8 +109,8 @@ static struct header *resize(struct header *header, uint64_t *random) {
     if (moved->bytes != old_bytes || moved->key != key)
         atomic_fetch_add_explicit(&corruptions, 1, memory_order_relaxed);
     else
-        check_pattern(moved, bytes);
-    return write_pattern(moved, bytes, key + 1);
+        count_corruption(patterned_is_whole(moved, bytes));
+    return patterned_write(moved, bytes, key + 1);
 }
 
 // The shared slots a thread puts blocks into, and those it takes them from.
@@ -166,12 +124,12 @@ static void lanes(unsigned self, size_t *put, size_t *get, size_t *width) {
     *get = (topology == TOPOLOGY_PAIRS ? self : (self + thread_count - 1) % thread_count) * *width;
 }
 
-static struct header *swap_shared(size_t slot, struct header *header) {
+static struct patterned *swap_shared(size_t slot, struct patterned *header) {
     // ORDER: acq_rel: the block's contents go with it; partner: the same exchange in another thread.
     return atomic_exchange_explicit(&shared[slot], header, memory_order_acq_rel);
 }
 
-static void run_ops(unsigned self, uint64_t count, uint64_t thread_seed, struct header **own) {
+static void run_ops(unsigned self, uint64_t count, uint64_t thread_seed, struct patterned **own) {
     uint64_t random = thread_seed;
     size_t put, get, width;
     lanes(self, &put, &get, &width);
@@ -212,7 +170,7 @@ static void run_ops(unsigned self, uint64_t count, uint64_t thread_seed, struct 
 
 static void *thread_main(void *argument) {
     unsigned self = (unsigned)(uintptr_t)argument;
-    struct header *own[OWN_SLOTS] = {0};
+    struct patterned *own[OWN_SLOTS] = {0};
     run_ops(self, ops_each, seed * 1000003 + self, own);
     for (size_t i = 0; i < OWN_SLOTS; i++)
         give(own[i]);
@@ -222,7 +180,7 @@ static void *thread_main(void *argument) {
 // A short life: takes blocks, leaves half of them in shared slots for whoever comes, and is gone.
 static void *churn_main(void *argument) {
     uint64_t random = seed * 7919 + (uint64_t)(uintptr_t)argument;
-    struct header *own[24];
+    struct patterned *own[24];
     for (size_t i = 0; i < 24; i++)
         own[i] = take(&random);
     for (size_t i = 0; i < 24; i += 2)
