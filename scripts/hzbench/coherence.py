@@ -13,7 +13,6 @@ import concurrent.futures
 import csv
 import functools
 import json
-import math
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import allocators, cli
+from . import allocators, cli, stats
 from .errors import OK, InputError
 
 COUNTS = ("from_modified", "from_clean", "for_ownership", "upgrades", "invalidations", "false_shared", "atomics")
@@ -34,8 +33,6 @@ DATA = ("user", "metadata", "other")
 PARTS = tuple(f"{code}_{data}" for code in CODES for data in DATA)
 IDENTITY = ("allocator", "workload", "threads", "seed", "quantum", "length", "ops")
 COLUMNS = (*IDENTITY, "moves", *COUNTS, *PARTS, "instructions")
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these use the last.
-T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 Report: TypeAlias = dict[str, Any]  # the JSON of runner/coherence
@@ -197,16 +194,6 @@ def measure(run: Run, lengths: tuple[int, int], quantum: int, seeds: Iterable[in
     return rows
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % interval; infinite for a single value."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, math.inf
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    quantile = T_QUANTILES[min(len(values) - 2, len(T_QUANTILES) - 1)]
-    return mean, quantile * deviation / math.sqrt(len(values))
-
-
 def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, str], list[Row]]:
     cells: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
@@ -224,7 +211,7 @@ def render(rows: Sequence[Row]) -> str:
             lines += ["", f"{workload}, {threads} thread{'s' if threads != 1 else ''}: an operation",
                       f"{'allocator':14} {'moves':>7} {'+-':>6} {'user':>7} {'meta':>7} {'harness':>7} {'upgrades':>8} "
                       f"{'inval.':>7} {'false':>6} {'atomics':>7}"]  # fmt: skip
-        mean, half = interval([row["moves"] for row in cell])
+        mean, half = stats.mean_and_half([row["moves"] for row in cell])
         by = {name: sum(row[name] for row in cell) / len(cell) for name in (*COUNTS, *PARTS)}
         user, metadata, other = (by[f"allocator_{data}"] + by[f"other_{data}"] for data in DATA)
         lines.append(

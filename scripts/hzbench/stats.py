@@ -294,6 +294,15 @@ def compare_unpaired(
     return _comparison(min(len(x), len(y)), hodges_lehmann_shift(x, y), interval, rank_sum_p(x, y), False)
 
 
+def mean_and_half(values: npt.ArrayLike) -> tuple[float, float]:
+    """Mean and half the width of its interval by Student's t; infinite for a single value."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return float(values.mean()), math.inf
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean()), float(half)
+
+
 def geometric_mean(ratios: npt.ArrayLike) -> float:
     ratios = np.asarray(ratios, float)
     return float(np.exp(np.log(ratios).mean())) if len(ratios) else math.nan

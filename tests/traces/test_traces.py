@@ -171,53 +171,28 @@ def test_a_program_with_a_malloc_of_its_own_is_no_recording(tmp_path):
     assert "no call of malloc" in done.stderr and not list(tmp_path.glob("t*"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
-    (tmp_path / "disk").mkdir()
-    script = 'mount -t tmpfs -o size=64k none disk || exit 99; "$@"; code=$?; ls -A disk; exit $code'
-    done = run(
-        "unshare",
-        "-m",
-        "sh",
-        "-c",
-        script,
-        "sh",
-        BUILD / "hzrun",
-        "--record=disk/t",
-        "system",
-        "--",
-        "/bin/true",
-        cwd=tmp_path,
-    )
+def record_on_a_small_disk(folder, size, after, *program):
+    """A recording into `disk`, a file system of `size`; the shell's `after` prints what there is of it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    (folder / "disk").mkdir()
+    script = f'mount -t tmpfs -o size={size} none disk || exit 99; "$@"; code=$?; {after}; exit $code'
+    command = [BUILD / "hzrun", "--record=disk/t", "system", "--", *program]
+    done = run("unshare", "-m", "sh", "-c", script, "sh", *command, cwd=folder)
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip(done.stderr)
+    return done
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    done = record_on_a_small_disk(tmp_path, "64k", "ls -A disk", "/bin/true")
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert "No space left" in line and "nothing was started" in line
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 def test_a_disk_that_fills_up_is_one_line_a_recording_and_no_empty_file(tmp_path):
-    (tmp_path / "disk").mkdir()
-    script = 'mount -t tmpfs -o size=5m none disk || exit 99; "$@"; code=$?; find disk -type f -size 0; exit $code'
-    done = run(
-        "unshare",
-        "-m",
-        "sh",
-        "-c",
-        script,
-        "sh",
-        BUILD / "hzrun",
-        "--record=disk/t",
-        "system",
-        "--",
-        GENERATOR,
-        "2",
-        "2000000",
-        cwd=tmp_path,
-    )
-    if done.returncode == 99 or "unshare" in done.stderr:
-        pytest.skip(done.stderr)
+    done = record_on_a_small_disk(tmp_path, "5m", "find disk -type f -size 0", GENERATOR, "2", "2000000")
     assert not [line for line in done.stdout.splitlines() if line.startswith("disk")]
     assert len([line for line in done.stderr.splitlines() if "full" in line or "No space" in line]) == 1, done.stderr
 

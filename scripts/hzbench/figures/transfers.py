@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .. import allocators
-from ..coherence import interval
+from .. import allocators, stats
 from .axes import Point, curve_size, end_labels, foot, headline, log_axis, name_room, row_starts, settle, subplots
 from .style import Styles
 
@@ -40,7 +39,7 @@ def means(rows: Rows, threads: Sequence[int]) -> tuple[list[float], list[float]]
     centres, halves = [], []
     for count in threads:
         values = [float(row["moves"]) for row in rows if row["threads"] == count]
-        mean, half = interval(values) if values else (math.nan, 0.0)
+        mean, half = stats.mean_and_half(values) if values else (math.nan, 0.0)
         centres.append(mean)
         halves.append(half if math.isfinite(half) else 0.0)
     return centres, halves
