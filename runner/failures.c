@@ -9,14 +9,14 @@
 #include <string.h>
 
 // A kind is a status with a message in a cell; what keeps samples from being measured, such as a program that is not
-// there, is of no cell.
+// there, is of no cell. How many were unavailable is not counted: nothing ran, and the first line says why.
 static int is_known(struct failures *failures, const struct record *record) {
     const int is_of_all = record->status == STATUS_ERROR || record->status == STATUS_UNAVAILABLE;
     for (size_t i = 0; i < failures->count; i++)
         if (failures->kinds[i].status == record->status &&
             (is_of_all || failures->kinds[i].cell_index == record->cell_index) &&
             strncmp(failures->kinds[i].message, record->message, sizeof failures->kinds[i].message - 1) == 0) {
-            failures->kinds[i].more++;
+            failures->kinds[i].more += record->status != STATUS_UNAVAILABLE;
             return 1;
         }
     return 0;

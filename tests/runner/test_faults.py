@@ -170,8 +170,7 @@ def test_a_program_that_is_missing_is_told_once(run, tmp_path):
     )
     assert result.code == 3
     assert len(rows(tmp_path / "r.csv")) == 6 and {r["status"] for r in rows(tmp_path / "r.csv")} == {"unavailable"}
-    assert "apt-get install" in result.lines[0]
-    assert result.lines[1:] == ["runner: 5 more samples failed as sample 0 did"]
+    assert "apt-get install" in result.lines[0] and len(result.lines) == 1
 
 
 def test_all_unavailable_ones_are_named_before_anything_is_measured(run, tmp_path):
