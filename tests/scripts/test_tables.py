@@ -229,7 +229,7 @@ def test_one_unit_a_column_and_where_none_suits_all_one_a_row():
 def test_the_readme_shows_what_is_printed(script):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = next(block for block in readme.split("```\n") if block.startswith("local, 1 thread\n"))
-    run = ROOT / "results" / "2026-11-24-fe4e8356-d63c32b" / "quickstart" / "run.csv"
+    run = ROOT / "results" / "2026-11-28-7ca88deb-c11db20" / "quickstart" / "run.csv"
     printed = script("tables", run, "--baseline=system").stdout
     cells = re.split(r"\n\n(?=\w+, \d)", shown.strip("\n"))
     assert len(cells) == 2 and all(cell in printed for cell in cells)
