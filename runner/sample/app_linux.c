@@ -8,8 +8,8 @@
 // the one for a timeout or an interrupt, the other is told by the kernel and leaves nothing behind.
 #include "../system/os.h"
 #include "../text/words.h"
+#include "../tools/hzrun_report.h"
 #include "app_tree.h"
-#include "hzrun_report.h"
 #include "rss.h"
 #include "shared.h"
 

@@ -4,7 +4,7 @@
 #ifndef HZBENCH_HZRUN_H
 #define HZBENCH_HZRUN_H
 
-#include "../sample/hzrun_report.h"
+#include "hzrun_report.h"
 
 #include <stddef.h>
 

@@ -2,7 +2,7 @@
 // libhzrun.so, preloaded behind an allocator: proves before main that malloc is the allocator's, in every process of
 // the program, and reports what it held at exit. Uses no memory of the heap it reports on. Layer: runner; inside a
 // foreign program, so it needs nothing but the C library and leaves no descriptor, thread or handler behind.
-#include "../sample/hzrun_report.h"
+#include "hzrun_report.h"
 
 #include <dlfcn.h>
 #include <errno.h>
