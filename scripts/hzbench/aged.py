@@ -70,7 +70,7 @@ def rows_of(results: load.Results, fresh: schema.Cell, aged: schema.Cell, baseli
 
 
 def _told(comparison: stats.Comparison) -> str:
-    return f"{text.three(comparison.ratio)} [{text.three(comparison.low)}, {text.three(comparison.high)}]"
+    return text.estimate(comparison.ratio, comparison.low, comparison.high)
 
 
 def table(rows: Sequence[Row], baseline: str) -> list[str]:

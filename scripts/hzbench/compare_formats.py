@@ -17,7 +17,7 @@ ORDER = ("failed", "slower", "faster", "undecided", "same")
 
 
 def _interval(comparison: stats.Comparison) -> str:
-    return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
+    return text.interval(comparison.low, comparison.high)
 
 
 def _said(line: Line) -> str:
@@ -183,7 +183,7 @@ def _by_line(differences: list[Difference]) -> dict[tuple[str, str], list[Line |
 
 def _letters(count: int) -> list[str]:
     """A, B, ... Z, file 27, ..."""
-    return [chr(ord("A") + i) if i < 26 else f"file {i + 1}" for i in range(count)]
+    return [text.letter(place, "file") for place in range(count)]
 
 
 def _beside(differences: list[Difference], width: int | None) -> tuple[list[str], list[list[str]], list[bool]]:
@@ -328,19 +328,13 @@ def _size(line: Line) -> float:
     return abs(math.log(line.speed.ratio)) if line.speed else math.inf
 
 
-def _number(value: float) -> float | None:
-    """Ten digits: the last of sixteen are another machine's, whose numpy takes logarithms by other instructions."""
-    value = float(value)
-    return float(f"{value:.10g}") if math.isfinite(value) else None
-
-
 def _comparison(
     c: stats.Comparison | None, q: float, verdict: str | None
 ) -> dict[str, int | float | str | None] | None:
     if c is None:
         return None
-    values = {k: _number(getattr(c, k)) for k in ("ratio", "low", "high", "p", "visible")}
-    return {"samples": c.pairs, **values, "q": _number(q), "verdict": verdict}
+    values = {k: text.ten_digits(getattr(c, k)) for k in ("ratio", "low", "high", "p", "visible")}
+    return {"samples": c.pairs, **values, "q": text.ten_digits(q), "verdict": verdict}
 
 
 def _text_or_none(value: str) -> str | None:
@@ -354,21 +348,23 @@ def as_json(difference: Difference) -> str:
         "margin": difference.margin,
         "paired": difference.paired,
         "control": _text_or_none(difference.control),
-        "drift": [{"cell": label, "ratio": _number(c.ratio), "low": _number(c.low), "high": _number(c.high)}
-                  for label, c in difference.drift],  # fmt: skip
+        "drift": [
+            {"cell": label, **{name: text.ten_digits(getattr(c, name)) for name in ("ratio", "low", "high")}}
+            for label, c in difference.drift
+        ],
         "notes": difference.notes,
         "cells": [
             {
                 **dict(zip(schema.CELL, line.cell)),
                 "allocator": line.name,
                 "problem": _text_or_none(line.problem),
-                "base_ops_s": _number(line.base),
-                "new_ops_s": _number(line.new),
+                "base_ops_s": text.ten_digits(line.base),
+                "new_ops_s": text.ten_digits(line.new),
                 "throughput": _comparison(line.speed, line.speed_q, line.verdict),
                 "disturbed": line.disturbed,
                 "throughput_undisturbed": _comparison(line.quiet, math.nan, None),
-                "base_rss_peak": _number(line.base_rss),
-                "new_rss_peak": _number(line.new_rss),
+                "base_rss_peak": text.ten_digits(line.base_rss),
+                "new_rss_peak": text.ten_digits(line.new_rss),
                 "rss_peak": _comparison(line.memory, line.memory_q, line.memory_verdict),
             }
             for line in difference.lines

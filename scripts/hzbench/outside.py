@@ -85,7 +85,7 @@ def checks(bare: str | Path, runner: str | Path, workload: str) -> list[Check]:
 
 
 def _told(c: stats.Comparison | None) -> str:
-    return f"{text.three(c.ratio)} [{text.three(c.low)}, {text.three(c.high)}]" if c else text.MISSING
+    return text.estimate(c.ratio, c.low, c.high) if c else text.MISSING
 
 
 def render(found: Sequence[Check]) -> str:

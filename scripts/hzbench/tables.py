@@ -25,7 +25,7 @@ LONGEST_NAME = 24  # in a table that has to fit; a longer one stands on a line o
 
 
 def _interval(comparison: stats.Comparison) -> str:
-    return f"[{text.three(comparison.low)}, {text.three(comparison.high)}]"
+    return text.interval(comparison.low, comparison.high)
 
 
 def _verdict(verdict: str, speed: stats.Comparison) -> str:
@@ -486,22 +486,15 @@ def _plain(value: object) -> object:
     return f"{value:.10g}" if isinstance(value, float) else value
 
 
-def _number(value: float | None) -> float | None:
-    """Ten digits: the last of sixteen are another machine's, whose numpy takes logarithms by other instructions."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{float(value):.10g}")
-
-
 def _comparison_json(comparison: stats.Comparison | None, q: float, verdict_: str) -> dict[str, Any] | None:
     if comparison is None:
         return None
-    numbers = {c: _number(getattr(comparison, c)) for c in ("ratio", "low", "high", "p", "visible")}
-    return {"pairs": comparison.pairs, **numbers, "q": _number(q), "verdict": verdict_}
+    numbers = {c: text.ten_digits(getattr(comparison, c)) for c in ("ratio", "low", "high", "p", "visible")}
+    return {"pairs": comparison.pairs, **numbers, "q": text.ten_digits(q), "verdict": verdict_}
 
 
 def _net_json(net: stats.Comparison | None) -> dict[str, Any] | None:
-    return {c: _number(getattr(net, c)) for c in ("ratio", "low", "high")} if net else None
+    return {c: text.ten_digits(getattr(net, c)) for c in ("ratio", "low", "high")} if net else None
 
 
 def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
@@ -511,14 +504,16 @@ def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
         "samples": row.samples,
         "ok": row.ok,
         "failure": row.failure or None,
-        "throughput_ops_s": _number(row.throughput),
-        "throughput_q1": _number(row.throughput_low),
-        "throughput_q3": _number(row.throughput_high),
-        "rss_peak": _number(row.rss_peak),
-        "rss_after": _number(row.rss_after),
-        "rss_baseline": _number(row.rss_baseline),
+        "throughput_ops_s": text.ten_digits(row.throughput),
+        "throughput_q1": text.ten_digits(row.throughput_low),
+        "throughput_q3": text.ten_digits(row.throughput_high),
+        "rss_peak": text.ten_digits(row.rss_peak),
+        "rss_after": text.ten_digits(row.rss_after),
+        "rss_baseline": text.ten_digits(row.rss_baseline),
         "latency_ns": {
-            c: {p: _number(row.latency.get((c, p))) for p in LATENCIES} for c in CALLS if (c, "p50") in row.latency
+            c: {p: text.ten_digits(row.latency.get((c, p))) for p in LATENCIES}
+            for c in CALLS
+            if (c, "p50") in row.latency
         },
         "throughput": _comparison_json(row.speed, row.speed_q, row.verdict),
         "throughput_without_harness": _net_json(row.net),
@@ -529,11 +524,11 @@ def _row_json(row: model.Row, samples: pd.DataFrame) -> dict[str, Any]:
                 "run_id": s.run_id,
                 "round": int(s.round),
                 "status": s.status,
-                "elapsed_ns": _number(s.elapsed_ns),
-                "throughput_ops_s": _number(s.throughput_ops_s),
-                "cpu_ns": _number(s.user_ns + s.system_ns),
-                "rss_peak": _number(s.rss_peak),
-                "contaminated": _number(s.contaminated),
+                "elapsed_ns": text.ten_digits(s.elapsed_ns),
+                "throughput_ops_s": text.ten_digits(s.throughput_ops_s),
+                "cpu_ns": text.ten_digits(s.user_ns + s.system_ns),
+                "rss_peak": text.ten_digits(s.rss_peak),
+                "contaminated": text.ten_digits(s.contaminated),
             }
             for s in mine.itertuples()
         ],
@@ -564,7 +559,7 @@ def as_json(report: model.Report, results: load.Results) -> str:
                 "unit": speed_of(section).unit,
                 "sentence": verdict.sentence(section.told) or None,
                 "crowded": None if section.crowded is None else bool(section.crowded),
-                "harness_ns_per_op": _number(section.harness_ns),
+                "harness_ns_per_op": text.ten_digits(section.harness_ns),
                 "harness_bound": section.harness_bound,
                 "rows": [_row_json(row, by_cell[section.cell]) for row in section.rows],
             }
@@ -572,8 +567,8 @@ def as_json(report: model.Report, results: load.Results) -> str:
         ],
         "summary": {
             platform: [
-                {"allocator": s.name, "cells": s.cells, "failed": s.failed, "throughput": _number(s.speed),
-                 "rss_peak": _number(s.memory), **s.verdicts}
+                {"allocator": s.name, "cells": s.cells, "failed": s.failed, "throughput": text.ten_digits(s.speed),
+                 "rss_peak": text.ten_digits(s.memory), **s.verdicts}
                 for s in rows
             ]
             for platform, rows in model.summaries(report).items()

@@ -2,6 +2,7 @@
 """Numbers and names as a reader sees them; shared by tables and figures."""
 
 import math
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -33,6 +34,29 @@ def three(value: float | None) -> str:
     rounded = round(value, digits)
     digits = 2 - math.floor(math.log10(abs(rounded)))  # 9.999 becomes 10.0, not 10.00
     return f"{rounded:.{max(digits, 0)}f}"
+
+
+def interval(low: float, high: float) -> str:
+    """'[1.21, 2.69]'."""
+    return f"[{three(low)}, {three(high)}]"
+
+
+def estimate(value: float, low: float, high: float) -> str:
+    """'1.64 [1.21, 2.69]'."""
+    return f"{three(value)} {interval(low, high)}"
+
+
+def ten_digits(value: float | None) -> float | None:
+    """For JSON: the last of sixteen digits are another machine's, whose numpy takes logarithms by other
+    instructions."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{float(value):.10g}")
+
+
+def letter(place: int, what: str) -> str:
+    """A, B, ... Z; then, with `what` a file, 'file 27'."""
+    return string.ascii_uppercase[place] if place < 26 else f"{what} {place + 1}"
 
 
 @dataclass(frozen=True)

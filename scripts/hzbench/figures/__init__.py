@@ -18,7 +18,8 @@ from .data import Data
 FIGURES = (throughput, ratio, peak_rss, rss_over_time, tradeoff, latency, retention)
 
 
-def _save(figure: Figure, directory: Path, stem: str) -> list[Path]:
+def save(figure: Figure, directory: Path, stem: str) -> list[Path]:
+    """Writes the figure as SVG and PNG and closes it; returns the paths."""
     paths = [directory / f"{stem}.svg", directory / f"{stem}.png"]
     try:
         figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
@@ -39,7 +40,8 @@ def drawn(results: Results) -> Iterator[tuple[str, Figure]]:
                 yield f"{module.STEM}-{platform}", figure
 
 
-def _make(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Makes the directory for figures when it is missing."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,19 +52,19 @@ def write_transfers(rows: Sequence[Mapping[str, Any]], directory: Path) -> list[
     """Of rows of scripts/coherence: the figure of moves over threads; returns its paths."""
     if all(row["allocator"] == NULL for row in rows):
         raise InputError("no allocator but null was counted; nothing to draw")
-    _make(directory)
+    make_directory(directory)
     with matplotlib.rc_context(style.RC):
-        return _save(transfers.draw(rows), directory, transfers.STEM)
+        return save(transfers.draw(rows), directory, transfers.STEM)
 
 
 def write_all(results: Results, directory: str | Path) -> list[Path]:
     """Writes every figure into `directory`; returns the paths."""
     directory = Path(directory)
-    _make(directory)
+    make_directory(directory)
     paths = []
     with matplotlib.rc_context(style.RC):
         for stem, figure in drawn(results):
-            paths += _save(figure, directory, stem)
+            paths += save(figure, directory, stem)
     if not paths:
         raise InputError("the files hold no allocator but null; nothing to draw")
     return paths

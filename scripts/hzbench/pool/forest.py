@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from .. import errors, text
+from .. import figures, text
 from ..figures import axes as drawing
 from ..figures import style
 from .build import QUANTITIES, Line, Pool
@@ -108,20 +108,11 @@ def _caption(pool: Pool, pooled: bool) -> str:
 
 def write(pool: Pool, directory: str | Path) -> list[Path]:
     """Writes the forest plots into `directory`, made when missing; returns the paths."""
-    directory = Path(directory)
+    figures.make_directory(Path(directory))
     paths: list[Path] = []
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(style.RC):
-            for quantity in QUANTITIES:
-                figure = draw(pool, quantity)
-                if figure is None:
-                    continue
-                for ending, more in ((".svg", {"metadata": {"Date": None, "Creator": None}}),
-                                     (".png", {"dpi": style.DPI, "metadata": {"Software": None}})):  # fmt: skip
-                    paths.append(directory / f"{STEMS[quantity]}{ending}")
-                    figure.savefig(paths[-1], **more)
-                matplotlib.pyplot.close(figure)
-    except OSError as error:
-        raise errors.InputError(f"{directory}: cannot write the forest plots: {error.strerror}") from error
+    with matplotlib.rc_context(style.RC):
+        for quantity in QUANTITIES:
+            figure = draw(pool, quantity)
+            if figure is not None:
+                paths += figures.save(figure, Path(directory), STEMS[quantity])
     return paths

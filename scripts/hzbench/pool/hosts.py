@@ -2,7 +2,6 @@
 """The hosts behind result files: which files are of one host, what each host is, and in what they differ."""
 
 import json
-import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,6 @@ class Host:
     @property
     def title(self) -> str:
         return f"{self.letter}: {self.facts['processor']}, {self.facts['CPUs']} CPUs"
-
-
-def _letter(place: int) -> str:
-    return string.ascii_uppercase[place] if place < 26 else f"host {place + 1}"
 
 
 def _cache(machine: dict[str, Any], level: int) -> str:
@@ -88,7 +83,7 @@ def read(paths: Iterable[str | Path]) -> list[Host]:
                 f"{mine[0]} and further files of that host are of {len(commits)} commits"
                 f" ({', '.join(sorted(c[:12] or 'unknown' for c in commits))}); give those of one"
             )
-        hosts.append(Host(_letter(len(hosts)), results, commits.pop(), _facts(results.runs[0])))
+        hosts.append(Host(text.letter(len(hosts), "host"), results, commits.pop(), _facts(results.runs[0])))
     _same_work(hosts)
     return hosts
 

@@ -15,17 +15,13 @@ FORMATS = ("text", "markdown", "latex", "json")
 _BESIDE = 3  # so many hosts have a column of their own where the width is limited
 
 
-def _told(ratio: float, low: float, high: float) -> str:
-    return f"{text.three(ratio)} [{text.three(low)}, {text.three(high)}]"
-
-
 def _local(local: Local | None, whole: bool) -> str:
     if local is None:
         return text.MISSING
     c = local.comparison
     if c is None:
         return local.verdict or text.MISSING
-    return _told(c.ratio, c.low, c.high) if whole else text.three(c.ratio)
+    return text.estimate(c.ratio, c.low, c.high) if whole else text.three(c.ratio)
 
 
 def _pooled(pool: Pool) -> bool:
@@ -58,8 +54,8 @@ def _row(line: Line, pool: Pool, width: int | None) -> list[str]:
     return [
         line.name,
         *told,
-        _told(mean, low, high),
-        f"[{text.three(next_low)}, {text.three(next_high)}]",
+        text.estimate(mean, low, high),
+        text.interval(next_low, next_high),
         text.percent(p.i2),
         "disagree" if line.crosses else line.verdict,
     ]
@@ -188,10 +184,6 @@ def as_latex(pool: Pool, explained: bool) -> str:
     return "\n".join(parts)
 
 
-def _number(value: float) -> float | None:
-    return float(f"{value:.10g}") if math.isfinite(value) else None
-
-
 def _local_json(said: Local) -> dict[str, Any]:
     c = said.comparison
     return {
@@ -200,9 +192,9 @@ def _local_json(said: Local) -> dict[str, Any]:
         "verdict": said.verdict or None,
         "disturbed": said.disturbed,
         "rounds": c.pairs if c else 0,
-        "ratio": _number(c.ratio) if c else None,
-        "low": _number(c.low) if c else None,
-        "high": _number(c.high) if c else None,
+        "ratio": text.ten_digits(c.ratio) if c else None,
+        "low": text.ten_digits(c.low) if c else None,
+        "high": text.ten_digits(c.high) if c else None,
     }
 
 
@@ -214,8 +206,8 @@ def _pooled_json(line: Line) -> dict[str, Any] | None:
     numbers = {"p": p.p, "q": line.q, "tau": p.tau, "cochran_q": p.q, "i2": p.i2}
     return {
         "hosts": p.hosts,
-        **{name: _number(math.exp(log)) for name, log in ratios.items()},
-        **{name: _number(value) for name, value in numbers.items()},
+        **{name: text.ten_digits(math.exp(log)) for name, log in ratios.items()},
+        **{name: text.ten_digits(value) for name, value in numbers.items()},
         "verdict": line.verdict,
     }
 
@@ -243,7 +235,8 @@ def as_json(pool: Pool) -> str:
         "groups": {fact: hosts.groups(pool.hosts, fact) for fact in pool.hosts[0].facts},
         "lines": [_line_json(line) for line in pool.lines],
         "changes": [
-            {**dataclasses.asdict(c), "cell": labels[c.cell], "rho": _number(c.rho)} for c in explain.changes(pool)
+            {**dataclasses.asdict(c), "cell": labels[c.cell], "rho": text.ten_digits(c.rho)}
+            for c in explain.changes(pool)
         ],
     }
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
