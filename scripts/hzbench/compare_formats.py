@@ -349,7 +349,12 @@ def as_json(difference: Difference) -> str:
         "paired": difference.paired,
         "control": _text_or_none(difference.control),
         "drift": [
-            {"cell": label, **{name: text.ten_digits(getattr(c, name)) for name in ("ratio", "low", "high")}}
+            {
+                "cell": label,
+                "ratio": text.ten_digits(c.ratio),
+                "low": text.ten_digits(c.low),
+                "high": text.ten_digits(c.high),
+            }
             for label, c in difference.drift
         ],
         "notes": difference.notes,
