@@ -3,6 +3,8 @@
 // their contents stay, nobody else's block lies in one, and the most that was resident is what they hold at the end
 // and a part. Run with the library preloaded. Usage: growth_in_turns PERCENT; exit 1 when the peak was more than
 // PERCENT of the buffers. Layer: test, preload.
+#include "../support/status.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +16,6 @@
 #define FIRST_BYTES ((size_t)1 << 20)
 #define LAST_BYTES ((size_t)64 << 20)
 #define NEIGHBOURS 8
-
-static long peak_kib(void) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "VmHWM: %ld kB", &kib) == 1)
-            break;
-    if (file != NULL)
-        fclose(file);
-    return kib;
-}
 
 static void fill(unsigned char *at, size_t bytes, int buffer) {
     memset(at, buffer + 1, bytes);
@@ -83,8 +73,8 @@ static int grow(size_t part, long percent) {
     for (int i = 0; i < NEIGHBOURS; i++)
         free(neighbours[i]);
     long most = (long)(BUFFERS * LAST_BYTES / 1024 * (size_t)percent / 100);
-    printf("growth by 1/%zu: peak %ld KiB, bound %ld KiB\n", part, peak_kib(), most);
-    return peak_kib() > most;
+    printf("growth by 1/%zu: peak %ld KiB, bound %ld KiB\n", part, test_status_kib("VmHWM"), most);
+    return test_status_kib("VmHWM") > most;
 }
 
 int main(int argc, char **argv) {

@@ -3,6 +3,8 @@
 // memory with the library preloaded against the same process without. Pages of the library's file are left out: how
 // many of them the kernel maps at once depends on its page cache. Usage: idle_process LIBRARY KIB; exit 1 when the
 // difference is above KIB. Layer: test, preload.
+#include "../support/status.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,16 +14,6 @@
 
 #define BLOCKS 100
 #define RUNS 15
-
-static long resident_kib(void) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "RssAnon: %ld kB", &kib) == 1)
-            break;
-    return kib;
-}
 
 // The inner process: prints what is resident while the blocks live.
 static int live(void) {
@@ -33,7 +25,7 @@ static int live(void) {
             return 3;
         memset(blocks[i], 1, bytes);
     }
-    printf("%ld\n", resident_kib());
+    printf("%ld\n", test_status_kib("RssAnon"));
     for (size_t i = 0; i < BLOCKS; i++)
         free(blocks[i]);
     return 0;

@@ -12,13 +12,6 @@ struct patterned {
     uint32_t key;
 };
 
-static inline uint64_t next_random(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 static inline unsigned char patterned_byte(uint32_t key, size_t at) {
     return (unsigned char)(key * 31 + at * 7);
 }

@@ -3,6 +3,8 @@
 // stays resident afterwards, and the page faults it took, do not depend on the number of rounds. Run with the library
 // preloaded. Usage: realloc_growth KIB; exit 1 when more than KIB are kept beyond the start after any of the sizes.
 // Layer: test, preload.
+#include "../support/status.h"
+
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,18 +15,6 @@
 static const struct growth {
     size_t most, step;
 } growths[] = {{512u << 10, 4096}, {512u << 10, 16384}, {1u << 20, 65536}, {300u << 10, 1000}, {128u << 10, 4096}};
-
-static long resident_kib(void) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "RssAnon: %ld kB", &kib) == 1)
-            break;
-    if (file != NULL)
-        fclose(file);
-    return kib;
-}
 
 static void grow_and_free(const struct growth *growth) {
     char *string = NULL;
@@ -49,10 +39,10 @@ int main(int argc, char **argv) {
     int bad = 0;
     for (size_t i = 0; i < sizeof growths / sizeof *growths; i++) {
         malloc_trim(0);
-        long before = resident_kib();
+        long before = test_status_kib("RssAnon");
         for (int round = 0; round < ROUNDS; round++)
             grow_and_free(&growths[i]);
-        long kept = resident_kib() - before;
+        long kept = test_status_kib("RssAnon") - before;
         printf("up to %zu KiB in steps of %zu bytes: %ld KiB kept, bound %ld KiB\n", growths[i].most >> 10,
                growths[i].step, kept, bound);
         bad |= kept > bound;

@@ -2,6 +2,7 @@
 // Everything at once, for as long as one likes, over the malloc this process runs on: threads that hand blocks around,
 // births and deaths of threads, forks in the middle of it, and in the children memory that the system refuses. Every
 // block is verified when it is given back. Usage: soak [--minutes N | --rounds N] [--seed N]. Layer: test; under hzrun.
+#include "../support/random.h"
 #include "patterned.h"
 
 #include "../../allocators/allocator.h"
@@ -45,7 +46,7 @@ static volatile sig_atomic_t ticks;
 
 // Log-uniform up to 64 KiB; one in 500 up to 8 MiB.
 static size_t pick_bytes(uint64_t *random) {
-    uint64_t r = next_random(random);
+    uint64_t r = test_random(random);
     unsigned octave = r % 500 == 0 ? 17 + (r >> 10) % 6 : 4 + (r >> 10) % 12;
     size_t low = (size_t)1 << octave;
     return low + (r >> 20) % low;
@@ -57,7 +58,7 @@ static void check(const struct patterned *block, size_t upto) {
 }
 
 static struct patterned *take(uint64_t *random) {
-    uint64_t r = next_random(random);
+    uint64_t r = test_random(random);
     size_t bytes = pick_bytes(random);
     void *block = NULL;
     switch (r % 16) {
@@ -99,7 +100,7 @@ static struct patterned *resize(struct patterned *block, uint64_t *random) {
     if (moved == NULL)
         return block;
     check(moved, before < bytes ? before : bytes);
-    patterned_write(moved, bytes, (uint32_t)next_random(random));
+    patterned_write(moved, bytes, (uint32_t)test_random(random));
     return moved;
 }
 
@@ -112,7 +113,7 @@ static void *work(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument;
     struct patterned **own = calloc(OWN_SLOTS, sizeof *own);
     for (size_t i = 0; own != NULL && i < OPS_A_ROUND; i++) {
-        uint64_t r = next_random(&random);
+        uint64_t r = test_random(&random);
         struct patterned **slot = &own[(r >> 8) % OWN_SLOTS];
         if (r % 8 == 0 && *slot != NULL) {
             *slot = resize(*slot, &random);
@@ -136,7 +137,7 @@ static void *work(void *argument) {
 static void *be_born(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument;
     for (int i = 0; i < 60; i++)
-        give(exchange((size_t)next_random(&random), take(&random)));
+        give(exchange((size_t)test_random(&random), take(&random)));
     atomic_fetch_add_explicit(&counts->operations, 60, memory_order_relaxed);
     atomic_fetch_add_explicit(&counts->births, 1, memory_order_relaxed);
     return NULL;
@@ -151,7 +152,7 @@ static void meet_refusals(uint64_t *random) {
     setrlimit(RLIMIT_DATA, &none);
     for (size_t i = 0; i < COUNT(taken) && bytes < FAULT_MOST_BYTES; i++) {
         errno = 0;
-        size_t large = (size_t)1 << (20 + next_random(random) % 4); // what is there already does not last
+        size_t large = (size_t)1 << (20 + test_random(random) % 4); // what is there already does not last
         taken[i] = i % 2 == 0 ? malloc(large) : take(random);
         if (i % 2 == 0 && taken[i] != NULL)
             patterned_write(taken[i], large, (uint32_t)large);
@@ -227,12 +228,12 @@ static void on_tick(int number) {
 static void run_round(uint64_t *random) {
     pthread_t workers[WORKERS], born;
     for (size_t i = 0; i < WORKERS; i++)
-        pthread_create(&workers[i], NULL, work, (void *)(uintptr_t)next_random(random));
+        pthread_create(&workers[i], NULL, work, (void *)(uintptr_t)test_random(random));
     for (int i = 0; i < BIRTHS_A_ROUND; i++) {
-        if (pthread_create(&born, NULL, be_born, (void *)(uintptr_t)next_random(random)) == 0)
+        if (pthread_create(&born, NULL, be_born, (void *)(uintptr_t)test_random(random)) == 0)
             pthread_join(born, NULL);
         if (i % (BIRTHS_A_ROUND / FORKS_A_ROUND) == 0)
-            fork_child(next_random(random));
+            fork_child(test_random(random));
     }
     spawn_program();
     for (size_t i = 0; i < WORKERS; i++)

@@ -3,6 +3,7 @@
 // along a topology, threads die and leave blocks behind, and in the end the memory must have gone back.
 // Usage: stress SPEC [--ops N] [--threads T] [--seed S] [--topology NAME] [--max BYTES] [--rss MIB] [--churn N].
 // Layer: test; takes its table from stress_backend.h.
+#include "../support/random.h"
 #include "patterned.h"
 #include "stress_backend.h"
 
@@ -46,7 +47,7 @@ static _Atomic unsigned running;
 
 // Log-uniform with all its octaves, now and then something large.
 static size_t pick_bytes(uint64_t *random) {
-    uint64_t r = next_random(random);
+    uint64_t r = test_random(random);
     size_t bytes;
     if (r % 2048 == 0)
         bytes = (size_t)1 << (16 + (r >> 16) % 6);
@@ -63,7 +64,7 @@ static void count_corruption(int is_whole) {
 }
 
 static struct patterned *take(uint64_t *random) {
-    uint64_t r = next_random(random);
+    uint64_t r = test_random(random);
     size_t bytes = pick_bytes(random);
     void *block;
     size_t alignment = 0;
@@ -135,7 +136,7 @@ static void run_ops(unsigned self, uint64_t count, uint64_t thread_seed, struct 
     lanes(self, &put, &get, &width);
     int only_frees = (topology == TOPOLOGY_PAIRS && self % 2 == 1) || (topology == TOPOLOGY_FAN && self == 0);
     for (uint64_t op = 0; op < count; op++) {
-        uint64_t r = next_random(&random);
+        uint64_t r = test_random(&random);
         size_t lane = (r >> 40) % width;
         if (only_frees) {
             give(swap_shared(get + lane, NULL));
@@ -184,7 +185,7 @@ static void *churn_main(void *argument) {
     for (size_t i = 0; i < 24; i++)
         own[i] = take(&random);
     for (size_t i = 0; i < 24; i += 2)
-        give(swap_shared(next_random(&random) % SHARED_SLOTS, own[i]));
+        give(swap_shared(test_random(&random) % SHARED_SLOTS, own[i]));
     for (size_t i = 1; i < 24; i += 2)
         give(own[i]);
     atomic_fetch_add_explicit(&operations, 24, memory_order_relaxed);

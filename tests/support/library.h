@@ -5,6 +5,7 @@
 #define TESTS_SUPPORT_LIBRARY_H
 
 #include "../../allocators/allocator.h"
+#include "random.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -57,14 +58,6 @@ static inline uint64_t test_library_rejects(const struct allocator *table) {
     for (int reason = 0; reason < ALLOCATOR_REJECT_COUNT; reason++)
         sum += stats.rejects[reason];
     return sum;
-}
-
-// splitmix64: one multiplication chain, any seed is good.
-static inline uint64_t test_random(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
 }
 
 // A count from the environment, so that the acceptance script runs the very programs that CI runs.
