@@ -2,67 +2,40 @@
 // Opens a page of scripts/history in headless Chromium, clicks through it and prints what it saw as JSON on stdout.
 // node browse_history.cjs MODULES CHROMIUM PAGE.html DIR   (screenshots go to DIR)
 "use strict";
-const path = require("path");
-const [modules, executablePath, page, folder] = process.argv.slice(2);
-const puppeteer = require(path.resolve(modules, "puppeteer-core"));
+const { browse, overflow, painted, shot } = require("./browse.cjs");
 
-const overflow = (tab) => tab.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-const shot = (tab, name) => tab.screenshot({ path: path.join(folder, name), fullPage: true });
-
-const main = async () => {
-  const browser = await puppeteer.launch({ executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"], timeout: 120000, protocolTimeout: 240000 });
-  const saw = { errors: [], requests: [] };
-  try {
-    const tab = await browser.newPage();
-    tab.setDefaultTimeout(120000);
-    tab.on("pageerror", (e) => saw.errors.push(String(e)));
-    tab.on("console", (m) => { if (["error", "warning", "warn"].includes(m.type())) saw.errors.push(m.text()); });
-    tab.on("request", (r) => { if (!/^(file|data|blob):/.test(r.url())) saw.requests.push(r.url()); });
-    tab.on("dialog", (d) => { saw.errors.push(`dialog: ${d.message()}`); d.dismiss(); });
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
-    await tab.setViewport({ width: 1280, height: 900 });
-    await tab.goto(`file://${path.resolve(page)}`, { waitUntil: "load" });
-    saw.metrics = await tab.metrics(); // ScriptDuration, LayoutDuration, TaskDuration: CPU time, not the clock
-    saw.title = await tab.title();
-    saw.first = await tab.$eval("main section h2", (e) => e.textContent);
-    saw.facts = await tab.$$eval("#facts li", (all) => all.map((e) => e.textContent));
-    saw.worse = await tab.$$eval("#worse-table tbody tr", (all) => all.map((e) => e.textContent));
-    saw.cards = await tab.$$eval(".one-series", (all) => all.length);
-    saw.marks = await tab.$$eval(".spark .at", (all) => all.length);
-    saw.overflow = await overflow(tab);
-    await tab.click("#worse-table button");
-    saw.picked = await tab.$eval("#h-detail", (e) => e.textContent);
-    saw.canvases = await tab.$$eval("#plot canvas", (all) => all.map((c) => {
-      const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, colours = new Set();
-      for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colours.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
-      return colours.size;
-    }));
-    saw.points = await tab.$$eval("#points tbody tr", (all) => all.length);
-    const box = await (await tab.$("#plot")).boundingBox();
-    await tab.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
-    saw.readout = await tab.$eval("#readout", (e) => e.textContent);
-    await tab.evaluate(() => scrollTo(0, 0));
-    await shot(tab, "history-desktop.png");
-    saw.options = await tab.$$eval("#metric option", (all) => all.map((e) => e.value));
-    await tab.select("#metric", "rss_peak");
-    saw.filtered = await tab.$$eval(".one-series b", (all) => all.map((e) => e.textContent));
-    saw.filteredWorse = await tab.$$eval("#worse-table tbody tr", (all) => all.map((e) => e.textContent));
-    await tab.select("#metric", "");
-    saw.keyboard = await tab.evaluate(() => [...document.querySelectorAll("select, button, summary, .scroll")].every((e) => e.tabIndex >= 0));
-    saw.unlabelled = await tab.evaluate(() => [...document.querySelectorAll("select, button")].filter((e) => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length);
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
-    await shot(tab, "history-dark.png");
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
-    await tab.setViewport({ width: 390, height: 844, isMobile: true, hasTouch: true });
-    await tab.reload({ waitUntil: "load" });
-    saw.phoneOverflow = await overflow(tab);
-    saw.smallTargets = await tab.$$eval("select, button", (all) => all.filter((e) => e.getBoundingClientRect().height > 0 && e.getBoundingClientRect().height < 40).map((e) => e.outerHTML.slice(0, 80)));
-    saw.cut = await tab.$$eval(".changes td", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
-    await shot(tab, "history-phone.png");
-  } finally {
-    await browser.close();
-  }
-  process.stdout.write(JSON.stringify(saw));
-};
-
-main().catch((error) => { console.error(error); process.exit(1); });
+browse(async (tab, saw) => {
+  saw.metrics = await tab.metrics(); // ScriptDuration, LayoutDuration, TaskDuration: CPU time, not the clock
+  saw.title = await tab.title();
+  saw.first = await tab.$eval("main section h2", (e) => e.textContent);
+  saw.facts = await tab.$$eval("#facts li", (all) => all.map((e) => e.textContent));
+  saw.worse = await tab.$$eval("#worse-table tbody tr", (all) => all.map((e) => e.textContent));
+  saw.cards = await tab.$$eval(".one-series", (all) => all.length);
+  saw.marks = await tab.$$eval(".spark .at", (all) => all.length);
+  saw.overflow = await overflow(tab);
+  await tab.click("#worse-table button");
+  saw.picked = await tab.$eval("#h-detail", (e) => e.textContent);
+  saw.canvases = await painted(tab, "#plot canvas");
+  saw.points = await tab.$$eval("#points tbody tr", (all) => all.length);
+  const box = await (await tab.$("#plot")).boundingBox();
+  await tab.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  saw.readout = await tab.$eval("#readout", (e) => e.textContent);
+  await tab.evaluate(() => scrollTo(0, 0));
+  await shot(tab, "history-desktop.png");
+  saw.options = await tab.$$eval("#metric option", (all) => all.map((e) => e.value));
+  await tab.select("#metric", "rss_peak");
+  saw.filtered = await tab.$$eval(".one-series b", (all) => all.map((e) => e.textContent));
+  saw.filteredWorse = await tab.$$eval("#worse-table tbody tr", (all) => all.map((e) => e.textContent));
+  await tab.select("#metric", "");
+  saw.keyboard = await tab.evaluate(() => [...document.querySelectorAll("select, button, summary, .scroll")].every((e) => e.tabIndex >= 0));
+  saw.unlabelled = await tab.evaluate(() => [...document.querySelectorAll("select, button")].filter((e) => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length);
+  await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
+  await shot(tab, "history-dark.png");
+  await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
+  await tab.setViewport({ width: 390, height: 844, isMobile: true, hasTouch: true });
+  await tab.reload({ waitUntil: "load" });
+  saw.phoneOverflow = await overflow(tab);
+  saw.smallTargets = await tab.$$eval("select, button", (all) => all.filter((e) => e.getBoundingClientRect().height > 0 && e.getBoundingClientRect().height < 40).map((e) => e.outerHTML.slice(0, 80)));
+  saw.cut = await tab.$$eval(".changes td", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
+  await shot(tab, "history-phone.png");
+});

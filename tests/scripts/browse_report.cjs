@@ -4,8 +4,7 @@
 "use strict";
 const fs = require("fs");
 const path = require("path");
-const [modules, executablePath, page, folder] = process.argv.slice(2);
-const puppeteer = require(path.resolve(modules, "puppeteer-core"));
+const { browse, folder, overflow, painted, shot } = require("./browse.cjs");
 
 // What the ratio table says: one object a row.
 const readTable = (tab) => tab.$$eval("#table tbody tr", (lines) => lines.map((line) => {
@@ -33,104 +32,76 @@ const contrasts = (tab) => tab.evaluate(() => {
   return worst;
 });
 
-const overflow = (tab) => tab.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-const shot = (tab, name) => tab.screenshot({ path: path.join(folder, name), fullPage: true });
-const painted = (tab) => tab.$$eval("canvas", (all) => all.map((c) => {
-  const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-  const colours = new Set();
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colours.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
-  return colours.size;
-}));
+browse(async (tab, saw) => {
+  const wait = (condition, ...values) => tab.waitForFunction(condition, { polling: 50 }, ...values);
 
-const main = async () => {
-  // Root has no sandbox; the page is a file of our own and its policy allows no request.
-  const browser = await puppeteer.launch({ executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"], timeout: 120000, protocolTimeout: 240000 });
-  const saw = { errors: [], requests: [] };
-  try {
-    const tab = await browser.newPage();
-    tab.setDefaultTimeout(120000);
-    tab.on("pageerror", (e) => saw.errors.push(String(e)));
-    tab.on("console", (m) => { if (["error", "warning", "warn"].includes(m.type())) saw.errors.push(m.text()); });
-    tab.on("request", (r) => { if (!/^(file|data|blob):/.test(r.url())) saw.requests.push(r.url()); });
-    tab.on("dialog", (d) => { saw.errors.push(`dialog: ${d.message()}`); d.dismiss(); });
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
-    await tab.setViewport({ width: 1280, height: 900 });
-    await tab.goto(`file://${path.resolve(page)}`, { waitUntil: "load" });
-    const wait = (condition, ...values) => tab.waitForFunction(condition, { polling: 50 }, ...values);
+  saw.title = await tab.title();
+  saw.options = await tab.$$eval("#baseline option", (all) => all.map((o) => o.textContent));
+  saw.tables = {};
+  saw.base = await tab.$eval("#h-ratios .base", (e) => e.textContent);
+  saw.canvases = await painted(tab);
+  saw.tooWide = await tab.$$eval(".canvas", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
+  saw.planes = await tab.$$eval(".plane .point", (all) => all.length);
+  saw.marks_of = await tab.$$eval("#chips label", (all) => all.map((e) => [e.title, e.querySelector(".mark").getAttribute("d")]));
+  saw.dots = await tab.$$eval(".plane .sample", (all) => all.length);
+  saw.labels = await tab.$$eval("[role=img]", (all) => all.map((e) => e.getAttribute("aria-label")));
+  saw.sections = await tab.$$eval("main section:not([hidden])", (all) => all.map((e) => e.id));
+  saw.marks = await tab.$$eval("#marks tbody tr", (all) => all.map((e) => e.textContent));
+  saw.desktopOverflow = await overflow(tab);
+  saw.lightContrast = await contrasts(tab);
+  await shot(tab, "desktop.png");
 
-    saw.title = await tab.title();
-    saw.options = await tab.$$eval("#baseline option", (all) => all.map((o) => o.textContent));
-    saw.tables = {};
-    saw.base = await tab.$eval("#h-ratios .base", (e) => e.textContent);
-    saw.canvases = await painted(tab);
-    saw.tooWide = await tab.$$eval(".canvas", (all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
-    saw.planes = await tab.$$eval(".plane .point", (all) => all.length);
-    saw.marks_of = await tab.$$eval("#chips label", (all) => all.map((e) => [e.title, e.querySelector(".mark").getAttribute("d")]));
-    saw.dots = await tab.$$eval(".plane .sample", (all) => all.length);
-    saw.labels = await tab.$$eval("[role=img]", (all) => all.map((e) => e.getAttribute("aria-label")));
-    saw.sections = await tab.$$eval("main section:not([hidden])", (all) => all.map((e) => e.id));
-    saw.marks = await tab.$$eval("#marks tbody tr", (all) => all.map((e) => e.textContent));
-    saw.desktopOverflow = await overflow(tab);
-    saw.lightContrast = await contrasts(tab);
-    await shot(tab, "desktop.png");
-
-    for (let i = 0; i < saw.options.length; i++) {
-      await tab.select("#baseline", String(i));
-      await wait((name) => document.querySelector("#h-ratios .base").textContent === name, saw.options[i]);
-      saw.tables[saw.options[i]] = await readTable(tab);
-    }
-    await tab.click("#quiet");
-    saw.quiet = await readTable(tab);
-    await tab.click("#quiet");
-
-    await tab.click('th[data-key="speed"] button');
-    saw.sortedDown = (await readTable(tab)).map((r) => r.speed);
-    saw.ariaSort = await tab.$eval('th[data-key="speed"]', (e) => e.getAttribute("aria-sort"));
-    saw.focusKept = await tab.evaluate(() => document.activeElement.closest("th")?.dataset.key ?? null);
-    await tab.keyboard.press("Enter"); // the keyboard alone turns the order round
-    saw.sortedUp = (await readTable(tab)).map((r) => r.speed);
-    saw.status = await tab.$eval("#status", (e) => e.textContent);
-
-    const workload = await tab.$eval("#workload option:last-child", (e) => e.value);
-    await tab.select("#workload", workload);
-    saw.filtered = { workload, cells: await tab.$$eval("#table tbody td:nth-child(2)", (all) => all.map((e) => e.textContent)) };
-    await tab.select("#workload", "");
-    const before = await tab.$$eval(".plane .point", (all) => all.length);
-    await tab.click("#chips input");
-    saw.hiding = [before, await tab.$$eval(".plane .point", (all) => all.length)];
-    await tab.click("#chips input");
-
-    saw.keyboard = await tab.evaluate(() => [...document.querySelectorAll("select, button, input, summary, .scroll")].every((e) => e.tabIndex >= 0));
-    saw.unlabelled = await tab.evaluate(() => [...document.querySelectorAll("select, input, button")].filter((e) => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length);
-
-    const client = await tab.createCDPSession();
-    await client.send("Page.setDownloadBehavior", { behavior: "allow", downloadPath: path.resolve(folder) });
-    for (const selector of ["#csv-table", "#csv-files button"]) await tab.click(selector);
-    const first = await tab.$eval("#csv-files button", (e) => e.textContent.replace("Samples: ", ""));
-    for (let n = 0; n < 600 && !["ratios.csv", first].every((f) => fs.existsSync(path.join(folder, f))); n++) await new Promise((done) => setTimeout(done, 100));
-    saw.downloaded = first;
-
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
-    await tab.evaluate(() => new Promise(requestAnimationFrame));
-    saw.darkPaper = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
-    saw.darkContrast = await contrasts(tab);
-    saw.darkCanvases = await painted(tab);
-    await shot(tab, "dark.png");
-    await tab.pdf({ path: path.join(folder, "print.pdf"), preferCSSPageSize: true, printBackground: true });
-
-    await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
-    await tab.setViewport({ width: 390, height: 844, isMobile: true, hasTouch: true });
-    await tab.reload({ waitUntil: "load" });
-    saw.phoneOverflow = await overflow(tab);
-    saw.smallTargets = await tab.$$eval("select, .bar button, .downloads button", (all) => all.filter((e) => e.getBoundingClientRect().height > 0 && e.getBoundingClientRect().height < 40).length);
-    saw.phoneCanvases = await painted(tab);
-    saw.hints = await tab.$$eval(".scroll", (all) => all.map((e) => [e.scrollWidth > e.clientWidth + 1, !e.previousElementSibling.hidden]));
-    saw.cut = await tab.$$eval(".plane text", (all) => all.filter((e) => { const own = e.getBoundingClientRect(), room = e.closest("svg").getBoundingClientRect(); return own.left < room.left - 1 || own.right > room.right + 1; }).map((e) => e.textContent));
-    await shot(tab, "phone.png");
-  } finally {
-    await browser.close();
+  for (let i = 0; i < saw.options.length; i++) {
+    await tab.select("#baseline", String(i));
+    await wait((name) => document.querySelector("#h-ratios .base").textContent === name, saw.options[i]);
+    saw.tables[saw.options[i]] = await readTable(tab);
   }
-  process.stdout.write(JSON.stringify(saw));
-};
+  await tab.click("#quiet");
+  saw.quiet = await readTable(tab);
+  await tab.click("#quiet");
 
-main().catch((error) => { console.error(error); process.exit(1); });
+  await tab.click('th[data-key="speed"] button');
+  saw.sortedDown = (await readTable(tab)).map((r) => r.speed);
+  saw.ariaSort = await tab.$eval('th[data-key="speed"]', (e) => e.getAttribute("aria-sort"));
+  saw.focusKept = await tab.evaluate(() => document.activeElement.closest("th")?.dataset.key ?? null);
+  await tab.keyboard.press("Enter"); // the keyboard alone turns the order round
+  saw.sortedUp = (await readTable(tab)).map((r) => r.speed);
+  saw.status = await tab.$eval("#status", (e) => e.textContent);
+
+  const workload = await tab.$eval("#workload option:last-child", (e) => e.value);
+  await tab.select("#workload", workload);
+  saw.filtered = { workload, cells: await tab.$$eval("#table tbody td:nth-child(2)", (all) => all.map((e) => e.textContent)) };
+  await tab.select("#workload", "");
+  const before = await tab.$$eval(".plane .point", (all) => all.length);
+  await tab.click("#chips input");
+  saw.hiding = [before, await tab.$$eval(".plane .point", (all) => all.length)];
+  await tab.click("#chips input");
+
+  saw.keyboard = await tab.evaluate(() => [...document.querySelectorAll("select, button, input, summary, .scroll")].every((e) => e.tabIndex >= 0));
+  saw.unlabelled = await tab.evaluate(() => [...document.querySelectorAll("select, input, button")].filter((e) => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length);
+
+  const client = await tab.createCDPSession();
+  await client.send("Page.setDownloadBehavior", { behavior: "allow", downloadPath: path.resolve(folder) });
+  for (const selector of ["#csv-table", "#csv-files button"]) await tab.click(selector);
+  const first = await tab.$eval("#csv-files button", (e) => e.textContent.replace("Samples: ", ""));
+  for (let n = 0; n < 600 && !["ratios.csv", first].every((f) => fs.existsSync(path.join(folder, f))); n++) await new Promise((done) => setTimeout(done, 100));
+  saw.downloaded = first;
+
+  await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
+  await tab.evaluate(() => new Promise(requestAnimationFrame));
+  saw.darkPaper = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  saw.darkContrast = await contrasts(tab);
+  saw.darkCanvases = await painted(tab);
+  await shot(tab, "dark.png");
+  await tab.pdf({ path: path.join(folder, "print.pdf"), preferCSSPageSize: true, printBackground: true });
+
+  await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
+  await tab.setViewport({ width: 390, height: 844, isMobile: true, hasTouch: true });
+  await tab.reload({ waitUntil: "load" });
+  saw.phoneOverflow = await overflow(tab);
+  saw.smallTargets = await tab.$$eval("select, .bar button, .downloads button", (all) => all.filter((e) => e.getBoundingClientRect().height > 0 && e.getBoundingClientRect().height < 40).length);
+  saw.phoneCanvases = await painted(tab);
+  saw.hints = await tab.$$eval(".scroll", (all) => all.map((e) => [e.scrollWidth > e.clientWidth + 1, !e.previousElementSibling.hidden]));
+  saw.cut = await tab.$$eval(".plane text", (all) => all.filter((e) => { const own = e.getBoundingClientRect(), room = e.closest("svg").getBoundingClientRect(); return own.left < room.left - 1 || own.right > room.right + 1; }).map((e) => e.textContent));
+  await shot(tab, "phone.png");
+});
