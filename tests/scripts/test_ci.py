@@ -63,7 +63,8 @@ def test_the_recipe_passes_on_itself(script, tmp_path):
     ):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     assert len((tmp_path / "out" / "pull-request.md").read_text().splitlines()) <= 30
-    assert (tmp_path / "out" / "gates.txt").read_text().count("gate: ") == 4  # counts, builds, profile, mimalloc
+    verdicts = re.findall(r"^gate: \d+ failed", (tmp_path / "out" / "gates.txt").read_text(), re.MULTILINE)
+    assert len(verdicts) == 4  # counts, builds, profile, mimalloc; a warning of too few rounds may stand beside each
 
 
 @real
