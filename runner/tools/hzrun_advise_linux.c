@@ -144,8 +144,12 @@ static int record(const struct hzrun_bench *bench, struct advice_facts *facts) {
     const int prepared = hzrun_bench_shell(bench, "prepare", bench->prepare);
     const int code = prepared != 0 ? prepared : hzrun_bench_start(words, log, seconds_of(bench));
     facts->calls = recorded_calls(log, trace);
-    if (code == 0 || prepared != 0)
-        return code;
+    if (prepared != 0)
+        return prepared;
+    if (hzrun_bench_interrupted())
+        return fail(EXIT_INTERRUPTED, "interrupted while it recorded %s - nothing is measured yet", bench->program[0]);
+    if (code == 0)
+        return 0;
     if (code == HZRUN_BENCH_TIMEOUT)
         return fail(EXIT_FAILED, "%s did not end within %s - raise --timeout, or give a command that ends",
                     bench->program[0], timeout_of(bench));
@@ -173,6 +177,20 @@ static double replay(void) {
     return with < 0 || without < 0 ? -1 : with > without ? with - without : 0;
 }
 
+// What the finished rounds support is told; rows of a file that the user has named are kept.
+static int tell_of_interrupt(const struct hzrun_bench *bench, const struct advice_facts *facts) {
+    char why[1024];
+    const int is_kept = strncmp(bench->output, directory, strlen(directory)) != 0;
+    const int has_rows = access(bench->output, F_OK) == 0;
+    const int is_told = has_rows && advice_print(bench->output, facts, why, sizeof why);
+    if (is_kept && has_rows)
+        return fail(EXIT_INTERRUPTED, "interrupted: the finished samples are in %s, and the same command goes on",
+                    bench->output);
+    if (is_told)
+        return fail(EXIT_INTERRUPTED, "interrupted: these are the finished rounds; --output=NAME.csv would keep them");
+    return fail(EXIT_INTERRUPTED, "interrupted before a round was finished - nothing can be said");
+}
+
 static int measure_and_tell(struct hzrun_bench *bench) {
     struct advice_facts facts = {.allocator_cpu = -1};
     char why[1024];
@@ -182,6 +200,8 @@ static int measure_and_tell(struct hzrun_bench *bench) {
     facts.allocator_cpu = replay();
     bench->log = "";
     code = hzrun_bench_measure(bench);
+    if (code == EXIT_INTERRUPTED)
+        return tell_of_interrupt(bench, &facts);
     if ((code != 0 && code != EXIT_FAILED && code != EXIT_UNAVAILABLE) ||
         (code != 0 && access(bench->output, F_OK) != 0))
         return code; // the runner has said why

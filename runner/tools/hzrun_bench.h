@@ -22,10 +22,14 @@ int hzrun_bench_look(const struct hzrun_bench *bench);
 int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const char *command);
 
 // Starts what lies beside hzrun, `words[0]`, waits, and returns its exit code; signals that end hzrun end it, too, and
-// the runner keeps what it has measured. `log` gets what it prints on standard error, nobody the rest; empty: standard
-// error as hzrun; NULL: both. After `seconds` it is ended, which gives HZRUN_BENCH_TIMEOUT; 0: never.
+// the runner keeps what it has measured. Ctrl-C ends what runs, and nothing is started after it: 130. `log` gets what
+// it prints on standard error, nobody the rest; empty: standard error as hzrun; NULL: both. After `seconds` it is
+// ended, which gives HZRUN_BENCH_TIMEOUT; 0: never.
 enum { HZRUN_BENCH_TIMEOUT = 124 };
 int hzrun_bench_start(char *const *words, const char *log, unsigned seconds);
+
+// Whether Ctrl-C came while something ran.
+int hzrun_bench_interrupted(void);
 
 // Whether the runner takes the command line, from its plan, and can write to --output. 0 or the exit code of the line
 // on standard error.

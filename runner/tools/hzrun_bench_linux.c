@@ -17,19 +17,29 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3 };
+enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 3, EXIT_INTERRUPTED = 130 };
 
 #define OWN_WORDS 10 // of the runner's command line, beside the user's
 
 #define GRACE_SECONDS 5 // to end after SIGTERM
 
-static volatile sig_atomic_t started_pid, is_late;
+static volatile sig_atomic_t started_pid, is_late, was_interrupted;
 
 static void hand_on(int number) {
     int saved = errno;
     if (started_pid > 0)
         kill((pid_t)started_pid, number);
     errno = saved;
+}
+
+// The terminal sends SIGINT to what was started, too, which ends by it and tells.
+static void note_interrupt(int number) {
+    (void)number;
+    was_interrupted = 1;
+}
+
+int hzrun_bench_interrupted(void) {
+    return was_interrupted;
 }
 
 static void end_late(int number) {
@@ -120,6 +130,8 @@ int hzrun_bench_shell(const struct hzrun_bench *bench, const char *option, const
     const int status = system(command);
     if (status == -1)
         return fail(bench->name, EXIT_UNAVAILABLE, "--%s: no process: %s", option, strerror(errno));
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT)
+        return fail(bench->name, EXIT_INTERRUPTED, "interrupted in --%s", option);
     if (WIFSIGNALED(status))
         return fail(bench->name, EXIT_USAGE, "--%s ended by SIG%s", option, sigabbrev_np(WTERMSIG(status)));
     if (WEXITSTATUS(status) != 0)
@@ -134,6 +146,9 @@ _Noreturn static void become(const char *path, char *const *words, const char *l
         dup2(nowhere, STDOUT_FILENO);
     if (fd >= 0)
         dup2(fd, STDERR_FILENO);
+    signal(SIGINT, SIG_DFL);
+    if (was_interrupted) // since the fork
+        raise(SIGINT);
     execv(path, words);
     fprintf(stderr, "hzrun: %s: %s - build everything or install\n", path, strerror(errno));
     _exit(EXIT_UNAVAILABLE);
@@ -147,8 +162,6 @@ static int wait_for(pid_t pid, unsigned seconds) {
     started_pid = (sig_atomic_t)pid;
     for (size_t i = 0; i < sizeof handed_on / sizeof handed_on[0]; i++)
         sigaction(handed_on[i], &action, NULL);
-    action.sa_handler = SIG_IGN; // the terminal sends it to the runner, too, which ends its sample and tells
-    sigaction(SIGINT, &action, NULL);
     action.sa_handler = end_late;
     sigaction(SIGALRM, &action, NULL);
     is_late = 0;
@@ -171,8 +184,12 @@ int hzrun_bench_start(char *const *words, const char *log, unsigned seconds) {
     snprintf(path, sizeof path, "%s/%s", directory, words[0]);
     if (!os_library_is_file(path)) // the runner is no program of /usr/bin
         snprintf(path, sizeof path, "%s/../" INSTALL_LIBEXEC "/hzbench/%s", directory, words[0]);
+    if (was_interrupted)
+        return EXIT_INTERRUPTED;
     fflush(NULL);
-    signal(SIGINT, SIG_DFL); // for the child, if one before it has been waited for
+    struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
     const pid_t pid = fork();
     if (pid == 0)
         become(path, words, log);

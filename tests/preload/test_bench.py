@@ -502,6 +502,72 @@ def test_advise_ends_a_program_that_does_not_end(tmp_path):
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
+def interrupt(tmp_path, words, is_ready):
+    """hzrun with these words, and Ctrl-C as a terminal sends it once is_ready(); code and both outputs."""
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    with subprocess.Popen(
+        [BUILD / "hzrun", *words],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment({"TMPDIR": str(tmp_path / "tmp")}),
+    ) as process:
+        while not is_ready():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        told, said = process.communicate(timeout=30)
+    assert not list((tmp_path / "tmp").iterdir())
+    return process.returncode, told, said
+
+
+# Sleeps in its nth start, once it has said so in the file `runs`.
+def sleeper(nth):
+    return ["sh", "-c", f"echo r >>runs; [ $(wc -l <runs) = {nth} ] && sleep 100; true"]
+
+
+def started(tmp_path, times):
+    return lambda: (tmp_path / "runs").exists() and len((tmp_path / "runs").read_text()) >= 2 * times
+
+
+def test_ctrl_c_ends_advise_while_it_records(tmp_path):
+    words = ["advise", "--alloc=system,hz5", "--runs=2", "--cleanup=echo c >>log", "--", *sleeper(1)]
+    code, told, said = interrupt(tmp_path, words, started(tmp_path, 1))
+    assert (code, told) == (130, "") and said.splitlines()[-1].endswith("recorded sh - nothing is measured yet")
+    assert (tmp_path / "log").read_text() == "c\n"
+
+
+def test_ctrl_c_while_advise_measures_tells_what_is_finished(tmp_path):
+    """The recording is the program's first start; two rounds are four more."""
+    words = ["advise", "--alloc=system,hz5", "--runs=4", "--", *sleeper(6)]
+    code, told, said = interrupt(tmp_path, words, started(tmp_path, 6))
+    assert code == 130 and "2 rounds decide nothing" in " ".join(told.split())
+    assert said == "hzrun advise: interrupted: these are the finished rounds; --output=NAME.csv would keep them\n"
+
+
+def test_ctrl_c_leaves_advise_a_file_to_go_on_with(tmp_path):
+    words = ["advise", "--alloc=system,hz5", "--runs=2", "--output=o.csv", "--", *sleeper(4)]
+    code, told, said = interrupt(tmp_path, words, started(tmp_path, 4))
+    assert code == 130 and "the finished samples are in o.csv, and the same command goes on" in said
+    assert len(rows(tmp_path / "o.csv")) == 2
+    done = advise(tmp_path, *words[1:])
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in rows(tmp_path / "o.csv")] == ["ok"] * 4
+
+
+def test_ctrl_c_keeps_what_was_recorded(tmp_path):
+    """The program dies of it as it would alone, and so does hzrun; its trace is whole."""
+    words = ["--record=t", "system", "--", *python("import time; open('runs', 'w').write('r\\n'); time.sleep(100)")]
+    code, _, said = interrupt(tmp_path, words, started(tmp_path, 1))
+    assert code == -signal.SIGINT and re.search(r"^hzrun: \S+/t: \d+ calls of python3", said, re.MULTILINE)
+    replay = [BUILD / "runner", "--alloc=system", "--workload=trace:t", "--runs=1", "--settle=0"]
+    done = subprocess.run(replay, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_words_that_are_nearly_right(tmp_path):
     def hzrun(*arguments):
         return subprocess.run(
