@@ -225,7 +225,9 @@ def plain_axis(axis: Axis) -> None:
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis that a reader can read between, however few decades it spans."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
+    subs = (1, 2, 5) if high / low < 300 else (1,)
+    few = sum(low <= sub * 10.0**decade <= high for sub in subs for decade in range(-12, 16)) < 2
+    axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=subs, numticks=20))
     axis.set_minor_locator(NullLocator())
 
 
@@ -280,19 +282,22 @@ def better(axis: Axes, rate: text.Rate, points: Sequence[Point]) -> Text:
     )
 
 
-def frame(axis: Axes, points: Sequence[Point]) -> None:
-    """Limits of a plane of memory and speed, with room for labels: memory from zero, speed logarithmic where it spans
-    more than a factor of 12."""
-    axis.set_xlim(0, max(p[0] for p in points) * 1.32)
+def frame(axis: Axes, points: Sequence[Point], bars: Sequence[Line]) -> None:
+    """Limits of a plane of memory and speed, with room for labels and for the bars of the points: memory from zero,
+    speed logarithmic where it spans more than a factor of 12."""
+    right, top = (max((end[way] for bar in bars for end in bar), default=0) * 1.04 for way in (0, 1))
+    axis.set_xlim(0, max(right, max(p[0] for p in points) * 1.32))
     axis.xaxis.set_major_locator(MaxNLocator(5))
     low, high = min(p[1] for p in points), max(p[1] for p in points)
     if log_if_wide([low, high]):
         axis.set_yscale("log")
         pad = (high / low) ** 0.22
-        axis.set_ylim(low / pad, high * pad)
-        log_axis(axis.yaxis, low / pad, high * pad)
+        below = min((end[1] for bar in bars for end in bar if end[1] > 0), default=low) / 1.04
+        low, high = min(below, low / pad), max(top, high * pad)
+        axis.set_ylim(low, high)
+        log_axis(axis.yaxis, low, high)
     else:
-        axis.set_ylim(0, high * 1.32)
+        axis.set_ylim(0, max(top, high * 1.32))
         axis.yaxis.set_major_locator(MaxNLocator(5))
     plain_axis(axis.xaxis)
     plain_axis(axis.yaxis)

@@ -64,7 +64,7 @@ def _fill(axis: Axes, data: Data, cell: Cell, sweeps: Sequence[Sequence[str]]) -
         kept = retained(name)
         points.append((x, y, name if kept is None else f"retain {text.size(kept)}", data.styles[name][0]))
     if points:
-        frame(axis, points)
+        frame(axis, points, lines)
     return points, lines
 
 

@@ -68,7 +68,7 @@ def draw(data: Data) -> Figure:
         drawn = [d for d in (_point(axis, data, cell, name) for name in data.names) if d]
         points, lines = [p for p, _ in drawn], [bar for _, both in drawn for bar in both]
         if points:
-            frame(axis, points)
+            frame(axis, points, lines)
         rate = data.rate([cell])
         joined = front(points, rate.is_time)
         if len(joined) > 1:
