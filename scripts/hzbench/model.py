@@ -7,7 +7,7 @@ Nothing is dropped: an allocator with a failed sample is a row that says so, one
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -134,16 +134,26 @@ def is_disturbed(rows: pd.DataFrame) -> pd.Series:
     return (rows["contaminated"] > 0) | (rows["contaminated"].isna() & by_delay)
 
 
-def paired(
-    rows: pd.DataFrame, base: pd.DataFrame, column: str
-) -> tuple[stats.Floats, stats.Floats, npt.NDArray[np.bool_]]:
+Samples: TypeAlias = tuple[stats.Floats, stats.Floats, npt.NDArray[np.bool_]]
+
+
+def _by_block(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Positive values of `column` and whether their rows are disturbed, by block."""
+    values = {"value": rows[column].to_numpy(float), "bad": is_disturbed(rows).to_numpy(bool)}
+    found = pd.DataFrame(values, index=rows["block"])
+    return found[found["value"] > 0]
+
+
+def _joined(one: pd.DataFrame, other: pd.DataFrame) -> Samples:
+    """The values of two _by_block() that share a block, and whether either is disturbed, in the order of the blocks."""
+    both = one.join(other, how="inner", lsuffix="_one", rsuffix="_other").sort_index()
+    disturbed = (both["bad_one"] | both["bad_other"]).to_numpy(bool)
+    return both["value_one"].to_numpy(float), both["value_other"].to_numpy(float), disturbed
+
+
+def paired(rows: pd.DataFrame, base: pd.DataFrame, column: str) -> Samples:
     """Positive values of `column` of both, joined by block: (new, base, disturbed), one entry a pair."""
-    a = rows.assign(bad=is_disturbed(rows)).set_index("block")[[column, "bad"]]
-    b = base.assign(bad=is_disturbed(base)).set_index("block")[[column, "bad"]]
-    both = a.join(b, how="inner", lsuffix="_new", rsuffix="_base").sort_index()
-    both = both[(both[f"{column}_new"] > 0) & (both[f"{column}_base"] > 0)]
-    disturbed = (both["bad_new"] | both["bad_base"]).to_numpy(bool)
-    return both[f"{column}_new"].to_numpy(float), both[f"{column}_base"].to_numpy(float), disturbed
+    return _joined(_by_block(rows, column), _by_block(base, column))
 
 
 def _median(values: pd.Series) -> float:
@@ -224,10 +234,10 @@ def build(results: Results, baseline: str | None = None, margin: float = stats.M
 def _tell(section: Section, rows: pd.DataFrame, baseline: str, margin: float) -> verdict.Cell:
     good = [row for row in section.rows if not row.failure]
     names = sorted((row.name for row in good), key=lambda name: name != baseline)  # stable: the others as in the table
-    by_name = {name: rows[rows["name"] == name] for name in names}
 
     def values(column: str) -> verdict.Values:
-        return lambda one, other: paired(by_name[one], by_name[other], column)[:2]
+        found = {name: _by_block(rows[rows["name"] == name], column) for name in names}
+        return lambda one, other: _joined(found[one], found[other])[:2]
 
     speed, memory = (
         {
