@@ -227,7 +227,7 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis that a reader can read between, however few decades it spans."""
     subs = (1, 2, 5) if high / low < 300 else (1,)
     few = sum(low <= sub * 10.0**decade <= high for sub in subs for decade in range(-12, 16)) < 2
-    axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=subs, numticks=20))
+    axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)) if few else LogLocator(subs=subs, numticks=20))
     axis.set_minor_locator(NullLocator())
 
 
