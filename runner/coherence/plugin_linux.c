@@ -3,25 +3,31 @@
 // program, for any binary, on any host. QEMU tells it each memory access; schedule.c decides whose turn it is,
 // directory.c which line moves, memory_map.c what lies there. scripts/coherence starts it and reads its JSON.
 //
-//   qemu-x86_64 -plugin libhzcoherence.so,out=FILE[,quantum=100][,seed=1][,code=NAME[:FIRST-END]] program arguments
+//   qemu-x86_64 -plugin libhzcoherence.so,out=FILE[,quantum=100][,seed=1][,processors=N][,code=NAME[:FIRST-END]]
+//   program arguments
 //
 // `code` names the object file of the allocator (the end of its path) and, where only a part of the file is the
 // allocator's (the C library), the file's own addresses of that part in hexadecimal. Layer: runner, an instrument of
 // its own.
 #include "directory.h"
+#include "machine.h"
 #include "memory_map.h"
 #include "qemu_plugin.h"
 #include "schedule.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#define CLONE_CHILD_CLEARTID_FLAG 0x200000u
 #define DEFAULT_QUANTUM 100u
 #define REPORTED_SITES 400u
 #define REPORTED_LINES 40u
@@ -35,6 +41,7 @@ static struct {
     uint64_t code_first, code_end; // the file's own addresses
     uint32_t quantum;
     uint64_t seed;
+    unsigned processors; // that the program sees; 0: the host's
     pid_t process;
 } options = {.code_end = UINT64_MAX, .quantum = DEFAULT_QUANTUM, .seed = 1};
 
@@ -60,7 +67,12 @@ static struct {
     uint8_t counts;    // its accesses do
     uint8_t last_code; // of the last block that was not the C library's
     uint64_t mapping_address, mapping_bytes;
+    uint64_t wakes;       // of the system call that it is in: how many threads
+    uint64_t deadline_ns; // of the wait that it is in, in emulated time; UINT64_MAX: none
+    uint64_t ends_word;   // is 0 when the thread has ended: whoever joins it waits there
 } threads[SCHEDULE_MAX_THREADS];
+
+static uint64_t next_ends_word; // of the thread that is about to be born
 
 static void *reserve(size_t bytes) {
     void *memory = calloc(1, bytes);
@@ -160,12 +172,13 @@ static void on_birth(qemu_plugin_id id, unsigned thread) {
         fprintf(stderr, "hzcoherence: more than %u threads; measure fewer\n", SCHEDULE_MAX_THREADS);
         exit(3);
     }
+    threads[thread].ends_word = next_ends_word;
     schedule_born(thread);
 }
 
 static void on_death(qemu_plugin_id id, unsigned thread) {
     (void)id;
-    schedule_gone(thread);
+    schedule_gone(thread, 0);
 }
 
 // ---- sums ----------------------------------------------------------------------------------------------------------
@@ -202,9 +215,11 @@ static enum call_kind kind_of_call(int64_t number, uint64_t first, uint64_t seco
     case SYS_sched_yield:
         return CALL_YIELDS;
     case SYS_futex: {
-        uint64_t operation = second & 0x7f; // without the flags for private and clock
-        return operation == 0 || operation == 6 || operation == 9 || operation == 11 || operation == 13 ? CALL_WAITS
-                                                                                                        : CALL_PLAIN;
+        uint64_t operation = second & FUTEX_CMD_MASK;
+        return operation == FUTEX_WAIT || operation == FUTEX_LOCK_PI || operation == FUTEX_WAIT_BITSET ||
+                       operation == FUTEX_WAIT_REQUEUE_PI || operation == FUTEX_LOCK_PI2
+                   ? CALL_WAITS
+                   : CALL_PLAIN;
     }
     case SYS_read:
     case SYS_readv:
@@ -248,11 +263,45 @@ static enum call_kind kind_of_call(int64_t number, uint64_t first, uint64_t seco
     }
 }
 
+// How many threads an operation of a futex wakes at most.
+static uint64_t woken_by(uint64_t second, uint64_t count) {
+    uint64_t operation = second & FUTEX_CMD_MASK;
+    if (operation == FUTEX_UNLOCK_PI)
+        return 1;
+    return operation == FUTEX_WAKE || operation == FUTEX_WAKE_BITSET ? count : 0;
+}
+
+// When, in emulated time, the wait ends that a thread is about to begin. The program's memory lies where it says.
+static uint64_t deadline_of(int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4) {
+    uint64_t at = number == SYS_nanosleep ? a1 : number == SYS_clock_nanosleep ? a3 : a4;
+    uint64_t operation = a2 & FUTEX_CMD_MASK;
+    int is_absolute =
+        number == SYS_futex ? operation != FUTEX_WAIT : number == SYS_clock_nanosleep && (a2 & TIMER_ABSTIME) != 0;
+    int is_real =
+        number == SYS_futex ? (a2 & FUTEX_CLOCK_REALTIME) != 0 || operation == FUTEX_LOCK_PI : a1 == CLOCK_REALTIME;
+    if (at == 0 || (number != SYS_futex && number != SYS_nanosleep && number != SYS_clock_nanosleep))
+        return UINT64_MAX;
+    const struct timespec *time = (const struct timespec *)(uintptr_t)at;
+    uint64_t ns = (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_nsec;
+    if (!is_absolute)
+        return schedule_time_ns() + ns;
+    uint64_t base = is_real ? MACHINE_REAL_BASE_NS : MACHINE_MONOTONIC_BASE_NS;
+    return ns > base ? ns - base : 0;
+}
+
 static void on_call(qemu_plugin_id id, unsigned thread, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
                     uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
-    (void)id, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    (void)id, (void)a5, (void)a6, (void)a7, (void)a8;
     threads[thread].mapping_address = a1;
     threads[thread].mapping_bytes = a2;
+    machine_serve(thread, number);
+    if (number == SYS_set_tid_address)
+        threads[thread].ends_word = a1;
+    if (number == SYS_clone && (a1 & CLONE_CHILD_CLEARTID_FLAG) != 0)
+        next_ends_word = a4;
+    threads[thread].wakes = number == SYS_futex && threads[thread].counts ? woken_by(a2, a3) : 0;
+    if (threads[thread].wakes > 0)
+        schedule_wake(a1, threads[thread].wakes);
     if (threads[thread].counts && (number == SYS_munmap || (number == SYS_madvise && a3 == MADV_DONTNEED)))
         directory_forget(a1, a2, fold_line);
     switch (kind_of_call(number, a1, a2)) {
@@ -260,14 +309,15 @@ static void on_call(qemu_plugin_id id, unsigned thread, int64_t number, uint64_t
         schedule_yield(thread);
         break;
     case CALL_WAITS:
-        schedule_wait(thread);
+        threads[thread].deadline_ns = deadline_of(number, a1, a2, a3, a4);
+        schedule_wait(thread, number, number == SYS_futex ? a1 : 0);
         break;
     case CALL_STOPS_ALL:
     case CALL_ENDS_ALL:
         schedule_suspend();
         break;
     case CALL_ENDS_THREAD:
-        schedule_gone(thread);
+        schedule_gone(thread, threads[thread].ends_word);
         break;
     case CALL_PLAIN:
         break;
@@ -289,11 +339,22 @@ static void note_mapping(unsigned thread, int64_t number, int64_t result) {
     }
 }
 
+static void end_wait(unsigned thread, int64_t number, int64_t result) {
+    uint64_t deadline = threads[thread].deadline_ns;
+    if (deadline != UINT64_MAX && (result == 0 || (number == SYS_futex && result == -ETIMEDOUT)))
+        schedule_sleep_until(thread, deadline);
+    else
+        schedule_continue(thread);
+}
+
 static void on_return(qemu_plugin_id id, unsigned thread, int64_t number, int64_t result) {
     (void)id;
+    machine_serve(thread, MACHINE_NO_CALL);
+    if (number == SYS_futex && threads[thread].wakes > 0)
+        schedule_woken(threads[thread].mapping_address);
     switch (kind_of_call(number, threads[thread].mapping_address, threads[thread].mapping_bytes)) {
     case CALL_WAITS:
-        schedule_continue(thread);
+        end_wait(thread, number, result);
         break;
     case CALL_STOPS_ALL:
         if (getpid() != options.process && result == 0)
@@ -445,6 +506,10 @@ static int set_option(const char *argument) {
         options.seed = strtoull(value, &end, 10);
         return *end == '\0' && end != value;
     }
+    if (length == 10 && strncmp(argument, "processors", 10) == 0) {
+        options.processors = (unsigned)strtoul(value, &end, 10);
+        return *end == '\0' && end != value && options.processors <= SCHEDULE_MAX_THREADS;
+    }
     if (length != 4 || strncmp(argument, "code", 4) != 0)
         return 0;
     snprintf(options.code, sizeof options.code, "%s", value);
@@ -464,7 +529,8 @@ int qemu_plugin_install(qemu_plugin_id id, const struct qemu_plugin_info *info, 
     for (int i = 0; i < argc; i++)
         if (!set_option(argv[i])) {
             fprintf(stderr,
-                    "hzcoherence: bad option '%s' (out=FILE, quantum=N from 2, seed=N, code=NAME[:FIRST-END])\n",
+                    "hzcoherence: bad option '%s' (out=FILE, quantum=N from 2, seed=N, processors=N, "
+                    "code=NAME[:FIRST-END])\n",
                     argv[i]);
             return 2;
         }
@@ -474,6 +540,7 @@ int qemu_plugin_install(qemu_plugin_id id, const struct qemu_plugin_info *info, 
     }
     options.process = getpid();
     schedule_begin(options.quantum, options.seed);
+    machine_begin(options.processors, options.seed);
     qemu_plugin_register_vcpu_init_cb(id, on_birth);
     qemu_plugin_register_vcpu_exit_cb(id, on_death);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

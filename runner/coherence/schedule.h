@@ -18,10 +18,27 @@ void schedule_born(unsigned thread); // it may run from now on; called by the th
 // The calling thread wants to run `instructions` more. Returns when it is its turn. 1: the access counts; 0: turns are
 // suspended (schedule_suspend), so accesses of several threads may overlap.
 int schedule_run(unsigned thread, uint32_t instructions);
-void schedule_yield(unsigned thread);    // lets the next one run, if there is one
-void schedule_wait(unsigned thread);     // enters a system call that may wait
-void schedule_continue(unsigned thread); // and is back
-void schedule_gone(unsigned thread);
+void schedule_yield(unsigned thread); // lets the next one run, if there is one
+// Enters the system call `number`, which may wait, on `word` if it is a futex's. The next one runs when the host's
+// thread does wait, or is back, so it does not matter how fast the host is.
+void schedule_wait(unsigned thread, int64_t number, uint64_t word);
+void schedule_continue(unsigned thread);            // is back
+void schedule_gone(unsigned thread, uint64_t word); // whoever joins it waits on `word`, which becomes 0; 0: nobody
+
+// Is back from a wait on a futex that the host or its clock ended: goes on when schedule_wake() has chosen it, or at
+// `ns` of emulated time.
+void schedule_sleep_until(unsigned thread, uint64_t ns);
+
+// The thread whose turn it is wakes `count` of those that wait on `word`, those that came first; and has woken them:
+// returns when they are back, however fast the host is.
+void schedule_wake(uint64_t word, uint64_t count);
+void schedule_woken(uint64_t word);
+
+// Emulated time: half a nanosecond an instruction, of all threads that can run at once; one thread's alone; and the sum
+// of all threads'.
+uint64_t schedule_time_ns(void);
+uint64_t schedule_thread_time_ns(unsigned thread);
+uint64_t schedule_work_ns(void);
 
 // While the emulator needs all threads to move (fork, exit): turns are suspended, nothing is counted.
 void schedule_suspend(void);

@@ -43,6 +43,8 @@ Row: TypeAlias = dict[str, Any]  # of COLUMNS
 # QEMU keeps an entry for each page that a program reserves: of the 64 GiB that our allocators reserve, 900 MB, which
 # take a second to fill. They are content with less where the address space is limited, and move the same lines.
 OUR_ADDRESS_SPACE = 16 << 30
+PROGRAM_PROCESSORS = 64  # that a program sees; a workload sees one a thread
+REPORT = "coherence.json"
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,31 @@ def code_option(library: str) -> str:
     return f"{name}:{malloc_range(library)}" if name.startswith("libc.so") else name
 
 
-def plugin_option(tools: Tools, report: Path, code: str, quantum: int, seed: int) -> str:
-    option = f"{tools.plugin},out={report},quantum={quantum},seed={seed}"
+def plugin_option(tools: Tools, report: Path, code: str, quantum: int, seed: int, processors: int = 0) -> str:
+    option = f"{tools.plugin},out={report},quantum={quantum},seed={seed},processors={processors}"
     return option + (f",code={code}" if code else "")
+
+
+def write_processors(folder: Path, count: int) -> None:
+    """Files below `folder` that QEMU opens instead of the system's."""
+    cpu = folder / "sys/devices/system/cpu"
+    cpu.mkdir(parents=True)
+    for name in ("online", "possible", "present"):
+        (cpu / name).write_text(f"0-{count - 1}\n" if count > 1 else "0\n", encoding="utf-8")
+
+
+def emulator(tools: Tools, folder: Path, library: str, quantum: int, seed: int, processors: int) -> list[str]:
+    """The command that runs a program with an allocator preloaded on a machine of so many processors.
+
+    Addresses, random numbers, the clock and the processors are the same in each run: the plug-in, preloaded into the
+    emulator, answers for the system. The report is written to `folder`.
+    """
+    write_processors(folder, processors)
+    option = plugin_option(tools, folder / REPORT, code_option(library), quantum, seed, processors)
+    is_c_library = os.path.basename(os.path.realpath(library)).startswith("libc.so")
+    preload = ["-U", "LD_PRELOAD"] if is_c_library else ["-E", f"LD_PRELOAD={library}"]
+    return ["setarch", "-R", "env", f"LD_PRELOAD={tools.plugin}", tools.qemu, "-L", str(folder), "-seed", str(seed),
+            *preload, "-plugin", option]  # fmt: skip
 
 
 def last_line(text: str) -> str:
@@ -125,9 +149,9 @@ def with_ops(workload: str, ops: int) -> str:
 def run_sample(tools: Tools, cell: Cell, library: str, ops: int, quantum: int, seed: int) -> Counted:
     """(report of the plug-in, operations of all threads) of one sample of a workload."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "coherence.json"
+        report = Path(folder) / REPORT
         limit = f"prlimit --as={OUR_ADDRESS_SPACE} " if allocators.is_ours(cell.allocator) else ""
-        wrapper = f"{limit}{tools.qemu} -plugin {plugin_option(tools, report, code_option(library), quantum, seed)}"
+        wrapper = limit + " ".join(emulator(tools, Path(folder), library, quantum, seed, cell.threads))
         command = [str(tools.runner), f"--alloc={cell.allocator}", f"--workload={with_ops(cell.workload, ops)}",
                    f"--threads={cell.threads}", "--runs=1", f"--seed={seed}", "--pin=none", "--settle=0",
                    "--rss-interval=0", "--timeout=1200s", f"--wrapper={wrapper}", f"--output={folder}/sample.csv",
@@ -146,10 +170,8 @@ def run_sample(tools: Tools, cell: Cell, library: str, ops: int, quantum: int, s
 def run_program(tools: Tools, library: str, program: Sequence[str], length: int, quantum: int, seed: int) -> Counted:
     """(report, length) of one run of a program with the allocator preloaded."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "coherence.json"
-        command = [tools.qemu, "-plugin", plugin_option(tools, report, code_option(library), quantum, seed)]
-        if not os.path.basename(os.path.realpath(library)).startswith("libc.so"):
-            command += ["-E", f"LD_PRELOAD={library}"]
+        report = Path(folder) / REPORT
+        command = emulator(tools, Path(folder), library, quantum, seed, PROGRAM_PROCESSORS)
         arguments = [argument.replace("{n}", str(length)) for argument in program]
         found = shutil.which(arguments[0])
         if found is None:

@@ -5,6 +5,7 @@
 //   one-to-all one thread writes a line, the others read it: a move for each reader and round
 //   false      each thread writes a word of its own, all in one line
 //   padded     each thread writes a line of its own: nothing moves
+//   clock      the time that ROUNDS instructions and a sleep of 50 ms take, printed in ns
 //   ticket     a ticket lock, two threads: the tickets' line and the turn's line move once an acquisition each
 // The lines are named: a report of `word`, `words`, `tickets` or `turn` is about the pattern, whatever the threads'
 // start costs.
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define LINE 64
 #define MAX_THREADS 64
@@ -83,12 +85,32 @@ static void *ticket(void *argument) {
     return argument;
 }
 
+static long long now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+// Others wait for a lock that each thread holds while it sleeps.
+static void *clocked(void *argument) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    long long start = now_ns();
+    for (long i = 0; i < rounds; i++)
+        atomic_store_explicit(&own[(long)argument].value, i, memory_order_relaxed);
+    pthread_mutex_lock(&lock);
+    struct timespec sleep = {0, 50000000};
+    nanosleep(&sleep, NULL);
+    pthread_mutex_unlock(&lock);
+    printf("%lld\n", now_ns() - start);
+    return NULL;
+}
+
 static const struct {
     const char *name;
     void *(*run)(void *);
 } patterns[] = {
     {"ping-pong", ping_pong}, {"one-to-all", one_to_all}, {"false", false_sharing},
-    {"padded", padded},       {"ticket", ticket},
+    {"padded", padded},       {"ticket", ticket},         {"clock", clocked},
 };
 
 int main(int argc, char **argv) {
@@ -99,7 +121,7 @@ int main(int argc, char **argv) {
     rounds = argc == 4 ? atol(argv[2]) : 0;
     threads = argc == 4 ? atol(argv[3]) : 0;
     if (run == NULL || rounds < 1 || threads < 1 || threads > (run == false_sharing ? LINE / 8 : MAX_THREADS)) {
-        fputs("usage: proof ping-pong|one-to-all|false|padded|ticket ROUNDS THREADS\n", stderr);
+        fputs("usage: proof ping-pong|one-to-all|false|padded|ticket|clock ROUNDS THREADS\n", stderr);
         return 2;
     }
     pthread_t started[MAX_THREADS];

@@ -72,6 +72,41 @@ def test_the_same_seed_gives_the_same_counts(tmp_path):
     assert moves[0] == pytest.approx(moves[1], rel=0.02)
 
 
+@pytest.mark.parametrize("allocator", ["system", "mimalloc"])
+def test_locks_and_clocks_of_an_allocator_change_no_count(allocator):
+    """glibc's threads sleep for its locks; mimalloc returns memory by the clock."""
+    library = coherence.library_paths(TOOLS).get(allocator)
+    if library is None:
+        pytest.skip(f"{allocator} is not installed")
+    cell = coherence.Cell(allocator, "remote{receiver=frees,working-set=50}", 6)
+    runs = [coherence.totals(coherence.run_sample(TOOLS, cell, library, 600, 100, 3)[0]) for _ in range(3)]
+    moves = [sum(run[part] for part in coherence.PARTS) for run in runs]
+    assert max(moves) <= 1.02 * min(moves)
+
+
+def emulated(tmp_path, name, processors, *program):
+    folder = tmp_path / name
+    folder.mkdir()
+    command = coherence.emulator(TOOLS, folder, "/lib/x86_64-linux-gnu/libc.so.6", 100, 1, processors)
+    done = subprocess.run([*command, *program], capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout
+
+
+@pytest.mark.parametrize("processors", [1, 5, 64])
+def test_the_program_sees_a_processor_a_thread(tmp_path, processors):
+    assert emulated(tmp_path, "some", processors, "/usr/bin/nproc") == f"{processors}\n"
+    assert emulated(tmp_path, "all", processors, "/usr/bin/nproc", "--all") == f"{processors}\n"
+
+
+def test_the_clock_runs_with_the_instructions(tmp_path):
+    """Three threads sleep one after another while they hold a lock; the same in each run, to the nanosecond."""
+    once, again = (emulated(tmp_path, name, 3, PROOF, "clock", "10000", "3") for name in ("once", "again"))
+    assert once == again
+    times = sorted(int(line) for line in once.split())
+    for slept, time in zip((1, 2, 3), times):
+        assert 50_000_000 * slept <= time < 50_000_000 * slept + 2_000_000
+
+
 def test_a_longer_quantum_hides_false_sharing(tmp_path):
     """What the bound on the threads' skew does: a thread writes on undisturbed while its turn lasts."""
     fine, coarse = (line_of(report("false", 20000, 2, tmp_path, quantum=q), "words") for q in (20, 500))
