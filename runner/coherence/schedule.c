@@ -309,8 +309,13 @@ void schedule_sleep_until(unsigned thread, uint64_t ns) {
     pthread_mutex_lock(&state.lock);
     state.threads[thread].wakes_at_ps = ns * 1000;
     set_state(thread, state.threads[thread].is_chosen ? READY : SLEEPING);
-    unsigned next = current() == NOBODY && !is_suspended() ? pass_turn(thread) : NOBODY;
-    unlock_and_wake(next == thread ? NOBODY : next);
+    pthread_mutex_unlock(&state.lock);
+    if (current() == NOBODY && !is_suspended()) {
+        settle(); // before time passes for want of a thread that can run
+        pthread_mutex_lock(&state.lock);
+        unsigned next = current() == NOBODY ? pass_turn(thread) : NOBODY;
+        unlock_and_wake(next == thread ? NOBODY : next);
+    }
     await_turn(thread);
 }
 
