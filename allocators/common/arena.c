@@ -14,6 +14,8 @@
 #define WORD_BITS 64u
 // Free extents looked at that may be too short, before one that cannot be is taken.
 #define EXTENTS_LOOKED_AT 8u
+// Less dirty free memory than this is not worth looking at the time for.
+#define HELD_UNITS 16u
 // Without a call for a decay period, and for this, a program is idle: pauses between bursts are shorter.
 #define QUIET_MS 500u
 // Room behind runs that grow: for runs above, so many times their length, at most this part of all addresses.
@@ -90,10 +92,11 @@ static void lock_arena(void) {
 }
 
 _Atomic uint32_t arena_holds;
+_Atomic uint32_t arena_decay_ms;
 static _Atomic uint64_t looked_ms;
 
 static void unlock_arena(void) {
-    uint32_t holds = state.free_dirty_units > state.limits.retain_bytes >> ARENA_UNIT_SHIFT;
+    uint32_t holds = state.free_dirty_units > HELD_UNITS;
     if (holds != atomic_load_explicit(&arena_holds, memory_order_relaxed))
         atomic_store_explicit(&arena_holds, holds, memory_order_relaxed);
     hz_unlock(&state.lock);
@@ -314,6 +317,7 @@ static void forget_learned(void) {
 void arena_set_limits(const struct arena_limits *limits) {
     lock_arena();
     state.limits = *limits;
+    atomic_store_explicit(&arena_decay_ms, limits->decay_ms, memory_order_relaxed);
     if (!limits->adaptive)
         forget_learned();
     unlock_arena();

@@ -114,9 +114,10 @@ void arena_thread_ended(void);
 
 void arena_purge(void); // gives all dirty free units back
 
-// For slow paths that need no memory of the arena: while more is retained than `retain_bytes`, time must pass for it,
-// too, though nobody takes or gives. arena_look() returns at once otherwise, or when a thread has looked just now.
+// For slow paths that need no memory of the arena: while a mebibyte or more is retained, time must pass for it, too,
+// though nobody takes or gives. arena_look() returns at once otherwise, or when a thread has looked just now.
 HZ_HIDDEN extern _Atomic uint32_t arena_holds;
+HZ_HIDDEN extern _Atomic uint32_t arena_decay_ms; // of the limits
 void arena_look_slow(void);
 
 HZ_INLINE void arena_look(void) {

@@ -81,7 +81,9 @@ static void prepare(void) {
         _IO_list_lock();
     hz_lock(&gate);
     is_forking = 1;
-    atomic_store_explicit(&hz_fork_is_coming, 1, memory_order_relaxed);
+    // ORDER: seq_cst: before the look whether this thread's heap is helped; partner: hz_heap_help().
+    atomic_store_explicit(&hz_fork_is_coming, 1, memory_order_seq_cst);
+    hz_heaps_end_help();
     wait_for_heaps();
     hz_fork_lock();
 }

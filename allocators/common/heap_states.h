@@ -10,6 +10,8 @@ enum hz_heap_status {
     HZ_HEAP_ALIVE,     // it has a thread
     HZ_HEAP_ABANDONED, // its thread has ended; a new thread may reclaim it
     HZ_HEAP_ACQUIRED,  // hz3, hz5: abandoned, and a thread holds it for a moment
+    HZ_HEAP_HELD,      // hz3, hz5: alive, and its thread changes runs, in a slow path
+    HZ_HEAP_HELPED,    // hz3, hz5: alive, and another thread drains its remote queue
     HZ_HEAP_LOST,      // in the child of a fork: a thread that is not there was changing it
 };
 

@@ -18,6 +18,19 @@ HZ_STEP(hz_status, uint32_t, is_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memo
 HZ_STEP(hz_status, uint32_t, peek_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memory_order_relaxed)
 // ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
 HZ_STEP(hz_status, uint32_t, acquire, SWAP, HZ_HEAP_ABANDONED, HZ_HEAP_ACQUIRED, memory_order_acq_rel)
+// hz3, hz5: the heap's thread, on slow paths that change runs
+// ORDER: acquire: what the last helper did; partner: helped.
+HZ_STEP(hz_status, uint32_t, hold, SWAP, HZ_HEAP_ALIVE, HZ_HEAP_HELD, memory_order_acquire)
+// ORDER: release: partner: help.
+HZ_STEP(hz_status, uint32_t, let_go, STORE, HZ_HEAP_HELD, HZ_HEAP_ALIVE, memory_order_release)
+// hz3, hz5: another thread, which drains for a thread that does not come to it
+// ORDER: seq_cst: acquires what the last holder did, and comes before the look whether a fork is coming: the thread
+// that forks says so before it looks whether its heap is helped.
+HZ_STEP(hz_status, uint32_t, help, SWAP, HZ_HEAP_ALIVE, HZ_HEAP_HELPED, memory_order_seq_cst)
+// ORDER: release: partners: hold, help.
+HZ_STEP(hz_status, uint32_t, helped, STORE, HZ_HEAP_HELPED, HZ_HEAP_ALIVE, memory_order_release)
+// ORDER: seq_cst: after the thread has said that it is going to fork; partner: help.
+HZ_STEP(hz_status, uint32_t, is_helped, LOOK, HZ_HEAP_HELPED, HZ_ANY, memory_order_seq_cst)
 // a new thread, which has acquired the heap
 HZ_STEP(hz_status, uint32_t, reclaim, STORE, HZ_HEAP_ACQUIRED, HZ_HEAP_ALIVE, memory_order_relaxed)
 // hz4: a new thread, and the thread that ends; they hold the heap's lock

@@ -2,6 +2,7 @@
 // heaps.h
 #include "heaps.h"
 
+#include "fork.h"
 #include "hzn.h"
 
 struct hz_heaps hz_heaps;
@@ -63,6 +64,47 @@ struct hz_heap *hz_heap_reclaim(void) {
     return heap;
 }
 
+// ---- helping ------------------------------------------------------------------------------------------------------
+
+static int is_fork_coming(void) {
+    // ORDER: seq_cst: after hz_status_help; partner: the store in fork_linux.c.
+    return atomic_load_explicit(&hz_fork_is_coming, memory_order_seq_cst) != 0;
+}
+
+int hz_heap_help(struct hz_heap *heap) {
+    if (hz_status_peek(&heap->status) != HZ_HEAP_ALIVE || !hz_try_lock(&heap->helping))
+        return 0;
+    if (hz_status_help(&heap->status)) {
+        if (!is_fork_coming())
+            return 1;
+        hz_status_helped(&heap->status);
+    }
+    hz_unlock(&heap->helping);
+    return 0;
+}
+
+void hz_heap_helped(struct hz_heap *heap) {
+    hz_status_helped(&heap->status);
+    hz_unlock(&heap->helping);
+}
+
+static void wait_for_helper(struct hz_heap *heap) {
+    hz_lock(&heap->helping);
+    hz_unlock(&heap->helping);
+}
+
+// A signal handler that allocates may have interrupted the slow path that holds the heap: nobody else would let it go.
+HZ_COLD void hz_heap_hold_slow(struct hz_heap *heap) {
+    while (hz_status_peek(&heap->status) != HZ_HEAP_HELD && !hz_status_hold(&heap->status))
+        wait_for_helper(heap);
+}
+
+void hz_heaps_end_help(void) {
+    struct hz_heap *mine = hzn_heap_of_thread();
+    while (mine != NULL && hz_status_is_helped(&mine->status))
+        wait_for_helper(mine);
+}
+
 // ---- fork ---------------------------------------------------------------------------------------------------------
 
 // The heap of a thread that may be changing it, or NULL.
@@ -87,12 +129,19 @@ int hz_heaps_are_whole(void) {
 void hz_heaps_survive_fork(void) {
     uint32_t count = hz_heap_count();
     uint32_t abandoned = 0;
+    struct hz_heap *mine = hzn_heap_of_thread();
+    if (mine != NULL) {
+        if (hz_status_peek(&mine->status) == HZ_HEAP_HELPED) // by who was about to see the fork come
+            hz_status_helped(&mine->status);
+        hz_lock_forget(&mine->helping);
+    }
     for (uint32_t id = 1; id <= count; id++) {
         struct hz_heap *heap = other_heap(id);
         if (heap == NULL)
             continue;
         if (hzn_heap_is_whole(heap)) {
             hz_status_survive(&heap->status);
+            hz_lock_forget(&heap->helping);
             abandoned++;
         } else {
             hz_status_lose(&heap->status);

@@ -32,6 +32,8 @@ int hz_try_lock(hz_mutex *lock); // 1 on success
 void hz_unlock(hz_mutex *lock);
 // In the child of a fork, for a lock that nobody holds but, maybe, the forking thread: it held it under another id.
 void hz_lock_inherit(hz_mutex *lock);
+// There as well: a lock whose holder, another thread, is not there and had changed nothing.
+void hz_lock_forget(hz_mutex *lock);
 
 void hz_lock_sleep(hz_mutex *lock); // of hz_lock() alone: what is left when trying has not helped
 

@@ -54,6 +54,10 @@ void hz_unlock(hz_mutex *lock) {
     errno = saved;
 }
 
+void hz_lock_forget(hz_mutex *lock) {
+    atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+}
+
 void hz_lock_inherit(hz_mutex *lock) {
     uint32_t id = ask_id();
     if (atomic_load_explicit(&lock->word, memory_order_relaxed) != 0)

@@ -21,3 +21,7 @@ void hz_unlock(hz_mutex *lock) {
 void hz_lock_inherit(hz_mutex *lock) {
     (void)lock; // nothing forks
 }
+
+void hz_lock_forget(hz_mutex *lock) {
+    (void)lock; // as above
+}

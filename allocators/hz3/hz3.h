@@ -91,7 +91,8 @@ HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
 
 #define HZ3_WIDE_UNITS 8u // a run of blocks above HZ3_ONE_UNIT_BYTES; starts at a multiple of its size
 #define HZ3_ONE_UNIT_BYTES 8256u
-#define HZ3_EMPTY_UNITS_MAX 32u // empty runs a heap keeps, in units
+#define HZ3_EMPTY_UNITS_MAX 32u // empty runs a heap keeps, in units, and all heaps
+#define HZ3_EMPTY_UNITS_ALL 64u //
 
 // One a unit, in the arena's side table; used by a run's first unit. owner: every field of a small run; counts are
 // atomic only for readers of statistics.
@@ -125,6 +126,9 @@ HZ_INLINE unsigned hz3_run_units(unsigned size_class) {
 
 // A link of a remote queue: the address of a batch, or of a single block + 1, which then is its own batch.
 #define HZ3_LINK_IS_BLOCK ((uintptr_t)1)
+// The queue's word: the newest link, and above it how many bytes wait, in these units, at most as many as fit.
+#define HZ3_QUEUE_LINK_BITS 48u
+#define HZ3_QUEUE_BYTES_SHIFT 8u
 
 // Blocks of one owner by compressed pointers: address bits 4 to 35; `window` has the bits above. Batches are
 // type-stable metadata.
@@ -165,9 +169,10 @@ struct hz3_large_cache {
 struct hz3_heap {
     // any
     _Alignas(128) struct hz_heap common;
-    _Atomic uintptr_t remote_queue;              // newest link
+    _Atomic uintptr_t remote_queue;              // newest link, bytes
     _Atomic uint64_t with_runs[HZ3_CLASS_WORDS]; // bit a class with runs in a list; a hint for adopters
-    // owner: the thread, or whoever has acquired the abandoned heap
+    // owner: the thread, or whoever has acquired the abandoned heap. Runs, their lists and counts: who holds the heap
+    // (common/heaps.h), which may be a helper.
     _Alignas(128) _Atomic uint32_t is_busy;     // fork.h: set while anything below or a run of the heap changes
     hz_tally empty_units;                       // in `empty`
     uint32_t empty[2];                          // runs without blocks, of one unit and of HZ3_WIDE_UNITS
@@ -177,11 +182,12 @@ struct hz3_heap {
     hz_tally received_bytes;                    // and in those it has drained
     uint64_t limit_bytes;                       // by which all lists may exceed their first length
     uint64_t reclaim_mark_bytes;                // carved_bytes at which quiet lists are searched
+    uint64_t lend_mark_bytes;                   // carved_bytes at which other heaps are asked for blocks
     struct hz3_batch *batches;                  // empty ones
     struct hz3_open_batch *open;                // NULL until the first foreign free
     hz_tally open_bytes;                        // of blocks in `open`
     uint32_t open_hand;                         // entry looked at last
-    uint32_t adopt_hand;                        // heap looked at last
+    uint32_t adopt_hand, lend_hand;             // heap looked at last
     uint64_t recent[HZ3_CLASS_WORDS];           // bit a class that was refilled since the last reclaim
     uint64_t underflowed[HZ3_CLASS_WORDS];      // bit a class that was empty since it was last full
     uint32_t partial[SIZECLASS_COUNT];          // runs with blocks in `free`
@@ -211,6 +217,11 @@ HZ_INLINE struct hz3_heap *hz3_heap_of(struct hz_heap *base) {
 
 HZ_INLINE struct hz3_heap *hz3_heap_by_id(uint32_t id) {
     return hz3_heap_of(hz_heap_by_id(id));
+}
+
+// Blocks of it have been freed by other threads, or its thread has freed blocks of others.
+HZ_INLINE int hz3_exchanges(const struct hz3_heap *heap) {
+    return hz_tally_get(&heap->sent_bytes) != 0 || hz_tally_get(&heap->received_bytes) != 0;
 }
 
 // The hot part, in initial-exec TLS, all zero until the thread needs a heap: every list is empty and has no room, so
@@ -270,6 +281,8 @@ uint32_t hz3_run_take(struct hz3_heap *heap, unsigned size_class, uint32_t want,
 uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_block **list);
 int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept);
 int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class); // from abandoned heaps; 1 when something came
+uint32_t hz3_run_borrow(struct hz3_heap *heap, unsigned size_class, uint32_t want,
+                        struct hz3_block **list); // from heaps that are alive
 void hz3_run_release_empty(struct hz3_heap *heap);
 void hz3_units_give(size_t unit, size_t units); // to the arena, errno kept
 

@@ -119,8 +119,7 @@ struct hz_heap *hzn_heap_of_thread(void) {
 }
 
 int hzn_heap_is_whole(struct hz_heap *heap) {
-    return hz_status_peek(&heap->status) != HZ_HEAP_ACQUIRED &&
-           atomic_load_explicit(&hz3_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
+    return hz_heap_is_at_rest(heap) && atomic_load_explicit(&hz3_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
 }
 
 static struct hz3_heap *new_heap(void) {
@@ -155,6 +154,7 @@ void hzn_thread_fini(void) {
     if (heap == NULL)
         return;
     hz_heap_enter(&heap->is_busy);
+    hz_heap_hold(&heap->common);
     hz3_remote_drain(heap);
     hz3_list_return_all(heap);
     hz3_remote_flush(heap);

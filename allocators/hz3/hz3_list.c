@@ -15,7 +15,9 @@
 #define MOST_BLOCKS 512u
 #define MOST_BLOCKS_MIN 32u // however large the blocks
 #define REFILL_BLOCKS 32u
-#define BUDGET_BYTES HZ_MIB(4)
+#define BUDGET_BYTES HZ_MIB(4)          // of a thread, of one that exchanges blocks with others, and of all
+#define BUDGET_EXCHANGE_BYTES HZ_MIB(1) //
+#define BUDGET_ALL_BYTES HZ_MIB(8)
 #define BUDGET_SHARE 16u             // or this part of what the heap has carved
 #define SHARED_BLOCKS 4u             // before a class gets a run of its own
 #define RECLAIM_BYTES HZ_KIB(128)    // less than this in idle lists stays there
@@ -56,7 +58,7 @@ static int is_marked(const uint64_t *classes, unsigned size_class) {
 // hide the list at once, so each of them comes here; a busy thread is left alone after WATCH_MOST of them until the
 // clock moves on (a few milliseconds) or it gives a run back.
 
-#define WATCH_MOST 8u
+#define WATCH_MOST 256u
 
 void hz3_list_show(struct hz3_heap *heap, unsigned size_class) {
     if (HZ_LIKELY(!is_marked(heap->hidden, size_class)))
@@ -155,6 +157,7 @@ void hz3_list_return_left(struct hz3_heap *heap) {
 
 void hz3_list_begin(struct hz3_heap *heap) {
     hz_heap_enter(&heap->is_busy);
+    hz_heap_hold(&heap->common);
     heap->limit_bytes = 0;
     memset(heap->shared_count, 0, sizeof heap->shared_count);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
@@ -162,6 +165,7 @@ void hz3_list_begin(struct hz3_heap *heap) {
         heap->half[size_class] = lengths[size_class].first;
         install(heap, size_class, NULL, 0);
     }
+    hz_heap_let_go(&heap->common);
     hz_heap_leave(&heap->is_busy);
 }
 
@@ -174,10 +178,13 @@ void hz3_list_end(struct hz3_heap *heap) {
 // ---- a full list --------------------------------------------------------------------------------------------------
 
 static int may_grow(const struct hz3_heap *heap, unsigned size_class) {
-    uint64_t budget = hz_tally_get(&heap->carved_bytes) / BUDGET_SHARE;
+    uint64_t share = hz_tally_get(&heap->carved_bytes) / BUDGET_SHARE;
+    uint64_t budget = BUDGET_ALL_BYTES / hz_heap_alive_count();
+    uint64_t most = hz3_exchanges(heap) ? BUDGET_EXCHANGE_BYTES : BUDGET_BYTES;
+    budget = budget < most ? budget : most;
     uint64_t more = (uint64_t)heap->half[size_class] * 2 * sizeclass_bytes[size_class];
     return heap->half[size_class] < lengths[size_class].most &&
-           heap->limit_bytes + more <= (budget > BUDGET_BYTES ? budget : BUDGET_BYTES);
+           heap->limit_bytes + more <= (budget > share ? budget : share);
 }
 
 static void grow(struct hz3_heap *heap, unsigned size_class) {
@@ -217,7 +224,9 @@ HZ3_SLOW void hz3_list_full(void *block) {
     if (heap->spare[size_class] != NULL && may_grow(heap, size_class)) {
         grow(heap, size_class);
     } else {
+        hz_heap_hold(&heap->common);
         return_spare(heap, size_class);
+        hz_heap_let_go(&heap->common);
         head_becomes_spare(heap, size_class);
     }
     hz3_list_push(block, size_class);
@@ -282,7 +291,7 @@ static struct hz3_block *pop(unsigned size_class) {
     return block;
 }
 
-static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class);
+static struct hz3_block *take_or_refill(struct hz3_heap *heap, unsigned size_class);
 
 // A class with few blocks costs a page however small they are. The first requests of a class that has no run are
 // therefore served with blocks of one of three classes; they return to that one when they are freed.
@@ -299,7 +308,7 @@ static uint32_t supply_shared(struct hz3_heap *heap, unsigned size_class, struct
     if (shared == size_class)
         return 0;
     heap->shared_count[size_class]++;
-    struct hz3_block *block = *hz3_head(shared) != NULL ? pop(shared) : refill(heap, shared);
+    struct hz3_block *block = *hz3_head(shared) != NULL ? pop(shared) : take_or_refill(heap, shared);
     if (block == NULL)
         return 0;
     block->next = NULL;
@@ -314,6 +323,8 @@ static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     if (count == 0 && hz_heap_abandoned_count() != 0 && hz3_run_adopt(heap, size_class))
         count = hz3_run_take(heap, size_class, want, list);
     if (count == 0)
+        count = hz3_run_borrow(heap, size_class, want, list);
+    if (count == 0)
         count = hz3_run_carve(heap, size_class, list);
     if (count == 0)
         count = supply_shared(heap, size_class, list);
@@ -323,34 +334,49 @@ static uint32_t supply(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
     return count;
 }
 
-static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class) {
+// From what the thread has out of sight: a hidden list, or the spare. NULL when there is none.
+static struct hz3_block *take_own(struct hz3_heap *heap, unsigned size_class) {
     hz3_list_show(heap, size_class);
-    if (*hz3_head(size_class) != NULL) // it was hidden
+    if (*hz3_head(size_class) != NULL)
         return pop(size_class);
     mark(heap->recent, size_class);
     mark(heap->underflowed, size_class);
-    if (heap->spare[size_class] != NULL) {
-        struct hz3_block *list = heap->spare[size_class];
-        heap->spare[size_class] = NULL;
-        install(heap, size_class, list, heap->spare_count[size_class]);
-        heap->spare_count[size_class] = 0;
-    } else {
-        hz3_remote_tick(heap);
-        if (atomic_load_explicit(&heap->remote_queue, memory_order_relaxed) != 0)
-            hz3_remote_drain(heap);
-        if (*hz3_head(size_class) == NULL) {
-            struct hz3_block *list = NULL;
-            uint32_t count = supply(heap, size_class, &list);
-            if (count == 0)
-                return NULL;
-            install(heap, size_class, list, count);
-        }
+    struct hz3_block *list = heap->spare[size_class];
+    if (list == NULL)
+        return NULL;
+    heap->spare[size_class] = NULL;
+    install(heap, size_class, list, heap->spare_count[size_class]);
+    heap->spare_count[size_class] = 0;
+    return pop(size_class);
+}
+
+// The thread holds its heap.
+static struct hz3_block *refill(struct hz3_heap *heap, unsigned size_class) {
+    hz3_remote_tick(heap);
+    if (atomic_load_explicit(&heap->remote_queue, memory_order_relaxed) != 0)
+        hz3_remote_drain(heap);
+    if (*hz3_head(size_class) == NULL) {
+        struct hz3_block *list = NULL;
+        uint32_t count = supply(heap, size_class, &list);
+        if (count == 0)
+            return NULL;
+        install(heap, size_class, list, count);
     }
     return pop(size_class);
 }
 
+static struct hz3_block *take_or_refill(struct hz3_heap *heap, unsigned size_class) {
+    struct hz3_block *block = take_own(heap, size_class);
+    return block != NULL ? block : refill(heap, size_class);
+}
+
 void *hz3_list_refill(struct hz3_heap *heap, unsigned size_class) {
-    struct hz3_block *block = refill(heap, size_class);
+    struct hz3_block *block = take_own(heap, size_class);
+    if (block == NULL) {
+        hz_heap_hold(&heap->common);
+        block = refill(heap, size_class);
+        hz_heap_let_go(&heap->common);
+    }
     watch(heap, size_class);
     return block;
 }

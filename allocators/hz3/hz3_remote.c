@@ -11,6 +11,7 @@
 
 #define OPEN_BATCH_BYTES HZ_KIB(16) // of blocks in one buffer, before it is pushed
 #define OPEN_HEAP_BYTES HZ_KIB(64)  // and in all buffers of a thread
+#define WAITING_BYTES HZ_KIB(256)   // in one remote queue, before who sends drains it for an owner that does not
 #define EMPTIES_PER_ALLOCATION 16u
 
 _Static_assert((OPEN_BATCH_BYTES + SIZECLASS_MAX_BYTES) / SIZECLASS_GRANULE <= UINT16_MAX, "a batch tells its bytes");
@@ -68,25 +69,42 @@ static void empties_give(uintptr_t first, struct hz3_batch *last) {
 
 // ---- pushing ------------------------------------------------------------------------------------------------------
 
-static void push(uint32_t owner, uintptr_t link, uintptr_t *next) {
+static uintptr_t link_in(uintptr_t queue) {
+    return queue & (((uintptr_t)1 << HZ3_QUEUE_LINK_BITS) - 1);
+}
+
+static uintptr_t bytes_in(uintptr_t queue) {
+    return queue >> HZ3_QUEUE_LINK_BITS << HZ3_QUEUE_BYTES_SHIFT;
+}
+
+static uintptr_t queue_of(uintptr_t link, uintptr_t bytes) {
+    uintptr_t most = UINTPTR_MAX >> HZ3_QUEUE_LINK_BITS;
+    uintptr_t units = (bytes + (1u << HZ3_QUEUE_BYTES_SHIFT) - 1) >> HZ3_QUEUE_BYTES_SHIFT;
+    return link | (units < most ? units : most) << HZ3_QUEUE_LINK_BITS;
+}
+
+static void push(uint32_t owner, uintptr_t link, uintptr_t *next, uint32_t bytes) {
     struct hz3_heap *heap = hz3_heap_by_id(owner);
     uintptr_t head = atomic_load_explicit(&heap->remote_queue, memory_order_relaxed);
     do {
-        *next = head;
+        *next = link_in(head);
         // ORDER: seq_cst: releases the pointers and this thread's uses of the blocks to who drains, and comes before
         // the look at the status in the order in which a heap is abandoned before the last look at its remote queue
         // (hz_heap_release).
-    } while (!atomic_compare_exchange_weak_explicit(&heap->remote_queue, &head, link, memory_order_seq_cst,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&heap->remote_queue, &head, queue_of(link, bytes_in(head) + bytes),
+                                                    memory_order_seq_cst, memory_order_relaxed));
     // Nobody else would drain for a thread that has ended.
     if (HZ_UNLIKELY(hz_status_is_abandoned(&heap->common.status)) && hz_heap_acquire(&heap->common)) {
         hz3_remote_drain(heap);
         hz_heap_release(&heap->common);
+    } else if (HZ_UNLIKELY(bytes_in(head) >= WAITING_BYTES) && heap != hz3_thread.heap && hz_heap_help(&heap->common)) {
+        hz3_remote_drain(heap);
+        hz_heap_helped(&heap->common);
     }
 }
 
 void hz3_remote_send(uint32_t owner, void *block) {
-    push(owner, (uintptr_t)block | HZ3_LINK_IS_BLOCK, block);
+    push(owner, (uintptr_t)block | HZ3_LINK_IS_BLOCK, block, sizeclass_bytes[hz3_tag_class(hz3_tag_of(block))]);
 }
 
 static void flush(struct hz3_heap *heap, struct hz3_open_batch *open) {
@@ -119,7 +137,7 @@ static void flush(struct hz3_heap *heap, struct hz3_open_batch *open) {
     hz_tally_add(&heap->sent_bytes, bytes);
     for (uint32_t i = 0; i < HZ3_BATCH_BLOCKS; i++) // all of them: a fixed count is a handful of vector moves
         batch->compressed[i] = open->compressed[i];
-    push(open->owner, (uintptr_t)batch, &batch->next);
+    push(open->owner, (uintptr_t)batch, &batch->next, bytes);
 }
 
 void hz3_remote_flush(struct hz3_heap *heap) {
@@ -182,10 +200,10 @@ static void deliver(struct hz3_heap *heap, void *block) {
         hz3_run_push(heap, block, size_class);
 }
 
-// By the heap's thread, or by who has acquired the abandoned heap.
+// By the heap's thread, by who has acquired the abandoned heap, or by a helper.
 void hz3_remote_drain(struct hz3_heap *heap) {
     // ORDER: acquire: the pointers, and all uses of the blocks come before ours; partner: the exchange in push().
-    uintptr_t link = atomic_exchange_explicit(&heap->remote_queue, 0, memory_order_acquire);
+    uintptr_t link = link_in(atomic_exchange_explicit(&heap->remote_queue, 0, memory_order_acquire));
     uintptr_t first = 0;
     struct hz3_batch *last = NULL;
     while (link != 0) {

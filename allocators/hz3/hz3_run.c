@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs of equal blocks: opened, carved a page at a time, taken from and given back to in batches, released when empty.
-// Counts and lists of a run change here only, that is at slow paths of its owner; free() and malloc() never see a run.
+// Counts and lists of a run change here only, that is at slow paths of its owner or of a helper (common/heaps.h);
+// free() and malloc() never see a run.
 #include "hz3.h"
 
 #include "../common/check.h"
@@ -8,9 +9,12 @@
 
 #include <errno.h>
 
-#define ADOPT_LOOKS 8u         // heaps looked at in one attempt
-#define CARVE_BYTES HZ_KIB(32) // carved at once of memory that has been in use before
-#define CARVE_BLOCKS 4u        // or so many
+#define ADOPT_LOOKS 8u          // heaps looked at in one attempt
+#define BORROW_LOOKS 16u        // likewise
+#define BORROW_BYTES HZ_KIB(64) // growth of a heap, after it has looked in vain, until it looks again
+#define BORROW_SHARE 8u         // or this part of it
+#define CARVE_BYTES HZ_KIB(32)  // carved at once of memory that has been in use before
+#define CARVE_BLOCKS 4u         // or so many
 
 static struct hz3_run *run_of_link(uint32_t link) {
     return hz3_run_at(link - 1);
@@ -116,13 +120,16 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
     hz_tally_add(&heap->free_bytes, 0 - (uint64_t)carved_bytes);
     if (run->touched_bytes < carved_bytes)
         run->touched_bytes = carved_bytes;
-    if (heap == hz3_thread.heap && hz_tally_get(&heap->empty_units) + units <= HZ3_EMPTY_UNITS_MAX) {
+    uint32_t most = HZ3_EMPTY_UNITS_ALL / hz_heap_alive_count();
+    most = most < HZ3_EMPTY_UNITS_MAX ? most : HZ3_EMPTY_UNITS_MAX;
+    if (heap == hz3_thread.heap && hz_tally_get(&heap->empty_units) + units <= most) {
         run->next = heap->empty[units > 1];
         heap->empty[units > 1] = (uint32_t)unit_of_run(run) + 1;
         hz_tally_add(&heap->empty_units, units);
         return;
     }
-    heap->has_given = 1;
+    if (heap == hz3_thread.heap)
+        heap->has_given = 1;
     hz3_units_give(unit_of_run(run), units);
 }
 
@@ -238,6 +245,10 @@ uint32_t hz3_run_carve(struct hz3_heap *heap, unsigned size_class, struct hz3_bl
 
 // ---- runs of abandoned heaps --------------------------------------------------------------------------------------
 
+static int has_runs_of(const struct hz3_heap *heap, unsigned size_class) {
+    return (int)(atomic_load_explicit(&heap->with_runs[size_class / 64], memory_order_relaxed) >> size_class % 64 & 1);
+}
+
 static int adopt_list(struct hz3_heap *heap, struct hz3_heap *giver, unsigned size_class, uint32_t *from,
                       uint32_t *to) {
     int adopted = 0;
@@ -264,9 +275,7 @@ int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class) {
     for (uint32_t looks = 0; looks < ADOPT_LOOKS && looks < count && !adopted; looks++) {
         heap->adopt_hand = heap->adopt_hand % count + 1;
         struct hz3_heap *giver = hz3_heap_by_id(heap->adopt_hand);
-        if ((atomic_load_explicit(&giver->with_runs[size_class / 64], memory_order_relaxed) >> size_class % 64 & 1) ==
-                0 ||
-            !hz_heap_acquire(&giver->common))
+        if (!has_runs_of(giver, size_class) || !hz_heap_acquire(&giver->common))
             continue;
         adopted = adopt_list(heap, giver, size_class, &giver->partial[size_class], &heap->partial[size_class]);
         adopted |= adopt_list(heap, giver, size_class, &giver->fresh[size_class], &heap->fresh[size_class]);
@@ -275,4 +284,29 @@ int hz3_run_adopt(struct hz3_heap *heap, unsigned size_class) {
     }
     hint_update(heap, size_class);
     return adopted;
+}
+
+// ---- blocks of heaps that are alive -------------------------------------------------------------------------------
+
+// Free blocks that lie in the runs of others, before memory is touched that was never in use: a thread that frees
+// blocks of others, or whose blocks others free, has too few of a class for a while and then too many, and each heap
+// would keep what it had at most. Threads that exchange nothing stay apart, since neighbours would share cache lines.
+uint32_t hz3_run_borrow(struct hz3_heap *heap, unsigned size_class, uint32_t want, struct hz3_block **list) {
+    uint32_t count = hz_heap_count();
+    uint64_t carved_bytes = hz_tally_get(&heap->carved_bytes);
+    if (!hz3_exchanges(heap) || carved_bytes < heap->lend_mark_bytes)
+        return 0;
+    for (uint32_t looks = 0; looks < BORROW_LOOKS && looks < count; looks++) {
+        heap->lend_hand = heap->lend_hand % count + 1;
+        struct hz3_heap *lender = hz3_heap_by_id(heap->lend_hand);
+        if (lender == heap || !has_runs_of(lender, size_class) || !hz_heap_help(&lender->common))
+            continue;
+        uint32_t taken = hz3_run_take(lender, size_class, want, list);
+        hz_heap_helped(&lender->common);
+        if (taken != 0)
+            return taken;
+    }
+    uint64_t step = carved_bytes / BORROW_SHARE;
+    heap->lend_mark_bytes = carved_bytes + (step > BORROW_BYTES ? step : BORROW_BYTES);
+    return 0;
 }

@@ -52,11 +52,13 @@ void hzn_purge(void) {
     struct hz3_heap *heap = hz3_thread.heap;
     if (heap != NULL) {
         hz_heap_enter(&heap->is_busy);
+        hz_heap_hold(&heap->common);
         hz3_remote_drain(heap);
         hz3_list_return_all(heap);
         hz3_remote_flush(heap);
         hz3_large_release_cached(heap);
         hz3_run_release_empty(heap);
+        hz_heap_let_go(&heap->common);
         hz_heap_leave(&heap->is_busy);
     }
     struct hz_heap *abandoned;

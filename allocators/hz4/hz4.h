@@ -15,6 +15,7 @@
 #include "../common/arena.h"
 #include "../common/compiler.h"
 #include "../common/heaps.h"
+#include "../common/hidden.h"
 #include "../common/hzn.h"
 #include "../common/lock.h"
 #include "../common/process.h"
@@ -199,6 +200,7 @@ struct hz4_heap {
     uint32_t large_bytes;
     uint8_t large_count[HZ4_LARGE_CLASSES];
     void *large[HZ4_LARGE_CLASSES][HZ4_LARGE_DEPTH];
+    struct hz_hidden hidden; // magazines out of sight
     // owner: first the narrow magazines of all classes, which share few pages, then at hz4_magazine_offset[] the wide
     // ones; entry 0 of each stays NULL
     _Alignas(128) void *magazines[];
@@ -283,7 +285,6 @@ int hz4_try_acquire(struct hz4_heap *heap);   // 1 on success; any heap
 int hz4_may_wait(struct hz4_heap *heap);      // 0: waiting could last for ever
 void hz4_acquire_wait(struct hz4_heap *heap); // holds it then; only if hz4_may_wait()
 void hz4_release(struct hz4_heap *heap);      // abandoned heaps: looks for late batches
-uint32_t hz4_alive_count(void);               // threads with a heap, at least 1
 
 // ---- hz4_run.c: runs of equal blocks; all under the heap's lock ---------------------------------------------------
 uint32_t hz4_run_take(struct hz4_heap *heap, unsigned size_class, void **out, uint32_t want);
@@ -348,8 +349,8 @@ void hz4_depot_clear(struct hz4_heap *heap); // through the calling thread's han
 void hz4_magazines_lay_out(void);
 uint32_t hz4_magazines_entries(void); // of one heap
 void hz4_magazines_begin(struct hz4_heap *heap);
-void hz4_magazines_end(struct hz4_heap *heap); // the calling thread holds it
-int hz4_refill(struct hz4_heap *heap, unsigned size_class);
+void hz4_magazines_end(struct hz4_heap *heap);                // the calling thread holds it
+void *hz4_refill(struct hz4_heap *heap, unsigned size_class); // a block, and more behind it; NULL: out of memory
 void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route); // no room for the block
 void hz4_spill_all(struct hz4_heap *heap); // the calling thread holds it
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap);
@@ -364,6 +365,7 @@ void hz4_large_flush(struct hz4_heap *heap); // to the free lists
 void hz4_large_clear(void);                  // the free lists, to the arena
 uint64_t hz4_large_bytes(void);              // of all large runs, those in caches and in free lists included
 uint64_t hz4_large_listed_bytes(void);
+int hz4_large_look(void); // free lists that nobody uses are emptied as time passes; 1 while there is enough to look for
 
 // ---- hz4_reject.c: what happens to a pointer that is refused ------------------------------------------------------
 enum allocator_reject hz4_classify(const void *pointer);

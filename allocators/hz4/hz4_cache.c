@@ -74,7 +74,7 @@ static void set_capacity(struct hz4_heap *heap, unsigned size_class, uint32_t bl
 }
 
 static void update_budget(struct hz4_heap *heap) {
-    uint32_t threads = hz4_alive_count();
+    uint32_t threads = hz_heap_alive_count();
     int are_few = threads <= HZ4_FEW_THREADS;
     size_t share = HZ4_BUDGET_ALL_BYTES / threads;
     size_t most = are_few ? HZ4_BUDGET_FEW_SHARE_BYTES : HZ4_BUDGET_SHARE_BYTES;
@@ -85,7 +85,23 @@ static void update_budget(struct hz4_heap *heap) {
         (int64_t)(share + HZ4_BUDGET_THREAD_BYTES) + out / (are_few ? HZ4_BUDGET_FEW_OUT_SHARE : HZ4_BUDGET_OUT_SHARE);
 }
 
+static void show(struct hz4_heap *heap, unsigned size_class) {
+    hz_hidden_show(&heap->hidden, size_class, hz4_thread.top_of_class, hz4_thread.limit + 1);
+}
+
+static void show_all(struct hz4_heap *heap) {
+    hz_hidden_show_all(&heap->hidden, hz4_thread.top_of_class, hz4_thread.limit + 1);
+}
+
+static void watch(struct hz4_heap *heap, unsigned size_class) {
+    arena_look();
+    int is_aging = hz4_large_look();
+    if (HZ_UNLIKELY(is_aging || atomic_load_explicit(&arena_holds, memory_order_relaxed) != 0))
+        hz_hidden_hide(&heap->hidden, size_class, hz4_thread.top_of_class, hz4_thread.limit + 1, hz4_thread.none);
+}
+
 void hz4_magazines_begin(struct hz4_heap *heap) {
+    memset(heap->hidden.classes, 0, sizeof heap->hidden.classes); // a fork has left its thread behind
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         hz4_thread.top[size_class + 1] = bottom_of(heap, size_class);
         hz4_thread.limit[size_class + 1] = bottom_of(heap, size_class);
@@ -128,7 +144,7 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
     if (count <= keep)
         return;
     int is_exchanged =
-        owner_of(bottom[0]) != heap->common.id || (heap->local.exchanges && hz4_alive_count() > HZ4_FEW_THREADS);
+        owner_of(bottom[0]) != heap->common.id || (heap->local.exchanges && hz_heap_alive_count() > HZ4_FEW_THREADS);
     uint32_t gone = 0;
     for (uint32_t taken = is_exchanged; count - gone > keep && taken != 0; gone += taken)
         taken = hz4_depot_put(&heap->local, size_class, bottom + gone, count - gone - keep);
@@ -142,11 +158,13 @@ static void spill(struct hz4_heap *heap, unsigned size_class, uint32_t keep) {
 }
 
 void hz4_spill_all(struct hz4_heap *heap) {
+    show_all(heap);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         spill_home(heap, size_class, 0);
 }
 
 uint64_t hz4_magazines_bytes(struct hz4_heap *heap) {
+    show_all(heap);
     uint64_t bytes = 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         bytes += (uint64_t)count_of(heap, size_class) * sizeclass_bytes[size_class];
@@ -184,6 +202,7 @@ static void shrink_others(struct hz4_heap *heap, unsigned size_class, int64_t by
             return;
         unsigned victim = local->class_hand;
         local->class_hand = victim + 1 < SIZECLASS_COUNT ? victim + 1 : 0;
+        show(heap, victim);
         uint32_t capacity = capacity_of(heap, victim);
         if (victim == size_class || capacity == 0)
             continue;
@@ -231,8 +250,7 @@ static void push(unsigned size_class, void *block) {
 // A class without a magazine is not allocated by this thread: its freed blocks are surplus and wait in a batch to their
 // owner. Of more owners than there are slots, though, each batch would travel with a block or two: then the class gets
 // a magazine, and its surplus goes through the depot to threads that allocate the class.
-void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
-    arena_look();
+static void overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
     int is_foreign = hz4_route_owner(route) != heap->common.id;
     int is_crowded = is_foreign && !hz4_remote_has_room(route);
     heap->local.exchanges |= (uint32_t)is_foreign;
@@ -253,6 +271,12 @@ void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint3
         hz4_release(heap);
     }
     do_chores(heap);
+}
+
+void hz4_overflow(struct hz4_heap *heap, void *block, unsigned size_class, uint32_t route) {
+    show(heap, size_class);
+    overflow(heap, block, size_class, route);
+    watch(heap, size_class);
 }
 
 // ---- refill -------------------------------------------------------------------------------------------------------
@@ -293,7 +317,7 @@ static void borrow(struct hz4_heap *heap, struct hz4_heap *other, unsigned size_
 // free for what it has in use takes them nevertheless.
 static int may_share_lines(const struct hz4_heap *heap, unsigned size_class) {
     return heap->local.exchanges || sizeclass_bytes[size_class] % HZ_CACHE_LINE == 0 ||
-           hz4_alive_count() > HZ4_FEW_THREADS;
+           hz_heap_alive_count() > HZ4_FEW_THREADS;
 }
 
 // Another heap, as far as one sees without acquiring it.
@@ -406,7 +430,7 @@ static int look_around(struct hz4_heap *heap, unsigned size_class) {
     struct hz4_local *local = &heap->local;
     int64_t out = atomic_load_explicit(&heap->out_bytes, memory_order_relaxed);
     int64_t spare = atomic_load_explicit(&heap->spare_bytes, memory_order_relaxed);
-    int64_t most = HZ4_SPARE_ALL_BYTES / hz4_alive_count();
+    int64_t most = HZ4_SPARE_ALL_BYTES / hz_heap_alive_count();
     most = most > (int64_t)HZ4_SPARE_BYTES ? (int64_t)HZ4_SPARE_BYTES : most;
     local->is_pressed = local->exchanges || spare > most + out / HZ4_SPARE_SHARE;
     int64_t all = out + spare;
@@ -447,8 +471,7 @@ static int take_own_or_new(struct hz4_heap *heap, unsigned size_class) {
     return done;
 }
 
-int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
-    arena_look();
+static int refill(struct hz4_heap *heap, unsigned size_class) {
     grow_capacity(heap, size_class);
     int done = heap->local.exchanges && take_batch(heap, size_class);
     uint32_t charge = hz4_queue_charge(heap);
@@ -473,4 +496,17 @@ int hz4_refill(struct hz4_heap *heap, unsigned size_class) {
     }
     do_chores(heap);
     return done;
+}
+
+// One block, the magazine's newest; NULL when out of memory.
+void *hz4_refill(struct hz4_heap *heap, unsigned size_class) {
+    show(heap, size_class);
+    void *block = NULL;
+    if (!is_empty(size_class) || refill(heap, size_class)) {
+        void **top = hz4_thread.top_of_class[size_class];
+        block = top[-1];
+        hz4_thread.top_of_class[size_class] = top - 1;
+    }
+    watch(heap, size_class);
+    return block;
 }

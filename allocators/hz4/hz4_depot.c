@@ -20,7 +20,7 @@ static _Atomic uint64_t last_seen[SIZECLASS_COUNT];
 static _Alignas(HZ_CACHE_LINE) _Atomic int64_t held_bytes;
 
 static int64_t limit_bytes(void) {
-    return (int64_t)(HZ4_DEPOT_BYTES + hz4_alive_count() * HZ4_DEPOT_THREAD_BYTES);
+    return (int64_t)(HZ4_DEPOT_BYTES + hz_heap_alive_count() * HZ4_DEPOT_THREAD_BYTES);
 }
 
 static void account(struct hz4_local *local, int64_t bytes) {

@@ -94,7 +94,7 @@ void hzn_thread_fini(void) {
     if (heap == NULL)
         return;
     hz4_large_flush(heap);
-    if (hz4_alive_count() <= 2)
+    if (hz_heap_alive_count() <= 2)
         hz4_depot_clear(heap); // no other thread would take from it
     hz4_acquire(heap);
     hz4_magazines_end(heap);

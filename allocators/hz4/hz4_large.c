@@ -9,6 +9,8 @@
 // fails.
 #include "hz4.h"
 
+#include "../common/os_mem.h"
+
 #define NO_CLASS HZ4_LARGE_CLASSES
 #define SMALLEST_SHIFT 16u // the first class begins above this power of two
 #define STEP_SHIFT 3u      // classes a doubling
@@ -36,7 +38,7 @@ static unsigned class_of(size_t bytes) {
 }
 
 static uint32_t cache_limit(void) {
-    size_t bytes = HZ4_LARGE_ALL_BYTES / hz4_alive_count();
+    size_t bytes = HZ4_LARGE_ALL_BYTES / hz_heap_alive_count();
     bytes = bytes > HZ4_LARGE_MAX_BYTES ? HZ4_LARGE_MAX_BYTES : bytes;
     return (uint32_t)(bytes < HZ4_LARGE_MIN_BYTES ? HZ4_LARGE_MIN_BYTES : bytes);
 }
@@ -141,6 +143,29 @@ void hz4_large_clear(void) {
     for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++)
         for (void *base; (base = list_pop(large_class)) != NULL;)
             give(base);
+}
+
+// A free list that has not changed for a decay period goes to the arena.
+static void age_lists(void) {
+    static _Atomic uint64_t aged_ms, seen[HZ4_LARGE_CLASSES];
+    uint64_t now = os_clock_coarse_ms();
+    uint64_t last = atomic_load_explicit(&aged_ms, memory_order_relaxed);
+    if (now - last < atomic_load_explicit(&arena_decay_ms, memory_order_relaxed) ||
+        !atomic_compare_exchange_strong_explicit(&aged_ms, &last, now, memory_order_relaxed, memory_order_relaxed))
+        return;
+    for (unsigned large_class = 0; large_class < HZ4_LARGE_CLASSES; large_class++) {
+        uint64_t head = atomic_load_explicit(&free_lists[large_class].head, memory_order_relaxed);
+        if (head == atomic_exchange_explicit(seen + large_class, head, memory_order_relaxed))
+            for (void *base; (base = list_pop(large_class)) != NULL;)
+                give(base);
+    }
+}
+
+int hz4_large_look(void) {
+    if (HZ_LIKELY(atomic_load_explicit(&listed_bytes, memory_order_relaxed) < (int64_t)HZ_MIB(1)))
+        return 0;
+    age_lists();
+    return 1;
 }
 
 // ---- a thread's cache ---------------------------------------------------------------------------------------------

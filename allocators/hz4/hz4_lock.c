@@ -45,12 +45,6 @@ void hz4_release(struct hz4_heap *heap) {
     }
 }
 
-uint32_t hz4_alive_count(void) {
-    uint32_t count = hz_heap_count();
-    uint32_t abandoned = hz_heap_abandoned_count();
-    return count > abandoned ? count - abandoned : 1;
-}
-
 // ---- fork ---------------------------------------------------------------------------------------------------------
 
 // One that a thread holds may be in the middle of anything.

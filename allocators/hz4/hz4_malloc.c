@@ -46,12 +46,13 @@ HZ_INLINE void *alloc(size_t bytes) {
 
 static void *alloc_from_class(unsigned size_class) {
     void **top = hz4_thread.top_of_class[size_class];
-    struct hz4_heap *heap = top[-1] == NULL ? hz4_heap_of_thread() : NULL;
-    if (heap != NULL && hz4_refill(heap, size_class))
-        top = hz4_thread.top_of_class[size_class];
     void *block = top[-1];
-    if (HZ_LIKELY(block != NULL))
+    if (block != NULL) {
         hz4_thread.top_of_class[size_class] = top - 1;
+    } else {
+        struct hz4_heap *heap = hz4_heap_of_thread();
+        block = heap != NULL ? hz4_refill(heap, size_class) : NULL;
+    }
     hz_thread_leave_heap();
     return block;
 }

@@ -123,7 +123,7 @@ static void release(struct hz4_heap *heap, struct hz4_run *run) {
 // takes three locks.
 static void keep(struct hz4_heap *heap, struct hz4_run *run) {
     uint32_t bytes = (uint32_t)hz4_run_bytes(run->size_class);
-    uint32_t limit = HZ4_KEPT_ALL_BYTES / hz4_alive_count();
+    uint32_t limit = HZ4_KEPT_ALL_BYTES / hz_heap_alive_count();
     limit = limit > HZ4_KEPT_BYTES ? HZ4_KEPT_BYTES : limit;
     if (bytes > limit) {
         release(heap, run);

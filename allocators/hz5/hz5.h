@@ -11,6 +11,7 @@
 #include "../common/compiler.h"
 #include "../common/fork.h"
 #include "../common/heaps.h"
+#include "../common/hidden.h"
 #include "../common/hzn.h"
 #include "../common/process.h"
 #include "../common/reject.h"
@@ -69,6 +70,7 @@ struct hz5_desc {
     uint8_t is_guarded;                // the last unit of a large run is inaccessible
     struct hz5_queued is_queued;       // any: 1 while in some heap's remote queue, or in its owner's list of such
     struct hz5_block large_state;      // the state byte of a large run
+    uint8_t queued_units;              // who queues the run, then who takes it out: its part of heap->queued_units
     _Atomic uint32_t remote_next;      // any: link in that queue, unit index + 1; owner: in heap->draining
     uint32_t large_units;              // of a large run, without its guard
     uint32_t room;                     // units behind a large run that are kept for its growth
@@ -103,7 +105,9 @@ struct hz5_heap {
     // queues of runs with remote bits, unit index + 1; by class, so that a run is drained when its class needs blocks,
     // not at every refill
     struct hz5_queue remote_queue[SIZECLASS_COUNT];
-    // owner: the thread, or whoever has acquired the abandoned heap
+    _Atomic uint32_t queued_units; // of runs in these queues or in `draining`
+    // owner: the thread, or whoever has acquired the abandoned heap. Runs, their lists and counts: who holds the heap
+    // (common/heaps.h), which may be a helper; magazines and cached large runs: the owner alone.
     _Alignas(128) _Atomic uint32_t is_busy; // fork.h: while anything here or in a run changes, but states
     uint32_t warm[SIZECLASS_COUNT];         // runs with FREE blocks on resident pages, unit index + 1
     uint32_t cold[SIZECLASS_COUNT];         // runs whose FREE blocks would touch new pages
@@ -117,12 +121,14 @@ struct hz5_heap {
     uint64_t spared_bytes;                  // waste allowed beyond the floor, because it was trimmed too early
     uint64_t small_since_ms;                // how long it has been spared; 0: the heap is not small
     uint64_t kept_bytes;                    // resident pages of empty runs not released
+    uint32_t clean_empty;                   // runs that a helper has emptied, and that have no pages
     _Atomic uint64_t remote_issued;         // frees this thread did for other heaps; read by audits
     _Atomic uint64_t remote_drained;
     struct hz5_regions pushed;         // by this thread, of other heaps
     struct hz5_regions searched;       // of this heap
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
+    struct hz_hidden hidden; // magazines out of sight
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
     _Alignas(128) struct hz5_entry magazines[];
 };
@@ -222,6 +228,15 @@ HZ_INLINE unsigned hz5_region_of(uint64_t index) {
     return (unsigned)((index >> HZ5_REGION_SHIFT) % HZ5_REGIONS);
 }
 
+// Magazines of the calling thread that are out of sight come back.
+HZ_INLINE void hz5_show_magazine(struct hz5_heap *heap, unsigned size_class) {
+    hz_hidden_show(&heap->hidden, size_class, (void **)hz5_thread.top, (void **)hz5_thread.limit);
+}
+
+HZ_INLINE void hz5_show_magazines(struct hz5_heap *heap) {
+    hz_hidden_show_all(&heap->hidden, (void **)hz5_thread.top, (void **)hz5_thread.limit);
+}
+
 // hz5_array.c: arrays of states
 struct hz5_block *hz5_array_take(unsigned size_class, uint32_t block_count); // NULL: no memory
 void hz5_array_give(unsigned size_class, struct hz5_block *array);
@@ -231,6 +246,7 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class'
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
 void hz5_release_empty_runs(struct hz5_heap *heap);
+void hz5_release_clean_runs(struct hz5_heap *heap);                                     // empty ones without pages
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class); // runs that changed hands
 
 // hz5_remote.c: remote frees
@@ -239,7 +255,8 @@ void hz5_remote_push(struct hz5_desc *run, uint64_t index);                     
 void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched); // of all heaps
 
 // hz5_trim.c
-void hz5_trim(struct hz5_heap *heap); // gives back pages of partial runs
+void hz5_trim(struct hz5_heap *heap);                           // gives back pages of partial runs
+void hz5_trim_run(struct hz5_heap *heap, struct hz5_desc *run); // of one
 
 // hz5_quarantine.c
 void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);

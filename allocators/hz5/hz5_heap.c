@@ -2,6 +2,8 @@
 // The start of the library; how a thread takes a heap and gives it up (common/heaps.h has the life cycle).
 #include "hz5.h"
 
+#include <string.h>
+
 #include "../common/os_mem.h"
 
 uint32_t hz5_magazine_offset[SIZECLASS_COUNT];
@@ -47,8 +49,7 @@ struct hz_heap *hzn_heap_of_thread(void) {
 }
 
 int hzn_heap_is_whole(struct hz_heap *heap) {
-    return hz_status_peek(&heap->status) != HZ_HEAP_ACQUIRED &&
-           atomic_load_explicit(&hz5_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
+    return hz_heap_is_at_rest(heap) && atomic_load_explicit(&hz5_heap_of(heap)->is_busy, memory_order_relaxed) == 0;
 }
 
 static struct hz5_heap *new_heap(void) {
@@ -76,6 +77,7 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
         hz5_thread.limit[size_class] =
             hz5_profile.quarantine_bytes != 0 ? bottom : bottom + hz5_magazine_entries[size_class];
     }
+    memset(heap->hidden.classes, 0, sizeof heap->hidden.classes); // a fork has left its thread behind
     hz5_thread.heap = heap;
     hz5_thread.owner = heap->common.id;
     hz_thread_end_watch(); // may allocate: the heap is complete by now
@@ -92,6 +94,8 @@ void hzn_thread_fini(void) {
     if (heap == NULL)
         return;
     hz_heap_enter(&heap->is_busy);
+    hz5_show_magazines(heap);
+    hz_heap_hold(&heap->common);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         hz5_spill(heap, size_class, 0);
     hz5_drain(heap);

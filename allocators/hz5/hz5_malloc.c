@@ -40,20 +40,32 @@ HZ_INLINE void *alloc(size_t bytes) {
     return block;
 }
 
+static void watch(struct hz5_heap *heap, unsigned size_class) {
+    arena_look();
+    if (HZ_UNLIKELY(atomic_load_explicit(&arena_holds, memory_order_relaxed) != 0))
+        hz_hidden_hide(&heap->hidden, size_class, (void **)hz5_thread.top, (void **)hz5_thread.limit, &empty_magazine);
+}
+
 static void *alloc_from_class(unsigned size_class) {
     struct hz5_heap *heap = hz5_heap_of_thread();
     void *block = NULL;
-    int is_filled = 0;
     if (HZ_LIKELY(heap != NULL)) {
         hz_heap_enter(&heap->is_busy);
-        is_filled = hz5_refill(heap, size_class);
+        hz5_show_magazine(heap, size_class);
+        int is_filled = hz5_thread.top[size_class]->block != NULL;
+        if (!is_filled) {
+            hz_heap_hold(&heap->common);
+            is_filled = hz5_refill(heap, size_class);
+            hz_heap_let_go(&heap->common);
+        }
+        if (HZ_LIKELY(is_filled)) {
+            struct hz5_entry *top = hz5_thread.top[size_class];
+            hz5_block_hand_out(top->state);
+            hz5_thread.top[size_class] = top - 1;
+            block = top->block;
+        }
+        watch(heap, size_class);
         hz_heap_leave(&heap->is_busy);
-    }
-    if (HZ_LIKELY(is_filled)) {
-        struct hz5_entry *top = hz5_thread.top[size_class];
-        hz5_block_hand_out(top->state);
-        hz5_thread.top[size_class] = top - 1;
-        block = top->block;
     }
     hz_thread_leave_heap();
     return block;
@@ -117,22 +129,31 @@ static HZ_COLD void free_refused(void *block) {
         reject(block, REJECT_FREE, hz5_classify(block));
 }
 
-// The magazine is full: half of it goes back to the runs. With a quarantine every free comes here.
+// The magazine is full, or out of sight: of a full one half goes back to the runs. With a quarantine every free comes
+// here.
 static HZ_COLD void free_spill(void *block, struct hz5_block *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
     hz5_block_free_own(state);
     hz_heap_enter(&heap->is_busy);
-    if (hz5_profile.quarantine_bytes != 0)
+    hz5_show_magazine(heap, (unsigned)size_class);
+    if (hz5_profile.quarantine_bytes != 0) {
+        hz_heap_hold(&heap->common);
         hz5_quarantine(heap, block, state, (unsigned)size_class);
-    else
-        hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
-    hz_heap_leave(&heap->is_busy);
-    if (hz5_profile.quarantine_bytes != 0)
+        hz_heap_let_go(&heap->common);
+        hz_heap_leave(&heap->is_busy);
         return;
+    }
+    if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
+        hz_heap_hold(&heap->common);
+        hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
+        hz_heap_let_go(&heap->common);
+    }
     struct hz5_entry *top = hz5_thread.top[size_class] + 1;
     top->block = block;
     top->state = state;
     hz5_thread.top[size_class] = top;
+    watch(heap, (unsigned)size_class);
+    hz_heap_leave(&heap->is_busy);
 }
 
 static HZ_COLD void free_large(void *block, struct hz5_desc *desc, struct hz5_block *state) {

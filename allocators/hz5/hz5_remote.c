@@ -3,7 +3,27 @@
 // owner, who drains the queue. hz5_remote_push() runs in the threads that free, all else in the owner's.
 #include "hz5_run.h"
 
+// What the runs of a heap's remote queues may be before who queues one more drains them for an owner that does not come
+// to it: so much for all heaps together, so much at least for each, and this part of what the heap has in memory.
+#define QUEUED_ALL_UNITS 64u
+#define QUEUED_UNITS 8u
+#define QUEUED_SHARE 4u
+
 static void drain_all(struct hz5_heap *heap, unsigned size_class);
+
+// A heap with a quarantine is left to its thread, which delays what others freed.
+static int waits_too_much(const struct hz5_heap *heap) {
+    uint64_t queued = atomic_load_explicit(&heap->queued_units, memory_order_relaxed);
+    return queued >= QUEUED_UNITS && queued >= QUEUED_ALL_UNITS / hz_heap_alive_count() &&
+           queued << ARENA_UNIT_SHIFT >= hz_tally_get(&heap->dirty_bytes) / QUEUED_SHARE && heap != hz5_thread.heap &&
+           heap->quarantine == NULL;
+}
+
+// The run leaves the heap's queues.
+static void unqueue(struct hz5_heap *heap, struct hz5_desc *run) {
+    atomic_fetch_sub_explicit(&heap->queued_units, run->queued_units, memory_order_relaxed);
+    hz5_queued_clear(&run->is_queued);
+}
 
 // Puts a run that has remote bits, and that this thread has just marked as queued, into its owner's queue. If the run
 // changes its class meanwhile it may land in the queue of another one: it is drained all the same, before the next
@@ -16,6 +36,8 @@ static void push(struct hz5_desc *run) {
             unsigned size_class = hz5_size_class_of(run);
             size_class = size_class < SIZECLASS_COUNT ? size_class : 0;
             struct hz5_queue *queue = &heap->remote_queue[size_class];
+            run->queued_units = (uint8_t)hz5_run_units(size_class);
+            atomic_fetch_add_explicit(&heap->queued_units, run->queued_units, memory_order_relaxed);
             uint32_t head = hz5_queue_head(queue);
             do
                 atomic_store_explicit(&run->remote_next, head, memory_order_relaxed);
@@ -24,6 +46,9 @@ static void push(struct hz5_desc *run) {
             if (HZ_UNLIKELY(hz_status_is_abandoned(&heap->common.status)) && hz_heap_acquire(&heap->common)) {
                 drain_all(heap, size_class);
                 hz_heap_release(&heap->common);
+            } else if (HZ_UNLIKELY(waits_too_much(heap)) && hz_heap_help(&heap->common)) {
+                hz5_drain(heap);
+                hz_heap_helped(&heap->common);
             }
             return;
         }
@@ -153,7 +178,7 @@ static void take_queue(struct hz5_heap *heap, unsigned size_class) {
             atomic_store_explicit(&run->remote_next, heap->draining[size_class], memory_order_relaxed);
             heap->draining[size_class] = link;
         } else {
-            hz5_queued_clear(&run->is_queued);
+            unqueue(heap, run);
             if (is_mine) // late bits of the unit's last life: it lies inside a longer run now
                 count_searched(heap, run, (uint64_t)__builtin_popcountll(hz5_bits_drop(&run->remote_bits)));
             else if (hz5_bits_look(&run->remote_bits) != 0)
@@ -173,7 +198,7 @@ void hz5_remote_drain_class(struct hz5_heap *heap, unsigned size_class, struct h
         if (!drain(heap, run, sink))
             return;
         heap->draining[size_class] = atomic_load_explicit(&run->remote_next, memory_order_relaxed);
-        hz5_queued_clear(&run->is_queued);
+        unqueue(heap, run);
         if (hz5_bits_look(&run->remote_bits) != 0)
             hz5_remote_enqueue(run);
         else if (run->free_count == run->block_count && !run->is_kept)

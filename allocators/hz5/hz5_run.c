@@ -124,14 +124,22 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
 //
 // A run in the remote queue stays until it is drained: its next owner could not queue it while it is in ours, and we
 // may sleep for long.
+//
+// A helper releases nothing: the owner's free() reads descriptors of its own runs once, since only it changes them. The
+// run stays, without pages, until its owner needs a new one.
 void hz5_run_became_empty(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_class) {
     if (!hz5_queued_peek_clear(&run->is_queued))
         return;
     uint64_t bytes = hz5_page_groups(run->dirty_pages, run);
     uint64_t limit = hz5_profile.keep_bytes + hz_tally_get(&heap->used_bytes) / 100 * hz5_profile.keep_percent;
     if (heap->kept_bytes + bytes > limit) {
-        release(heap, run, size_class);
-        return;
+        if (!hz_heap_is_helped(&heap->common)) {
+            release(heap, run, size_class);
+            return;
+        }
+        hz5_trim_run(heap, run);
+        bytes = hz5_page_groups(run->dirty_pages, run);
+        heap->clean_empty++;
     }
     heap->kept_bytes += bytes;
     run->is_kept = 1;
@@ -164,7 +172,6 @@ void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *stat
 }
 
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
-    arena_look();
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t count = (uint32_t)(hz5_thread.top[size_class] - bottom);
     uint32_t leave = count > keep ? count - keep : 0;
@@ -262,7 +269,6 @@ static int adopt_from_abandoned_heaps(struct hz5_heap *heap, unsigned size_class
 }
 
 int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
-    arena_look();
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
     struct hz5_entry *end = bottom + 1 + want;
@@ -277,6 +283,8 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     }
     if (sink.next == end && adopt_from_abandoned_heaps(heap, size_class) != 0)
         take_warm(heap, size_class, &sink);
+    if (sink.next == end && heap->clean_empty != 0)
+        hz5_release_clean_runs(heap); // the arena may have memory with pages
     if (sink.next == end && heap->cold[size_class] == 0) {
         hz5_drain(heap);
         if (heap->warm[size_class] == 0 && heap->cold[size_class] == 0)
@@ -317,16 +325,26 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_
 
 // ---- giving memory back -------------------------------------------------------------------------------------------
 
-void hz5_release_empty_runs(struct hz5_heap *heap) {
+static void release_runs(struct hz5_heap *heap, int only_clean) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         for (int is_cold = 0; is_cold <= 1; is_cold++) {
             uint32_t link = is_cold ? heap->cold[size_class] : heap->warm[size_class];
             while (link != 0) {
                 struct hz5_desc *run = hz5_run_of_link(link);
                 link = run->next;
-                if (run->free_count == run->block_count && hz5_queued_peek_clear(&run->is_queued))
+                if (run->free_count == run->block_count && (!only_clean || run->dirty_pages == 0) &&
+                    hz5_queued_peek_clear(&run->is_queued))
                     release(heap, run, size_class);
             }
         }
     }
+    heap->clean_empty = 0;
+}
+
+void hz5_release_empty_runs(struct hz5_heap *heap) {
+    release_runs(heap, 0);
+}
+
+void hz5_release_clean_runs(struct hz5_heap *heap) {
+    release_runs(heap, 1);
 }

@@ -85,7 +85,8 @@ static void report_absorbed(uint64_t issued, uint64_t seen) {
 }
 
 // Cached blocks of the calling thread; nobody may look into the magazines of others, whose blocks count as live.
-static uint64_t cached_bytes(const struct hz5_heap *heap) {
+static uint64_t cached_bytes(struct hz5_heap *heap) {
+    hz5_show_magazines(heap);
     uint64_t bytes = heap->quarantine != NULL ? heap->quarantine->bytes : 0;
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
         bytes += (uint64_t)(hz5_thread.top[size_class] - (heap->magazines + hz5_magazine_offset[size_class])) *
@@ -162,6 +163,8 @@ void hzn_purge(void) {
     struct hz5_heap *heap = hz5_thread.heap;
     if (heap != NULL) {
         hz_heap_enter(&heap->is_busy);
+        hz5_show_magazines(heap);
+        hz_heap_hold(&heap->common);
         for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++)
             hz5_spill(heap, size_class, 0);
         hz5_drain(heap);
@@ -169,6 +172,7 @@ void hzn_purge(void) {
         hz5_large_flush(heap);
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
+        hz_heap_let_go(&heap->common);
         hz_heap_leave(&heap->is_busy);
     }
     struct hz_heap *abandoned;

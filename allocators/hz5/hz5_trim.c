@@ -22,7 +22,7 @@ static uint64_t idle_pages(struct hz5_desc *run) {
     return idle;
 }
 
-static void trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
+void hz5_trim_run(struct hz5_heap *heap, struct hz5_desc *run) {
     char *base = (char *)atomic_load_explicit(&run->base, memory_order_relaxed);
     uint64_t idle = idle_pages(run);
     while (idle != 0) {
@@ -44,9 +44,9 @@ void hz5_trim(struct hz5_heap *heap) {
     uint64_t before = hz_tally_get(&heap->dirty_bytes);
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         for (uint32_t link = heap->warm[size_class]; link != 0; link = hz5_run_of_link(link)->next)
-            trim_run(heap, hz5_run_of_link(link));
+            hz5_trim_run(heap, hz5_run_of_link(link));
         for (uint32_t link = heap->cold[size_class]; link != 0; link = hz5_run_of_link(link)->next)
-            trim_run(heap, hz5_run_of_link(link));
+            hz5_trim_run(heap, hz5_run_of_link(link));
     }
     heap->trim_mark_bytes = hz_tally_get(&heap->used_bytes);
     if (hz5_profile.limits.adaptive) {
@@ -67,7 +67,8 @@ void hz5_trim_if_wasteful(struct hz5_heap *heap) {
         return;
     }
     uint64_t waste = dirty > used ? dirty - used : 0;
-    if (waste <= hz5_profile.trim_floor_bytes || waste <= 2 * used)
+    uint64_t allowed = hz_heap_is_helped(&heap->common) ? used / 4 : 2 * used; // an owner that sleeps needs no pages
+    if (waste <= hz5_profile.trim_floor_bytes || waste <= allowed)
         return;
     if (waste <= hz5_profile.trim_floor_bytes + heap->spared_bytes) {
         uint64_t now = os_clock_coarse_ms();

@@ -66,6 +66,7 @@ enum operation {
     OP_RECLAIM,       // a new thread takes abandoned heap 1
     OP_SPILL,         // magazine to run
     OP_RELEASE_CARVE, // if the run is empty: release it and carve it anew
+    OP_HELP,          // drain of heap 1, which is alive, by another thread
 };
 
 enum mutant {
@@ -93,6 +94,7 @@ struct thread_state {
     uint8_t pc;
     uint8_t back;   // pc after the drain subroutine
     uint8_t after;  // pc after the enqueue subroutine
+    uint8_t held;   // pc after the own heap is held, or let go
     uint8_t at;     // script position
     uint8_t heap;   // own heap id or 0
     uint8_t target; // heap under drain
@@ -106,6 +108,7 @@ struct model {
     uint8_t magazine[HEAPS][BLOCKS]; // how often each block lies in the heap's magazine
     uint8_t listed[HEAPS];           // the run is in the heap's own list of runs under drain
     uint8_t left;                    // regions taken from REMOTE_BITS and not searched yet, the owner's
+    uint8_t inside;                  // threads that hold or help heap 1
     // What the model knows and the threads do not:
     uint8_t holders[BLOCKS]; // who may use the block
     uint8_t handed;          // bit a block: OP_FREE_HANDED may take it
@@ -122,6 +125,7 @@ enum violation {
     STRANGER_FREED,
     GOOD_REFUSED,
     WRONG_STATE,
+    HELD_TWICE,
     VIOLATIONS
 };
 static const char *const violation_names[VIOLATIONS] = {"sound",
@@ -135,7 +139,8 @@ static const char *const violation_names[VIOLATIONS] = {"sound",
                                                         "a live block became free",
                                                         "a stale free hit the next life",
                                                         "every free of a live block was refused",
-                                                        "a block's state does not tell where it is"};
+                                                        "a block's state does not tell where it is",
+                                                        "a heap that two threads change"};
 
 struct scenario {
     const char *name;
@@ -284,6 +289,35 @@ static const struct scenario scenarios[] = {
      0,
      {0, 0, 0},
      0},
+    {"another helps an owner that sleeps", {{OP_END}, {OP_FREE0, OP_HELP}}, {LIVE, LIVE}, 0, 1, {1, 0, 0}, 0},
+    {"another helps while the owner refills",
+     {{OP_ALLOC, OP_ALLOC}, {OP_FREE0, OP_HELP}},
+     {LIVE, LIVE},
+     0,
+     1,
+     {1, 0, 0},
+     0},
+    {"another helps while the owner frees, spills and carves",
+     {{OP_FREE1, OP_SPILL, OP_RELEASE_CARVE, OP_ALLOC}, {OP_FREE0, OP_HELP}},
+     {LIVE, LIVE},
+     0,
+     0,
+     {1, 0, 0},
+     0},
+    {"two free and help while the owner drains",
+     {{OP_DRAIN}, {OP_FREE0, OP_HELP}, {OP_FREE1, OP_HELP}},
+     {LIVE, LIVE},
+     0,
+     0,
+     {1, 0, 0},
+     0},
+    {"two free and help while the owner exits",
+     {{OP_EXIT}, {OP_FREE0, OP_HELP}, {OP_FREE1, OP_HELP}},
+     {LIVE, LIVE},
+     0,
+     0,
+     {1, 0, 0},
+     0},
     // Eight lives in the real thing, two here: the documented limit.
     {"stale free stalled until its state array is in use again",
      {{OP_FREE0, OP_SPILL, OP_RELEASE_CARVE, OP_RELEASE_CARVE, OP_ALLOC, OP_ALLOC, OP_DRAIN, OP_ALLOC},
@@ -357,6 +391,29 @@ static void hand_out(struct model *m, unsigned t, uint8_t block) {
     give_item(&m->machine, t, block);
     if (++m->holders[block] > 1)
         violate(&m->machine, TWO_HOLDERS);
+}
+
+// Between the two, heap 1's lists and runs are the thread's alone, and it knows what the last one has made of them.
+#define HEAP_ITEM BLOCKS
+
+static void enter(struct model *m, unsigned t) {
+    if (m->inside++ != 0)
+        violate(&m->machine, HELD_TWICE);
+    give_item(&m->machine, t, HEAP_ITEM);
+}
+
+static void leave(struct model *m, unsigned t) {
+    use_item(&m->machine, t, HEAP_ITEM);
+    m->inside--;
+}
+
+// Holding is a step only where somebody helps: nobody else looks whether a heap is held.
+static int is_helped_here(void) {
+    for (unsigned t = 0; t < THREADS; t++)
+        for (unsigned at = 0; at < SCRIPT; at++)
+            if (scenario->script[t][at] == OP_HELP)
+                return 1;
+    return 0;
 }
 
 // The conditional step that frees a block; the thread has used the block up to here, if it is the one that holds it.
@@ -457,6 +514,11 @@ enum pc {
     L_RECIPROCAL,
     L_FENCE2,
     L_REMOTE_BITS,
+    // hold the own heap, then go on at `held`; let go, then go on at `after`; help heap 1
+    G_HOLD,
+    G_LET_GO,
+    H_HELP,
+    H_HELPED,
     PC_END,
 };
 
@@ -470,6 +532,19 @@ static void begin_free(struct model *m, unsigned t, uint8_t block, uint8_t pc) {
 // get to know its address sooner than any program could tell them.
 static void ask(struct model *m, unsigned block) {
     m->asked |= (uint8_t)(1u << block & ~m->ended);
+}
+
+static void hold(struct thread_state *thread, uint8_t next) {
+    thread->held = next;
+    thread->pc = is_helped_here() ? G_HOLD : next;
+}
+
+// Where a thread goes that lets its heap go and then goes on at `next`.
+static uint8_t let_go(struct thread_state *thread, uint8_t next) {
+    if (!is_helped_here())
+        return next;
+    thread->reg[3] = next;
+    return G_LET_GO;
 }
 
 static void begin(struct model *m, unsigned t) {
@@ -497,11 +572,11 @@ static void begin(struct model *m, unsigned t) {
         break;
     case OP_DRAIN:
         thread->target = thread->heap;
-        thread->back = NEXT;
-        thread->pc = C_TAKE;
+        thread->back = let_go(thread, NEXT);
+        hold(thread, C_TAKE);
         break;
     case OP_EXIT:
-        thread->pc = X_SPILL;
+        hold(thread, X_SPILL);
         break;
     case OP_ADOPT:
         thread->pc = D_LOOK;
@@ -510,10 +585,13 @@ static void begin(struct model *m, unsigned t) {
         thread->pc = V_LOOK;
         break;
     case OP_SPILL:
-        thread->pc = S_STORE;
+        hold(thread, S_STORE);
         break;
     case OP_RELEASE_CARVE:
-        thread->pc = L_LOOK;
+        hold(thread, L_LOOK);
+        break;
+    case OP_HELP:
+        thread->pc = H_HELP;
         break;
     default:
         break;
@@ -674,6 +752,8 @@ static void step_enqueue(struct model *m, unsigned t) {
     case P_ACQUIRE:
         thread->pc = thread->after;
         if (DO(hz_status_acquire, STATUS1 + reg[2] - 1u)) {
+            if (is_helped_here())
+                enter(m, t);
             thread->target = reg[2];
             thread->back = U_STATUS;
             thread->pc = C_TAKE;
@@ -714,10 +794,14 @@ static void drain_block(struct model *m, unsigned t, uint8_t b, uint8_t next_loa
     }
 }
 
+static int is_refill(const struct thread_state *thread) {
+    return thread->back == A_MAGAZINE || (thread->back == G_LET_GO && thread->reg[3] == A_MAGAZINE);
+}
+
 // A refill wants one block: it becomes CACHED, the others FREE.
 static void free_drained(struct model *m, unsigned t, uint8_t b, uint8_t next) {
     struct thread_state *thread = &m->thread[t];
-    int is_wanted = thread->back == A_MAGAZINE && !has_cached(m, thread->heap);
+    int is_wanted = is_refill(thread) && !has_cached(m, thread->heap);
     DO(hz5_block_see_remote, own_state(m, t, b));
     if (is_wanted)
         DO(hz5_block_drain_to_magazine, own_state(m, t, b));
@@ -738,7 +822,7 @@ static void next_region(struct model *m, unsigned t, uint8_t next) {
     if (!scenario->block_regions)
         return;
     m->left &= (uint8_t)~bit_of(0);
-    if (m->left != 0 && thread->back == A_MAGAZINE && has_cached(m, thread->heap)) {
+    if (m->left != 0 && is_refill(thread) && has_cached(m, thread->heap)) {
         thread->pc = thread->back;
         if (mutant == MUTANT_FORGET_LEFT)
             m->left = 0;
@@ -825,7 +909,7 @@ static void step_drain(struct model *m, unsigned t) {
 
 static void pop(struct model *m, unsigned t) {
     struct thread_state *thread = &m->thread[t];
-    thread->pc = mutant == MUTANT_TWO_STATES ? A_QUEUE : A_OWNER;
+    hold(thread, mutant == MUTANT_TWO_STATES ? A_QUEUE : A_OWNER);
     for (uint8_t b = 0; b < BLOCKS; b++) {
         if (m->magazine[thread->heap][b] == 0)
             continue;
@@ -866,15 +950,15 @@ static void step_alloc(struct model *m, unsigned t) {
         refill(m, t, 1, A_AGAIN);
         break;
     case A_AGAIN:
-        thread->pc = has_cached(m, thread->heap) ? A_MAGAZINE : A_QUEUE;
+        thread->pc = has_cached(m, thread->heap) ? let_go(thread, A_MAGAZINE) : A_QUEUE;
         break;
     case A_QUEUE:
         // One drain an allocation, then it gives up: a new run would serve it.
-        thread->pc = NEXT;
+        thread->pc = let_go(thread, NEXT);
         if (thread->reg[0] == 0 && (m->listed[thread->heap] || !DO(hz5_queue_is_empty, QUEUE1 + thread->heap - 1u))) {
             thread->reg[0] = 1;
             thread->target = thread->heap;
-            thread->back = A_MAGAZINE;
+            thread->back = let_go(thread, A_MAGAZINE);
             thread->pc = C_TAKE;
         }
         break;
@@ -907,6 +991,8 @@ static void step_exit(struct model *m, unsigned t) {
         thread->pc = C_TAKE;
         break;
     case U_STATUS:
+        if (is_helped_here())
+            leave(m, t);
         DO(hz_status_abandon, STATUS1 + thread->target - 1u);
         thread->pc = mutant == MUTANT_NO_LAST_LOOK ? NEXT : U_QUEUE;
         break;
@@ -919,12 +1005,46 @@ static void step_exit(struct model *m, unsigned t) {
     case U_ACQUIRE:
         thread->pc = NEXT;
         if (DO(hz_status_acquire, STATUS1 + thread->target - 1u)) {
+            if (is_helped_here())
+                enter(m, t);
             thread->back = U_STATUS;
             thread->pc = C_TAKE;
         }
         break;
     case S_STORE:
-        step_spill(m, t, NEXT);
+        step_spill(m, t, let_go(thread, NEXT));
+        break;
+    }
+}
+
+static void step_hold(struct model *m, unsigned t) {
+    struct thread_state *thread = &m->thread[t];
+    unsigned status = STATUS1 + thread->heap - 1u;
+    switch (thread->pc) {
+    case G_HOLD: // else it waits
+        if (DO(hz_status_hold, status)) {
+            enter(m, t);
+            thread->pc = thread->held;
+        }
+        break;
+    case G_LET_GO:
+        leave(m, t);
+        DO(hz_status_let_go, status);
+        thread->pc = thread->reg[3];
+        break;
+    case H_HELP:
+        thread->pc = NEXT;
+        if (DO(hz_status_help, STATUS1)) {
+            enter(m, t);
+            thread->target = 1;
+            thread->back = H_HELPED;
+            thread->pc = C_TAKE;
+        }
+        break;
+    case H_HELPED:
+        leave(m, t);
+        DO(hz_status_helped, STATUS1);
+        thread->pc = NEXT;
         break;
     }
 }
@@ -985,7 +1105,7 @@ static void step_renew(struct model *m, unsigned t) {
     uint8_t owner_generation = peek(&m->machine, t, OWNER_GENERATION);
     switch (thread->pc) {
     case L_LOOK:
-        thread->pc = may_release(m, t) ? L_ZERO : NEXT;
+        thread->pc = may_release(m, t) ? L_ZERO : let_go(thread, NEXT);
         break;
     case L_ZERO:
         if (mutant != MUTANT_RECIPROCAL_LEFT)
@@ -1019,11 +1139,11 @@ static void step_renew(struct model *m, unsigned t) {
         break;
     case L_FENCE2:
         DO(hz5_fence_carved, 0);
-        thread->pc = mutant == MUTANT_CARVE_NO_LOOK ? NEXT : L_REMOTE_BITS;
+        thread->pc = mutant == MUTANT_CARVE_NO_LOOK ? let_go(thread, NEXT) : L_REMOTE_BITS;
         break;
     case L_REMOTE_BITS:
-        thread->after = NEXT;
-        thread->pc = DO(hz5_bits_look, REMOTE_BITS) != 0 ? E_LOOK : NEXT;
+        thread->after = let_go(thread, NEXT);
+        thread->pc = DO(hz5_bits_look, REMOTE_BITS) != 0 ? E_LOOK : thread->after;
         break;
     }
 }
@@ -1058,7 +1178,8 @@ static const struct {
                   {D_LOOK, step_exit},
                   {S_STORE, step_inherit},
                   {L_LOOK, step_exit},
-                  {PC_END, step_renew}};
+                  {G_HOLD, step_renew},
+                  {PC_END, step_hold}};
 
 static void step(void *model, unsigned t) {
     struct model *m = model;
@@ -1087,10 +1208,11 @@ static void check_end(void *model) {
     int is_waiting = owner != 0 && (memory[QUEUE1 + owner - 1] != 0 || m->listed[owner]);
     uint8_t seen = is_alive && is_waiting ? memory[REMOTE_BITS] | m->left : 0;
     uint8_t remote = 0;
+    int is_drained = is_helped_here() && scenario->script[0][0] == OP_END; // nobody but a helper could
     for (uint8_t b = 0; b < BLOCKS; b++) {
         uint8_t state = memory[state_of(memory[OWNER_GENERATION], b)];
         remote = (uint8_t)(remote + (state == REMOTE));
-        if (state == REMOTE && (seen & bit_of(b)) == 0)
+        if (state == REMOTE && ((seen & bit_of(b)) == 0 || is_drained))
             violate(&m->machine, LOST);
         // A block nobody holds lies in exactly one place.
         unsigned places = (unsigned)(m->magazine[1][b] + m->magazine[2][b]) + (m->holders[b] != 0);
@@ -1127,7 +1249,7 @@ static size_t run(const struct scenario *what, int stops_at_first, struct findin
     }
     for (unsigned t = 0; t < THREADS; t++) {
         m.thread[t].heap = what->heap_of[t];
-        m.machine.knows[t] = (1u << BLOCKS) - 1;
+        m.machine.knows[t] = (1u << (BLOCKS + 1)) - 1;
     }
     return explore(&explored, &m, stops_at_first, findings);
 }
@@ -1251,6 +1373,7 @@ static const struct tolerated tolerated[] = {
     {"hz_status", "abandon_locked", -1, "of hz4"},
     {"hz_status", "reclaim_locked", -1, "of hz4"},
     {"hz_status", "peek", -1, "the model has no fork"},
+    {"hz_status", "is_helped", -1, "the model has no fork"},
     {"hz_status", "survive", -1, "the model has no fork"},
     {"hz_status", "lose", -1, "the model has no fork"},
 };

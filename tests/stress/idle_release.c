@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a program holds that was busy and hardly is any more: bursts that the allocator learns to keep memory for, then
 // light work that goes on until little is resident, then a burst, quiet and one single call. Run with the library
-// preloaded. Usage: idle_release MIB; exit 1 when more than MIB stay. Waits for memory, at most PATIENCE_MS: how fast
-// the machine is does not matter. Layer: test, preload.
+// preloaded. Usage: idle_release MIB [large|thread]; exit 1 when more than MIB stay. `thread`: each burst is a
+// thread's that ends, and light work is of one size, in a thread that has hardly allocated. Waits for memory, at most
+// PATIENCE_MS: how fast the machine is does not matter. Layer: test, preload.
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +14,13 @@
 #define BLOCKS 40000u
 #define LARGE_BLOCKS 60u
 #define BURSTS 5
+#define THREAD_BURSTS 20
 #define PAUSE_US 260000
 #define PATIENCE_MS 20000
 #define QUIET_US 1200000
 
 static char *blocks[BLOCKS];
-static int is_large;
+static int is_large, is_thread;
 
 static long resident_mib(void) {
     FILE *file = fopen("/proc/self/statm", "r");
@@ -54,23 +57,34 @@ static long burst(void) {
     return resident;
 }
 
+static void *burst_of_thread(void *resident) {
+    *(long *)resident = burst();
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     is_large = argc == 3 && strcmp(argv[2], "large") == 0;
-    if (argc != 2 + is_large) {
-        fprintf(stderr, "usage: idle_release MIB [large]\n");
+    is_thread = argc == 3 && strcmp(argv[2], "thread") == 0;
+    if (argc != 2 + is_large + is_thread) {
+        fprintf(stderr, "usage: idle_release MIB [large|thread]\n");
         return 2;
     }
     long bound = strtol(argv[1], NULL, 10);
     long busy = 0;
-    for (int i = 0; i < BURSTS; i++) {
+    for (int i = 0; !is_thread && i < BURSTS; i++) {
         busy = burst();
         usleep(PAUSE_US);
+    }
+    for (int i = 0; is_thread && i < THREAD_BURSTS; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, burst_of_thread, &busy) != 0 || pthread_join(thread, NULL) != 0)
+            return 3;
     }
     long before = resident_mib();
     long start = now_ms();
     long light = before;
     for (unsigned i = 0; now_ms() - start < PATIENCE_MS && light > bound; i++) {
-        free(malloc(100 + i % 2900));
+        free(malloc(is_thread ? 100 : 100 + i % 2900));
         usleep(900);
         light = resident_mib();
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The registry of heaps and their life cycle, with heaps that are nothing but a queue.
+#include "../../allocators/common/fork.h"
 #include "../../allocators/common/heaps.h"
 #include "../../allocators/common/hzn.h"
 
@@ -32,6 +33,8 @@ static struct test_heap *of(struct hz_heap *heap) {
 
 static struct hz_heap *own;
 
+_Atomic uint32_t hz_fork_is_coming;
+
 struct hz_heap *hzn_heap_of_thread(void) {
     return own;
 }
@@ -60,6 +63,7 @@ static int forget_all(void **state) {
     (void)state;
     memset(&hz_heaps, 0, sizeof hz_heaps);
     own = NULL;
+    atomic_store_explicit(&hz_fork_is_coming, 0, memory_order_relaxed);
     return 0;
 }
 
@@ -249,6 +253,98 @@ static void a_fork_keeps_whole_heaps_and_loses_the_others(void **state) {
     assert_int_equal(hz_heap_abandoned_count(), 2);
 }
 
+static void an_alive_heap_is_helped_while_its_thread_does_not_hold_it(void **state) {
+    (void)state;
+    struct test_heap heap;
+    begin(&heap);
+    assert_int_equal(hz_heap_help(&heap.common), 1);
+    assert_int_equal(hz_heap_is_helped(&heap.common), 1);
+    assert_int_equal(hz_heap_is_at_rest(&heap.common), 0);
+    assert_int_equal(hz_heap_help(&heap.common), 0);
+    assert_int_equal(hz_heap_acquire(&heap.common), 0);
+    hz_heap_helped(&heap.common);
+    hz_heap_hold(&heap.common);
+    assert_int_equal(hz_heap_is_at_rest(&heap.common), 0);
+    assert_int_equal(hz_heap_help(&heap.common), 0);
+    hz_heap_hold(&heap.common); // a signal handler that allocates
+    hz_heap_let_go(&heap.common);
+    assert_int_equal(hz_heap_is_at_rest(&heap.common), 1);
+    hz_heap_hold(&heap.common);
+    hz_heap_release(&heap.common); // its thread ends
+    assert_int_equal(status_of(&heap), HZ_HEAP_ABANDONED);
+    assert_int_equal(hz_heap_help(&heap.common), 0);
+}
+
+static void nobody_helps_when_a_fork_is_coming(void **state) {
+    (void)state;
+    struct test_heap heap;
+    begin(&heap);
+    atomic_store_explicit(&hz_fork_is_coming, 1, memory_order_relaxed);
+    assert_int_equal(hz_heap_help(&heap.common), 0);
+    assert_int_equal(status_of(&heap), HZ_HEAP_ALIVE);
+    atomic_store_explicit(&hz_fork_is_coming, 0, memory_order_relaxed);
+    assert_int_equal(hz_heap_help(&heap.common), 1);
+    // A child in which the helper is not there: it was about to see the fork come.
+    own = &heap.common;
+    hz_heaps_survive_fork();
+    assert_int_equal(status_of(&heap), HZ_HEAP_ALIVE);
+    hz_heap_hold(&heap.common);
+    hz_heap_let_go(&heap.common);
+    assert_int_equal(hz_heap_help(&heap.common), 1);
+}
+
+static _Atomic int is_over;
+static uint64_t held_count; // plain: of who holds or helps
+static _Atomic uint64_t all_helps;
+
+static void *help_often(void *ignored) {
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        if (hz_heap_help(&shared.common)) {
+            held_count++;
+            atomic_fetch_add_explicit(&all_helps, 1, memory_order_relaxed);
+            hz_heap_helped(&shared.common);
+        }
+        sched_yield();
+    }
+    return ignored;
+}
+
+// The heap's thread counts beside helpers, and waits for them; at times it is about to fork.
+static void holder_and_helpers_exclude_each_other(void **state) {
+    (void)state;
+    begin(&shared);
+    own = &shared.common;
+    held_count = 0;
+    atomic_store_explicit(&all_helps, 0, memory_order_relaxed);
+    atomic_store_explicit(&is_over, 0, memory_order_relaxed);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, help_often, NULL), 0);
+    uint64_t rounds = 0;
+    for (; rounds < ROUNDS || atomic_load_explicit(&all_helps, memory_order_relaxed) == 0; rounds++) {
+        hz_heap_hold(&shared.common);
+        held_count++;
+        if (rounds % 64 == 0)
+            sched_yield();
+        hz_heap_let_go(&shared.common);
+        if (rounds % 64 == 32)
+            sched_yield();
+        if (rounds % 256 == 0) {
+            // ORDER: seq_cst: as in fork_linux.c.
+            atomic_store_explicit(&hz_fork_is_coming, 1, memory_order_seq_cst);
+            hz_heaps_end_help();
+            uint64_t before = held_count;
+            sched_yield();
+            assert_int_equal(held_count, before);
+            atomic_store_explicit(&hz_fork_is_coming, 0, memory_order_relaxed);
+        }
+    }
+    atomic_store_explicit(&is_over, 1, memory_order_relaxed);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(held_count, rounds + atomic_load_explicit(&all_helps, memory_order_relaxed));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(registers_in_order_until_all_ids_are_taken, forget_all),
@@ -258,6 +354,9 @@ int main(void) {
         cmocka_unit_test_setup(what_was_pushed_before_the_release_is_drained, forget_all),
         cmocka_unit_test_setup(nothing_stays_with_an_abandoned_heap, forget_all),
         cmocka_unit_test_setup(a_fork_keeps_whole_heaps_and_loses_the_others, forget_all),
+        cmocka_unit_test_setup(an_alive_heap_is_helped_while_its_thread_does_not_hold_it, forget_all),
+        cmocka_unit_test_setup(nobody_helps_when_a_fork_is_coming, forget_all),
+        cmocka_unit_test_setup(holder_and_helpers_exclude_each_other, forget_all),
     };
     return cmocka_run_group_tests_name("common heaps", tests, NULL, NULL);
 }
