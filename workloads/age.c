@@ -111,7 +111,8 @@ OBJECT_INLINE uint32_t next_bytes(const struct ageing *ageing, uint64_t done, ui
 }
 
 OBJECT_INLINE void age(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
-    struct ageing ageing = {run, aged_of(run, thread), &core_thread_of(run, thread)->hot, core_env_of(run), thread};
+    struct ageing ageing = {run, aged_of(run, thread), &core_thread_of(run, thread)->hot, core_env_of(run, thread),
+                            thread};
     struct aged *aged = ageing.aged;
     const uint64_t limit = run->params.age_bytes;
     const uint64_t total = run->params.age == AGE_HOLES ? limit : REPLACED * limit;
@@ -139,7 +140,7 @@ void age_thread(struct workload_run *run, uint32_t thread) {
 OBJECT_INLINE void free_all(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct aged *aged = aged_of(run, thread);
     struct core_hot *hot = &core_thread_of(run, thread)->hot;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     while (aged->count != 0)
         core_delete(&env, hot, aged->slots[--aged->count], touch);
     core_publish(run, thread, hot);

@@ -46,7 +46,7 @@ static struct core_shape shape_of(const struct workload_params *params) {
 OBJECT_INLINE void bleed(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t live = run->params.working_set;
     const uint64_t most = stream->step;
     struct object *survivor = &self->slots[live];
@@ -91,7 +91,7 @@ stopped:
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, bleed, run, thread);
+    CORE_BY_FREE(run, bleed, thread);
 }
 
 const struct workload bleed_workload = {

@@ -62,7 +62,7 @@ static void warm_up_random(struct workload_run *run, uint32_t thread) {
 OBJECT_INLINE void bursts(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint32_t is_timed = run->params.duration_ns != 0;
     const uint64_t most = stream->step;
     struct core_hot hot = self->hot;
@@ -110,7 +110,7 @@ stopped:
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, bursts, run, thread);
+    CORE_BY_FREE(run, bursts, thread);
 }
 
 #define BURST                                                                                                          \

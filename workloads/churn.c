@@ -35,7 +35,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
                                  enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     uint64_t left = run->params.working_set;
     struct object *place = &self->slots[generation % LIFETIMES * left];
@@ -66,7 +66,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
 }
 
 static void life(struct workload_run *run, uint32_t thread, uint32_t generation) {
-    CORE_BY_TOUCH(run->params.touch, live_one_life, run, thread, generation);
+    CORE_BY_FREE(run, live_one_life, thread, generation);
 }
 
 static void warm_up(struct workload_run *run, uint32_t thread) {

@@ -9,6 +9,7 @@
 #define SPINS_BEFORE_YIELD 32 // about a microsecond; longer only steals time from the thread waited for
 #define PREFETCH_AHEAD 8      // objects, one line of words
 #define DRAIN_TOGETHER 4      // objects between two looks at the end
+#define SLOTS_LOOKED_AT 64u   // for a live object, at most: many slots may be empty
 
 #if defined(__x86_64__) || defined(__i386__)
 #define CPU_RELAX() __builtin_ia32_pause()
@@ -280,6 +281,17 @@ void core_generations(struct workload_run *run, uint32_t thread, uint32_t from, 
             core_fail(run, thread);
 }
 
+void core_verify_live(struct core_thread *self, enum workload_touch touch, uint8_t mask) {
+    for (uint64_t looks = 0; looks < self->slot_count && looks < SLOTS_LOOKED_AT; looks++) {
+        const struct object *object = &self->slots[self->looked];
+        self->looked = self->looked + 1 == self->slot_count ? 0 : self->looked + 1;
+        if (object->block != NULL) {
+            self->inbox.corruptions += object_is_bad(object, object_bytes(object), touch, mask);
+            return;
+        }
+    }
+}
+
 // What a piece of a ring was worth.
 struct drained {
     const uint64_t *end;
@@ -346,7 +358,7 @@ static uint64_t drain_queue(struct workload_run *run, struct workload_counters *
         [RECEIVER_READS] = {drain_none, drain_ends, drain_all},
         [RECEIVER_FREES] = {drain_unread_none, drain_unread_ends, drain_unread_all}};
     const enum workload_receiver receiver = (enum workload_receiver)run->params.receiver;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, (uint32_t)(counters - run->counters));
     uint64_t objects = 0;
     uint64_t at = queue->taken;
     for (const uint64_t end = at + count; at != end;) {
@@ -442,7 +454,7 @@ void core_finish(struct workload_run *run, uint32_t thread) {
 
 OBJECT_INLINE void fill_slots(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < self->slot_count; i++) {
         if (!core_draw(&env, &self->random, &hot, &self->slots[i], i, 0, touch)) {
@@ -461,7 +473,7 @@ void core_fill_slots(struct workload_run *run, uint32_t thread) {
 
 OBJECT_INLINE void free_slots(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < self->slot_count; i++) {
         if (self->slots[i].block != NULL) {

@@ -98,6 +98,7 @@ struct core_thread {
     struct object *slots;       // const
     uint64_t slot_count;        // const; 0 for a thread that only frees
     uint32_t *order;            // const: shape.order_count entries
+    uint64_t looked;            // slot that core_verify_live looks at next
     struct handover_queue *out; // const: one queue per target
     uint32_t out_count;         // const
     uint32_t produces;          // const: 0 for a thread that only frees
@@ -183,12 +184,16 @@ struct core_env {
     void (*free)(void *block);
     void (*free_remote)(void *block);
     const struct sizes *sizes;
+    struct core_thread *self;
     uint8_t mask;
 };
 
-OBJECT_INLINE struct core_env core_env_of(const struct workload_run *run) {
-    return (struct core_env){run->allocator.alloc, run->allocator.free,
-                             run->free_remote != NULL ? run->free_remote : run->allocator.free, &core_of(run)->sizes,
+OBJECT_INLINE struct core_env core_env_of(const struct workload_run *run, uint32_t thread) {
+    return (struct core_env){run->allocator.alloc,
+                             run->allocator.free,
+                             run->free_remote != NULL ? run->free_remote : run->allocator.free,
+                             &core_of(run)->sizes,
+                             core_thread_of(run, thread),
                              run->payload_mask};
 }
 
@@ -273,6 +278,9 @@ OBJECT_INLINE uint64_t core_payload(uint64_t number) {
     return (uint32_t)(number * RNG_GAMMA) >> 24;
 }
 
+// With FREE_COLD: verifies the next live object of the working set, wherever it is in its life.
+void core_verify_live(struct core_thread *self, enum workload_touch touch, uint8_t mask);
+
 // Returns 0 when the allocator has no memory; the object is then empty. The caller counts its bytes.
 OBJECT_INLINE int core_make(const struct core_env *env, struct object *out, uint64_t meta, enum workload_touch touch) {
     const struct object object = {env->alloc(object_meta_bytes(meta)), meta};
@@ -280,6 +288,8 @@ OBJECT_INLINE int core_make(const struct core_env *env, struct object *out, uint
     if (__builtin_expect(object.block == NULL, 0))
         return 0;
     object_fill(&object, touch);
+    if (object_is_cold(touch) && __builtin_expect(object_is_sampled(&object), 0))
+        core_verify_live(env->self, touch, env->mask);
     return 1;
 }
 
@@ -309,7 +319,7 @@ OBJECT_INLINE int core_receiver_looks(const struct object *object, enum workload
 // `free_it` is env->free or env->free_remote. The caller counts the bytes.
 OBJECT_INLINE void core_unmake(void (*free_it)(void *block), const struct core_env *env, struct core_hot *hot,
                                struct object object, enum workload_touch touch) {
-    if (object_is_damaged(&object, touch, env->mask)) {
+    if (!object_is_cold(touch) && object_is_damaged(&object, touch, env->mask)) {
         __asm__ volatile(""); // a branch that is not taken costs less than adding 0 or 1
         hot->corruptions++;
     }
@@ -369,6 +379,27 @@ OBJECT_INLINE void core_publish(struct workload_run *run, uint32_t thread, const
             break;                                                                                                     \
         }                                                                                                              \
     } while (0)
+
+// The same for loops that free objects of a working set, which FREE_COLD changes, too.
+#define CORE_BY_FREE(run, function, ...)                                                                               \
+    do {                                                                                                               \
+        switch (core_touch(run)) {                                                                                     \
+        case TOUCH_COLD_ENDS:                                                                                          \
+            function(run, __VA_ARGS__, TOUCH_COLD_ENDS);                                                               \
+            break;                                                                                                     \
+        case TOUCH_COLD_ALL:                                                                                           \
+            function(run, __VA_ARGS__, TOUCH_COLD_ALL);                                                                \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            CORE_BY_TOUCH((run)->params.touch, function, run, __VA_ARGS__);                                            \
+            break;                                                                                                     \
+        }                                                                                                              \
+    } while (0)
+
+OBJECT_INLINE enum workload_touch core_touch(const struct workload_run *run) {
+    const int is_cold = run->params.own_free == FREE_COLD && run->params.touch != TOUCH_NONE;
+    return (enum workload_touch)(run->params.touch + (is_cold ? TOUCH_COLD_ENDS - TOUCH_ENDS : 0));
+}
 
 // How many ops are left, by count or by clock.
 struct core_budget {

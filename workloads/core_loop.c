@@ -39,13 +39,14 @@ OBJECT_INLINE int new_by_call(struct workload_run *run, const struct core_env *e
 OBJECT_INLINE int resize(struct workload_run *run, const struct core_env *env, struct core_hot *hot,
                          struct object *object, uint32_t bytes, enum workload_touch touch) {
     const uint64_t old_bytes = object_bytes(object);
-    hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
+    if (!object_is_cold(touch))
+        hot->corruptions += object_is_bad(object, old_bytes, touch, env->mask);
     unsigned char *block = run->allocator.realloc(object->block, bytes);
     if (block == NULL)
         return 0;
     object->block = block;
     // The last byte written was at old_bytes - 1. After shrinking it is gone: with ends only the first remains.
-    const uint64_t shrunk = touch == TOUCH_ALL ? bytes : 1;
+    const uint64_t shrunk = object_bytes_touched(touch) == TOUCH_ALL ? bytes : 1;
     hot->corruptions += object_is_bad(object, bytes >= old_bytes ? old_bytes : shrunk, touch, env->mask);
     object->meta = object_meta(bytes, object->meta);
     object_fill(object, touch);
@@ -70,7 +71,7 @@ OBJECT_INLINE struct executed execute(struct workload_run *run, uint32_t thread,
     const int stride = extra + (kind & WITH_CALLS ? 2 : 0);
     struct core_thread *self = core_thread_of(run, thread);
     struct core_hot *const hot = &self->hot; // what changes seldom; the rest is in core_step_bytes
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct object *const slots = self->slots;
     const uintptr_t flagged = core_flagged_base(slots);
     struct handover_queue *const out = self->out;
@@ -122,8 +123,15 @@ failed:
         struct workload_run *run, uint32_t thread, const uint64_t *word, const uint64_t *end) {                        \
         return execute(run, thread, word, end, kind, which);                                                           \
     }
-#define LOOPS(kind) LOOP(kind, none, TOUCH_NONE) LOOP(kind, ends, TOUCH_ENDS) LOOP(kind, all, TOUCH_ALL)
-#define ENTRY(kind) [kind] = {loop_##kind##_none, loop_##kind##_ends, loop_##kind##_all}
+#define LOOPS(kind)                                                                                                    \
+    LOOP(kind, none, TOUCH_NONE)                                                                                       \
+    LOOP(kind, ends, TOUCH_ENDS)                                                                                       \
+    LOOP(kind, all, TOUCH_ALL)                                                                                         \
+    LOOP(kind, cold_ends, TOUCH_COLD_ENDS)                                                                             \
+    LOOP(kind, cold_all, TOUCH_COLD_ALL)
+#define ENTRY(kind)                                                                                                    \
+    [kind] = {loop_##kind##_none, loop_##kind##_ends, loop_##kind##_all, loop_##kind##_cold_ends,                      \
+              loop_##kind##_cold_all}
 
 LOOPS(0)
 LOOPS(1)
@@ -138,10 +146,10 @@ LOOPS(15)
 LOOPS(17)
 LOOPS(25)
 
-static struct executed (*const loops[][3])(struct workload_run *run, uint32_t thread, const uint64_t *word,
-                                           const uint64_t *end) = {ENTRY(0),  ENTRY(1),  ENTRY(3),  ENTRY(4),
-                                                                   ENTRY(5),  ENTRY(7),  ENTRY(9),  ENTRY(11),
-                                                                   ENTRY(13), ENTRY(15), ENTRY(17), ENTRY(25)};
+static struct executed (*const loops[][TOUCH_COLD_ALL + 1])(struct workload_run *run, uint32_t thread,
+                                                            const uint64_t *word, const uint64_t *end) = {
+    ENTRY(0), ENTRY(1),  ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(7),
+    ENTRY(9), ENTRY(11), ENTRY(13), ENTRY(15), ENTRY(17), ENTRY(25)};
 
 // A step was broken off, because memory ran out or the run stops: its accounts have to be made up.
 static void settle(struct core_thread *self, const uint64_t *word, uint64_t sum, int kind) {
@@ -167,7 +175,7 @@ static void replace(struct workload_run *run, uint32_t thread, int kind) {
     kind |= (stream->is_wide ? WIDE : 0) | (stream->targets != NULL ? WITH_TARGETS : 0);
     kind |= kind & WITH_REMOTE && !(kind & WITH_CALLS) && run->params.max_bytes <= HANDOVER_SHORT_BYTES ? SHORT : 0;
     struct executed (*const loop)(struct workload_run *, uint32_t, const uint64_t *, const uint64_t *) =
-        loops[kind][run->params.touch];
+        loops[kind][core_touch(run)];
     struct core_budget budget = core_budget_of(run);
     uint64_t undrained = 0;
     uint64_t unflushed = 0;

@@ -92,7 +92,7 @@ static int values_complete(struct workload_params *params, char *why, size_t why
 OBJECT_INLINE void drift(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct cache cache = {.limit = drift_limit(&run->params)};
     struct core_hot hot = self->hot;
     for (uint32_t round = 0; round < run->params.rounds; round++) {
@@ -111,7 +111,7 @@ OBJECT_INLINE void drift(struct workload_run *run, uint32_t thread, enum workloa
 
 OBJECT_INLINE void values(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct cache cache = {.limit = values_limit(&run->params)};
     struct core_hot hot = self->hot;
     for (uint64_t left = run->params.ops; left != 0 && !core_stopped(run); left--) {
@@ -124,11 +124,11 @@ OBJECT_INLINE void values(struct workload_run *run, uint32_t thread, enum worklo
 }
 
 static void drift_measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, drift, run, thread);
+    CORE_BY_FREE(run, drift, thread);
 }
 
 static void values_measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, values, run, thread);
+    CORE_BY_FREE(run, values, thread);
 }
 
 const struct workload drift_workload = {

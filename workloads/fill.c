@@ -65,7 +65,7 @@ static struct core_shape shape_99(const struct workload_params *params) {
 OBJECT_INLINE void fill_and_free(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct core_hot hot = self->hot;
     uint64_t sum = 0;
@@ -112,7 +112,7 @@ stopped:
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, fill_and_free, run, thread);
+    CORE_BY_FREE(run, fill_and_free, thread);
 }
 
 #define FILL                                                                                                           \

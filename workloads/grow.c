@@ -50,7 +50,7 @@ static void warm_up_step(struct workload_run *run, uint32_t thread) {
 OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubling, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t count = self->slot_count;
     const uint64_t first = run->params.min_bytes;
     const uint64_t last = run->params.max_bytes;
@@ -77,11 +77,11 @@ OBJECT_INLINE void grow(struct workload_run *run, uint32_t thread, int by_doubli
 }
 
 static void measured_double(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, grow, run, thread, 1);
+    CORE_BY_FREE(run, grow, thread, 1);
 }
 
 static void measured_step(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, grow, run, thread, 0);
+    CORE_BY_FREE(run, grow, thread, 0);
 }
 
 #define GROW                                                                                                           \

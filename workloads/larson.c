@@ -43,7 +43,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
                                  enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct core_hot hot = self->hot;
     uint64_t sum = stream->done_sum;
@@ -78,7 +78,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
 }
 
 static void life(struct workload_run *run, uint32_t thread, uint32_t generation) {
-    CORE_BY_TOUCH(run->params.touch, live_one_life, run, thread, generation);
+    CORE_BY_FREE(run, live_one_life, thread, generation);
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {

@@ -29,20 +29,29 @@ OBJECT_INLINE uint64_t object_bytes(const struct object *object) {
     return object_meta_bytes(object->meta);
 }
 
-// Objects that are freed unread: one in so many is verified all the same, just before the free. Which ones is up to the
-// payload byte, which is drawn, so they are the same for each allocator.
+// Where objects are freed unread: one in so many is verified all the same. Which ones is up to the payload byte, which
+// is drawn, so they are the same for each allocator.
 #define OBJECT_SAMPLE 128u
 
 OBJECT_INLINE int object_is_sampled(const struct object *object) {
     return (object->meta & (OBJECT_SAMPLE - 1)) == OBJECT_SAMPLE - 1;
 }
 
+OBJECT_INLINE int object_is_cold(enum workload_touch touch) {
+    return touch > TOUCH_ALL;
+}
+
+// Which bytes are written and compared.
+OBJECT_INLINE enum workload_touch object_bytes_touched(enum workload_touch touch) {
+    return object_is_cold(touch) ? (enum workload_touch)(touch - (TOUCH_COLD_ENDS - TOUCH_ENDS)) : touch;
+}
+
 OBJECT_INLINE void object_fill(const struct object *object, enum workload_touch touch) {
     const unsigned char payload = (unsigned char)object->meta;
-    if (touch == TOUCH_ENDS) {
+    if (object_bytes_touched(touch) == TOUCH_ENDS) {
         object->block[0] = payload;
         object->block[object->meta >> 8] = payload;
-    } else if (touch == TOUCH_ALL) {
+    } else if (object_bytes_touched(touch) == TOUCH_ALL) {
         memset(object->block, payload, object_bytes(object));
     }
 }
@@ -52,9 +61,9 @@ OBJECT_INLINE uint32_t object_is_bad(const struct object *object, uint64_t bytes
                                      uint8_t mask) {
     const unsigned char payload = (unsigned char)object->meta;
     unsigned char differs = 0;
-    if (touch == TOUCH_ENDS)
+    if (object_bytes_touched(touch) == TOUCH_ENDS)
         differs = (object->block[0] ^ payload) | (object->block[bytes - 1] ^ payload);
-    else if (touch == TOUCH_ALL)
+    else if (object_bytes_touched(touch) == TOUCH_ALL)
         for (uint64_t i = 0; i < bytes; i++)
             differs |= object->block[i] ^ payload;
     return (differs & mask) != 0;

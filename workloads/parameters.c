@@ -17,11 +17,13 @@ static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-
 static const char *const distributions[] = {"uniform", "log-uniform"};
 static const char *const touches[] = {"none", "ends", "all"};
 static const char *const receivers[] = {"reads", "frees"};
+static const char *const frees[] = {"warm", "cold"};
 static const char *const settle_works[] = {"none", "light"};
 static const char *const ages[] = {"none", "churn", "holes", "drift"};
 
 _Static_assert(sizeof ages / sizeof ages[0] == AGE_COUNT, "a name a kind of ageing");
 _Static_assert(sizeof receivers / sizeof receivers[0] == RECEIVER_COUNT, "a name a receiver");
+_Static_assert(sizeof frees / sizeof frees[0] == FREE_COUNT, "a name a kind of free");
 _Static_assert(sizeof settle_works / sizeof settle_works[0] == SETTLE_WORK_COUNT, "a name a kind of work");
 _Static_assert(sizeof topologies / sizeof topologies[0] == TOPOLOGY_COUNT, "a name a topology");
 
@@ -220,6 +222,17 @@ const struct parameter parameters[] = {
      .value = "WHAT",
      .help = "of handed-over objects: reads and frees, or frees",
      .meaning = "what a thread does with an object handed to it: reads and frees it, or frees it unread"},
+    {.name = "free",
+     .column = "free",
+     .kind = PARAMETER_NAME,
+     .uses = WORKLOAD_USES_WORKING_SET,
+     FIELD(own_free),
+     NAMES(frees),
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "KIND",
+     .help = "of own objects: warm, read just before; or cold, unread",
+     .meaning = "how a thread frees its own objects: warm, read and verified just before; cold, unread, and one live "
+                "object is verified for 128 allocations"},
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

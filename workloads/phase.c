@@ -33,7 +33,7 @@ static void warm_up(struct workload_run *run, uint32_t thread) {
 
 OBJECT_INLINE void grow_and_drain(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = core_step(&run->params);
     struct core_hot hot = self->hot;
     for (uint32_t phase = 0; phase < run->params.rounds; phase++) {
@@ -68,7 +68,7 @@ stopped:
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, grow_and_drain, run, thread);
+    CORE_BY_FREE(run, grow_and_drain, thread);
 }
 
 const struct workload phase_workload = {

@@ -14,7 +14,7 @@ static struct core_shape shape_of(const struct workload_params *params) {
 OBJECT_INLINE void ping_pong(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct core_budget budget = core_budget_of(run);
     struct core_hot hot = self->hot;

@@ -42,7 +42,7 @@ OBJECT_INLINE int send(struct workload_run *run, uint32_t thread, const struct c
 OBJECT_INLINE void first_stage(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct core_budget budget = core_budget_of(run);
     struct core_hot hot = self->hot;
@@ -66,7 +66,7 @@ OBJECT_INLINE void middle_stage(struct workload_run *run, uint32_t thread, enum 
                                 enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct handover_queue *in = self->inbox.queues[0];
     struct core_hot hot = self->hot;

@@ -333,7 +333,7 @@ void population_prepare(struct workload_run *run, uint32_t bin_count, int exact_
 OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     const struct population_thread *stream = population_thread_of(run, thread);
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct core_hot hot = self->hot;
     for (uint64_t i = 0; i < stream->initial_count && !core_stopped(run); i++) {
         const uint32_t bytes = stream->initial[i];
@@ -358,7 +358,7 @@ void population_warm_up(struct workload_run *run, uint32_t thread) {
 OBJECT_INLINE void follow(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     const struct population_thread *stream = population_thread_of(run, thread);
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const int is_alone = self->out_count == 0;
     const struct population_event *event = stream->events;
     const struct population_event *const last = event + stream->event_count;
@@ -409,6 +409,6 @@ stopped:
 }
 
 void population_measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, follow, run, thread);
+    CORE_BY_FREE(run, follow, thread);
     core_finish(run, thread);
 }

@@ -17,7 +17,7 @@ static uint64_t derived_ops(const struct workload_params *params) {
 OBJECT_INLINE int fill(struct workload_run *run, uint32_t thread, struct core_hot *hot, uint32_t generation,
                        uint64_t from, uint64_t to, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (uint64_t i = from; i < to; i++) {
         if (!core_draw(&env, &self->random, hot, &self->slots[i], i, generation % 2, touch)) {
             core_fail(run, thread);
@@ -33,7 +33,7 @@ OBJECT_INLINE int fill(struct workload_run *run, uint32_t thread, struct core_ho
 OBJECT_INLINE void empty(struct workload_run *run, uint32_t thread, struct core_hot *hot, uint64_t from, uint64_t to,
                          enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     while (to > from) {
         core_clear(&env, hot, &self->slots[--to], touch);
         core_publish_live(&run->counters[thread], hot);
@@ -59,7 +59,7 @@ OBJECT_INLINE void live_one_life(struct workload_run *run, uint32_t thread, uint
 }
 
 static void life(struct workload_run *run, uint32_t thread, uint32_t generation) {
-    CORE_BY_TOUCH(run->params.touch, live_one_life, run, thread, generation);
+    CORE_BY_FREE(run, live_one_life, thread, generation);
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {

@@ -32,7 +32,7 @@ static void give_out(struct workload_run *run, uint32_t thread) {
     struct core_thread *self = core_thread_of(run, thread);
     if (thread != 0)
         return;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     struct core_hot hot = self->hot;
     for (uint32_t t = 0; t < run->params.threads && !core_stopped(run); t++)
         if (!core_draw(&env, &self->random, &hot, core_thread_of(run, t)->slots, t, 0, TOUCH_ALL))
@@ -52,7 +52,7 @@ OBJECT_INLINE void write_often(const struct object *object, uint32_t rounds, enu
 OBJECT_INLINE void share(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct core_stream *stream = &self->stream;
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t most = stream->step;
     struct object *const place = self->slots;
     struct core_budget budget = core_budget_of(run);

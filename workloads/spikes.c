@@ -20,7 +20,7 @@ static uint64_t derived_ops(const struct workload_params *params) {
 OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, struct core_hot *hot, uint64_t from, uint64_t to,
                         enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (uint64_t i = from; i < to && !core_stopped(run); i++) {
         if (!core_draw(&env, &self->random, hot, &self->slots[i], i, 0, touch))
             core_fail(run, thread);
@@ -33,7 +33,7 @@ OBJECT_INLINE void fill(struct workload_run *run, uint32_t thread, struct core_h
 OBJECT_INLINE void empty(struct workload_run *run, uint32_t thread, struct core_hot *hot, uint64_t from, uint64_t to,
                          enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (; to > from && !core_stopped(run); to--) {
         struct object *victim = &self->slots[from + rng_bounded(rng_splitmix(&self->random.slot_rng), to - from)];
         core_event(&self->random, 0, (uint64_t)(victim - self->slots), 1);
@@ -53,7 +53,7 @@ static int goes_on(struct workload_run *run, uint32_t round) {
 OBJECT_INLINE void spikes(struct workload_run *run, uint32_t thread, enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
     struct workload_counters *counters = &run->counters[thread];
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     const uint64_t base = run->params.working_set;
     struct core_hot hot = self->hot;
     fill(run, thread, &hot, 0, base, touch);
@@ -74,7 +74,7 @@ OBJECT_INLINE void spikes(struct workload_run *run, uint32_t thread, enum worklo
 }
 
 static void measured(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, spikes, run, thread);
+    CORE_BY_FREE(run, spikes, thread);
 }
 
 const struct workload spikes_workload = {

@@ -55,7 +55,7 @@ static void end_turn(struct turns *turns, uint64_t turn) {
 OBJECT_INLINE void allocate_all(struct workload_run *run, uint32_t thread, struct core_hot *hot,
                                 enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (uint64_t i = 0; i < self->slot_count && !core_stopped(run); i++) {
         if (!core_draw(&env, &self->random, hot, &self->slots[i], i, 0, touch))
             core_fail(run, thread);
@@ -67,7 +67,7 @@ OBJECT_INLINE void allocate_all(struct workload_run *run, uint32_t thread, struc
 OBJECT_INLINE void free_own(struct workload_run *run, uint32_t thread, struct core_hot *hot,
                             enum workload_touch touch) {
     struct core_thread *self = core_thread_of(run, thread);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (uint64_t i = 0; i < self->slot_count && !core_stopped(run); i++) {
         core_clear(&env, hot, &self->slots[i], touch);
         core_publish_live(&run->counters[thread], hot);
@@ -77,7 +77,7 @@ OBJECT_INLINE void free_own(struct workload_run *run, uint32_t thread, struct co
 OBJECT_INLINE void free_of_producer(struct workload_run *run, uint32_t thread, struct core_hot *hot,
                                     enum workload_touch touch) {
     struct core_thread *producer = core_thread_of(run, thread - 1);
-    const struct core_env env = core_env_of(run);
+    const struct core_env env = core_env_of(run, thread);
     for (uint64_t i = 0; i < producer->slot_count && !core_stopped(run); i++) {
         core_event(&core_thread_of(run, thread)->random, 0, i, 1);
         core_delete_by(env.free_remote, &env, hot, producer->slots[i], touch);
@@ -108,11 +108,11 @@ OBJECT_INLINE void take_turns(struct workload_run *run, uint32_t thread, int in_
 }
 
 static void pool_turns(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, take_turns, run, thread, 0);
+    CORE_BY_FREE(run, take_turns, thread, 0);
 }
 
 static void sleeping_producer(struct workload_run *run, uint32_t thread) {
-    CORE_BY_TOUCH(run->params.touch, take_turns, run, thread, 1);
+    CORE_BY_FREE(run, take_turns, thread, 1);
 }
 
 static uint64_t remote_frees(const struct workload_params *params) {

@@ -22,7 +22,18 @@ enum workload_topology { // who frees what was handed over
 };
 
 enum workload_sizes { SIZES_UNIFORM, SIZES_LOG_UNIFORM };
-enum workload_touch { TOUCH_NONE, TOUCH_ENDS, TOUCH_ALL };
+enum workload_touch {
+    TOUCH_NONE,
+    TOUCH_ENDS,
+    TOUCH_ALL,
+    TOUCH_COLD_ENDS, // no parameter's value: the loops of a run with FREE_COLD are specialised by them
+    TOUCH_COLD_ALL
+};
+enum workload_free { // of an object that its own thread frees, from a working set
+    FREE_WARM,       // reads and verifies it just before
+    FREE_COLD,       // frees it unread; verifies one live object for OBJECT_SAMPLE allocations
+    FREE_COUNT
+};
 enum workload_receiver { // of an object that was handed over
     RECEIVER_READS,      // reads and verifies what was written, then frees: its lines have come before the free
     RECEIVER_FREES,      // frees only; verifies one object in OBJECT_SAMPLE
@@ -64,6 +75,7 @@ struct workload_params {
     uint32_t age;          // enum workload_age
     uint32_t age_live_ppm; // share of the aged objects that lives on to the tear-down
     uint32_t receiver;     // enum workload_receiver
+    uint32_t own_free;     // enum workload_free
     uint32_t handover_batch;          // words that a thread hands over before it publishes them
     uint32_t settle_work;             // enum workload_settle_work
     uint64_t age_bytes;               // live bytes a thread while the heap is aged

@@ -68,7 +68,7 @@ static double remote_share(const struct record *record) {
 
 // Before the parameters, and behind them.
 static const struct record_column head[] = {
-    {.name = "schema", .kind = RECORD_VERSION, .is_required = 1, .meaning = "4"},
+    {.name = "schema", .kind = RECORD_VERSION, .is_required = 1, .meaning = "5"},
     REQUIRED_TEXT("run_id", run_id, "16 hex digits, equal in all files of a run"),
     REQUIRED("sample", sample, "number of the sample in the plan, from 0; key of resume and of the RSS series"),
     REQUIRED("round", round, "0-based; each round visits every cell once in a shuffled order"),

@@ -9,7 +9,7 @@
 #include "../../workloads/parameters.h"
 #include "shared.h"
 
-#define RECORD_SCHEMA 4
+#define RECORD_SCHEMA 5
 #define RECORD_RUN_ID_BYTES 17
 
 struct record {

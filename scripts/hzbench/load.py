@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads result files of schemas 1 to 4 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
+"""Reads result files of schemas 1 to 5 (results/SCHEMA.md) and refuses, with one line, whatever is not exactly that.
 
 A file is checked as a whole before any number of it is used: columns, types, whole last line, one run, one build of
 each allocator, one machine, identical work in each cell. An empty cell becomes NaN, never 0.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The columns of result files of schemas 1 to 4 (results/SCHEMA.md): their kinds, and which values a row may hold."""
+"""The columns of result files of schemas 1 to 5 (results/SCHEMA.md): their kinds, and which values a row may hold."""
 
 import json
 import math
@@ -51,7 +51,26 @@ for _call in CALLS:
 SCHEMA_2 += ("canary_reference_ns", "canary_before_ns", "canary_after_ns", "pressure_cpu_ns", "pressure_memory_ns",
              "pressure_io_ns", "steal_ns", "contaminated", "contamination")  # fmt: skip
 SCHEMA_3 = SCHEMA_2 + tuple(f"windows_{w}_bytes" for w in ("working_set", "peak_working_set", "private_usage"))
-SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, SCHEMA: tuple(COLUMNS)}
+SCHEMA_4 = tuple(
+    """
+    schema run_id sample round order cell_index platform allocator load workload input threads seed
+    ops_per_thread duration_ns remote_ppm topology min_bytes max_bytes sizes working_set touch realloc_ppm
+    aligned_ppm calloc_ppm rounds age age_bytes age_live_ppm settle_work handover_batch receiver pin status
+    message library_path library_version library_build_id library_sha256 contract stream_hash elapsed_ns ops
+    throughput_ops_s remote_frees local_frees remote_share waits corruptions failures in_flight_peak user_ns
+    system_ns run_delay_ns voluntary_switches involuntary_switches minor_faults major_faults harness_bytes
+    rss_baseline rss_mean rss_p95 rss_peak rss_work live_work rss_freed rss_joined rss_100ms rss_1s rss_purged
+    rss_settled live_peak live_mean fragmentation_worst_ppm age_hash age_rss age_live reserved_bytes
+    committed_bytes metadata_bytes rejects cycles instructions cache_misses dtlb_misses started_at latency_every
+    latency_timer_ns latency_malloc_count latency_malloc_p50_ns latency_malloc_p90_ns latency_malloc_p99_ns
+    latency_malloc_p999_ns latency_malloc_max_ns latency_free_local_count latency_free_local_p50_ns
+    latency_free_local_p90_ns latency_free_local_p99_ns latency_free_local_p999_ns latency_free_local_max_ns
+    latency_free_remote_count latency_free_remote_p50_ns latency_free_remote_p90_ns latency_free_remote_p99_ns
+    latency_free_remote_p999_ns latency_free_remote_max_ns reference_loop_fastest_ns reference_loop_before_ns
+    reference_loop_after_ns pressure_cpu_ns pressure_memory_ns pressure_io_ns steal_ns contaminated
+    contamination windows_working_set_bytes windows_peak_working_set_bytes windows_private_usage_bytes""".split()
+)
+SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, "4": SCHEMA_4, SCHEMA: tuple(COLUMNS)}
 
 # What schemas 2 and 3 call a column of today; their `contamination` says `canary` for `slow-cpu`.
 OLD_NAMES = {"latency_timer_ns": "latency_probe_ns", "reference_loop_fastest_ns": "canary_reference_ns",

@@ -163,7 +163,7 @@ def test_another_host_is_refused(run, tmp_path, finished):
 
 def test_another_schema_is_refused(run, tmp_path, finished):
     edit_json(tmp_path / "r.run.json", lambda d: d.update(schema=2))
-    refused(run, tmp_path, "r.csv: holds rows of schema 2, this runner writes schema 4 - choose another --output")
+    refused(run, tmp_path, "r.csv: holds rows of schema 2, this runner writes schema 5 - choose another --output")
 
 
 def test_another_library_is_refused(run, tmp_path, finished):
@@ -173,7 +173,7 @@ def test_another_library_is_refused(run, tmp_path, finished):
 
 def test_foreign_csv_is_refused(run, tmp_path):
     (tmp_path / "r.csv").write_text("a,b\n1,2\n")
-    refused(run, tmp_path, "r.csv: not a result file of schema 4, its header differs - choose another --output")
+    refused(run, tmp_path, "r.csv: not a result file of schema 5, its header differs - choose another --output")
 
 
 def test_rows_without_provenance_are_refused(run, tmp_path, finished):
@@ -181,7 +181,7 @@ def test_rows_without_provenance_are_refused(run, tmp_path, finished):
     refused(run, tmp_path, "r.csv: cannot be resumed without its r.run.json - choose another --output")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"schema": 4, "generator": "hzbench"}', "\x00" * 64])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"schema": 5, "generator": "hzbench"}', "\x00" * 64])
 def test_damaged_provenance_is_refused(run, tmp_path, finished, text):
     (tmp_path / "r.run.json").write_text(text)
     refused(run, tmp_path, "r.run.json: not a run of hzbench - choose another --output")

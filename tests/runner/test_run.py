@@ -187,7 +187,7 @@ def test_run_json_tells_build_machine_libraries_and_environment(run, tmp_path):
     assert (result.code, result.err) == (0, "")
     document = json.loads((tmp_path / "r.run.json").read_text())
     table = rows(tmp_path / "r.csv")
-    assert document["schema"] == 4 and document["seed"] == 9
+    assert document["schema"] == 5 and document["seed"] == 9
     assert re.fullmatch(r"[0-9a-f]{16}", document["run_id"])
     assert {r["run_id"] for r in table} == {document["run_id"]}
     assert document["command"].endswith("--runs=1 --seed=9 --output=r.csv")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes result files of schema 4 with a known truth: each allocator has a set speed and memory, plus seeded noise.
+"""Makes result files of schema 5 with a known truth: each allocator has a set speed and memory, plus seeded noise.
 
 Noise has what real rounds have: a disturbance all samples of a round share, and one of each sample's own. Random
 numbers come from a small generator of our own, so that golden files do not depend on a library's version.
@@ -110,7 +110,7 @@ def _sample(plan, random, cell, round_, order, sample, shared):
     crowded = threads > plan.pus
     row = {c: "" for c in COLUMNS}
     row.update(
-        schema=4,
+        schema=5,
         run_id=f"{plan.run:016x}",
         sample=sample,
         round=round_,
@@ -208,7 +208,7 @@ def series(plan, rows):
 
 def provenance(plan):
     return {
-        "schema": 4,
+        "schema": 5,
         "run_id": f"{plan.run:016x}",
         "plan": {"cells": [{"allocator": a} for a in plan.allocators]},
         "build": {"commit": plan.commit},

@@ -141,14 +141,14 @@ BROKEN = {
     "missing column": (lambda t: re.sub(r"throughput_ops_s", "tput", t), r"no column 'throughput_ops_s'"),
     "unknown column": (lambda t: t.replace("started_at", "started_at,extra", 1).replace("Z\n", "Z,1\n"), "'extra'"),
     "repeated column": (lambda t: t.replace("started_at", "started_at,pin", 1).replace("Z\n", "Z,1\n"), "'pin'"),
-    "wrong schema": (lambda t: re.sub(r"(?m)^4,", "5,", t), r"schema '5', .* these scripts read schemas 1, 2, 3, 4"),
-    "schema 1 with the columns of 4": (
-        lambda t: re.sub(r"(?m)^4,", "1,", t),
-        r"schema '1', but the columns are those of schema 4",
+    "wrong schema": (lambda t: re.sub(r"(?m)^5,", "6,", t), r"schema '6', .* these scripts read schemas 1, 2, 3, 4, 5"),
+    "schema 1 with the columns of 5": (
+        lambda t: re.sub(r"(?m)^5,", "1,", t),
+        r"schema '1', but the columns are those of schema 5",
     ),
-    "schema 3 with the columns of 4": (
-        lambda t: re.sub(r"(?m)^4,", "3,", t),
-        r"schema '3', but the columns are those of schema 4",
+    "schema 3 with the columns of 5": (
+        lambda t: re.sub(r"(?m)^5,", "3,", t),
+        r"schema '3', but the columns are those of schema 5",
     ),
     "columns between 2 and 3": (
         lambda t: t.replace(",windows_private_usage_bytes", "", 1),
@@ -179,11 +179,11 @@ BROKEN = {
     "two runs": (lambda t: t.replace(",0000000000000001,", ",0000000000000002,", 1), "rows of 2 runs"),
     "sample twice": (lambda t: t + t.splitlines()[-1] + "\n", "occurs twice"),
     "other work": (
-        lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
+        lambda t: re.sub(r"(5,0{15}1,1,[^\n]*,)([0-9a-f]{16})(,\d+,\d+,)", r"\1ffffffffffffffff\3", t, count=1),
         "did other work",
     ),
     "two builds": (
-        lambda t: re.sub(r"(4,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
+        lambda t: re.sub(r"(5,0{15}1,1,[^\n]*,)([0-9a-f]{64})(,)", r"\1" + "f" * 64 + r"\3", t, count=1),
         "is another build",
     ),
     "binary": (lambda t: "\x7fELF\x02" + t, "no column 'schema'"),

@@ -468,6 +468,58 @@ static void unread_objects_are_verified_by_sample(void **state) {
     assert_true(count >= 4);
 }
 
+// With --free=cold the events stay, each block is still freed once, and for OBJECT_SAMPLE allocations one live object
+// is verified, besides those that live to the end.
+static void cold_frees_are_verified_by_sample(void **state) {
+    (void)state;
+    const struct allocator counting = driver_counting();
+    struct allocator broken = driver_system();
+    broken.alloc = same_block;
+    broken.free = keep;
+    uint32_t count = 0;
+    for (size_t i = 0; driver_runs(workloads[i]); i++) {
+        const struct workload *w = workloads[i];
+        if (!(w->used_params & WORKLOAD_USES_WORKING_SET))
+            continue;
+        count++;
+        struct workload_params params = small(w, even(w, 2), 7);
+        for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
+            struct driver_outcome outcomes[FREE_COUNT];
+            params.touch = touch;
+            for (params.own_free = 0; params.own_free < FREE_COUNT; params.own_free++) {
+                driver_balance_reset();
+                outcomes[params.own_free] = driver_run(w->name, params, &counting);
+                assert_int_equal(driver_balance(), 0);
+                assert_int_equal(outcomes[params.own_free].corruptions, 0);
+            }
+            assert_true(outcomes[0].hash == outcomes[1].hash && outcomes[0].live_work == outcomes[1].live_work);
+            assert_true(outcomes[0].frees_local == outcomes[1].frees_local);
+            assert_true(outcomes[0].frees_remote == outcomes[1].frees_remote);
+        }
+        if (WITH_TSAN || cannot_overlap(w->name) || !(w->used_params & WORKLOAD_USES_SIZES))
+            continue;
+        params.touch = TOUCH_ENDS;
+        params.min_bytes = 16;
+        params.max_bytes = 4096;
+        params.remote_ppm = w->used_params & WORKLOAD_USES_REMOTE ? 0 : UINT32_MAX;
+        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
+        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
+        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
+        params.own_free = FREE_WARM;
+        const struct driver_outcome warm = driver_run(w->name, params, &broken);
+        params.own_free = FREE_COLD;
+        const struct driver_outcome cold = driver_run(w->name, params, &broken);
+        assert_true(warm.hash == cold.hash);
+        const uint64_t freed = warm.frees_local + warm.frees_remote;
+        // Both verify what lives to the end; warm verifies each object that is freed, too.
+        if (warm.corruptions < cold.corruptions + freed / 2)
+            fail_msg("workload '%s' verifies cold what it frees", w->name);
+        if (cold.corruptions < warm.allocs / OBJECT_SAMPLE / 4)
+            fail_msg("workload '%s' verifies too little of what it frees cold", w->name);
+    }
+    assert_true(count >= 20);
+}
+
 static void *forgetful_realloc(void *block, size_t bytes) {
     free(block);
     unsigned char *moved = malloc(bytes);
@@ -622,6 +674,7 @@ int main(void) {
         cmocka_unit_test(clock_ends_a_run),
         cmocka_unit_test(overlap_is_noticed),
         cmocka_unit_test(unread_objects_are_verified_by_sample),
+        cmocka_unit_test(cold_frees_are_verified_by_sample),
         cmocka_unit_test(mixed_checks_each_call_it_makes),
         cmocka_unit_test(growth_is_checked_and_complete),
         cmocka_unit_test(scratch_hands_out_neighbours),
