@@ -120,7 +120,7 @@ static int take_side(const struct plan *plan, const struct output *output, uint3
 
 // By --rounds-until each pair was decided on its own.
 static void say_decided(const struct plan *plan, const struct verdict_ratio *decided, uint32_t first, uint32_t end,
-                        struct buffer *out) {
+                        int is_bound, struct buffer *out) {
     char name[256], base_name[256];
     int count = 0;
     for (uint32_t cell = first; cell < end; cell++) {
@@ -130,13 +130,16 @@ static void say_decided(const struct plan *plan, const struct verdict_ratio *dec
         summary_name_of(plan, cell, name, sizeof name);
         summary_name_of(plan, base, base_name, sizeof base_name);
         buffer_print(out, "%s", count++ > 0 ? "; " : "");
-        verdict_pair(name, base_name, &decided[cell], plan->options->rounds_until_ppm / 1e6, out);
+        struct verdict_ratio ratio = decided[cell];
+        verdict_bind(&ratio, is_bound);
+        verdict_pair(name, base_name, &ratio, plan->options->rounds_until_ppm / 1e6, out);
     }
     buffer_print(out, "%s", count > 0 ? "." : "");
 }
 
 static void say_cell(const struct plan *plan, const struct output *output, const struct summary_note *note,
-                     uint32_t first, uint32_t end, struct sides *room) {
+                     uint32_t first, uint32_t end, double share, struct sides *room) {
+    const int is_bound = share > VERDICT_HARNESS;
     struct buffer text = {0}, failed = {0};
     size_t count = 0, bytes;
     char name[256];
@@ -150,11 +153,14 @@ static void say_cell(const struct plan *plan, const struct output *output, const
             buffer_print(&failed, "%s%s", failed.used == 0 ? "" : ", ", name);
     }
     if (note->decided != NULL)
-        say_decided(plan, note->decided, first, end, &text);
+        say_decided(plan, note->decided, first, end, is_bound, &text);
     else if (count > 1) {
-        verdict_make(&room->verdict, room->sides, count);
+        verdict_make(&room->verdict, room->sides, count, is_bound);
         verdict_sentence(&room->verdict, &text);
     }
+    if (is_bound && text.used > 0)
+        buffer_print(&text, " Harness-bound: null takes %.0f %% of the fastest allocator's time, so ratios are bounds.",
+                     100 * share);
     if (failed.used > 0 && (text.used > 0 || count > 0))
         buffer_print(&text, "%sWithout good samples throughout: %s.", text.used > 0 ? " " : "", failed.bytes);
     char *whole = buffer_take(&text, &bytes);
@@ -326,6 +332,19 @@ static void print_latencies(const struct plan *plan, const struct output *output
     }
 }
 
+// Null's share of the fastest allocator's time; 0 where null was not measured, or nobody else.
+static double harness_share(const struct plan *plan, const struct output *output, uint32_t first, uint32_t end,
+                            struct cell_figures *figures) {
+    double fastest = 0, null = 0;
+    for (uint32_t cell = first; cell < end; cell++) {
+        collect(plan, output, cell, figures);
+        const double speed = figures->time_count > 0 ? median(figures->times, figures->time_count) : 0;
+        double *const of = is_null(plan, cell) ? &null : &fastest;
+        *of = speed > *of ? speed : *of;
+    }
+    return null > 0 && kind_of(&plan->cells[first]) == OBJECTS ? fastest / null : 0;
+}
+
 // ---- the whole -----------------------------------------------------------------------------------------------------
 
 static void print_cells(const struct plan *plan, const struct output *output, const struct summary_note *note,
@@ -339,7 +358,7 @@ static void print_cells(const struct plan *plan, const struct output *output, co
         plan_cell_text(plan, &plan->cells[first], 0, text, sizeof text);
         fputs(first > 0 ? "\n" : "", stdout);
         print_wrapped(text, 0);
-        say_cell(plan, output, note, first, end, room);
+        say_cell(plan, output, note, first, end, harness_share(plan, output, first, end, &figures), room);
         print_table(plan, output, first, end, &figures);
         if (plan->options->latency_every != 0)
             print_latencies(plan, output, first, end, values);

@@ -45,7 +45,7 @@ static int compare_chances(const void *left, const void *right) {
 }
 
 // Benjamini and Hochberg: the pairs up to the last one whose chance is below its share of the error are discoveries.
-static void decide(struct verdict *verdict, enum verdict_column column) {
+static void decide(struct verdict *verdict, enum verdict_column column, int is_bound) {
     struct verdict_ratio *pairs[MOST_PAIRS] = {NULL};
     size_t count = 0, discoveries = 0;
     for (size_t one = 0; one < verdict->count; one++)
@@ -62,13 +62,20 @@ static void decide(struct verdict *verdict, enum verdict_column column) {
             pairs[i]->is_known ? sequential_decide(pairs[i]->low, pairs[i]->high, log1p(VERDICT_MARGIN))
                                : SEQUENTIAL_OPEN;
         pairs[i]->decision = i < discoveries || found == SEQUENTIAL_SAME ? found : SEQUENTIAL_OPEN;
+        verdict_bind(pairs[i], is_bound);
     }
     for (size_t one = 0; one < verdict->count; one++)
         for (size_t other = one + 1; other < verdict->count; other++)
             verdict->ratios[column][other][one] = turned(&verdict->ratios[column][one][other]);
 }
 
-void verdict_make(struct verdict *verdict, const struct verdict_side *sides, size_t count) {
+void verdict_bind(struct verdict_ratio *ratio, int is_bound) {
+    ratio->is_bound = is_bound;
+    if (is_bound && ratio->decision == SEQUENTIAL_SAME)
+        ratio->decision = SEQUENTIAL_OPEN;
+}
+
+void verdict_make(struct verdict *verdict, const struct verdict_side *sides, size_t count, int is_bound) {
     memset(verdict, 0, sizeof *verdict);
     verdict->sides = sides;
     verdict->count = count;
@@ -79,7 +86,7 @@ void verdict_make(struct verdict *verdict, const struct verdict_side *sides, siz
         verdict->rounds = rounds > verdict->rounds ? rounds : verdict->rounds;
     }
     for (int column = 0; column < VERDICT_COLUMNS; column++)
-        decide(verdict, (enum verdict_column)column);
+        decide(verdict, (enum verdict_column)column, is_bound && column == VERDICT_TIME);
 }
 
 // ---- words ---------------------------------------------------------------------------------------------------------
@@ -105,6 +112,17 @@ void verdict_name(const char *label, size_t copy, char *out, size_t out_bytes) {
         snprintf(out, out_bytes, "%s#%zu", label, copy + 1);
 }
 
+// Why two whose times look equal are not called the same.
+static const char *apart(int is_bound) {
+    return is_bound ? "cannot be told apart (harness-bound)" : "cannot be told apart";
+}
+
+static const char *bound(const struct verdict_ratio *ratio) {
+    if (!ratio->is_bound)
+        return "";
+    return ratio->high < 0 ? "at least " : ratio->low > 0 ? "at most " : "";
+}
+
 // How many times as fast, with its interval; of a time.
 static void print_factor(const char *name, const struct verdict_ratio *ratio, const char *before, const char *other,
                          struct buffer *out) {
@@ -112,8 +130,8 @@ static void print_factor(const char *name, const struct verdict_ratio *ratio, co
     verdict_number(exp(-ratio->middle), middle);
     verdict_number(exp(-ratio->high), low);
     verdict_number(exp(-ratio->low), high);
-    buffer_print(out, "%s%s %s times as fast%s%s [%s, %s]", name, before, middle, other[0] ? " as " : "", other, low,
-                 high);
+    buffer_print(out, "%s%s %s%s times as fast%s%s [%s, %s]", name, before, bound(ratio), middle,
+                 other[0] ? " as " : "", other, low, high);
 }
 
 static const char *percent(double share, char out[24]) {
@@ -220,7 +238,7 @@ static void print_leaders(const struct ranking *ranking, struct buffer *out) {
     const struct verdict *verdict = ranking->verdict;
     const struct verdict_ratio *ratio = &verdict->ratios[VERDICT_TIME][ranking->order[0]][0];
     print_names(ranking, 0, ranking->leaders, out);
-    buffer_print(out, " are the fastest and cannot be told apart");
+    buffer_print(out, " are the fastest and %s", apart(ratio->is_bound));
     if (ratio->decision == SEQUENTIAL_LESS) {
         buffer_print(out, ", ");
         print_factor(name_at(ranking, 0), ratio, "", verdict->sides[0].name, out);
@@ -235,7 +253,7 @@ static void print_no_leader(const struct ranking *ranking, struct buffer *out) {
         return;
     }
     print_names(ranking, 0, verdict->count, out);
-    buffer_print(out, " cannot be told apart");
+    buffer_print(out, " %s", apart(verdict->ratios[ranking->column][1][0].is_bound));
     if (verdict->count == 2 && ranking->column == VERDICT_TIME) {
         buffer_print(out, ": ");
         print_factor(verdict->sides[1].name, &verdict->ratios[VERDICT_TIME][1][0], "", "", out);
@@ -265,7 +283,8 @@ static void print_others(struct ranking *ranking, struct buffer *out) {
             continue;
         buffer_print(out, groups == 0 ? "; " : ", nor can ");
         print_names(ranking, place, end, out);
-        buffer_print(out, groups++ == 0 ? " cannot be told apart" : "");
+        if (groups++ == 0)
+            buffer_print(out, " %s", apart(ratio_at(ranking, place, end - 1)->is_bound));
     }
 }
 
@@ -330,7 +349,9 @@ void verdict_pair(const char *name, const char *other, const struct verdict_rati
         return;
     }
     buffer_print(out, "%s and %s ", name, other);
-    if (ratio->decision == SEQUENTIAL_SAME)
+    if (ratio->is_bound)
+        buffer_print(out, "%s", apart(1));
+    else if (ratio->decision == SEQUENTIAL_SAME)
         buffer_print(out, "are the same within %s %%", percent(margin, share));
     else
         buffer_print(out, "are undecided");

@@ -13,6 +13,7 @@
 
 #define VERDICT_MOST_SIDES 64
 #define VERDICT_MARGIN 0.02 // what nobody notices
+#define VERDICT_HARNESS 0.5 // of the fastest allocator's time: where the harness takes more, ratios are bounds
 
 enum verdict_column { VERDICT_TIME, VERDICT_MEMORY, VERDICT_COLUMNS }; // less is better in both
 
@@ -25,6 +26,7 @@ struct verdict_ratio { // of one side to another, logarithms
     double middle, low, high;
     double chance; // of such a difference when there is none
     int is_known;  // rounds enough for an interval
+    int is_bound;  // most of both times is the harness's: the true ratio lies farther from 1
     enum sequential_verdict decision;
 };
 
@@ -34,7 +36,11 @@ struct verdict {
     struct verdict_ratio ratios[VERDICT_COLUMNS][VERDICT_MOST_SIDES][VERDICT_MOST_SIDES];
 };
 
-void verdict_make(struct verdict *verdict, const struct verdict_side *sides, size_t count);
+// `is_bound`: the cell is harness-bound, so its ratios of time are bounds and none is called the same.
+void verdict_make(struct verdict *verdict, const struct verdict_side *sides, size_t count, int is_bound);
+
+// Marks a ratio of time as a bound.
+void verdict_bind(struct verdict_ratio *ratio, int is_bound);
 
 // "hz5 is the fastest, 1.64 times as fast as mimalloc [1.21, 2.69], and needs 12 % less memory; hz3 and tcmalloc cannot
 // be told apart." Nothing for a single side.

@@ -308,7 +308,7 @@ static int take_good(struct advice *advice, char *why, size_t why_bytes) {
                      sizeof advice->good[count].name);
         count++;
     }
-    verdict_make(&advice->verdict, advice->good, count);
+    verdict_make(&advice->verdict, advice->good, count, 0);
     if (count == 0 || advice->sides[0].failure[0] != '\0')
         snprintf(why, why_bytes, "%s fails already on %s: %s", advice->command, advice->sides[0].told.name,
                  advice->sides[0].failure);

@@ -36,7 +36,7 @@ def _subject(line: Line) -> str:
 
 
 def _undecided(line: Line) -> str:
-    said = f"{_subject(line)} cannot be told apart"
+    said = f"{_subject(line)} {verdict.apart(line.speed is not None and line.speed.is_bound)}"
     if line.speed is None or not line.speed.enough:
         return said
     pair = verdict.of_comparison(line.speed, line.verdict)
@@ -60,7 +60,8 @@ def sentences(difference: Difference) -> list[str]:
         if undecided and undecided[0].two_names:
             parts += [_undecided(line) for line in undecided]
         elif undecided:
-            parts.append(f"{verdict.listed([line.name for line in undecided])}: BASE and NEW cannot be told apart")
+            apart = verdict.apart(any(line.speed is not None and line.speed.is_bound for line in undecided))
+            parts.append(f"{verdict.listed([line.name for line in undecided])}: BASE and NEW {apart}")
         parts += [f"{line.name}: {line.problem}" for line in lines if line.problem]
         out.append(f"{label}: {'; '.join(parts)}.")
     return out

@@ -250,7 +250,7 @@ def _tell(section: Section, rows: pd.DataFrame, baseline: str, margin: float) ->
     failed = [row.name for row in section.rows if row.failure]
     rounds = max((row.ok for row in good), default=0)
     values_of = (values("throughput_ops_s"), values("rss_peak"))
-    return verdict.cell(names, failed, values_of, (speed, memory), rounds, margin)
+    return verdict.cell(names, failed, values_of, (speed, memory), rounds, margin, section.harness_bound)
 
 
 def _adjust(sections: Sequence[Section], margin: float) -> None:

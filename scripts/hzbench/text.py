@@ -5,16 +5,36 @@ import math
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from . import schema, stats
+from . import schema
 
 MISSING = "-"
 
 Lookup: TypeAlias = Callable[[str], Any]  # value of a cell by the name of its column
 
 
-def ratio_of(comparison: stats.Comparison) -> str:
+class Ratio(Protocol):
+    """stats.Comparison or verdict.Pair."""
+
+    @property
+    def ratio(self) -> float:
+        ...
+
+    @property
+    def low(self) -> float:
+        ...
+
+    @property
+    def high(self) -> float:
+        ...
+
+    @property
+    def is_bound(self) -> bool:
+        ...
+
+
+def ratio_of(comparison: Ratio) -> str:
     """'1.35', or 'at least 1.35' where most of both times is the harness's and the direction is known."""
     side = ""
     if comparison.is_bound:

@@ -9,7 +9,7 @@ control of false discoveries over all of them in the cell.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,11 +32,12 @@ class Pair:
     high: float
     verdict: str
     pairs: int
+    is_bound: bool = False  # most of both times is the harness's: the true ratio lies farther from 1
 
     @property
     def turned(self) -> "Pair":
         return Pair(1 / self.ratio, 1 / self.high if self.high else math.inf, 1 / self.low if self.low else math.inf,
-                    OPPOSITE.get(self.verdict, self.verdict), self.pairs)  # fmt: skip
+                    OPPOSITE.get(self.verdict, self.verdict), self.pairs, self.is_bound)  # fmt: skip
 
 
 Pairs: TypeAlias = dict[tuple[str, str], Pair]
@@ -52,6 +53,7 @@ class Cell:
     rounds: int
     margin: float
     failed: list[str]
+    harness_bound: bool = False  # ratios of speed are bounds, and none is called the same
 
     @property
     def base(self) -> str:
@@ -64,10 +66,12 @@ def nothing() -> Cell:
 
 
 def of_comparison(comparison: stats.Comparison, verdict: str) -> Pair:
-    return Pair(comparison.ratio, comparison.low, comparison.high, verdict, comparison.pairs)
+    return Pair(comparison.ratio, comparison.low, comparison.high, verdict, comparison.pairs, comparison.is_bound)
 
 
-def _all_pairs(names: Sequence[str], values_of: Values, known: Pairs, better: bool, margin: float) -> Pairs:
+def _all_pairs(
+    names: Sequence[str], values_of: Values, known: Pairs, better: bool, margin: float, bound: bool
+) -> Pairs:
     """{(name, other): Pair}; `known` has those with the baseline."""
     found: Pairs = {}
     open_: list[tuple[tuple[str, str], npt.NDArray[np.float64]]] = []
@@ -81,7 +85,7 @@ def _all_pairs(names: Sequence[str], values_of: Values, known: Pairs, better: bo
                     open_.append(((one, other), np.log(new) - np.log(old)))
     q = stats.benjamini_hochberg([stats.signed_rank_p(d) for _, d in open_])
     for ((one, other), d), adjusted in zip(open_, q):
-        comparison = stats.exact_paired(d)
+        comparison = replace(stats.exact_paired(d), is_bound=bound)
         found[one, other] = of_comparison(comparison, comparison.verdict(float(adjusted), margin, better))
     return found | {(other, one): pair.turned for (one, other), pair in found.items()}
 
@@ -93,15 +97,17 @@ def cell(
     known: tuple[Pairs, Pairs],
     rounds: int,
     margin: float,
+    harness_bound: bool,
 ) -> Cell:
     """`values_of` and `known`: of speed and of memory; `known` has the pairs with the baseline."""
     return Cell(
         names,
-        _all_pairs(names, values_of[0], known[0], True, margin),
-        _all_pairs(names, values_of[1], known[1], False, margin),
+        _all_pairs(names, values_of[0], known[0], True, margin, harness_bound),
+        _all_pairs(names, values_of[1], known[1], False, margin, False),
         rounds,
         margin,
         failed,
+        harness_bound,
     )
 
 
@@ -136,6 +142,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
+def apart(bound: bool) -> str:
+    """Of several; and why those whose times look equal are not called the same."""
+    return "cannot be told apart" + (" (harness-bound)" if bound else "")
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.{1 if 100 * share < 9.95 else 0}f}"
 
@@ -144,7 +155,7 @@ def factor(name: str, pair: Pair, before: str = "", other: str = "") -> str:
     """How many times as fast, with its interval."""
     beside = f" as {other}" if other else ""
     interval = f"[{text.three(pair.low)}, {text.three(pair.high)}]"
-    return f"{name}{before} {text.three(pair.ratio)} times as fast{beside} {interval}"
+    return f"{name}{before} {text.ratio_of(pair)} times as fast{beside} {interval}"
 
 
 def needs(pair: Pair | None) -> str:
@@ -168,7 +179,7 @@ def _winner(cell_: Cell, speed: _Ranking) -> str:
 
 
 def _leaders(cell_: Cell, speed: _Ranking) -> str:
-    said = f"{speed.names(0, speed.leaders)} are the fastest and cannot be told apart"
+    said = f"{speed.names(0, speed.leaders)} are the fastest and {apart(cell_.harness_bound)}"
     pair = cell_.speed.get((speed.order[0], cell_.base))
     if pair is not None and pair.verdict == "faster":
         said += ", " + factor(speed.order[0], pair, "", cell_.base)
@@ -179,7 +190,7 @@ def _no_leader(cell_: Cell) -> str:
     beside = [cell_.speed.get((name, cell_.base)) for name in cell_.names[1:]]
     if all(pair is not None and pair.verdict == "same" for pair in beside):
         return f"no difference you could notice in time (all within {100 * cell_.margin:g} %)"
-    said = f"{listed(cell_.names)} cannot be told apart"
+    said = f"{listed(cell_.names)} {apart(cell_.harness_bound)}"
     if len(cell_.names) == 2 and beside[0] is not None:
         said += ": " + factor(cell_.names[1], beside[0])
     return said
@@ -205,7 +216,8 @@ def _others(cell_: Cell, speed: _Ranking) -> str:
         if end - place > 1:
             groups.append(speed.names(place, end))
         place = end
-    return f"; {groups[0]} cannot be told apart" + "".join(f", nor can {g}" for g in groups[1:]) if groups else ""
+    others = "".join(f", nor can {g}" for g in groups[1:])
+    return f"; {groups[0]} {apart(cell_.harness_bound)}{others}" if groups else ""
 
 
 def sentence(cell_: Cell) -> str:

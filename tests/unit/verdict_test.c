@@ -30,6 +30,8 @@ struct truth {
 static struct verdict_side sides[VERDICT_MOST_SIDES];
 static struct verdict verdict;
 
+static int is_bound; // of the next cell
+
 static void measure(const struct truth *truths, size_t count, size_t rounds, double noise) {
     memset(sides, 0, sizeof sides);
     for (size_t round = 0; round < rounds; round++) {
@@ -40,7 +42,7 @@ static void measure(const struct truth *truths, size_t count, size_t rounds, dou
             sides[i].values[VERDICT_MEMORY][round] = truths[i].memory * exp(0.001 * (uniform() - 0.5));
         }
     }
-    verdict_make(&verdict, sides, count);
+    verdict_make(&verdict, sides, count, is_bound);
 }
 
 static void expect(const char *wanted) {
@@ -105,6 +107,31 @@ static void equals_share_the_front_or_the_whole_cell(void **unused) {
     free(whole);
 }
 
+static void where_the_harness_takes_most_ratios_are_bounds_and_nothing_is_the_same(void **unused) {
+    (void)unused;
+    const struct truth winner[] = {
+        {"mimalloc", 1, 100}, {"hz5", 1 / 1.64, 88}, {"hz3", 0.8, 95}, {"tcmalloc", 0.8, 120}};
+    const struct truth same[] = {{"system", 1, 50}, {"hz3", 1, 50}, {"hz5", 1, 45}};
+    is_bound = 1;
+    measure(winner, 4, 20, 0.002);
+    expect("hz5 is the fastest, at least 1.64 times as fast as mimalloc , and needs 12 % less memory; hz3 and tcmalloc "
+           "cannot be told apart (harness-bound).");
+    measure(same, 3, 20, 0.001);
+    expect("system, hz3 and hz5 cannot be told apart (harness-bound); hz5 needs the least memory, 10 %  less than "
+           "system.");
+    struct verdict_ratio pair = verdict.ratios[VERDICT_TIME][1][0];
+    struct buffer text = {0};
+    size_t bytes;
+    verdict_pair("hz3", "system", &pair, 0.05, &text);
+    pair.low = 0.3, pair.middle = 0.4, pair.high = 0.5, pair.decision = SEQUENTIAL_MORE;
+    verdict_pair(", hz3", "system", &pair, 0.05, &text);
+    char *whole = buffer_take(&text, &bytes);
+    assert_non_null(strstr(whole, "hz3 and system cannot be told apart (harness-bound): "));
+    assert_non_null(strstr(whole, ", hz3 is at most 0.670 times as fast as system ["));
+    free(whole);
+    is_bound = 0;
+}
+
 static void few_rounds_decide_nothing(void **unused) {
     (void)unused;
     const struct truth truths[] = {{"system", 1, 50}, {"hz3", 0.1, 50}};
@@ -164,6 +191,7 @@ int main(void) {
         cmocka_unit_test(one_winner_is_named_beside_the_baseline),
         cmocka_unit_test(a_baseline_that_wins_stands_before_the_next),
         cmocka_unit_test(equals_share_the_front_or_the_whole_cell),
+        cmocka_unit_test(where_the_harness_takes_most_ratios_are_bounds_and_nothing_is_the_same),
         cmocka_unit_test(few_rounds_decide_nothing),
         cmocka_unit_test(noise_names_nobody),
         cmocka_unit_test(chances_are_those_of_the_tables),
