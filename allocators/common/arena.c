@@ -700,6 +700,7 @@ size_t arena_high_water(void) {
 void arena_purge(void) {
     lock_arena();
     decommit_range(state.first_dirty, state.high_water, 0);
+    forget_learned(); // who purges knows that the busy time is over
     unlock_arena();
 }
 

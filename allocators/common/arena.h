@@ -112,7 +112,7 @@ size_t arena_high_water(void);
 // was learned from that work is retained only where ends of threads, too, returned memory that was taken again.
 void arena_thread_ended(void);
 
-void arena_purge(void); // gives all dirty free units back
+void arena_purge(void); // gives all dirty free units back, and what the bound has learned goes
 
 // For slow paths that need no memory of the arena: while a mebibyte or more is retained, time must pass for it, too,
 // though nobody takes or gives. arena_look() returns at once otherwise, or when a thread has looked just now.

@@ -197,6 +197,17 @@ static void keeps_what_is_used_in_turns(void **state) {
     assert_true(dirty_after_all_were_used() <= 1u << 20); // what was not used any more has been unlearned
 }
 
+static void a_purge_forgets_what_was_learned(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){0});
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 1u << 20, .decay_ms = 1000000, .adaptive = 1});
+    dirty_after_all_were_used();
+    dirty_after_all_were_used();
+    assert_int_equal(dirty_after_all_were_used(), (uint64_t)RUNS << ARENA_UNIT_SHIFT);
+    arena_purge();
+    assert_true(dirty_after_all_were_used() <= 1u << 20);
+}
+
 static uint64_t dirty_free(void) {
     struct arena_usage usage;
     arena_read_usage(&usage);
@@ -370,6 +381,7 @@ int main(void) {
         cmocka_unit_test(behaves_like_its_shadow),
         cmocka_unit_test(keeps_no_more_than_its_limit),
         cmocka_unit_test(keeps_what_is_used_in_turns),
+        cmocka_unit_test(a_purge_forgets_what_was_learned),
         cmocka_unit_test(learns_no_more_than_was_needed),
         cmocka_unit_test(a_threads_end_is_learned_from_apart),
         cmocka_unit_test(room_is_the_runs_alone),
