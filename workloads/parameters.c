@@ -126,7 +126,7 @@ const struct parameter parameters[] = {
      NAMES(touches),
      .tell = PARAMETER_TELL_CHANGED,
      .value = "WHICH",
-     .help = "payload bytes that are written and verified: none, ends, all"},
+     .help = "payload bytes written and verified: none, ends, all"},
     {.name = "realloc",
      .column = "realloc_ppm",
      .kind = PARAMETER_SHARE,

@@ -214,6 +214,14 @@ _TOLD = {
 }
 
 
+_OF_HANDING_OVER = {"handover_batch", "receiver"}
+
+
+def _hands_over(value: Lookup) -> bool:
+    """Not where the share is 0, nor where one thread has nobody to hand to; workloads without a share always do."""
+    return value("remote_ppm") is None or (value("remote_ppm") > 0 and value("threads") > 1)
+
+
 def cell_details(value: Lookup) -> str:
     """The parameters of a cell in one line; those that are unset or 0 are left out."""
     if value("workload") == "program":
@@ -243,6 +251,8 @@ def cell_details(value: Lookup) -> str:
         parts.append(f"touch {value('touch')}")
     for parameter in schema.PARAMETERS:
         if parameter["name"] in _TOLD or parameter["kind"] == "share":
+            continue
+        if parameter["name"] in _OF_HANDING_OVER and not _hands_over(value):
             continue
         told = value(parameter["name"])
         usual = parameter["values"][0] if parameter["kind"] == "name" else 0

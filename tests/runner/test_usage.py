@@ -106,7 +106,7 @@ def test_workload_without_the_parameter_lists_those_it_has(run):
     assert result.code == 2
     assert result.lines == [
         "runner: workload 'local' has no parameter 'remote' - it has ops, duration, sizes, size-distribution,"
-        " working-set, touch, age, age-bytes, age-live, settle-work"
+        " working-set, touch, age, age-bytes, age-live, settle-work, free"
     ]
 
 

@@ -201,6 +201,23 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     assert share in plain(told) and plain(told).count("Harness-bound") == 1
 
 
+@pytest.mark.parametrize(
+    "workload, threads, remote, told",
+    [
+        ("remote", 2, 900000, True),
+        ("xmalloc", 2, None, True),
+        ("mixed", 2, 250000, True),
+        ("mixed", 1, 250000, False),
+        ("mixed", 2, 0, False),
+        ("fleet", 1, 0, False),
+    ],
+)
+def test_a_batch_is_told_where_objects_change_hands(workload, threads, remote, told):
+    values = {"workload": workload, "threads": threads, "remote_ppm": remote, "handover_batch": 8, "receiver": "frees"}
+    said = text.cell_details(values.get)
+    assert ("handover-batch 8" in said) == told and ("receiver frees" in said) == told
+
+
 def cell_of(workload, given=""):
     values = {"workload": workload, "input": given}
     return tuple(values.get(column, "") for column in schema.CELL)
