@@ -2,6 +2,8 @@
 // parameters.h
 #include "parameters.h"
 
+#include "registry.h"
+
 #include <string.h>
 
 #define MAX_OPS (UINT64_C(1) << 40) // hours; also keeps every product below 2^64
@@ -209,6 +211,7 @@ const struct parameter parameters[] = {
      FIELD(handover_batch),
      .least = 1,
      .most = MAX_BATCH,
+     .usual = REGISTRY_HANDOVER_BATCH,
      .tell = PARAMETER_TELL_CHANGED,
      .value = "N",
      .help = "words of handed-over objects that are published together"},

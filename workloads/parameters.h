@@ -41,6 +41,7 @@ struct parameter {
     size_t offset;            // in struct workload_params
     uint64_t least, most;     // what it may be in a workload that has it
     const char *const *names; // of PARAMETER_NAME, as many as `most` and one
+    uint64_t usual;           // other than 0, and the default of each workload that has it: meant where a row lacks it
     enum parameter_tell tell;
     const char *value;   // what stands behind `=` in the help
     const char *help;    // one line; NULL: another entry tells it

@@ -326,6 +326,8 @@ char *csv_schema_json(size_t *bytes) {
         if (parameter != NULL) {
             put_json_text(out, "parameter", parameter->name);
             put_json_text(out, "kind", kinds[parameter->kind]);
+            if (parameter->usual != 0)
+                buffer_print(out, ", \"usual\": %" PRIu64, parameter->usual);
         }
         if (column->kind == RECORD_NAME)
             put_json_names(out, column->names, column->name_count);

@@ -101,6 +101,11 @@ _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
+def usual(parameter: dict[str, Any]) -> Value:
+    """What a parameter is where nobody set it, the same for every workload unless the column is of schema 1."""
+    return parameter["values"][0] if parameter["kind"] == "name" else parameter.get("usual", 0)
+
+
 def value_of(kind: str, text: str) -> Value:
     """The field as a number or text; raises ValueError with the reason."""
     if text == "":

@@ -255,8 +255,7 @@ def cell_details(value: Lookup) -> str:
         if parameter["name"] in _OF_HANDING_OVER and not _hands_over(value):
             continue
         told = value(parameter["name"])
-        usual = parameter["values"][0] if parameter["kind"] == "name" else 0
-        if told and told != usual:
+        if told and told != schema.usual(parameter):
             parts.append(f"{parameter['parameter']} {told}")
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")

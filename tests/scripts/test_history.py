@@ -11,15 +11,17 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from pathlib import Path
 
 import fixtures
 import numpy as np
 import pytest
-from conftest import SCRIPTS
+from conftest import ROOT, SCRIPTS
 from fixtures import Plan
-from hzbench import errors, load, stats
+from hzbench import errors, load, schema, stats
 from hzbench.history import commands, points, store, tracks
 
+BUILD = Path(os.environ.get("HZBENCH_BUILD") or ROOT / "build")
 ALLOCATORS = ("hz5", "hz4", "system")
 
 
@@ -369,6 +371,44 @@ def test_an_older_schema_is_migrated_and_a_later_one_refused(script, history, mo
         opened.close()
     done = script("history", "list", f"--db={history}")
     assert done.returncode == 2 and "later hzbench" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_series_holds_files_from_before_a_parameter(tmp_path, repository):
+    """The same work in files with and without the columns of parameters that came later; another value is another
+    series, and so is `touch=none`, which no workload means where nothing is said."""
+    later = {"handover_batch": 8, "receiver": "reads", "age": "none", "age_bytes": 0, "age_live_ppm": 0,
+             "settle_work": "none"}  # fmt: skip
+    assert set(later) == {p["name"] for p in schema.PARAMETERS} - set(schema.SCHEMA_1)
+
+    def run(number, **values):
+        def edit(rows):
+            for row in rows:
+                row.update(values)
+            return rows
+
+        (tmp_path / str(number)).mkdir()
+        file = measure(tmp_path / str(number), number, edit, workloads=("remote",), threads=(2,))
+        results = load.load([file])
+        found = points.of_results(results, "host", ["system"])
+        return {p.series.key for p in found if p.series.allocator == "hz4" and p.series.metric == "throughput_ops_s"}
+
+    old = run(0, **dict.fromkeys(later, ""))
+    assert len(old) == 1 and run(1, **later) == old
+    for number, (name, value) in enumerate((("handover_batch", 1), ("receiver", "frees"), ("age", "holes"),
+                                            ("settle_work", "light"), ("touch", "none")), 2):  # fmt: skip
+        assert run(number, **{**later, name: value}) != old, name
+
+
+@pytest.mark.parametrize("name", ("remote", "mixed", "pipeline", "xmalloc"))
+def test_the_usual_value_is_the_default_of_every_workload(tmp_path, name):
+    output = tmp_path / "run.csv"
+    command = [BUILD / "runner", "--alloc=system", f"--workload={name}{{ops=1000}}", "--threads=4", "--runs=1"]
+    subprocess.run([*command, "--settle=0", f"--output={output}"], check=True, capture_output=True)
+    with output.open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    for parameter in schema.PARAMETERS:
+        if parameter["name"] not in schema.SCHEMA_1:
+            assert row[parameter["name"]] == str(schema.usual(parameter)), parameter["name"]
 
 
 def test_usage_errors_are_one_line(script, tmp_path, measured):

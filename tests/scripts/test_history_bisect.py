@@ -103,6 +103,10 @@ def test_the_workload_of_a_cell_is_written_as_the_runner_takes_it():
     cell = {"workload": "remote", "threads": 2, "min_bytes": 16, "max_bytes": 2048, "remote_ppm": 900000,
             "ops_per_thread": 200000, "topology": "ring", "load": "dlopen", "platform": "linux"}  # fmt: skip
     assert bisect.workload_of(json.dumps(cell)) == "remote{ops=200000,remote=90%,topology=ring,sizes=16..2048}"
+    del cell["remote_ppm"]
+    assert bisect.workload_of(json.dumps(cell)) == "remote{ops=200000,topology=ring,remote=0%,sizes=16..2048}"
+    mixed = bisect.workload_of(json.dumps({"workload": "mixed", "touch": "none", "calloc_ppm": 50000}))
+    assert mixed == "mixed{touch=none,calloc=5%,remote=0%,realloc=0%,aligned=0%}"
     with pytest.raises(errors.InputError, match="--workload"):
         bisect.workload_of(json.dumps({"workload": "program", "input": "x"}))
 

@@ -245,6 +245,8 @@ def _written(kind: str, value: Any) -> str:
 
 
 _SIZES = ("min_bytes", "max_bytes")
+# Shares that are above 0 where they are not given: a stored cell leaves zeros out.
+_ABOVE_ZERO = {"remote": ("remote",), "mixed": ("remote", "realloc", "aligned", "calloc")}
 
 
 def workload_of(cell: str) -> str:
@@ -257,6 +259,8 @@ def workload_of(cell: str) -> str:
         for p in schema.PARAMETERS
         if p["name"] in values and p["name"] not in (*_SIZES, "threads", "seed", "sizes")
     ]
+    parts += [f"{p['parameter']}=0%" for p in schema.PARAMETERS
+              if p["name"] not in values and p["parameter"] in _ABOVE_ZERO.get(values["workload"], ())]  # fmt: skip
     if all(c in values for c in _SIZES) and not values.get("input"):
         parts.append(f"sizes={values['min_bytes']}..{values['max_bytes']}")
         if values.get("sizes", "uniform") != "uniform":

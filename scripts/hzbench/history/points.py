@@ -107,14 +107,18 @@ class Run:
     system: str  # kernel and C library
 
 
-# A value that says the same as an unset parameter: files from before the parameter was invented stay in the series.
-_UNSET = (None, "", 0, "none")
+# Parameters that came after the first schema: a row without one is the work of its usual value. Those of the first
+# schema have no such value: that of `touch` is another in each workload.
+_USUAL = {p["name"]: schema.usual(p) for p in schema.PARAMETERS if p["name"] not in schema.SCHEMA_1} | {"pin": "none"}
+_UNSET = (None, "", 0)  # 0 is what the runner writes for a workload without the parameter
 
 
 def cell_text(cell: schema.Cell) -> str:
-    """A cell as it is stored; columns that are added later do not change it."""
+    """A cell as it is stored. Columns that are added later do not change it, nor do their usual values, so that files
+    from before them stay in the series."""
     values = {c: v.item() if isinstance(v, np.generic) else v for c, v in zip(schema.CELL, cell)}
-    return json.dumps({c: v for c, v in values.items() if v not in _UNSET}, sort_keys=True)
+    told = {c: v for c, v in values.items() if v not in _UNSET and v != _USUAL.get(c)}
+    return json.dumps(told, sort_keys=True)
 
 
 def commit_of(repository: str | Path, revision: str) -> tuple[str, str, str] | None:
