@@ -411,6 +411,67 @@ def test_the_usual_value_is_the_default_of_every_workload(tmp_path, name):
             assert row[parameter["name"]] == str(schema.usual(parameter)), parameter["name"]
 
 
+def test_a_path_is_the_series_of_its_library():
+    names = ["/tmp/3f2a/allocators/hz4/libhz4.so{profile=rss}", "build/libmimalloc.so.2.0", "system", "a/libhz5.so",
+             "b/libhz5.so", "c/libsystem.so"]  # fmt: skip
+    assert [points.series_name(n, names) for n in names] == ["hz4{profile=rss}", "mimalloc", *names[2:]]
+
+
+def test_asv_gets_the_folder_that_its_developer_docs_describe(history, capsys, tmp_path):
+    """asv.readthedocs.io, "Benchmark suite layout and file formats": `benchmarks.json` maps names to dictionaries with
+    `params`, `param_names` and `version`; MACHINE/HASH-*.json has `version` 2, `commit_hash`, a JavaScript `date` and
+    `results` such that dict(zip(result_columns, results[name])) has lists of one item, with `null` for what failed, and
+    [] for the `params` of a benchmark without any."""
+    commands.main(["export", f"--db={history}", "--format=asv", f"--out={tmp_path}"])
+    benchmarks = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert benchmarks.pop("version") == 2
+    assert all(b["params"] == b["param_names"] == [] and b["name"] == name for name, b in benchmarks.items())
+    placed = stored(history)
+    files = [f for f in tmp_path.glob("*/*.json") if f.name != "machine.json"]
+    assert len(files) == len({p.run.commit for p in placed}) and len(list(tmp_path.glob("*/machine.json"))) == 1
+    seen = 0
+    for file in files:
+        record = json.loads(file.read_text())
+        assert record["version"] == 2 and file.name.startswith(record["commit_hash"][:8] + "-")
+        assert 1767225600000 < record["date"] < 1769904000000  # of January 2026
+        assert record["params"]["machine"] == file.parent.name
+        for name, values in record["results"].items():
+            row = dict(zip(record["result_columns"], values))
+            metric, allocator, key = name.split(".")
+            (point,) = [p.point for p in placed
+                        if p.point.series.key == key and p.run.commit == record["commit_hash"]]  # fmt: skip
+            assert point.series.allocator == allocator and row["version"] == benchmarks[name]["version"]
+            sign = -1 if metric == "throughput_ops_s" else 1  # asv: more is worse
+            assert row["result"] == [pytest.approx(math.exp(sign * point.estimate))] and row["params"] == []
+            (low,), (high,) = row["stats_ci_99_a"], row["stats_ci_99_b"]
+            ends = sorted(math.exp(sign * end) for end in (point.low, point.high))
+            assert low <= ends[0] <= row["result"][0] <= ends[1] <= high
+            seen += 1
+    assert seen == len(placed)
+
+
+def test_otava_gets_a_file_a_track_and_its_configuration(script, history, capsys, tmp_path):
+    """Otava's "Importing results from CSV": a test has `type: csv`, `file`, `time_column`, `attributes` and `metrics`;
+    `direction: -1` is "lower is better" (its Graphite page). YAML is a superset of JSON."""
+    commands.main(["export", f"--db={history}", "--format=otava", f"--out={tmp_path}"])
+    tests = json.loads((tmp_path / "otava.yaml").read_text())["tests"]
+    placed, seen = stored(history), []
+    for test in tests.values():
+        assert test["type"] == "csv"
+        with (tmp_path / test["file"]).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter=test["csv_options"]["delimiter"]))
+        ((metric, described),) = test["metrics"].items()
+        assert described["direction"] == (1 if metric == "throughput_ops_s" else -1)
+        assert {test["time_column"], described["column"], *test["attributes"]} <= set(rows[0])
+        times = [row[test["time_column"]] for row in rows]
+        assert times == sorted(times) and times[0] == "2026-01-01T11:00:00+00:00" and len(rows) == 14
+        seen += [math.log(float(row[described["column"]])) for row in rows]
+    assert sorted(seen) == pytest.approx(sorted(p.point.estimate for p in placed))
+    for wrong in (("--format=otava",), ("--format=csv", f"--out={tmp_path}")):
+        done = script("history", "export", f"--db={history}", *wrong)
+        assert done.returncode == 2 and "--out" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_usage_errors_are_one_line(script, tmp_path, measured):
     for arguments in (
         (),

@@ -71,6 +71,64 @@ def test_a_planted_regression_is_found_among_sixteen_commits(script, tmp_path):
             file.write(done.stdout)
 
 
+ALLOCATOR = """
+#include <stddef.h>
+// Never gives memory back: its cost is this loop alone.
+static char memory[1 << 26];
+static size_t used;
+static int work(int n) {
+    for (int i = 0; i < n; i++)
+        __asm__ volatile("" : "+r"(i));
+    return n;
+}
+void *malloc(size_t size) {
+    work(WORK);
+    char *at = memory + used;
+    used = (used + size + 31) & ~(size_t)31;
+    if (used > sizeof memory - 4096)
+        used = 0;
+    return at;
+}
+void free(void *p) { (void)p; }
+void *calloc(size_t n, size_t size) { return malloc(n * size); }
+void *realloc(void *p, size_t size) {
+    char *at = malloc(size);
+    for (size_t i = 0; p && i < size; i++)
+        at[i] = ((char *)p)[i];
+    return at;
+}
+"""
+
+
+def planted(folder, work):
+    """A repository of a small allocator in which malloc loops work[n] times in the n-th commit."""
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    for number, loops in enumerate(work):
+        (folder / "planted.c").write_text(f"#define WORK {loops} // {number}" + ALLOCATOR)
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "-m", f"Change number {number}")
+    return git(folder, "log", "--reverse", "--format=%H").split()
+
+
+@pytest.mark.skipif("HZBENCH_BUILD" not in os.environ, reason="HZBENCH_BUILD names no build directory (meson sets it)")
+def test_a_library_that_executes_more_is_found_by_counts(script, tmp_path):
+    """Builds and counts for real: 10 % more instructions from the eleventh of 16 commits on."""
+    commits = planted(tmp_path / "repo", [20 if n < PLANTED else 23 for n in range(17)])
+    done = script(
+        "history", "bisect", f"--repo={tmp_path / 'repo'}", f"--good={commits[0]}", f"--bad={commits[-1]}",
+        f"--folder={tmp_path / 'work'}", "--metric=instructions", "--alloc=planted", "--workload=local{sizes=64..64}",
+        "--build=mkdir -p {build}/allocators/planted && cc -O2 -shared -fPIC -fno-builtin planted.c"
+        " -o {build}/allocators/planted/libplanted.so",
+        env={"BUILD_DIR": os.environ["HZBENCH_BUILD"]}, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{commits[PLANTED]} made the change: Change number {PLANTED}"
+    assert done.stdout.count("by its count") == 5 and "round" not in done.stdout
+    steps = [float(line.split("good to bad ")[1].split(" %")[0]) for line in done.stdout.splitlines() if " is " in line]
+    assert len(set(steps)) == 1 and 8 < steps[0] < 14
+
+
 def test_without_a_difference_it_says_that_it_cannot_tell(script, tmp_path):
     commits = make(tmp_path / "repo", [100] * 5)
     done = run(script, tmp_path, commits, "--max-rounds=40")

@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -28,6 +29,11 @@ BUILD = "meson setup {build} && ninja -C {build}"
 MEASURE = (
     "{runner} --alloc=good={good}/{library},bad={bad}/{library},middle={middle}/{library} --workload={workload}"
     " --threads={threads} --runs={rounds} --settle=0 --rss-interval=0 --output={output}"
+)
+# Counts of instructions are exact, so one is enough, and a loaded machine counts the same.
+COUNT = (
+    "{scripts}/instructions --alloc={good}/{library},{bad}/{library},{middle}/{library} --pattern={pattern}"
+    " --sizes={size} --json={output}"
 )
 ROUNDS_AT_LEAST = 8
 GROW = 2  # times as many rounds where the first ones do not decide
@@ -56,6 +62,7 @@ class Plan:
     measure: str
     words: dict[str, str]
     metric: str
+    exact: bool  # counts of COUNT, which need no rounds
     rounds: int
     most_rounds: int
 
@@ -133,6 +140,8 @@ class Bisect:
         log = self.plan.folder / f"step-{self._count}.log"
         if not self._run(self.plan.measure, words, self.plan.folder, log) or not output.exists():
             raise InputError(f"measuring failed; what it said: {log}", FAILED)
+        if self.plan.exact:
+            return self.counts(output, (good, bad, middle))
         return self.ratios(output)
 
     def ratios(self, output: Path) -> tuple[stats.Floats, stats.Floats]:
@@ -157,6 +166,14 @@ class Bisect:
             out.append(np.log(new) - np.log(old))
         return out[0], out[1]
 
+    def counts(self, output: Path, builds: Sequence[Path]) -> tuple[stats.Floats, stats.Floats]:
+        """From a file of scripts/instructions --json, whose names are the paths of the libraries."""
+        record = json.loads(output.read_text(encoding="utf-8"))
+        pattern, size = self.plan.words["pattern"], self.plan.words["size"]
+        library = self.plan.words["library"]
+        good, bad, middle = (math.log(record[f"{build}/{library}"][pattern][size]["pair"]) for build in builds)
+        return np.array([middle - good]), np.array([middle - bad])
+
     def judge(self, good: Path, bad: Path, middle: Path, commit: Commit) -> str:
         """'good', 'bad' or '' when the rounds do not tell."""
         against_good: list[stats.Floats] = []
@@ -171,15 +188,16 @@ class Bisect:
             # The distance of the middle to the half way between good and bad: the mean of its distances to both.
             from_half = (np.concatenate(against_good) + np.concatenate(against_bad)) / 2
             step = float(np.median(np.concatenate(against_good) - np.concatenate(against_bad)))  # bad less good
-            low, high = stats.bootstrap_interval(from_half)
+            low, high = (float(from_half[0]),) * 2 if self.plan.exact else stats.bootstrap_interval(from_half)
             ratio = stats.hodges_lehmann(np.concatenate(against_good))
             side = "" if low <= 0 <= high else ("good" if (low > 0) == (step < 0) else "bad")
             self.say(
-                f"{commit.short} {'is ' + side if side else 'undecided':9} after {text.plural(spent, 'round')}:"
+                f"{commit.short} {'is ' + side if side else 'undecided':9}"
+                f" {'by its count' if self.plan.exact else 'after ' + text.plural(spent, 'round')}:"
                 f" {100 * math.expm1(ratio):+.1f} % against good, good to bad {100 * math.expm1(step):+.1f} %"
                 f"  {printable(commit.subject, 60)}"
             )
-            if side or spent + rounds * GROW > self.plan.most_rounds:
+            if side or self.plan.exact or spent + rounds * GROW > self.plan.most_rounds:
                 return side
             rounds *= GROW
 
@@ -189,11 +207,14 @@ class Bisect:
         if good_build is None or bad_build is None:
             raise InputError("the good or the bad commit does not build; choose others", FAILED)
         self.say(f"{text.plural(len(commits), 'commit')} between {good.short} and {commits[-1].short}, about"
-                 f" {max(0, math.ceil(math.log2(len(commits))))} steps of {self.plan.rounds} rounds")  # fmt: skip
+                 f" {max(0, math.ceil(math.log2(len(commits))))} steps"
+                 + ("" if self.plan.exact else f" of {self.plan.rounds} rounds"))  # fmt: skip
         # The two ends first: where they cannot be told apart, nothing between them can.
         if self.judge(good_build, bad_build, bad_build, commits[-1]) != "bad":
             return INCONCLUSIVE, (
-                f"cannot tell: {good.short} and {commits[-1].short} do not differ here within"
+                f"cannot tell: {good.short} and {commits[-1].short} have the same count"
+                if self.plan.exact
+                else f"cannot tell: {good.short} and {commits[-1].short} do not differ here within"
                 f" {self.plan.most_rounds} rounds; the change was the machine, or needs --rounds"
             )
         first, last = 0, len(commits) - 1  # the change is one of commits[first .. last]
@@ -273,4 +294,7 @@ def words_of(workload: str, threads: int, allocator: str) -> dict[str, str]:
     """What the default commands are filled with."""
     name = allocator.split("{", 1)[0]
     library = os.path.join("allocators", name, f"lib{name}.so")
-    return {"workload": shlex.quote(workload), "threads": str(threads), "library": library}
+    size = re.search(r"sizes=([0-9]+)", workload)
+    return {"workload": shlex.quote(workload), "threads": str(threads), "library": library,
+            "pattern": shlex.quote(workload.split("{", 1)[0]), "size": size[1] if size else "64",
+            "scripts": shlex.quote(str(Path(__file__).resolve().parents[2]))}  # fmt: skip

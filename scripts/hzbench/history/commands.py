@@ -315,16 +315,17 @@ def run_bisect(argv: list[str]) -> int:
         "--build", default=bisect.BUILD, metavar="COMMAND", help="in the commit's tree; {build}, {tree}"
     )
     parser.add_argument(
-        "--measure", default=bisect.MEASURE, metavar="COMMAND",
-        help="measures {good}, {bad} and {middle}, {rounds} rounds, into {output}",
-    )  # fmt: skip
+        "--measure", metavar="COMMAND", help="measures {good}, {bad} and {middle}, {rounds} rounds, into {output}"
+    )
     parser.add_argument(
         "--folder", metavar="DIR", help="for worktrees, builds and results (default: a new one in /tmp)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the worktrees")
     options = parser.parse_args(argv)
     repository = Path(_repository(options))
-    metric, rounds, threads = "throughput_ops_s", bisect.ROUNDS_AT_LEAST, options.threads or 1
+    metric, rounds, threads = (options.metric or ["throughput_ops_s"])[0], bisect.ROUNDS_AT_LEAST, options.threads or 1
+    if metric not in points.METRICS:
+        raise InputError(f"--metric={printable(metric, 40)}: unknown; one of {', '.join(points.METRICS)}")
     if options.series:
         found = _change(options)
         good, bad, metric = found.before.commit, found.after.commit, found.line.series.metric
@@ -337,7 +338,7 @@ def run_bisect(argv: list[str]) -> int:
         print(f"{found.word} {show.signed(found.share)}: {printable(show.title(found.line))}")
     elif options.good and options.bad:
         good, bad, allocator, workload = options.good, options.bad, options.alloc, options.workload
-        if options.measure == bisect.MEASURE and not (allocator and workload):
+        if options.measure is None and not (allocator and workload):
             raise InputError("give --alloc=NAME and --workload=ITEM too, or a --measure command of your own")
     else:
         raise InputError("name a SERIES of the history, or --good=REVISION and --bad=REVISION")
@@ -348,7 +349,9 @@ def run_bisect(argv: list[str]) -> int:
     first = bisect.Commit(known[0][0], known[0][2]) if known[0] else bisect.Commit(good, "")
     candidates = bisect.between(repository, good, bad)
     words = bisect.words_of(workload or "", threads, allocator or "")
-    plan = bisect.Plan(repository, bisect.folder_of(options.folder), options.build, options.measure, words, metric,
+    exact = points.METRICS[metric].exact and options.measure is None
+    measure = options.measure or (bisect.COUNT if exact else bisect.MEASURE)
+    plan = bisect.Plan(repository, bisect.folder_of(options.folder), options.build, measure, words, metric, exact,
                        min(options.rounds or rounds, options.max_rounds), options.max_rounds)  # fmt: skip
     search = bisect.Bisect(plan, lambda line: print(line, flush=True))
     try:
@@ -364,10 +367,20 @@ def run_export(argv: list[str]) -> int:
     """`scripts/history export --format=FORMAT`"""
     from . import exporters
 
-    parser = _parser("export", "Points in formats of other tools, on standard output (docs/history.md).")
+    parser = _parser("export", "Points in formats of other tools (docs/history.md), on standard output or into --out.")
     choices(parser)
-    parser.add_argument("--format", choices=list(exporters.FORMATS), default="csv")
+    parser.add_argument("--format", choices=[*exporters.FORMATS, *exporters.FOLDERS], default="csv")
+    parser.add_argument("--out", metavar="DIR", help=f"the folder of {' or '.join(exporters.FOLDERS)}")
     options = parser.parse_args(argv)
+    if bool(options.out) != (options.format in exporters.FOLDERS):
+        why = (
+            "goes to standard output; leave --out away" if options.out else "is several files; name a folder: --out=DIR"
+        )
+        raise InputError(f"--format={options.format}: {why}")
+    if options.out:
+        exporters.save(exporters.FOLDERS[options.format](chosen(options)), options.out)
+        print(options.out)
+        return errors.OK
     sys.stdout.write(exporters.FORMATS[options.format](chosen(options)))
     return errors.OK
 
@@ -395,7 +408,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "confirm": (run_confirm, "what to run to confirm a suspicion"),
     "rebuild": (run_rebuild, "makes a damaged database anew from the result files"),
     "doctor": (run_doctor, "checks the database"),
-    "export": (run_export, "points for other tools: CSV, Bencher, github-action-benchmark"),
+    "export": (run_export, "points for other tools: CSV, Bencher, asv, Otava, ..."),
     "simulate": (run_simulate, "how often the changes err, on simulated series"),
 }
 

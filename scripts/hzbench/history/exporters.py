@@ -5,6 +5,13 @@ bencher    Bencher Metric Format (bencher.dev/docs/reference/bencher-metric-form
 github-bigger, github-smaller
            github-action-benchmark's customBiggerIsBetter and customSmallerIsBetter (its README): the last run
 csv        every point with all that is stored of it
+
+Into a folder, --out=DIR, because these tools want several files:
+
+asv        results_dir of airspeed velocity ("Benchmark suite layout and file formats" of its developer docs): a file a
+           host and commit, benchmarks.json and a machine.json a host. For asv more is always worse, so what is better
+           when it is larger is told as its reciprocal; its intervals are of 99 %, ours of 95 % are widened to that
+otava      Apache Otava ("Importing results from CSV" of its docs): otava.yaml and a CSV a track, with `direction`
 """
 
 import csv
@@ -12,7 +19,14 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
+from scipy.stats import norm
+
+from .. import stats
+from ..errors import InputError
 from .show import title
 from .store import Placed
 from .tracks import Line
@@ -76,6 +90,102 @@ def as_csv(lines: Sequence[Line]) -> str:
                 + [*of_run, *of_point, p.n, p.contaminated, p.problem]
             )
     return file.getvalue()
+
+
+ASV_COLUMNS = ("result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b")
+_ASV_ENVIRONMENT = "hzbench"
+
+
+def _javascript_time(at: str) -> int:
+    """Milliseconds since 1970."""
+    when = datetime.fromisoformat(at.replace("Z", "+00:00"))
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    return round(when.timestamp() * 1000)
+
+
+def _version(line: Line) -> str:
+    """Results of another version are not compared by asv: of another build of the reference, or of other work."""
+    return "-".join(part for part in (line.reference, line.reference_sha256[:12], line.work) if part) or "1"
+
+
+def _asv_row(line: Line, placed: Placed) -> list[Any]:
+    point, sign = placed.point, -1 if line.metric.higher_is_better else 1
+    ends: list[list[float | None]] = [[None], [None]]
+    if point.estimate is not None and point.low is not None and point.high is not None:
+        widening = float(norm.ppf(0.995) / norm.ppf((1 + stats.LEVEL) / 2))
+        ends = [[math.exp(sign * (point.estimate + (end - point.estimate) * widening))]
+                for end in sorted((point.low, point.high), key=lambda end: sign * end)]  # fmt: skip
+    value = None if point.estimate is None else math.exp(sign * point.estimate)
+    return [[value], [], _version(line), _javascript_time(placed.run.started_at), None, *ends]
+
+
+def asv(lines: Sequence[Line]) -> dict[str, str]:
+    """{file: text}. A series of several tracks has the version of its last one."""
+    benchmarks: dict[str, Any] = {}
+    files: dict[tuple[str, str], dict[str, Any]] = {}
+    machines = {}
+    for line in sorted(lines, key=lambda one: max(p.run.at for p in [*one.placed, *one.failures])):
+        name = f"{line.series.metric}.{line.series.allocator}.{line.series.key}"
+        reciprocal = line.metric.higher_is_better
+        unit = line.metric.unit or (f"of {line.reference}, smaller is better" if line.reference else "instructions")
+        benchmarks[name] = {
+            "name": name, "pretty_name": ("reciprocal " if reciprocal else "") + title(line), "type": "track",
+            "unit": unit, "params": [], "param_names": [], "version": _version(line), "timeout": 60.0,
+            "code": f"scripts/history show {line.series.key}",
+        }  # fmt: skip
+        for placed in [*line.failures, *line.placed]:
+            run = placed.run
+            machines[run.host] = {"machine": run.host, "os": run.system, "version": 1}
+            file = files.setdefault((run.host, run.commit), {
+                "version": 2, "commit_hash": run.commit, "env_name": _ASV_ENVIRONMENT, "date": _javascript_time(run.at),
+                "params": {"machine": run.host, "os": run.system}, "python": "", "requirements": {}, "env_vars": {},
+                "durations": {}, "result_columns": list(ASV_COLUMNS), "results": {},
+            })  # fmt: skip
+            file["results"][name] = _asv_row(line, placed)
+    out: dict[str, Any] = {"benchmarks.json": {**benchmarks, "version": 2}}
+    out |= {f"{host}/machine.json": machine for host, machine in machines.items()}
+    out |= {f"{host}/{commit[:8]}-{_ASV_ENVIRONMENT}.json": file for (host, commit), file in files.items()}
+    return {name: json.dumps(content, indent=1) + "\n" for name, content in out.items()}
+
+
+def otava(lines: Sequence[Line]) -> dict[str, str]:
+    """{file: text}. One track a CSV, so that no row lacks a value; a metric has its direction."""
+    out = {}
+    tests = {}
+    for number, line in enumerate(line for line in lines if line.placed):
+        name = f"{line.series.key}-{number}"
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["time", "commit", "run", line.series.metric])
+        for placed in line.placed:
+            run = placed.run
+            when = datetime.fromtimestamp(_javascript_time(run.at) / 1000, timezone.utc)
+            writer.writerow([when.isoformat(timespec="seconds"), run.commit, run.run_id, _value(placed.point.estimate)])
+        out[f"{name}.csv"] = file.getvalue()
+        metric = {"column": line.series.metric, "direction": 1 if line.metric.higher_is_better else -1}
+        tests[f"{name}: {title(line)} ({line.series.host})"] = {
+            "type": "csv", "file": f"{name}.csv", "time_column": "time", "attributes": ["commit", "run"],
+            "metrics": {line.series.metric: metric}, "csv_options": {"delimiter": ",", "quote_char": '"'},
+        }  # fmt: skip
+    # JSON is YAML.
+    return {**out, "otava.yaml": json.dumps({"tests": tests}, indent=1) + "\n"}
+
+
+FOLDERS: dict[str, Callable[[Sequence[Line]], dict[str, str]]] = {"asv": asv, "otava": otava}
+
+
+def save(files: dict[str, str], folder: str) -> None:
+    """Writes the files below `folder`."""
+    for name, content in files.items():
+        path = Path(folder) / name
+        if not path.resolve().is_relative_to(Path(folder).resolve()):
+            raise InputError(f"{name}: a host or commit of the history is no name of a file; --host chooses one")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: cannot write: {error.strerror}") from error
 
 
 FORMATS: dict[str, Callable[[Sequence[Line]], str]] = {

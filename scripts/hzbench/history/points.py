@@ -121,6 +121,20 @@ def cell_text(cell: schema.Cell) -> str:
     return json.dumps(told, sort_keys=True)
 
 
+def series_name(allocator: str, among: Sequence[str]) -> str:
+    """What an allocator is called in a series. A path is told by its library, because each commit's build lies in
+    another folder: '/tmp/3f2a/libhz4.so' is hz4, unless another one of the run has that name."""
+    if "/" not in allocator:
+        return allocator
+    short = _of_library(allocator)
+    return allocator if short in among or [_of_library(a) for a in among].count(short) > 1 else short
+
+
+def _of_library(allocator: str) -> str:
+    path, brace, options = allocator.partition("{")
+    return Path(path).name.removeprefix("lib").split(".so")[0] + brace + options
+
+
 def commit_of(repository: str | Path, revision: str) -> tuple[str, str, str] | None:
     """(commit, its time in UTC, subject) or None when the repository does not know it."""
     if not revision or revision.startswith("-"):
@@ -237,7 +251,7 @@ def _of_cell(
             if name == reference:
                 continue
             base = rows[rows["name"] == reference]
-            series = Series(host, name, stored, "throughput_ops_s")
+            series = Series(host, series_name(name, results.allocators), stored, "throughput_ops_s")
             problem = failures[name] or (failures.get(reference, "no sample") and f"{reference}: no good samples")
             if problem:
                 yield Point(series, reference, _sha256(base), own, work, None, None, None, None, 0, bad, problem)
@@ -254,7 +268,7 @@ def _of_cell(
                 continue
             values = mine.loc[mine[metric.name] > 0, metric.name].to_numpy(float)
             if len(values) == len(mine):
-                series = Series(host, name, stored, metric.name)
+                series = Series(host, series_name(name, results.allocators), stored, metric.name)
                 yield Point(series, "", "", own, work, *_estimate(np.log(values)), len(values), bad)
 
 
@@ -277,7 +291,8 @@ def of_instructions(path: str | Path, host: str) -> list[Point]:
                     threads = 2 if pattern == "remote" else 1
                     cell = {"workload": pattern, "min_bytes": int(size), "max_bytes": int(size), "threads": threads}
                     cell |= {"load": "dlopen", "platform": "linux"}
-                    series = Series(host, allocator, json.dumps(cell, sort_keys=True), "instructions")
+                    name = series_name(allocator, list(record))
+                    series = Series(host, name, json.dumps(cell, sort_keys=True), "instructions")
                     value = math.log(float(count["pair"]))
                     out.append(Point(series, "", "", "", "", value, value, value, 0.0, 1, 0))
         return out
