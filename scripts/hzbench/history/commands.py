@@ -2,6 +2,7 @@
 """`scripts/history add | list | show | changes | confirm | rebuild | doctor`"""
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,9 +32,9 @@ def _points_of(path: str, entry: dict[str, str | None], store: Store) -> tuple[p
         if known is None:
             raise InputError(f"--commit={printable(commit, 60)}: {repository} has no such commit (--repo=DIR)")
         digest = points.digest(path)
-        run = points.Run(
-            digest[:16], host or "counts", known[0], False, known[2], known[1], known[1], path, digest, "", ""
-        )
+        # Two commits often have equal counts: each is a point.
+        name = hashlib.sha256(f"{digest} {known[0]} {host or ''}".encode()).hexdigest()[:16]
+        run = points.Run(name, host or "counts", known[0], False, known[2], known[1], known[1], path, digest, "", "")
         return run, points.of_instructions(path, run.host)
     results = load.load([path])
     run = points.run_of(results, repository, commit, host)
@@ -117,7 +118,7 @@ def run_rebuild(argv: list[str]) -> int:
             path = os.path.normpath(os.path.join(folder, entry["file"]))
             shown = os.path.relpath(path)
             where = entry.get("repo")
-            known = {**entry, "repo": os.path.join(folder, where) if where else options.repo}
+            known = {**entry, "repo": options.repo or (os.path.join(folder, where) if where else None)}
             try:
                 said.append(_add(store, shown, known))
             except InputError as error:
