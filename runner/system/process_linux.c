@@ -27,6 +27,9 @@
 // Where there is no pidfd the wait looks this often; fine enough for limits in seconds.
 #define POLL_NS 2000000
 
+// A batch system that ends a job signals its processes one after the other: within so long ours follows the worker's.
+#define OURS_FOLLOWS_NS UINT64_C(2000000000)
+
 const int process_can_preload = 1;
 
 const char *process_platform(void) {
@@ -177,6 +180,12 @@ static int has_ended(const struct process_worker *worker) {
     return waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
 }
 
+static void await_interrupt(void) {
+    const uint64_t deadline_ns = now_ns() + OURS_FOLLOWS_NS;
+    while (interrupt_count == 0 && now_ns() < deadline_ns)
+        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+}
+
 enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns, const struct process_watch *watch,
                               int *code) {
     uint64_t deadline_ns = now_ns() + timeout_ns;
@@ -217,6 +226,8 @@ enum process_end process_wait(struct process_worker *worker, uint64_t timeout_ns
         ppoll(&ended, 1, &left, &before);
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
+    if (end == PROCESS_SIGNALLED && sigismember(&block, *code) == 1)
+        await_interrupt();
     // A terminal sends its interrupt to us only (the worker has a group of its own), but the user may kill both.
     if (end == PROCESS_SIGNALLED && interrupt_count > 0)
         end = PROCESS_INTERRUPTED;

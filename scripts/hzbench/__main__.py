@@ -20,6 +20,7 @@ COMMANDS = {
     "gate": "commands:run_gate",
     "merge": "merge:main",
     "export": "bundle:main",
+    "cluster": "cluster.commands:main",
     "lint": "commands:run_lint",
     "memory": "memory:main",
     "aged": "aged:main",

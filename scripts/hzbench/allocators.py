@@ -47,6 +47,14 @@ BY_NAME = {a.name: a for a in ALLOCATORS}
 SYSTEM = "system"  # the C library's, the baseline when it is there
 NULL = "null"  # the backend that costs nothing: it measures the harness and is no competitor
 
+# Environment variables that allocators and the loader read.
+_SETTING = re.compile(r"(MALLOC|MIMALLOC|TCMALLOC|JE_MALLOC|RPMALLOC|SNMALLOC|SCUDO|HZ[345]|GLIBC|LD)_\w+$")
+
+
+def is_setting(name: str) -> bool:
+    """Whether the environment variable may change what is measured: its value goes along with tasks and results."""
+    return _SETTING.match(name) is not None
+
 
 def named(*kinds: str) -> list[str]:
     """Names of the allocators of these kinds, in order."""

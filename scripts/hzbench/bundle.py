@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import artifact, errors, files, load, text
+from . import allocators, artifact, errors, files, load, text
 from .cli import Parser
 from .errors import InputError
 
@@ -33,9 +33,6 @@ _LARGEST = 2**31  # bytes of all files of a bundle that is read
 # Directories that every system has, which tell nothing of a person.
 _SYSTEM = ("usr", "lib", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev")
 _PATH = re.compile(r"(?<![\w.\-/$])/[\w.+@%~\-]+(?:/[\w.+@%~\-]+)*")
-
-# Environment variables whose values may go along: what allocators and the loader read. All others are left out.
-_ENVIRONMENT = re.compile(r"(MALLOC|MIMALLOC|TCMALLOC|JE_MALLOC|RPMALLOC|SNMALLOC|SCUDO|HZ[345]|GLIBC|LD)_\w+$")
 
 # Where a person's words stand: names are replaced there only, so that a user called `local` leaves workloads alone.
 _WORDED_COLUMNS = ("library_path", "message")
@@ -103,7 +100,7 @@ def _redact_json(value: Any, redactor: Redactor, key: str = "") -> Any:
     if isinstance(value, dict):
         kept = value
         if key == "environment":
-            kept = {name: redactor.words(str(v)) for name, v in value.items() if _ENVIRONMENT.match(name)}
+            kept = {name: redactor.words(str(v)) for name, v in value.items() if allocators.is_setting(name)}
         return {name: _redact_json(v, redactor, name) for name, v in kept.items()}
     if isinstance(value, list):
         return [_redact_json(v, redactor, key) for v in value]

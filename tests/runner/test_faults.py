@@ -271,6 +271,19 @@ def test_a_killed_worker_is_a_row(start, tmp_path):
     assert err.count("\n") == 1
 
 
+def test_end_of_a_batch_job_is_no_crash(start, tmp_path):
+    """Slurm ends a job by SIGTERM for each of its processes, the worker's before or after ours."""
+    process = start("--alloc=null", LOCAL, "--duration=20s", "--settle=0", "--runs=1", "--output=r.csv")
+    wait_for(lambda: (tmp_path / "r.csv").exists() and "schema" in (tmp_path / "r.csv").read_text())
+    worker = wait_for(lambda: children_of(process.pid))[0]
+    os.kill(worker, signal.SIGTERM)
+    wait_for(lambda: not os.path.exists(f"/proc/{worker}"))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert rows(tmp_path / "r.csv") == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_interrupt_keeps_finished_samples(start, run, tmp_path, number):
     command = ("--alloc=null", LOCAL, "--duration=400ms", "--settle=0", "--runs=40", "--output=r.csv")

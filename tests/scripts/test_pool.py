@@ -210,3 +210,30 @@ def test_all_formats_and_the_forest_plot(tmp_path, capsys):
     first = (tmp_path / "out" / "forest-throughput.svg").read_bytes()
     assert cli.run("scripts/pool", commands.main, [*paths, "--figures", str(tmp_path / "out")]) == errors.OK
     assert (tmp_path / "out" / "forest-throughput.svg").read_bytes() == first
+
+
+def test_platforms_stand_beside_one_another(tmp_path, capsys):
+    """Each platform's own verdicts, and which agree: jemalloc beats mimalloc on one, on the other it loses."""
+    paths = [str(p) for p in host_files(tmp_path, [{}])]
+    (tmp_path / "other").mkdir()
+    paths += [str(p) for p in host_files(tmp_path / "other", [{"jemalloc": 0.5}], platform="windows")]
+    record = json.loads((tmp_path / "other" / "host0.run.json").read_text())
+    text = (tmp_path / "other" / "host0.csv").read_text()
+    (tmp_path / "other" / "host0.csv").write_text(text.replace(record["run_id"], "0" * 16))
+    record |= {"run_id": "0" * 16}
+    record["machine"]["cpu_model"] = "another"
+    (tmp_path / "other" / "host0.run.json").write_text(json.dumps(record))
+    arguments = [*paths, "--beside", "--baseline=mimalloc"]
+    assert cli.run("pool", commands.main, arguments) == errors.OK
+    shown = capsys.readouterr().out
+    assert shown.startswith("Linux beside Windows\n") and max(map(len, shown.splitlines())) <= 80
+    said = {tuple(line.split()) for line in shown.splitlines()}
+    assert ("hz5", "throughput", "faster", "faster", "agree") in said
+    assert ("jemalloc", "throughput", "faster", "slower", "differ") in said
+    assert "differ. A verdict is the platform's own" in " ".join(shown.split())
+    for wrong, why in (
+        (arguments[:1] + ["--beside"], "of one platform"),
+        ([*arguments, "--format=json"], "text alone"),
+    ):
+        assert cli.run("pool", commands.main, wrong) == errors.USAGE
+        assert why in capsys.readouterr().err

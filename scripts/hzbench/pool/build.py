@@ -134,7 +134,7 @@ def build(hosts: list[Host], baseline: str | None = None, margin: float = stats.
     if len(platforms) > 1:
         raise errors.InputError(
             f"the hosts are of {len(platforms)} platforms ({', '.join(sorted(map(str, platforms)))}), which are never"
-            " pooled; give files of one"
+            " pooled; give files of one, or --beside to see which verdicts agree"
         )
     pool = Pool(hosts, baseline, margin)
     names = sorted({n for h in hosts for n in h.results.allocators}, key=allocators.order)

@@ -6,7 +6,7 @@ import sys
 from .. import errors, stats
 from ..cli import Parser, share
 from ..commands import terminal_width
-from . import build, hosts, render
+from . import beside, build, hosts, render
 
 
 def main(argv: list[str]) -> int:
@@ -21,7 +21,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--margin", type=share, default=stats.MARGIN, help="differences inside it are 'same' (2%%)")
     parser.add_argument("--explain", action="store_true", help="tell which order of allocators depends on the host")
     parser.add_argument("--figures", metavar="DIR", help="write the forest plots there, as SVG and PNG")
+    parser.add_argument("--beside", action="store_true", help="files of several platforms: tell which verdicts agree")
     options = parser.parse_args(argv)
+    if options.beside:
+        if options.format != "text" or options.explain or options.figures:
+            raise errors.InputError("--beside: is text alone; leave --format, --explain and --figures out")
+        found = hosts.read(options.files)
+        if len(beside.split(found)) < 2:
+            raise errors.InputError("--beside: the files are of one platform; without it they are pooled")
+        sys.stdout.write(beside.render(found, options.baseline, options.margin, terminal_width(options.wide)))
+        return errors.OK
     pool = build.build(hosts.read(options.files), options.baseline, options.margin)
     sys.stdout.write(render.render(pool, options.format, terminal_width(options.wide), options.explain))
     if options.figures:
