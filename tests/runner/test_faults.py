@@ -261,8 +261,8 @@ def test_a_sound_library_by_path_is_measured(run, fake, tmp_path):
 def test_a_killed_worker_is_a_row(start, tmp_path):
     process = start("--alloc=null", LOCAL, "--duration=20s", "--settle=0", "--runs=1", "--output=r.csv")
     wait_for(lambda: (tmp_path / "r.csv").exists() and "schema" in (tmp_path / "r.csv").read_text())
-    worker = wait_for(lambda: children_of(process.pid))[0]
-    time.sleep(0.3)
+    in_measured_part(tmp_path, process)
+    worker = children_of(process.pid)[0]
     os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 4
