@@ -20,6 +20,13 @@ HZ_INLINE int hz_fork_is_near(void) {
     return HZ_UNLIKELY(atomic_load_explicit(&hz_fork_is_coming, memory_order_relaxed) != 0);
 }
 
+// Asked by who has just taken a heap of another thread, which must not be held when that thread forks: the child would
+// wait for a holder that is not there.
+HZ_INLINE int hz_fork_needs_heaps(void) {
+    // ORDER: seq_cst: after the heap was taken; partner: the store in fork_linux.c, before the look who holds the heap.
+    return atomic_load_explicit(&hz_fork_is_coming, memory_order_seq_cst) != 0;
+}
+
 // Between these two an owner changes the lists and counts of its heap: on every slow path that does, never nested.
 HZ_INLINE void hz_heap_enter(_Atomic uint32_t *is_busy) {
     atomic_store_explicit(is_busy, 1, memory_order_relaxed);

@@ -66,16 +66,11 @@ struct hz_heap *hz_heap_reclaim(void) {
 
 // ---- helping ------------------------------------------------------------------------------------------------------
 
-static int is_fork_coming(void) {
-    // ORDER: seq_cst: after hz_status_help; partner: the store in fork_linux.c.
-    return atomic_load_explicit(&hz_fork_is_coming, memory_order_seq_cst) != 0;
-}
-
 int hz_heap_help(struct hz_heap *heap) {
     if (hz_status_peek(&heap->status) != HZ_HEAP_ALIVE || !hz_try_lock(&heap->helping))
         return 0;
     if (hz_status_help(&heap->status)) {
-        if (!is_fork_coming())
+        if (!hz_fork_needs_heaps())
             return 1;
         hz_status_helped(&heap->status);
     }

@@ -6,8 +6,17 @@
 
 #include "../common/fork.h"
 
+// The heap of another thread, which is going to fork, maybe.
+static int is_needed(const struct hz4_heap *heap) {
+    return heap != hz4_thread.heap && hz_status_peek(&heap->common.status) == HZ_HEAP_ALIVE && hz_fork_needs_heaps();
+}
+
 int hz4_try_acquire(struct hz4_heap *heap) {
     int is_held = hz_try_lock(&heap->lock);
+    if (HZ_UNLIKELY(is_held && is_needed(heap))) {
+        hz_unlock(&heap->lock);
+        return 0;
+    }
     hz4_thread.holds += (uint32_t)is_held;
     return is_held;
 }
@@ -18,6 +27,11 @@ int hz4_may_wait(struct hz4_heap *heap) {
 
 void hz4_acquire_wait(struct hz4_heap *heap) {
     hz_lock(&heap->lock);
+    while (HZ_UNLIKELY(is_needed(heap)) && hz_fork_is_alone()) {
+        hz_unlock(&heap->lock);
+        hz_fork_wait();
+        hz_lock(&heap->lock);
+    }
     hz4_thread.holds++;
 }
 
@@ -56,13 +70,21 @@ int hzn_heap_is_whole(struct hz_heap *heap) {
     return 1;
 }
 
+// A helper that holds this thread's heap lets it go, and no other comes.
 void hzn_fork_lock(void) {
+    struct hz4_heap *mine = hz4_thread.heap;
+    if (mine != NULL && hz4_thread.holds == 0) {
+        hz_lock(&mine->lock);
+        hz_unlock(&mine->lock);
+    }
     hz4_granule_fork_lock();
 }
 
 // A signal handler that forks may have interrupted this thread while it held heaps.
 void hzn_fork_inherit(void) {
     hz4_granule_fork_inherit();
+    if (hz4_thread.heap != NULL && hz4_thread.holds == 0)
+        hz_lock_forget(&hz4_thread.heap->lock); // a helper's that was about to see the fork come
     uint32_t count = hz4_thread.holds != 0 ? hz_heap_count() : 0;
     for (uint32_t id = 1; id <= count; id++) {
         struct hz4_heap *heap = hz4_heap_by_id(id);
