@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from conftest import MATRIX, SCRIPTS, SMALL, call_in, measured
+from conftest import MATRIX, RUNNER, SCRIPTS, SMALL, call_in, measured
 
 HOST = os.uname().nodename
 
@@ -278,3 +278,29 @@ def test_a_bundle_of_another_platform(cluster, done, tmp_path):
         archive.writestr("readme", "")
     none = cluster("collect", "--zip=none.zip")
     assert (none.returncode, none.stderr) == (2, "cluster: none.zip: has no NAME.tar.gz of scripts/export in it\n")
+
+
+def test_the_workflow_for_hosts(cluster, tmp_path):
+    """What its steps call is here; the last of them, run here, gives a bundle that is taken in."""
+    text = (SCRIPTS.parent / "docs" / "ci" / "hosts.yml").read_text()
+    called = set(re.findall(r"\bscripts/[a-z-]+", text))
+    assert called == {"scripts/setup", "scripts/configure", "scripts/host-bundle", "scripts/cluster"}
+    assert all(os.access(SCRIPTS.parent / name, os.X_OK) for name in called)
+    told = subprocess.run(["meson", "introspect", "--tests", RUNNER.parent], check=True, capture_output=True, text=True)
+    suites = {suite.split(":")[1] for test in json.loads(told.stdout) for suite in test["suite"]}
+    assert {"unit", "contract", "race", "workloads"} == set(re.findall(r"--suite (\S+)", text)) <= suites
+
+    small = ["--runs=6", "--workload=local{ops=2k},remote{ops=2k}", "--alloc=system,hz5,null", "--settle=0"]
+    made = subprocess.run(
+        [SCRIPTS / "host-bundle", "--out=bundle", *small],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "BUILD_DIR": str(RUNNER.parent)},
+    )
+    assert made.returncode == 0, made.stderr
+    name = f"hzbench-linux-{os.uname().machine}"
+    assert {f"{name}.tar.gz", f"{name}.txt"} <= {path.name for path in (tmp_path / "bundle").iterdir()}
+    taken = cluster("collect", f"--zip=bundle/{name}.tar.gz")
+    assert taken.returncode == 0 and re.fullmatch(rf"cluster-out/collected/linux-\w{{8}}/{name}.csv\n", taken.stdout)
+    assert len(measured(tmp_path / "cluster-out")) == 3 * 2 * 6
