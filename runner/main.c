@@ -267,6 +267,22 @@ static int run_samples(struct run *run) {
     return code == EXIT_CODE_OK ? rounds_report(&run->rounds) : code;
 }
 
+// Whether the limits of the cells can be set here: better to say so now than in each row.
+static int check_budgets(struct run *run) {
+    int is_told = 0;
+    for (uint32_t i = 0; i < run->plan.cell_count; i++) {
+        struct budget budget;
+        const int is_there = sample_budget_open(&budget, &run->plan.cells[i].params, run->why, sizeof run->why);
+        budget_close(&budget);
+        if (!is_there)
+            return fail(run, EXIT_CODE_UNAVAILABLE);
+        if (run->why[0] != '\0' && !is_told)
+            progress_notice("%s", run->why);
+        is_told |= run->why[0] != '\0';
+    }
+    return EXIT_CODE_OK;
+}
+
 static void tell_resumed(const struct run *run) {
     const struct output *output = &run->output;
     if (output->repaired_bytes > 0)
@@ -286,7 +302,9 @@ static int measure(struct run *run) {
     }
     if (!topology_pin(&run->topology, run->options.pin, 1, cpus, run->why, sizeof run->why))
         return fail(run, EXIT_CODE_USAGE);
-    int code = check_allocators(run);
+    int code = check_budgets(run);
+    if (code == EXIT_CODE_OK)
+        code = check_allocators(run);
     if (code != EXIT_CODE_OK)
         return code;
     measure_harness(run);
@@ -301,6 +319,8 @@ static int measure(struct run *run) {
     if (code == EXIT_CODE_OK) {
         tell_resumed(run);
         code = run_samples(run);
+        if (!huge_pages_restore(run->why, sizeof run->why))
+            progress_error("%s", run->why);
         const int is_ended = code == EXIT_CODE_OK || code == EXIT_CODE_INCONCLUSIVE;
         struct summary_note note = {.null_overhead_ns = run->null_overhead_ns,
                                     .why = run->null_why,

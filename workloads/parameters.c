@@ -12,7 +12,8 @@
 #define MAX_OBJECT_BYTES (UINT64_C(1) << 30) // sizes are kept in 32 bits
 #define MAX_ROUNDS (1u << 20)
 #define MAX_SEED (UINT64_C(1) << 63) // no reader of the CSV meets an integer it cannot hold
-#define MAX_BATCH 64u                // the smallest ring
+#define MAX_LIMIT_BYTES (UINT64_C(1) << 50)
+#define MAX_BATCH 64u // the smallest ring
 #define ALL_PPM 1000000u
 
 static const char *const topologies[] = {"ring", "pairs", "all", "fan-in", "fan-out"};
@@ -21,8 +22,10 @@ static const char *const touches[] = {"none", "ends", "all"};
 static const char *const receivers[] = {"reads", "frees"};
 static const char *const frees[] = {"warm", "cold"};
 static const char *const settle_works[] = {"none", "light"};
+static const char *const thps[] = {"default", "never", "madvise", "always"};
 static const char *const ages[] = {"none", "churn", "holes", "drift"};
 
+_Static_assert(sizeof thps / sizeof thps[0] == THP_COUNT, "a name a setting of huge pages");
 _Static_assert(sizeof ages / sizeof ages[0] == AGE_COUNT, "a name a kind of ageing");
 _Static_assert(sizeof receivers / sizeof receivers[0] == RECEIVER_COUNT, "a name a receiver");
 _Static_assert(sizeof frees / sizeof frees[0] == FREE_COUNT, "a name a kind of free");
@@ -236,6 +239,34 @@ const struct parameter parameters[] = {
      .help = "of own objects: warm, read just before; or cold, unread",
      .meaning = "how a thread frees its own objects: warm, read and verified just before; cold, unread, and one live "
                 "object is verified for 128 allocations"},
+    {.name = "memory-limit",
+     .column = "memory_limit_bytes",
+     .kind = PARAMETER_SIZE,
+     FIELD(memory_limit),
+     .most = MAX_LIMIT_BYTES,
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "BYTES",
+     .help = "that a sample may use beside the harness's own memory: 64MiB; out of memory is a row",
+     .meaning = "what the sample could use beside the harness's own memory; 0: no limit"},
+    {.name = "thp",
+     .column = "thp",
+     .kind = PARAMETER_NAME,
+     FIELD(thp),
+     NAMES(thps),
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "WHEN",
+     .help = "the kernel uses huge pages: default (as the system is set), never, madvise, always",
+     .meaning = "when the kernel could use transparent huge pages: default (as the system was set), never, madvise, "
+                "always"},
+    {.name = "cpu-quota",
+     .column = "cpu_quota_ppm",
+     .kind = PARAMETER_SHARE,
+     FIELD(cpu_quota_ppm),
+     .most = ALL_PPM,
+     .tell = PARAMETER_TELL_ABOVE_ZERO,
+     .value = "SHARE",
+     .help = "of the CPU time of so many CPUs as there are threads",
+     .meaning = "what the sample could use of the CPU time of so many CPUs as it has threads; 0: no limit"},
 };
 
 const size_t parameter_count = sizeof parameters / sizeof parameters[0];

@@ -15,6 +15,7 @@ enum parameter_kind {
     PARAMETER_TIME,  // nanoseconds; written with its unit
     PARAMETER_SHARE, // millionths; written in percent
     PARAMETER_BYTES, // one end of MIN..MAX; the entry that follows is the other
+    PARAMETER_SIZE,  // one size in bytes
     PARAMETER_NAME,  // number of one of `names`
 };
 

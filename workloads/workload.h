@@ -47,6 +47,8 @@ enum workload_age { // what happens to the heap before the measured part (age.h)
     AGE_COUNT
 };
 
+enum workload_thp { THP_DEFAULT, THP_NEVER, THP_MADVISE, THP_ALWAYS, THP_COUNT }; // what the kernel may do unasked
+
 enum workload_settle_work { SETTLE_WORK_NONE, SETTLE_WORK_LIGHT, SETTLE_WORK_COUNT };
 
 #define WORKLOAD_INPUT_BYTES 256
@@ -79,6 +81,9 @@ struct workload_params {
     uint32_t handover_batch;          // words that a thread hands over before it publishes them
     uint32_t settle_work;             // enum workload_settle_work
     uint64_t age_bytes;               // live bytes a thread while the heap is aged
+    uint64_t memory_limit;            // bytes that the sample may use beside the harness's own; 0: no limit
+    uint32_t thp;                     // enum workload_thp
+    uint32_t cpu_quota_ppm;           // share of a CPU a thread; 0: no limit
     char input[WORKLOAD_INPUT_BYTES]; // what follows the colon in NAME:INPUT, a file mostly; empty: none
 };
 

@@ -78,6 +78,10 @@ static int set_parameter(struct context *context, struct workload_params *params
             return refuse(context, "%s: the smallest size must be at least 1 and not above the largest", label);
         parameter_set(params, parameter + 1, most);
         break;
+    case PARAMETER_SIZE:
+        if (!quantity_sizes(text, &value, &most) || value != most || value > parameter->most)
+            return refuse(context, "%s: needs one size in bytes, KiB or MiB, such as 64MiB", label);
+        break;
     case PARAMETER_NAME:
         found = quantity_name(text, parameter->names, parameter->most + 1);
         join_names(parameter->names, parameter->most + 1, names, sizeof names);

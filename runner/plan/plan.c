@@ -295,6 +295,10 @@ static void add_parameter(struct text *text, const struct workload_params *param
         add(text, "..");
         add_size(text, parameter_get(params, parameter + 1));
         break;
+    case PARAMETER_SIZE:
+        add(text, " %s=", parameter->name);
+        add_size(text, value);
+        break;
     case PARAMETER_NAME:
         add(text, " %s=%s", parameter->name, parameter_name_of(parameter, value));
         break;
@@ -308,16 +312,17 @@ void plan_cell_text(const struct plan *plan, const struct plan_cell *cell, int w
     out[0] = '\0';
     if (with_allocator)
         add(&text, "%s ", plan->options->allocators[cell->allocator].label);
-    if (strcmp(cell->workload->name, "program") == 0) { // the command says it all
+    const int is_program = strcmp(cell->workload->name, "program") == 0; // the command says it, but for limits
+    if (is_program)
         add(&text, "%s", params->input);
-        return;
-    }
-    add(&text, "%s%s%s threads=%" PRIu32, cell->workload->name, params->input[0] ? ":" : "", params->input,
-        params->threads);
+    else
+        add(&text, "%s%s%s threads=%" PRIu32, cell->workload->name, params->input[0] ? ":" : "", params->input,
+            params->threads);
     for (size_t i = 0; i < parameter_count; i++) {
         const struct parameter *parameter = &parameters[i];
         const uint64_t value = parameter_get(params, parameter);
-        const int is_left_out = (parameter->tell == PARAMETER_TELL_ABOVE_ZERO && value == 0) ||
+        const int is_left_out = (is_program && parameter->tell != PARAMETER_TELL_ABOVE_ZERO) ||
+                                (parameter->tell == PARAMETER_TELL_ABOVE_ZERO && value == 0) ||
                                 (parameter->tell == PARAMETER_TELL_CHANGED &&
                                  value == parameter_get(&cell->workload->defaults, parameter)) ||
                                 (params->duration_ns != 0 && strcmp(parameter->name, "ops") == 0); // the clock ends it

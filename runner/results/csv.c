@@ -308,11 +308,9 @@ static const char *type_of(const struct record_column *column) {
 }
 
 char *csv_schema_json(size_t *bytes) {
-    static const char *const kinds[] = {[PARAMETER_COUNT] = "count",
-                                        [PARAMETER_TIME] = "time",
-                                        [PARAMETER_SHARE] = "share",
-                                        [PARAMETER_BYTES] = "bytes",
-                                        [PARAMETER_NAME] = "name"};
+    static const char *const kinds[] = {
+        [PARAMETER_COUNT] = "count", [PARAMETER_TIME] = "time",  [PARAMETER_SHARE] = "share",
+        [PARAMETER_BYTES] = "bytes", [PARAMETER_SIZE] = "bytes", [PARAMETER_NAME] = "name"};
     struct buffer text = {0}, *out = &text;
     size_t count;
     const struct record_column *columns = record_columns(&count);

@@ -216,6 +216,9 @@ _Noreturn static void become_step(const struct step *step, int under_test, pid_t
         close(fd);
     signal(SIGTERM, SIG_DFL);
     setpgid(0, 0);
+    if (under_test &&
+        (budget_enter(&shared->request.budget, 1) != 0 || huge_pages_ask(shared->request.huge_pages) != 0))
+        _exit(126);
     set_environment(under_test);
     if (!become_user() || (!is_command() && chdir(directory) != 0))
         _exit(126);
@@ -384,6 +387,18 @@ static void take_work(uint64_t begin_ns, uint64_t end_ns) {
     shared->result.measured.ops = shared->request.params.ops * shared->request.params.threads;
 }
 
+// The hash of a program's events, where the program writes one.
+static void take_stream_hash(void) {
+    char path[TEXT_BYTES + 16];
+    uint64_t hash = NOT_MEASURED;
+    snprintf(path, sizeof path, "%s/stream_hash", directory);
+    FILE *file = is_command() ? NULL : fopen(path, "re");
+    if (file != NULL && fscanf(file, "%16" SCNx64, &hash) == 1)
+        shared->result.measured.stream_hash = hash;
+    if (file != NULL)
+        fclose(file);
+}
+
 static int run_batch(void) {
     struct step work;
     shared_enter(shared, PHASE_MEASURED);
@@ -402,6 +417,7 @@ static int run_batch(void) {
     }
     take_work(begin_ns, os_now_ns());
     take_usage(&work.usage);
+    take_stream_hash();
     return 1;
 }
 

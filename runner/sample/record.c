@@ -43,6 +43,14 @@ static double remote_share(const struct record *record) {
                : (double)remote / (double)(remote + local);
 }
 
+static double huge_page_coverage(const struct record *record) {
+    const struct measurement *measured = &record->measured;
+    const uint64_t huge = measured->anon_huge_bytes, work = measured->rss_work, baseline = measured->rss_baseline;
+    if (huge == NOT_MEASURED || work == NOT_MEASURED || baseline == NOT_MEASURED || work <= baseline)
+        return -1;
+    return huge < work - baseline ? (double)huge / (double)(work - baseline) : 1;
+}
+
 #define MEMBER(member) .offset = offsetof(struct record, member), .bytes = sizeof(((struct record *)0)->member)
 #define TEXT(column, member, text)                                                                                     \
     { .name = column, .kind = RECORD_TEXT, MEMBER(member), .meaning = (text) }
@@ -170,6 +178,17 @@ static const struct record_column tail[] = {
     MEASURED(committed_bytes, NULL),
     MEASURED(metadata_bytes, NULL),
     TEXT("rejects", rejects, "`reason=count` joined by `;`, only those above 0; empty for backends without counters"),
+    TEXT("thp_by", thp_by, "what was changed for `thp`: prctl (of the sample), switch (of the system); empty: nothing"),
+    MEASURED(anon_huge_bytes,
+             "AnonHugePages of the process at the end of the work; its share of the resident set above rss_baseline, "
+             "which is that of the live bytes where they lie as in all of it; faults of the whole machine that got a "
+             "huge page (thp_fault_alloc) from rss_baseline to the end of the work. Empty for programs"),
+    {.name = "huge_page_coverage", .kind = RECORD_SHARE, .compute = huge_page_coverage},
+    MEASURED(thp_fault_allocs, NULL),
+    TEXT("limited_by", limited_by,
+         "what held the sample to `memory_limit_bytes` and `cpu_quota_ppm`, joined by `;`: memory=cgroup-v2, "
+         "memory=cgroup-v1 (both count what is resident), memory=RLIMIT_DATA (counts what is mapped writable), "
+         "cpu=cgroup-v2, cpu=cgroup-v1"),
     MEASURED(cycles, "hardware counters"),
     MEASURED(instructions, NULL),
     MEASURED(cache_misses, NULL),

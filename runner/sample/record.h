@@ -27,6 +27,7 @@ struct record {
     uint64_t rss_mean, rss_p95, live_mean, fragmentation_worst_ppm;
     char rejects[512];
     char rss_settled[256];
+    char limited_by[64], thp_by[16];
     char started_at[24];
     uint64_t latency_every;
     uint64_t contaminated; // 0 or 1

@@ -334,6 +334,37 @@ struct sample_request sample_request_of(const struct plan *plan, const struct sa
                                    .reference_loop_fastest_ns = NOT_MEASURED};
 }
 
+// Returns 0 with the row when the sample cannot have, or be held to, what its parameters say.
+static int set_up(struct sample *sample, const struct workload_params *params) {
+    struct budget *budget = &shared_of(sample)->request.budget;
+    const char *by;
+    char why[512];
+    if (!huge_pages_set(params->thp, &shared_of(sample)->request.huge_pages, &by, why, sizeof why)) {
+        conclude(&sample->record, STATUS_UNAVAILABLE, "%s", why);
+        return 0;
+    }
+    snprintf(sample->record.thp_by, sizeof sample->record.thp_by, "%s", by);
+    if (!sample_budget_open(budget, params, why, sizeof why)) {
+        conclude(&sample->record, STATUS_UNAVAILABLE, "%s", why);
+        return 0;
+    }
+    budget_text(budget, sample->record.limited_by, sizeof sample->record.limited_by);
+    return 1;
+}
+
+// Whoever the system kills at the limit has run out of memory; that is how the sample ended.
+static void take_kills(struct sample *sample, const struct budget *budget) {
+    const uint64_t kills = budget_kills(budget);
+    if (kills != 0)
+        conclude(&sample->record, STATUS_OUT_OF_MEMORY,
+                 "killed by the system %s: the memory limit of %" PRIu64 " KiB was used up",
+                 phase_texts[phase_of(shared_of(sample))], budget->memory_bytes / 1024);
+}
+
+int sample_budget_open(struct budget *budget, const struct workload_params *params, char *why, size_t why_bytes) {
+    return budget_open(budget, params->memory_limit, (uint64_t)params->cpu_quota_ppm * params->threads, why, why_bytes);
+}
+
 enum sample_end sample_run(struct sample *sample, const struct sample_request *request) {
     const struct options *options = request->plan->options;
     enum process_end end = PROCESS_EXITED;
@@ -356,14 +387,22 @@ enum sample_end sample_run(struct sample *sample, const struct sample_request *r
     order->fake_clock = (uint32_t)options->fake_clock;
     // A program gets its allocator preloaded by hzbench-app, which itself runs on the C library.
     const enum allocator_load_mode load = request->cell->workload->is_program ? ALLOCATOR_LOAD_DLOPEN : options->load;
+    if (!set_up(sample, &params))
+        return SAMPLE_DONE;
+    struct budget budget = order->budget; // the worker may write on the other
     struct running running = {request, shared_of(sample), os_now_ns()};
     const struct process_watch watch = {look, end_early, &running};
-    if (!run_process(sample, request->allocator, load, request->worker, options->wrapper, timeout_ns, &watch, &end,
-                     &code))
-        return SAMPLE_IMPOSSIBLE;
-    if (end == PROCESS_INTERRUPTED)
-        return SAMPLE_INTERRUPTED;
-    take_status(sample, request->allocator, end, code, timeout_ns);
+    const int is_started = run_process(sample, request->allocator, load, request->worker, options->wrapper, timeout_ns,
+                                       &watch, &end, &code);
+    const int error = errno;
+    if (is_started && end != PROCESS_INTERRUPTED) {
+        take_status(sample, request->allocator, end, code, timeout_ns);
+        take_kills(sample, &budget);
+    }
+    budget_close(&budget);
+    errno = error;
+    if (!is_started || end == PROCESS_INTERRUPTED)
+        return is_started ? SAMPLE_INTERRUPTED : SAMPLE_IMPOSSIBLE;
     if (record_is_ok(&sample->record) &&
         atomic_load_explicit(&shared_of(sample)->ends_early, memory_order_relaxed) != 0)
         conclude(&sample->record, STATUS_OK, "interrupted: ended after %g s instead of %g s",

@@ -50,6 +50,9 @@ struct sample_request sample_request_of(const struct plan *plan, const struct sa
 enum sample_end sample_run(struct sample *sample, const struct sample_request *request);
 void sample_release(struct sample *sample);
 
+// budget_open of what a cell may use.
+int sample_budget_open(struct budget *budget, const struct workload_params *params, char *why, size_t why_bytes);
+
 // The row of an allocator that could not be loaded, without a process.
 void sample_unavailable(struct sample *sample, const struct sample_request *request);
 

@@ -8,11 +8,13 @@
 #include "../../allocators/loader/loader.h"
 #include "../../workloads/workload.h"
 #include "../plan/settle.h"
+#include "../system/budget.h"
+#include "../system/huge_pages.h"
 #include "../system/measured.h"
 #include "histogram.h"
 
 #define SHARED_MAGIC 0x6c6c65637a68u // "hzcell"
-#define SHARED_VERSION 4u
+#define SHARED_VERSION 5u
 #define SHARED_MAX_RSS_POINTS 65536
 #define SHARED_LIVE_UNKNOWN INT64_MIN // live_bytes of a program: an empty cell
 
@@ -76,6 +78,8 @@ struct shared_request {
     uint32_t latency_every;               // one call in so many is timed; 0: none
     char command[WORKLOAD_COMMAND_BYTES]; // of the workload `program`: words_join()
     char prepare[512];                    // a shell's command that runs before it, unmeasured; empty: none
+    uint32_t huge_pages;                  // enum huge_pages_process
+    struct budget budget;                 // what the sample may use
     uint32_t fake_clock;                  // 1: times are made up and equal in every run (golden tests)
 };
 
@@ -101,9 +105,10 @@ struct measurement {
     uint64_t harness_bytes; // resident from before rss_baseline to the end, contained in every rss_*
     uint64_t rss_baseline, rss_work, rss_freed, rss_joined, rss_100ms, rss_1s, rss_purged; // bytes
     uint64_t rss_settled[SETTLE_MOST];                                                     // at settle_ns
-    uint64_t age_hash, age_rss, age_live; // of the ageing, and at its end: bytes
-    uint64_t live_work;                   // live bytes at rss_work
-    uint64_t rss_peak;                    // VmHWM
+    uint64_t age_hash, age_rss, age_live;       // of the ageing, and at its end: bytes
+    uint64_t live_work;                         // live bytes at rss_work
+    uint64_t rss_peak;                          // VmHWM
+    uint64_t anon_huge_bytes, thp_fault_allocs; // at rss_work
     // Windows' own names: at rss_work, the peak at rss_peak.
     uint64_t windows_working_set_bytes, windows_peak_working_set_bytes, windows_private_usage_bytes;
     uint64_t live_peak;                                       // largest live bytes in the series

@@ -53,6 +53,7 @@ struct account {
 static struct sample_shared *shared;
 static struct loaded_allocator loaded;
 static struct workload_run run;
+static struct os_huge_pages huge_at_baseline;
 static struct account accounts[WORKLOAD_MAX_THREADS];
 static pthread_barrier_t barrier;
 static unsigned char *stacks; // two a thread: its own and its generations', then the sampler's
@@ -303,6 +304,10 @@ static void read_measured(int rss_fd) {
     uint64_t hardware[COUNTERS_COUNT] = {0};
 
     result->rss_work = os_rss_bytes(rss_fd);
+    struct os_huge_pages huge;
+    os_huge_pages_read(&huge);
+    result->anon_huge_bytes = huge.anon_bytes;
+    result->thp_fault_allocs = measured_since(huge.fault_allocs, huge_at_baseline.fault_allocs);
     struct os_windows_memory windows;
     os_windows_memory_read(&windows);
     result->windows_working_set_bytes = windows.working_set_bytes;
@@ -475,6 +480,8 @@ static void fake(void) {
     for (int i = 0; i < SETTLE_MOST; i++)
         result->rss_settled[i] = shared->request.settle_ns[i] != 0 ? result->rss_joined : NOT_MEASURED;
     result->rss_purged = FAKE_BASELINE_BYTES;
+    result->anon_huge_bytes = NOT_MEASURED;
+    result->thp_fault_allocs = NOT_MEASURED;
     result->windows_working_set_bytes = NOT_MEASURED;
     result->windows_peak_working_set_bytes = NOT_MEASURED;
     result->windows_private_usage_bytes = NOT_MEASURED;
@@ -542,11 +549,19 @@ static int run_cell(uint64_t started_ns) {
     static pthread_t threads[WORKLOAD_MAX_THREADS];
     struct measurement *result = &shared->result.measured;
     const struct shared_request *request = &shared->request;
+    const int thp_error = huge_pages_ask(request->huge_pages);
+    if (thp_error != 0)
+        return shared_conclude(shared, STATUS_ERROR, "cannot set --thp for this process: %s", strerror(thp_error));
     if (!load() || !prepare())
         return 0;
     const int rss_fd = os_rss_open();
     shared_enter(shared, PHASE_LOADED);
     result->rss_baseline = os_rss_bytes(rss_fd);
+    os_huge_pages_read(&huge_at_baseline);
+    const int budget_error = budget_enter(&request->budget, 0);
+    if (budget_error != 0)
+        return shared_conclude(shared, STATUS_ERROR, "cannot enter the control group of the limits: %s",
+                               strerror(budget_error));
 
     struct rss_sampler sampler;
     const int with_series = request->rss_interval_ns != 0 && !request->fake_clock;

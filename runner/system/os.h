@@ -48,6 +48,13 @@ struct os_machine {
 
 void os_machine_read(struct os_machine *out);
 
+// Transparent huge pages: of this process now, and faults of the whole machine that got one.
+struct os_huge_pages {
+    uint64_t anon_bytes, fault_allocs;
+};
+
+void os_huge_pages_read(struct os_huge_pages *out);
+
 int os_rss_open(void);             // descriptor to keep; negative when there is none
 uint64_t os_rss_bytes(int rss_fd); // resident set of this process now
 uint64_t os_rss_peak_bytes(void);  // its largest since exec (VmHWM; ru_maxrss would start at the parent's)

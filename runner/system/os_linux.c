@@ -173,6 +173,29 @@ static uint64_t pressure_ns(const char *path) {
     return total == NULL ? NOT_MEASURED : strtoull(total + 6, NULL, 10) * 1000;
 }
 
+// The number behind a name of a file of lines "NAME NUMBER".
+static uint64_t number_of(const char *path, const char *name) {
+    char text[16384];
+    size_t used = 0;
+    ssize_t got = 1;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && got > 0 && used < sizeof text - 1) { // a read gives a page of it at most
+        got = read(fd, text + used, sizeof text - 1 - used);
+        used += got > 0 ? (size_t)got : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    text[used] = '\0';
+    const char *found = strstr(text, name);
+    return found != NULL ? strtoull(found + strlen(name), NULL, 10) : NOT_MEASURED;
+}
+
+void os_huge_pages_read(struct os_huge_pages *out) {
+    const uint64_t kib = number_of("/proc/self/smaps_rollup", "AnonHugePages:");
+    out->anon_bytes = kib == NOT_MEASURED ? NOT_MEASURED : kib * 1024;
+    out->fault_allocs = number_of("/proc/vmstat", "thp_fault_alloc ");
+}
+
 void os_machine_read(struct os_machine *out) {
     char text[256]; // the first line, of all CPUs, is shorter
     out->pressure_cpu_ns = pressure_ns("/proc/pressure/cpu");

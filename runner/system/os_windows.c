@@ -127,6 +127,10 @@ void os_machine_read(struct os_machine *out) {
     out->steal_ns = NOT_MEASURED;
 }
 
+void os_huge_pages_read(struct os_huge_pages *out) {
+    out->anon_bytes = out->fault_allocs = NOT_MEASURED;
+}
+
 int os_rss_open(void) {
     return 0; // nothing has to be kept open
 }

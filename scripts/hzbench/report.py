@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from . import allocators, files, model, stats, tables, text
 from .errors import InputError
-from .figures.data import SEGMENTS, Data, aligned, live_is_resident
+from .figures.data import SEGMENTS, Data, aligned, live_is_resident, thinned
 from .figures.style import short
 from .load import Results, Run
 from .schema import Cell
@@ -146,8 +146,7 @@ def _curve(data: Data, cell: Cell) -> dict[str, Any] | None:
         xs, rss, alive = aligned(series)
         if not len(xs):
             continue
-        keep = np.unique(np.linspace(0, len(xs) - 1, min(POINTS, len(xs))).astype(int))
-        keep = np.unique(np.append(keep, np.argmax(rss)))  # the peak is never thinned out
+        keep = thinned(rss, POINTS)
         out[name] = [[round(float(x), 4) for x in xs[keep]], [int(v) for v in rss[keep]]]
         if live_is_resident(cell) and (live is None or len(keep) > len(live[0])):
             live = [out[name][0], [max(0, int(v)) for v in alive[keep]]]

@@ -76,6 +76,9 @@ SCHEMAS = {"1": SCHEMA_1, "2": SCHEMA_2, "3": SCHEMA_3, "4": SCHEMA_4, SCHEMA: t
 OLD_NAMES = {"latency_timer_ns": "latency_probe_ns", "reference_loop_fastest_ns": "canary_reference_ns",
              "reference_loop_before_ns": "canary_before_ns", "reference_loop_after_ns": "canary_after_ns"}  # fmt: skip
 
+# What parameters were that older samples could not have, so that their cells are those of today's samples without.
+NOT_YET: dict[str, int | float | str] = {"memory_limit_bytes": 0, "cpu_quota_ppm": 0, "thp": "default"}
+
 STATUSES = ("ok", "unavailable", "corrupt", "out-of-memory", "refused-free", "crashed", "timeout", "error")
 PLATFORMS = ("linux", "windows", "wine")
 LOADS = ("dlopen", "preload")

@@ -256,7 +256,7 @@ def cell_details(value: Lookup) -> str:
             continue
         told = value(parameter["name"])
         if told and told != schema.usual(parameter):
-            parts.append(f"{parameter['parameter']} {told}")
+            parts.append(f"{parameter['parameter']} {size(told) if parameter['kind'] == 'bytes' else told}")
     if value("pin") and value("pin") != "none":
         parts.append(f"pinned {value('pin')}")
     return ", ".join(parts)
@@ -274,6 +274,7 @@ _DISTINCT = {
     for p in schema.PARAMETERS
     if p["kind"] == "share"
 }
+_DISTINCT["memory_limit_bytes"] = lambda v: f"limit {size(v)}"
 
 
 def cell_labels(cells: Sequence[schema.Cell]) -> dict[schema.Cell, str]:

@@ -32,6 +32,7 @@ LAYERS: dict[str, list[str] | None] = {
     "workloads": ["allocators", "allocators/loader", "workloads/trace"],
     "workloads/trace": [],
     "workloads/recorder": ["workloads/trace"],
+    "workloads/apps": [],
     "runner": ["allocators/loader", "workloads", "runner/plan", "runner/results", "runner/sample", "runner/system"],
     "runner/text": [],
     "runner/system": ["allocators/loader", "workloads", "runner/text"],

@@ -195,7 +195,7 @@ def series(plan, rows):
             for i in range(points):
                 rss, alive = curve((i + 1) / points)
                 yield [
-                    4,
+                    5,
                     row["run_id"],
                     row["sample"],
                     int(t + duration * (i + 1) / points),

@@ -8,8 +8,20 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
-from hzbench import allocators, figures, load, model, schema
-from hzbench.figures import axes, data, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff
+from hzbench import aged, allocators, figures, load, model, schema
+from hzbench.figures import (
+    axes,
+    data,
+    equal_memory,
+    fresh_against_aged,
+    peak_rss,
+    ratio,
+    retention,
+    rss_over_time,
+    style,
+    throughput,
+    tradeoff,
+)
 
 KINDS = ("throughput", "ratio", "peak-rss", "rss-over-time", "throughput-against-rss")
 PLAN = fixtures.Plan(threads=(1, 2, 4))
@@ -40,6 +52,63 @@ def test_a_sweep_of_one_knob_is_joined_in_order(tmp_path):
     assert all(f"<!-- retain {size} -->" in drawing for size in ("1 MiB", "16 MiB", "64 MiB"))
     assert "hz5{profile=rss}" in drawing and "mimalloc" in drawing
     assert [retention.retained(n) for n in sorted(names, key=retention.retained)] == [1 << 20, 16 << 20, 64 << 20]
+
+
+def test_speed_under_each_limit_with_a_cross_where_an_allocator_died(tmp_path):
+    limits = [8 << 20, 64 << 20, 0]
+
+    def edit(rows):
+        for row in rows:
+            row["memory_limit_bytes"] = limits[row["threads"] - 1]
+            row["threads"] = 1
+            if row["allocator"] == "hz5" and row["memory_limit_bytes"] == limits[0]:
+                row.update(status="out-of-memory", throughput_ops_s="", ops="")
+
+    plan = fixtures.Plan(allocators=("system", "hz5"), workloads=("local",), threads=(1, 2, 3))
+    results = load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit, with_series=False)])
+    with matplotlib.rc_context(style.RC):
+        figure = equal_memory.draw(data.Data(results, "linux"))
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["8 MiB", "64 MiB", "none"]
+    crosses = [line for line in axis.lines if line.get_marker() == "x" and len(line.get_xdata()) == 1]
+    assert len(crosses) == 1 and round(crosses[0].get_xdata()[0]) == 0
+    curves = [line for line in axis.lines if len(line.get_xdata()) == 3]
+    assert sorted(int(np.isnan(line.get_ydata()).sum()) for line in curves) == [0, 1]
+    assert equal_memory.draw(data.Data(load.load([fixtures.write_run(tmp_path / "b.csv", plan)]), "linux")) is None
+
+
+def test_what_an_aged_heap_changes_is_that_of_scripts_aged(tmp_path):
+    def edit(rows):
+        for row in rows:
+            is_aged = row["threads"] == 2
+            row.update(
+                threads=1, age="holes" if is_aged else "none", age_bytes=1000 * is_aged, age_live_ppm=5 * is_aged
+            )
+
+    plan = fixtures.Plan(allocators=("system", "hz5", "mimalloc"), workloads=("local",), threads=(1, 2))
+    results = load.load([fixtures.write_run(tmp_path / "a.csv", plan, edit, with_series=False)])
+    with matplotlib.rc_context(style.RC):
+        figure = fresh_against_aged.draw(data.Data(results, "linux"))
+    (axis,) = figure.axes
+    ((fresh, old),) = aged.pairs(results)
+    baseline = model.pick_baseline(results, None)
+    told = {row.name: row.change for row in aged.rows_of(results, fresh, old, baseline)}
+    marks = {line.get_ydata()[0]: line.get_xdata()[0] for line in axis.lines if len(line.get_xdata()) == 1}
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert set(names) == {"system", "hz5", "mimalloc"} - {baseline}
+    assert [marks[i] for i in range(2)] == [told[name].ratio for name in names]
+    assert (
+        fresh_against_aged.draw(data.Data(load.load([fixtures.write_run(tmp_path / "b.csv", plan)]), "linux")) is None
+    )
+
+
+def test_a_long_curve_keeps_its_ends_peaks_and_troughs():
+    values = np.full(100_000, 5.0)
+    values[[1234, 50_000, 98_765]] = 9
+    values[[777, 60_001]] = 1
+    kept = data.thinned(values, 240)
+    assert len(kept) <= 242 and {0, 777, 1234, 50_000, 60_001, 98_765, 99_999} <= set(kept)
+    assert list(data.thinned(values[:240], 240)) == list(range(240))
 
 
 def test_ratios_are_those_of_the_table_and_undecided_ones_dotted(tmp_path):

@@ -12,10 +12,22 @@ from matplotlib.figure import Figure
 from ..allocators import NULL
 from ..errors import InputError
 from ..load import Results
-from . import latency, peak_rss, ratio, retention, rss_over_time, style, throughput, tradeoff, transfers
+from . import (
+    equal_memory,
+    fresh_against_aged,
+    latency,
+    peak_rss,
+    ratio,
+    retention,
+    rss_over_time,
+    style,
+    throughput,
+    tradeoff,
+    transfers,
+)
 from .data import Data
 
-FIGURES = (throughput, ratio, peak_rss, rss_over_time, tradeoff, latency, retention)
+FIGURES = (throughput, ratio, peak_rss, rss_over_time, tradeoff, latency, retention, equal_memory, fresh_against_aged)
 
 
 def save(figure: Figure, directory: Path, stem: str) -> list[Path]:

@@ -71,6 +71,7 @@ TIED = "\u00a0"  # between words that stay on one line
 # How a parameter is told in a title; any other by its name. Earlier ones are preferred to tell panels apart: the work a
 # sample does (ops, duration, rounds) is chosen to fit the rest and says least.
 _TOLD: dict[str, Callable[[Any], str]] = {
+    "age": lambda v: "fresh" if v == "none" else f"aged by {v}",
     "topology": str,
     "remote_ppm": lambda v: f"{v / 1e4:g} % remote",
     "max_bytes": lambda v: "up to " + text.size(v),
@@ -81,6 +82,9 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "realloc_ppm": lambda v: f"{v / 1e4:g} % realloc",
     "aligned_ppm": lambda v: f"{v / 1e4:g} % aligned",
     "calloc_ppm": lambda v: f"{v / 1e4:g} % calloc",
+    "memory_limit_bytes": lambda v: f"limit {text.size(v)}" if v else "no limit",
+    "thp": lambda v: f"huge pages: {v}",
+    "cpu_quota_ppm": lambda v: f"{v / 1e4:g} % of a CPU" if v else "no quota",
     "load": str,
     "pin": lambda v: f"pinned {v}",
     "rounds": lambda v: text.plural(int(v), "round"),
@@ -262,6 +266,18 @@ SEGMENTS = (
     ("free", ("tear-down",), 0.8),
     ("after", ("joined", "settle"), 1.0),  # before the purge, which not every allocator offers,
 )
+
+
+def thinned(values: Floats, most: int) -> Any:
+    """Numbers of the points of a curve that are kept so that it has about `most`: both ends, and of each stretch the
+    lowest and the highest, so that no peak and no trough is lost."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    edges = np.unique(np.linspace(0, len(values), most // 2).astype(int))
+    kept = [0, len(values) - 1]
+    for low, high in zip(edges, edges[1:]):
+        kept += [low + int(np.argmin(values[low:high])), low + int(np.argmax(values[low:high]))]
+    return np.unique(kept)
 
 
 def aligned(series: pd.DataFrame) -> tuple[Floats, Floats, Floats]:

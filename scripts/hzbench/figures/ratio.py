@@ -15,7 +15,7 @@ from .style import FAILED, FAINT, PANEL_WIDTH, short
 STEM = "ratio"
 
 
-def _limits(speeds: list[Comparison]) -> tuple[float, float]:
+def limits_of(speeds: list[Comparison]) -> tuple[float, float]:
     """Of the axis: 1, the ratios, and the ends of intervals that do not reach far beyond all ratios."""
     ratios = [1.0, *(speed.ratio for speed in speeds)]
     low, high = min(ratios) / 1.5, max(ratios) * 1.5
@@ -54,7 +54,7 @@ def draw(data: Data) -> Figure | None:
     base = short(report.baseline) if len(short(report.baseline)) <= 12 else "baseline"
     for axis, cell, title, mark in zip(axes, cells, heads, marks):
         rows = sections[cell]
-        limits = _limits([row.speed for name in data.names if name in rows and (row := rows[name]).speed])
+        limits = limits_of([row.speed for name in data.names if name in rows and (row := rows[name]).speed])
         axis.set_xscale("log")
         axis.set_xlim(limits[0], limits[1] * (limits[1] / limits[0]) ** 0.25)  # room for the numbers
         log_axis(axis.xaxis, *limits)

@@ -24,10 +24,11 @@ from .axes import (
     settle,
     subplots,
 )
-from .data import SEGMENTS, Data, aligned, live_is_resident
+from .data import SEGMENTS, Data, aligned, live_is_resident, thinned
 from .style import GRID
 
 STEM = "rss-over-time"
+POINTS = 2000  # of one curve
 
 
 def _curves(axis: Axes, data: Data, cell: Cell) -> tuple[list[Point], list[tuple[Floats, Floats]], list[float], float]:
@@ -41,6 +42,8 @@ def _curves(axis: Axes, data: Data, cell: Cell) -> tuple[list[Point], list[tuple
         if not len(xs):
             continue
         colour, dash = data.styles[name]
+        kept = thinned(rss, POINTS)  # hours have more than can be seen
+        xs, rss, live = xs[kept], rss[kept], live[kept]
         axis.plot(xs, rss / 2**20, color=colour, lw=1.5, ls=dash, zorder=3, solid_joinstyle="round")
         labels.append((xs[-1], rss[-1] / 2**20, name, colour))
         lives.append((xs, live / 2**20))
