@@ -5,6 +5,7 @@ workflow."""
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -82,11 +83,45 @@ def test_usage_errors_are_one_line(script, tmp_path):
         assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
-def test_the_workflow_runs_what_is_there():
-    text = (ROOT / "docs" / "ci" / "allocator-gate.yml").read_text()
+@real
+def test_a_history_in_ci_adds_main_commits_and_tells_of_a_pull_request(script, tmp_path):
+    """Four commits of main, then a pull request whose library executes as much as hz5 where it was hz4: what main has
+    is untouched, the comment is short and tells the instructions, and a lost database comes back from the files."""
+    repo, built = tmp_path / "repo", Path(BUILD) / "allocators"
+    git = ["git", "-C", repo, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "init", "-q", "-b", "main", repo], check=True)
+    (tmp_path / "lib").mkdir()
+
+    def measure(library, day, *more):
+        shutil.copy(built / library / f"lib{library}.so", tmp_path / "lib" / "libmine.so")
+        date = f"2026-01-{day:02}T12:00:00Z"
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", f"Change {day}"], check=True,
+                       env={**os.environ, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date})  # fmt: skip
+        where = [f"--folder={tmp_path / 'history'}", f"--repo={repo}", f"--out={tmp_path / 'out'}"]
+        work = [f"--alloc={tmp_path}/lib/libmine.so,system", "--workload=local{ops=20k}", "--runs=2"]
+        done = script("history-recipe", *where, *work, *more, env={"BUILD_DIR": BUILD}, timeout=500)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return (tmp_path / "out" / "changes.md").read_text()
+
+    for day in range(1, 5):
+        measure("hz4", day)
+    kept = sorted((tmp_path / "history").rglob("*"))
+    database = tmp_path / "history" / "history.db"
+    database.unlink()
+    told = measure("hz5", 5, "--pull-request")
+    assert len(told.splitlines()) <= 30 and "instructions a malloc and free of mine" in told and "| worse" in told
+    assert "made anew from 8 of 8 files" in (tmp_path / "out" / "rebuild.txt").read_text()
+    assert [*sorted((tmp_path / "history").rglob("*"))] == [path for path in kept if path != database]
+    if (Path(BUILD) / "npm" / "node_modules" / "uplot").is_dir():
+        assert "<html" in (tmp_path / "out" / "history.html").read_text()
+
+
+@pytest.mark.parametrize("name, recipe", [("allocator-gate", "ci-recipe"), ("allocator-history", "history-recipe")])
+def test_the_workflow_runs_what_is_there(name, recipe):
+    text = (ROOT / "docs" / "ci" / f"{name}.yml").read_text()
     called = set(re.findall(r"new/scripts/([a-z-]+)", text))
-    assert called == {"setup", "ci-recipe"} and all(os.access(SCRIPTS / name, os.X_OK) for name in called)
-    help_ = subprocess.run([SCRIPTS / "ci-recipe", "--help"], capture_output=True, text=True, check=True).stdout
-    line = next(line for line in text.splitlines() if "scripts/ci-recipe" in line)
-    assert all(option in help_ for option in re.findall(r"(--[a-z-]+)=", line))
+    assert called == {"setup", recipe} and all(os.access(SCRIPTS / name, os.X_OK) for name in called)
+    help_ = subprocess.run([SCRIPTS / recipe, "--help"], capture_output=True, text=True, check=True).stdout
+    lines = [line for line in text.splitlines() if f"scripts/{recipe}" in line]
+    assert lines and all(option in help_ for option in re.findall(r"(--[a-z-]+)", " ".join(lines)))
     assert "\t" not in text and not re.search(r"^ *- name:.*:.*:", text, re.M)

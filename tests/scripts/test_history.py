@@ -268,6 +268,18 @@ def test_instruction_counts_are_points_without_a_host(script, tmp_path, reposito
     assert done.returncode == 2 and "--commit" in done.stderr
 
 
+def test_counts_beside_runs_leave_the_names_of_the_runs_short(capsys, tmp_path, repository, measured):
+    database = tmp_path / "h.db"
+    add(database, repository, measured[:1])
+    short = {line.label for line in tracks.lines_of(stored(database))}
+    (tmp_path / "counts.json").write_text(
+        json.dumps({"hz5": {"local": {"64": {"malloc": 20, "free": 20, "pair": 40}}}})
+    )
+    add(database, repository, [tmp_path / "counts.json"])
+    lines = tracks.lines_of(stored(database))
+    assert {line.label for line in lines} == short and len({line.series.metric for line in lines}) > 1
+
+
 def test_confirm_says_what_to_run(script, tmp_path, repository):
     files = []
     for number in range(12):

@@ -450,6 +450,7 @@ def test_scripts_are_executable_and_pass_the_shells_own_check():
             "lint",
             "calibrate",
             "ci-recipe",
+            "history-recipe",
             "matrix",
         )
     ]
@@ -459,7 +460,7 @@ def test_scripts_are_executable_and_pass_the_shells_own_check():
         subprocess.run(["sh", "-n", file], check=True)
 
 
-@pytest.mark.parametrize("name", ["matrix", "calibrate", "ci-recipe"])
+@pytest.mark.parametrize("name", ["matrix", "calibrate", "ci-recipe", "history-recipe"])
 def test_help_is_no_error_and_an_unknown_word_is_one_line(name):
     done = subprocess.run([SCRIPTS / name, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(f"usage: scripts/{name} ")

@@ -97,10 +97,12 @@ def lines_of(placed: Iterable[Placed]) -> list[Line]:
         key = (point.series.key, point.reference, point.reference_sha256, point.work)
         line = lines.setdefault(key, Line(point.series, *key[1:]))
         (line.failures if point.estimate is None else line.placed).append(p)
-    labels = text.cell_labels(sorted({line.series.values for line in lines.values()}, key=schema.cell_order))
-    for line in lines.values():
-        line.label = labels[line.series.values]
     metrics = list(METRICS)
+    for metric in metrics:  # a cell of counts has few parameters; those that runs have besides tell no runs apart
+        mine = [line for line in lines.values() if line.series.metric == metric]
+        labels = text.cell_labels(sorted({line.series.values for line in mine}, key=schema.cell_order))
+        for line in mine:
+            line.label = labels[line.series.values]
     return sorted(
         lines.values(),
         key=lambda line: (line.series.host, schema.cell_order(line.series.values),
