@@ -33,7 +33,7 @@ MEASURE = (
 # Counts of instructions are exact, so one is enough, and a loaded machine counts the same.
 COUNT = (
     "{scripts}/instructions --alloc={good}/{library},{bad}/{library},{middle}/{library} --pattern={pattern}"
-    " --sizes={size} --json={output}"
+    " --sizes={size} --budget={budget} --json={output}"
 )
 ROUNDS_AT_LEAST = 8
 GROW = 2  # times as many rounds where the first ones do not decide
@@ -295,6 +295,8 @@ def words_of(workload: str, threads: int, allocator: str) -> dict[str, str]:
     name = allocator.split("{", 1)[0]
     library = os.path.join("allocators", name, f"lib{name}.so")
     size = re.search(r"sizes=([0-9]+)", workload)
+    root = Path(__file__).resolve().parents[3]
+    budget = Path(os.environ.get("BUILD_DIR") or root / "build") / "tests" / "budget" / "budget"
     return {"workload": shlex.quote(workload), "threads": str(threads), "library": library,
             "pattern": shlex.quote(workload.split("{", 1)[0]), "size": size[1] if size else "64",
-            "scripts": shlex.quote(str(Path(__file__).resolve().parents[2]))}  # fmt: skip
+            "scripts": shlex.quote(str(root / "scripts")), "budget": shlex.quote(str(budget))}  # fmt: skip
