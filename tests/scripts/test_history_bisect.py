@@ -113,7 +113,7 @@ def planted(folder, work):
 
 @pytest.mark.skipif("HZBENCH_BUILD" not in os.environ, reason="HZBENCH_BUILD names no build directory (meson sets it)")
 def test_a_library_that_executes_more_is_found_by_counts(script, tmp_path):
-    """Builds and counts for real: 10 % more instructions from the eleventh of 16 commits on."""
+    """Builds and counts for real: 12 % more instructions from the eleventh of 16 commits on."""
     commits = planted(tmp_path / "repo", [20 if n < PLANTED else 23 for n in range(17)])
     done = script(
         "history", "bisect", f"--repo={tmp_path / 'repo'}", f"--good={commits[0]}", f"--bad={commits[-1]}",
