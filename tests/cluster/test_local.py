@@ -94,6 +94,8 @@ def test_a_matrix_of_ours(script_matrix="fleet"):
          "./mine.so: a file of this machine, which the hosts do not have; give names only"),
         ("submit --engine=local -- --alloc=hz5 --workload=local --output=x.csv", 2,
          "--output=x.csv: not in a matrix: it is for a run of the runner by hand"),
+        ("submit --engine=local -- --alloc=hz5 --workload=local --workload=remote", 2,
+         "--workload: is there twice; give one list"),
         ("submit --engine=local -- --alloc=hz5 --workload=remote --threads=1", 2,
          "--alloc=hz5 --workload=remote --threads=1: has no cell that could be measured"),
         ("status --out=none", 2,
@@ -303,4 +305,4 @@ def test_the_workflow_for_hosts(cluster, tmp_path):
     assert {f"{name}.tar.gz", f"{name}.txt"} <= {path.name for path in (tmp_path / "bundle").iterdir()}
     taken = cluster("collect", f"--zip=bundle/{name}.tar.gz")
     assert taken.returncode == 0 and re.fullmatch(rf"cluster-out/collected/linux-\w{{8}}/{name}.csv\n", taken.stdout)
-    assert len(measured(tmp_path / "cluster-out")) == 3 * 2 * 6
+    assert len(measured(tmp_path / "cluster-out")) == 3 * 3 * 6

@@ -143,6 +143,9 @@ def _parts(runner: Path, command: Command) -> list[tuple[int, Command]]:
     for word in options:
         if word.partition("=")[0] in _NOT_OURS:
             raise InputError(f"{word}: not in a matrix: it is for a run of the runner by hand")
+    for option in _CUT:
+        if sum(word.startswith(option + "=") for word in options) > 1:
+            raise InputError(f"{option}: is there twice; give one list")
     if _guess(runner, command) is None:
         raise InputError(f"{shlex.join(command)}: has no cell that could be measured")
     whole: list[Command] = [command]
