@@ -246,7 +246,7 @@ const struct parameter parameters[] = {
      .most = MAX_LIMIT_BYTES,
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "BYTES",
-     .help = "that a sample may use beside the harness's own memory: 64MiB; out of memory is a row",
+     .help = "memory of a sample, beside the harness's own: 64MiB",
      .meaning = "what the sample could use beside the harness's own memory; 0: no limit"},
     {.name = "thp",
      .column = "thp",
@@ -255,7 +255,7 @@ const struct parameter parameters[] = {
      NAMES(thps),
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "WHEN",
-     .help = "the kernel uses huge pages: default (as the system is set), never, madvise, always",
+     .help = "huge pages: default, never, madvise, always",
      .meaning = "when the kernel could use transparent huge pages: default (as the system was set), never, madvise, "
                 "always"},
     {.name = "cpu-quota",
@@ -265,7 +265,7 @@ const struct parameter parameters[] = {
      .most = ALL_PPM,
      .tell = PARAMETER_TELL_ABOVE_ZERO,
      .value = "SHARE",
-     .help = "of the CPU time of so many CPUs as there are threads",
+     .help = "of one CPU for each thread",
      .meaning = "what the sample could use of the CPU time of so many CPUs as it has threads; 0: no limit"},
 };
 

@@ -106,7 +106,7 @@ def test_workload_without_the_parameter_lists_those_it_has(run):
     assert result.code == 2
     assert result.lines == [
         "runner: workload 'local' has no parameter 'remote' - it has ops, duration, sizes, size-distribution,"
-        " working-set, touch, age, age-bytes, age-live, settle-work, free"
+        " working-set, touch, age, age-bytes, age-live, settle-work, free, memory-limit, thp, cpu-quota"
     ]
 
 
@@ -226,7 +226,7 @@ def test_names_that_cannot_be(run, item, line):
 def test_help_fits_one_screen(run):
     result = run("--help")
     assert (result.code, result.err) == (0, "")
-    assert len(result.out.splitlines()) <= 68
+    assert len(result.out.splitlines()) <= 70
     assert max(map(len, result.out.splitlines())) <= 80
     assert "fake-clock" not in result.out
     assert run("-h").out == result.out
