@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 from conftest import kill_all, processes_of
 
@@ -14,13 +15,13 @@ NODE = "node1"
 PARTITION = "quick"
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+        return int(taken.getsockname()[1])
 
 
-def configuration(folder):
+def configuration(folder: Path) -> str:
     host, user = socket.gethostname(), getpass.getuser()
     return f"""ClusterName=hzbench
 SlurmctldHost={host}(127.0.0.1)
@@ -53,7 +54,7 @@ PartitionName={PARTITION} Nodes={NODE} Default=YES MaxTime=INFINITE State=UP
 
 
 class Slurm:
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("state", "spool"):
             (folder / name).mkdir()
@@ -64,7 +65,7 @@ class Slurm:
         key.chmod(0o400)
         folder.chmod(0o755)
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
-        self.daemons = {}
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         munge = [
             f"--{w}={folder}/munge.{w.split('-')[0]}"
             for w in ("key-file", "socket", "pid-file", "log-file", "seed-file")
@@ -73,7 +74,7 @@ class Slurm:
         self.start("slurmctld", "-D", "-c")
         self.start("slurmd", "-D", "-N", NODE)
 
-    def start(self, name, *arguments):
+    def start(self, name: str, *arguments: str) -> None:
         with open(self.folder / f"{name}.log", "ab") as log:
             self.daemons[name] = subprocess.Popen(
                 [f"/usr/sbin/{name}", *arguments],
@@ -83,22 +84,22 @@ class Slurm:
                 env={**os.environ, **self.environment},
             )
 
-    def ask(self, *command):
+    def ask(self, *command: str) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, env={**os.environ, **self.environment}
         )
         return done.stdout.strip()
 
-    def is_idle(self):
+    def is_idle(self) -> bool:
         return self.ask("sinfo", "-h", "-o", "%t") == "idle"
 
-    def kill_node(self):
+    def kill_node(self) -> None:
         """The node dies: its daemon and all that runs on it are gone at once."""
         others = {self.daemons[name].pid for name in ("munged", "slurmctld")}
         kill_all(pid for pid in processes_of(self.folder) if pid not in others)
         self.daemons["slurmd"].wait(timeout=60)
 
-    def stop(self):
+    def stop(self) -> None:
         for name in ("slurmd", "slurmctld", "munged"):  # one after the other: each asks the ones behind it to the end
             self.daemons[name].send_signal(signal.SIGTERM)
             try:
