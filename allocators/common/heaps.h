@@ -29,6 +29,7 @@ struct hz_heap {
     struct hz_status status; // any: enum hz_heap_status
     uint32_t id;             // const once registered, 1..HZ_MAX_HEAPS; owners of runs are named by it
     hz_mutex helping;        // hz3, hz5: of the thread that helps; the heap's thread waits by it
+    _Atomic uint32_t holds;  // hz3, hz5: how often its thread has held it, for who asks whether it comes at all
 };
 
 struct hz_heaps {
@@ -75,6 +76,8 @@ void hz_heap_hold_slow(struct hz_heap *heap);
 HZ_INLINE void hz_heap_hold(struct hz_heap *heap) {
     if (HZ_UNLIKELY(!hz_status_hold(&heap->status)))
         hz_heap_hold_slow(heap);
+    uint32_t holds = atomic_load_explicit(&heap->holds, memory_order_relaxed);
+    atomic_store_explicit(&heap->holds, holds + 1, memory_order_relaxed);
 }
 
 HZ_INLINE void hz_heap_let_go(struct hz_heap *heap) {

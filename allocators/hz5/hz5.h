@@ -106,6 +106,9 @@ struct hz5_heap {
     // not at every refill
     struct hz5_queue remote_queue[SIZECLASS_COUNT];
     _Atomic uint32_t queued_units; // of runs in these queues or in `draining`
+    // what who queues saw last: common.holds, and the time and queued_units when it was new or the queue was drained
+    _Atomic uint32_t seen_holds, seen_queued;
+    _Atomic uint64_t seen_ms;
     // owner: the thread, or whoever has acquired the abandoned heap. Runs, their lists and counts: who holds the heap
     // (common/heaps.h), which may be a helper; magazines and cached large runs: the owner alone.
     _Alignas(128) _Atomic uint32_t is_busy; // fork.h: while anything here or in a run changes, but states

@@ -3,20 +3,42 @@
 // owner, who drains the queue. hz5_remote_push() runs in the threads that free, all else in the owner's.
 #include "hz5_run.h"
 
+#include "../common/os_mem.h"
+
 // What the runs of a heap's remote queues may be before who queues one more drains them for an owner that does not come
 // to it: so much for all heaps together, so much at least for each, and this part of what the heap has in memory.
 #define QUEUED_ALL_UNITS 64u
 #define QUEUED_UNITS 8u
 #define QUEUED_SHARE 4u
+// A thread does not come if it is on no slow path for so long, or while so many units of runs are queued: one that runs
+// is there every few microseconds, and drains more cheaply itself.
+#define ABSENT_MS 8u
+#define ABSENT_UNITS 64u
 
 static void drain_all(struct hz5_heap *heap, unsigned size_class);
 
+// As far as those saw who have asked before.
+static int is_absent(struct hz5_heap *heap, uint32_t queued) {
+    uint32_t holds = atomic_load_explicit(&heap->common.holds, memory_order_relaxed);
+    uint64_t now = os_clock_coarse_ms();
+    int has_come = holds != atomic_load_explicit(&heap->seen_holds, memory_order_relaxed);
+    int is_late =
+        !has_come && (now - atomic_load_explicit(&heap->seen_ms, memory_order_relaxed) >= ABSENT_MS ||
+                      queued >= atomic_load_explicit(&heap->seen_queued, memory_order_relaxed) + ABSENT_UNITS);
+    if (has_come || is_late) { // late: who asks will drain the queue
+        atomic_store_explicit(&heap->seen_holds, holds, memory_order_relaxed);
+        atomic_store_explicit(&heap->seen_ms, now, memory_order_relaxed);
+        atomic_store_explicit(&heap->seen_queued, is_late ? 0 : queued, memory_order_relaxed);
+    }
+    return is_late;
+}
+
 // A heap with a quarantine is left to its thread, which delays what others freed.
-static int waits_too_much(const struct hz5_heap *heap) {
-    uint64_t queued = atomic_load_explicit(&heap->queued_units, memory_order_relaxed);
+static int waits_too_much(struct hz5_heap *heap) {
+    uint32_t queued = atomic_load_explicit(&heap->queued_units, memory_order_relaxed);
     return queued >= QUEUED_UNITS && queued >= QUEUED_ALL_UNITS / hz_heap_alive_count() &&
-           queued << ARENA_UNIT_SHIFT >= hz_tally_get(&heap->dirty_bytes) / QUEUED_SHARE && heap != hz5_thread.heap &&
-           heap->quarantine == NULL;
+           (uint64_t)queued << ARENA_UNIT_SHIFT >= hz_tally_get(&heap->dirty_bytes) / QUEUED_SHARE &&
+           heap != hz5_thread.heap && heap->quarantine == NULL && is_absent(heap, queued);
 }
 
 // The run leaves the heap's queues.
