@@ -123,7 +123,7 @@ def test_bad_limits_and_what_the_plan_says(run):
 
 
 def test_the_limit_is_in_the_plan_and_other_limits_are_other_runs(run, tmp_path):
-    assert run("--alloc=null", "--workload=local", "--ops=10", "--memory-limit=64MiB", *QUIET).code == 0
+    assert run("--alloc=system", "--workload=local", "--ops=10", "--memory-limit=64MiB", *QUIET).code == 0
     cells = json.loads((tmp_path / "b.run.json").read_text())["plan"]["cells"]
     assert cells[0]["memory_limit_bytes"] == 64 << 20
-    assert run("--alloc=null", "--workload=local", "--ops=10", "--memory-limit=32MiB", *QUIET).code == 2
+    assert run("--alloc=system", "--workload=local", "--ops=10", "--memory-limit=32MiB", *QUIET).code == 2

@@ -213,9 +213,9 @@ def test_the_sentences_are_those_of_the_runner(tmp_path, script):
     ],
 )
 def test_a_batch_is_told_where_objects_change_hands(workload, threads, remote, told):
-    values = {"workload": workload, "threads": threads, "remote_ppm": remote, "handover_batch": 8, "receiver": "frees"}
+    values = {"workload": workload, "threads": threads, "remote_ppm": remote, "handover_batch": 16, "receiver": "frees"}
     said = text.cell_details(values.get)
-    assert ("handover-batch 8" in said) == told and ("receiver frees" in said) == told
+    assert ("handover-batch 16" in said) == told and ("receiver frees" in said) == told
 
 
 def cell_of(workload, given=""):
