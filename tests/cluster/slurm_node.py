@@ -59,7 +59,8 @@ class Slurm:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         (folder / "slurm.conf").write_text(configuration(folder))
-        (folder / "cgroup.conf").write_text("")
+        # Nothing here is tracked by groups; to find the version by itself, slurmd wants a mounted /sys/fs/cgroup.
+        (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
@@ -91,6 +92,9 @@ class Slurm:
         return done.stdout.strip()
 
     def is_idle(self) -> bool:
+        for name, daemon in self.daemons.items():
+            said = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-3:]
+            assert daemon.poll() is None, f"{name} has ended: {said}"
         return self.ask("sinfo", "-h", "-o", "%t") == "idle"
 
     def kill_node(self) -> None:
