@@ -5,10 +5,10 @@ with its 95 % interval; a panel an aged workload, a row an allocator."""
 from matplotlib.figure import Figure
 
 from .. import aged, model
-from .axes import foot, headline, instead, log_axis, name_rows, number_after, plain_axis, settle, subplots
+from .axes import foot, headline, instead, settle, subplots
 from .data import Data, Panel, titles
-from .ratio import limits_of
-from .style import FAILED, FAINT, PANEL_WIDTH
+from .ratio import interval, limits_of, row_axis
+from .style import FAILED, PANEL_WIDTH
 
 STEM = "fresh-against-aged"
 
@@ -28,21 +28,12 @@ def draw(data: Data) -> Figure | None:
     for axis, panel in zip(axes, panels):
         found = rows[panel.key]
         limits = limits_of([row.change for row in found.values()])
-        axis.set_xscale("log")
-        axis.set_xlim(limits[0], limits[1] * (limits[1] / limits[0]) ** 0.25)  # room for the numbers
-        log_axis(axis.xaxis, *limits)
-        plain_axis(axis.xaxis)
-        name_rows(axis, names, axis.get_subplotspec().is_first_col())
-        axis.axvline(1, color=FAINT, lw=0.8, zorder=1)
+        row_axis(axis, names, limits)
         for place, name in enumerate(names):
-            if name not in found:
+            if name in found:
+                interval(axis, data, place, name, found[name].change, limits)
+            else:
                 instead(axis, place, "no round with the baseline", FAILED)
-                continue
-            change = found[name].change
-            low, high = max(change.low, limits[0]), min(change.high, limits[1])
-            axis.plot([low, high], [place, place], color=data.styles[name][0], lw=1.6, zorder=3)
-            axis.plot(change.ratio, place, ls="none", zorder=4, **data.styles.mark(name, 6))
-            number_after(axis, place, high, change.ratio)
         axis.set_title(own[panel.key])
         axis.set_xlabel("aged / fresh")
     foot(figure, f"throughput over that of {baseline} in the same round on an aged heap, over the same on a fresh one:"

@@ -2,6 +2,8 @@
 """Throughput against the baseline's in the same rounds, with its 95 % interval: a panel a workload, a row an
 allocator."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,6 +27,26 @@ def limits_of(speeds: list[Comparison]) -> tuple[float, float]:
     return low / room**0.06, high * room**0.06
 
 
+def row_axis(axis: Axes, names: Sequence[str], limits: tuple[float, float]) -> None:
+    """A logarithmic axis of ratios with a row for each name and a line at 1."""
+    axis.set_xscale("log")
+    axis.set_xlim(limits[0], limits[1] * (limits[1] / limits[0]) ** 0.25)  # room for the numbers
+    log_axis(axis.xaxis, *limits)
+    plain_axis(axis.xaxis)
+    name_rows(axis, names, axis.get_subplotspec().is_first_col())
+    axis.axvline(1, color=FAINT, lw=0.8, zorder=1)
+
+
+def interval(
+    axis: Axes, data: Data, place: int, name: str, found: Comparison, limits: tuple[float, float], dash: str = "-"
+) -> None:
+    """The ratio with its bar, cut at the axis' limits, and its number."""
+    low, high = max(found.low, limits[0]), min(found.high, limits[1])
+    axis.plot([low, high], [place, place], color=data.styles[name][0], lw=1.6, ls=dash, zorder=3)
+    axis.plot(found.ratio, place, ls="none", zorder=4, **data.styles.mark(name, 6))
+    number_after(axis, place, high, found.ratio)
+
+
 def _row(axis: Axes, data: Data, place: int, row: model.Row, limits: tuple[float, float], baseline: str) -> None:
     if row.name == baseline and not row.failure:
         axis.plot(1, place, ls="none", zorder=4, **data.styles.mark(row.name, 6))
@@ -32,11 +54,7 @@ def _row(axis: Axes, data: Data, place: int, row: model.Row, limits: tuple[float
     if row.failure or row.speed is None:
         instead(axis, place, row.failure.split(":")[0] or "no round with the baseline", FAILED)
         return
-    low, high = max(row.speed.low, limits[0]), min(row.speed.high, limits[1])
-    dash = ":" if row.verdict == "undecided" else "-"
-    axis.plot([low, high], [place, place], color=data.styles[row.name][0], lw=1.6, ls=dash, zorder=3)
-    axis.plot(row.speed.ratio, place, ls="none", zorder=4, **data.styles.mark(row.name, 6))
-    number_after(axis, place, high, row.speed.ratio)
+    interval(axis, data, place, row.name, row.speed, limits, ":" if row.verdict == "undecided" else "-")
 
 
 def draw(data: Data) -> Figure | None:
@@ -55,13 +73,8 @@ def draw(data: Data) -> Figure | None:
     for axis, cell, title, mark in zip(axes, cells, heads, marks):
         rows = sections[cell]
         limits = limits_of([row.speed for name in data.names if name in rows and (row := rows[name]).speed])
-        axis.set_xscale("log")
-        axis.set_xlim(limits[0], limits[1] * (limits[1] / limits[0]) ** 0.25)  # room for the numbers
-        log_axis(axis.xaxis, *limits)
-        plain_axis(axis.xaxis)
-        name_rows(axis, data.names, axis.get_subplotspec().is_first_col())
+        row_axis(axis, data.names, limits)
         axis.axvspan(1 - report.margin, 1 + report.margin, color="#F1EEE6", zorder=0, lw=0)
-        axis.axvline(1, color=FAINT, lw=0.8, zorder=1)
         for place, name in enumerate(data.names):
             if name in rows:
                 _row(axis, data, place, rows[name], limits, report.baseline)
