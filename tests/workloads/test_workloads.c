@@ -385,6 +385,13 @@ static int cannot_overlap(const char *name) {
     return is_one;
 }
 
+// No other calls than malloc, where the workload has them.
+static void malloc_alone(const struct workload *w, struct workload_params *params) {
+    params->realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
+    params->aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
+    params->calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
+}
+
 static void overlap_is_noticed(void **state) {
     (void)state;
     if (WITH_TSAN)
@@ -400,9 +407,7 @@ static void overlap_is_noticed(void **state) {
         params.min_bytes = w->used_params & WORKLOAD_USES_SIZES ? 16 : UNSET64;
         params.max_bytes = w->used_params & WORKLOAD_USES_SIZES ? 64 : UNSET64;
         // Other calls than malloc would go to libc, which must not see this arena.
-        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
-        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
-        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
+        malloc_alone(w, &params);
         if (params.ops != UNSET64)
             params.ops = 5000;
         const struct driver_outcome outcome = driver_run(w->name, params, &broken);
@@ -417,11 +422,29 @@ static void *same_block(size_t bytes) {
     return bytes <= sizeof block ? block : NULL;
 }
 
+_Static_assert(RECEIVER_COUNT == 2 && FREE_COUNT == 2, "expect_same_events() tries both");
+
+// Both values of a parameter, which is part of `params`, give the same events, and no block is lost or freed twice.
+static void expect_same_events(const struct workload *w, struct workload_params *params, uint32_t *parameter) {
+    const struct allocator counting = driver_counting();
+    for (params->touch = TOUCH_NONE; params->touch <= TOUCH_ALL; params->touch++) {
+        struct driver_outcome outcomes[2];
+        for (*parameter = 0; *parameter < 2; ++*parameter) {
+            driver_balance_reset();
+            outcomes[*parameter] = driver_run(w->name, *params, &counting);
+            assert_int_equal(driver_balance(), 0);
+            assert_int_equal(outcomes[*parameter].corruptions, 0);
+        }
+        assert_true(outcomes[0].hash == outcomes[1].hash && outcomes[0].live_work == outcomes[1].live_work);
+        assert_true(outcomes[0].frees_local == outcomes[1].frees_local);
+        assert_true(outcomes[0].frees_remote == outcomes[1].frees_remote);
+    }
+}
+
 // With --receiver=frees the events stay, each block is still freed once, and of the objects that were handed over one
 // in OBJECT_SAMPLE is verified: by drains and, in `pipeline`, by the stages in between.
 static void unread_objects_are_verified_by_sample(void **state) {
     (void)state;
-    const struct allocator counting = driver_counting();
     struct allocator broken = driver_system();
     broken.alloc = same_block;
     broken.free = keep;
@@ -432,28 +455,14 @@ static void unread_objects_are_verified_by_sample(void **state) {
             continue;
         count++;
         struct workload_params params = small(w, even(w, 4), 6);
-        for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
-            struct driver_outcome outcomes[RECEIVER_COUNT];
-            params.touch = touch;
-            for (params.receiver = 0; params.receiver < RECEIVER_COUNT; params.receiver++) {
-                driver_balance_reset();
-                outcomes[params.receiver] = driver_run(w->name, params, &counting);
-                assert_int_equal(driver_balance(), 0);
-                assert_int_equal(outcomes[params.receiver].corruptions, 0);
-            }
-            assert_true(outcomes[0].hash == outcomes[1].hash && outcomes[0].live_work == outcomes[1].live_work);
-            assert_true(outcomes[0].frees_local == outcomes[1].frees_local);
-            assert_true(outcomes[0].frees_remote == outcomes[1].frees_remote);
-        }
+        expect_same_events(w, &params, &params.receiver);
         if (WITH_TSAN || !(w->used_params & WORKLOAD_USES_SIZES))
             continue; // blocks of several threads that overlap are a race
+        malloc_alone(w, &params);
         params.touch = TOUCH_ENDS;
         params.min_bytes = 16;
         params.max_bytes = 4096; // of one word and of three
         params.remote_ppm = w->used_params & WORKLOAD_USES_REMOTE ? 1000000 : UINT32_MAX;
-        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
-        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
-        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
         params.receiver = RECEIVER_READS;
         const struct driver_outcome read = driver_run(w->name, params, &broken);
         params.receiver = RECEIVER_FREES;
@@ -472,7 +481,6 @@ static void unread_objects_are_verified_by_sample(void **state) {
 // is verified, besides those that live to the end.
 static void cold_frees_are_verified_by_sample(void **state) {
     (void)state;
-    const struct allocator counting = driver_counting();
     struct allocator broken = driver_system();
     broken.alloc = same_block;
     broken.free = keep;
@@ -483,28 +491,14 @@ static void cold_frees_are_verified_by_sample(void **state) {
             continue;
         count++;
         struct workload_params params = small(w, even(w, 2), 7);
-        for (uint32_t touch = TOUCH_NONE; touch <= TOUCH_ALL; touch++) {
-            struct driver_outcome outcomes[FREE_COUNT];
-            params.touch = touch;
-            for (params.own_free = 0; params.own_free < FREE_COUNT; params.own_free++) {
-                driver_balance_reset();
-                outcomes[params.own_free] = driver_run(w->name, params, &counting);
-                assert_int_equal(driver_balance(), 0);
-                assert_int_equal(outcomes[params.own_free].corruptions, 0);
-            }
-            assert_true(outcomes[0].hash == outcomes[1].hash && outcomes[0].live_work == outcomes[1].live_work);
-            assert_true(outcomes[0].frees_local == outcomes[1].frees_local);
-            assert_true(outcomes[0].frees_remote == outcomes[1].frees_remote);
-        }
+        expect_same_events(w, &params, &params.own_free);
         if (WITH_TSAN || cannot_overlap(w->name) || !(w->used_params & WORKLOAD_USES_SIZES))
             continue;
+        malloc_alone(w, &params);
         params.touch = TOUCH_ENDS;
         params.min_bytes = 16;
-        params.max_bytes = 4096;
+        params.max_bytes = 4096; // of one word and of three
         params.remote_ppm = w->used_params & WORKLOAD_USES_REMOTE ? 0 : UINT32_MAX;
-        params.realloc_ppm = w->used_params & WORKLOAD_USES_REALLOC ? 0 : UINT32_MAX;
-        params.aligned_ppm = w->used_params & WORKLOAD_USES_ALIGNED ? 0 : UINT32_MAX;
-        params.calloc_ppm = w->used_params & WORKLOAD_USES_CALLOC ? 0 : UINT32_MAX;
         params.own_free = FREE_WARM;
         const struct driver_outcome warm = driver_run(w->name, params, &broken);
         params.own_free = FREE_COLD;
