@@ -91,8 +91,8 @@ HZ_INLINE void hz3_tag_set(size_t unit, uint32_t tag) {
 
 #define HZ3_WIDE_UNITS 8u // a run of blocks above HZ3_ONE_UNIT_BYTES; starts at a multiple of its size
 #define HZ3_ONE_UNIT_BYTES 8256u
-#define HZ3_EMPTY_UNITS_MAX 32u // empty runs a heap keeps, in units, and all heaps
-#define HZ3_EMPTY_UNITS_ALL 64u //
+#define HZ3_EMPTY_UNITS_MAX 32u // of empty runs that a heap keeps, at most
+#define HZ3_EMPTY_UNITS_ALL 64u // and that all heaps keep, a like share each
 
 // One a unit, in the arena's side table; used by a run's first unit. owner: every field of a small run; counts are
 // atomic only for readers of statistics.

@@ -5,6 +5,7 @@
 // classes.
 #include "hz3.h"
 
+#include "../common/hidden.h"
 #include "../common/os_mem.h"
 
 #include <string.h>
@@ -15,14 +16,14 @@
 #define MOST_BLOCKS 512u
 #define MOST_BLOCKS_MIN 32u // however large the blocks
 #define REFILL_BLOCKS 32u
-#define BUDGET_BYTES HZ_MIB(4)          // of a thread, of one that exchanges blocks with others, and of all
-#define BUDGET_EXCHANGE_BYTES HZ_MIB(1) //
-#define BUDGET_ALL_BYTES HZ_MIB(8)
-#define BUDGET_SHARE 16u             // or this part of what the heap has carved
-#define SHARED_BLOCKS 4u             // before a class gets a run of its own
-#define RECLAIM_BYTES HZ_KIB(128)    // less than this in idle lists stays there
-#define RECLAIM_STEP_BYTES HZ_MIB(1) // growth between two reclaims
-#define RECLAIM_SHARE 8u             // or this part of the heap
+#define BUDGET_BYTES HZ_MIB(4)          // of a thread, at most
+#define BUDGET_EXCHANGE_BYTES HZ_MIB(1) // of one that exchanges blocks with others
+#define BUDGET_ALL_BYTES HZ_MIB(8)      // of all threads, a like share each
+#define BUDGET_SHARE 16u                // or this part of what the heap has carved
+#define SHARED_BLOCKS 4u                // before a class gets a run of its own
+#define RECLAIM_BYTES HZ_KIB(128)       // less than this in idle lists stays there
+#define RECLAIM_STEP_BYTES HZ_MIB(1)    // growth between two reclaims
+#define RECLAIM_SHARE 8u                // or this part of the heap
 
 static struct { uint16_t first, most; } lengths[SIZECLASS_COUNT]; // const after hz3_list_init()
 
@@ -53,12 +54,10 @@ static int is_marked(const uint64_t *classes, unsigned size_class) {
 // ---- watching the time --------------------------------------------------------------------------------------------
 //
 // A program that only allocates and frees in turns never leaves the fast paths, and the arena would keep what it
-// retained for busier times. So while it retains more than it does without having learned to, lists are hidden: the
-// next malloc or free of their class comes here, looks at the time and shows the list again. Few operations a moment
-// hide the list at once, so each of them comes here; a busy thread is left alone after WATCH_MOST of them until the
-// clock moves on (a few milliseconds) or it gives a run back.
-
-#define WATCH_MOST 256u
+// retained for busier times. So while it retains a mebibyte or more, lists are hidden: the next malloc or free of their
+// class comes here, looks at the time and shows the list again. Few operations a moment hide the list at once, so each
+// of them comes here; a busy thread is left alone after HZ_HIDDEN_MOST of them until the clock moves on (a few
+// milliseconds) or it gives a run back. hz4 and hz5 do the same with whole magazines (common/hidden.h).
 
 void hz3_list_show(struct hz3_heap *heap, unsigned size_class) {
     if (HZ_LIKELY(!is_marked(heap->hidden, size_class)))
@@ -86,7 +85,7 @@ static HZ3_SLOW void watch_slow(struct hz3_heap *heap, unsigned size_class) {
         heap->has_given = 0;
         for (unsigned each = 0; each < SIZECLASS_COUNT; each++)
             hide(heap, each);
-    } else if (++heap->watch_count < WATCH_MOST) {
+    } else if (++heap->watch_count < HZ_HIDDEN_MOST) {
         hide(heap, size_class);
     }
 }
