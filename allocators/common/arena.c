@@ -95,11 +95,24 @@ _Atomic uint32_t arena_holds;
 _Atomic uint32_t arena_decay_ms;
 static _Atomic uint64_t looked_ms;
 
+// The purge thread. ASLEEP: until somebody wakes it; set by itself, under the lock, while there is nothing to give
+// back.
+enum { WAITER_NONE_OR_AWAKE, WAITER_ASLEEP, WAITER_ENDS };
+static _Atomic uint32_t waiter;
+
+static int waiter_change(uint32_t from, uint32_t to) {
+    return atomic_load_explicit(&waiter, memory_order_relaxed) == from &&
+           atomic_compare_exchange_strong_explicit(&waiter, &from, to, memory_order_relaxed, memory_order_relaxed);
+}
+
 static void unlock_arena(void) {
     uint32_t holds = state.free_dirty_units > HELD_UNITS;
     if (holds != atomic_load_explicit(&arena_holds, memory_order_relaxed))
         atomic_store_explicit(&arena_holds, holds, memory_order_relaxed);
+    int wakes = state.free_dirty_units > 0 && waiter_change(WAITER_ASLEEP, WAITER_NONE_OR_AWAKE);
     hz_unlock(&state.lock);
+    if (HZ_UNLIKELY(wakes))
+        os_wake(&waiter);
 }
 
 static size_t min_size(size_t a, size_t b) {
@@ -723,6 +736,47 @@ void arena_look_slow(void) {
     unlock_arena();
 }
 
+// As tick(), but the look of the purge thread is no call for memory. Milliseconds that it has to wait: 0 when the
+// arena is quiet, OS_FOREVER while nothing is retained.
+static uint32_t until_quiet(void) {
+    if (state.free_dirty_units == 0)
+        return OS_FOREVER;
+    uint64_t now = os_clock_coarse_ms();
+    uint32_t needed = state.limits.decay_ms > QUIET_MS ? state.limits.decay_ms : QUIET_MS;
+    if (state.active_ms == 0)
+        state.active_ms = now;
+    uint64_t quiet = now - state.active_ms;
+    return quiet < needed ? needed - (uint32_t)quiet : 0;
+}
+
+int arena_wait_idle(void) {
+    for (;;) {
+        lock_arena();
+        uint32_t ms = until_quiet();
+        if (ms == OS_FOREVER)
+            waiter_change(WAITER_NONE_OR_AWAKE, WAITER_ASLEEP);
+        unlock_arena();
+        uint32_t now = atomic_load_explicit(&waiter, memory_order_relaxed);
+        if (now == WAITER_ENDS)
+            return 0;
+        if (ms == 0)
+            return 1;
+        os_wait(&waiter, ms == OS_FOREVER ? WAITER_ASLEEP : now, ms);
+    }
+}
+
+void arena_end_idle(void) {
+    lock_arena();
+    end_quiet(os_clock_coarse_ms());
+    state.active_ms = 0; // what could not be given back is tried again when as much time has passed
+    unlock_arena();
+}
+
+void arena_stop_waiting(void) {
+    atomic_store_explicit(&waiter, WAITER_ENDS, memory_order_relaxed);
+    os_wake(&waiter);
+}
+
 void arena_read_usage(struct arena_usage *out) {
     *out = (struct arena_usage){0};
     if (arena.span_units == 0)
@@ -756,6 +810,7 @@ void arena_fork_prepare(void) {
 }
 
 void arena_fork_inherit(void) {
+    atomic_store_explicit(&waiter, WAITER_NONE_OR_AWAKE, memory_order_relaxed);
     hz_lock_inherit(&state.lock);
 }
 

@@ -13,7 +13,8 @@
 // been enough to give nothing back, to the most that was in use lately and a share of that for the holes between large
 // runs; memory that leaves by age lowers it. A program
 // that frees once returns its memory at once, one that frees and fills in turns keeps it until nobody has called for
-// half a second, or for as long as light work takes to look (arena_look).
+// half a second, or for as long as light work takes to look (arena_look). While nobody calls at all, only the purge
+// thread, if there is one, looks at the time (purge.h).
 //
 // SYNCHRONIZATION: one lock around all bitmaps; the side table belongs to the allocator. `arena` is constant after
 // arena_init() but for unit_count. Reading the side table below unit_count is always safe: the part not committed yet
@@ -125,13 +126,20 @@ HZ_INLINE void arena_look(void) {
         arena_look_slow();
 }
 
+// Of the purge thread (purge.h). arena_wait_idle() returns 1 when free memory may be resident and no thread has taken
+// or given any for half a second and a decay period, which is when a call would find the arena quiet; 0 when it is to
+// end. Until there is such memory it sleeps without waking up. arena_end_idle() gives that memory back.
+int arena_wait_idle(void);
+void arena_end_idle(void);
+void arena_stop_waiting(void); // async-signal-safe
+
 void arena_read_usage(struct arena_usage *out);
 
 // Metadata that is never returned: zeroed, `alignment` a power of two up to a page. NULL when there is none.
 void *arena_metadata(size_t bytes, size_t alignment);
 
 void arena_fork_prepare(void);
-void arena_fork_inherit(void); // child, before the next
+void arena_fork_inherit(void); // child, before the next; there is no purge thread there
 void arena_fork_done(void);    // parent and child
 
 #endif

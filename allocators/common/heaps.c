@@ -83,6 +83,19 @@ void hz_heap_helped(struct hz_heap *heap) {
     hz_unlock(&heap->helping);
 }
 
+void hz_heaps_visit(void (*visit)(struct hz_heap *heap)) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
+        struct hz_heap *heap = hz_heap_by_id(id);
+        if (hz_heap_help(heap)) {
+            visit(heap);
+            hz_heap_helped(heap);
+        } else if (hz_heap_acquire(heap)) {
+            visit(heap);
+            hz_heap_release(heap);
+        }
+    }
+}
+
 static void wait_for_helper(struct hz_heap *heap) {
     hz_lock(&heap->helping);
     hz_unlock(&heap->helping);

@@ -88,6 +88,9 @@ HZ_INLINE void hz_heap_let_go(struct hz_heap *heap) {
 int hz_heap_help(struct hz_heap *heap); // 1 on success; never waits
 void hz_heap_helped(struct hz_heap *heap);
 
+// Visits every heap whose thread is on no slow path or has ended, as its helper or holder.
+void hz_heaps_visit(void (*visit)(struct hz_heap *heap));
+
 HZ_INLINE int hz_heap_is_helped(const struct hz_heap *heap) { // asked by who holds or helps
     return hz_status_peek(&heap->status) == HZ_HEAP_HELPED;
 }

@@ -18,9 +18,11 @@ void *hzn_realloc(void *block, size_t bytes, int *refused);
 void hzn_free(void *block);
 // Frees after proving that a request of `bytes` could have produced the block; designs that cannot tell just free.
 void hzn_free_sized(void *block, size_t bytes);
-size_t hzn_usable_size(void *block); // 0 for NULL and for refused pointers
-int hzn_start(void);                 // by hz_init() alone, again until it returns 1
+size_t hzn_usable_size(void *block);      // 0 for NULL and for refused pointers
+extern const char hzn_options_variable[]; // the environment's, of hzn_start()
+int hzn_start(void);                      // by hz_init() alone, again until it returns 1
 void hzn_purge(void);
+void hzn_release_idle(void); // what heaps keep and their threads, all idle, need not; by a thread without a heap
 void hzn_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory
 uint64_t hzn_unguarded(void);                // large blocks without the guard that the user asked for
 

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "hzn.h"
 #include "os_mem.h"
+#include "purge.h"
 #include "reject.h"
 
 #include <stdlib.h>
@@ -59,6 +60,7 @@ static const struct option common[] = {
     {"reject", "abort|report|count", set_reject},
     {"retain", "BYTES", set_retain},
     {"decay", "MS", set_decay},
+    {"purge_thread", hz_purge_thread_values, hz_purge_thread_set},
     {NULL, NULL, NULL},
 };
 

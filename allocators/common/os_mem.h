@@ -4,6 +4,7 @@
 #ifndef HZ_OS_MEM_H
 #define HZ_OS_MEM_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,11 @@ size_t os_mem_mappings_limit(void); // ranges of different access this process m
 int os_mem_is_charged(void);        // 1: what is accessible counts as memory, touched or not (strict overcommit)
 uint64_t os_clock_coarse_ms(void);  // monotonic, a few nanoseconds to read, a few milliseconds coarse
 uint64_t os_random64(void);         // for placement only
+
+// A thread sleeps while *word is `value`, for at most so many milliseconds, and may wake up without cause; errno kept.
+#define OS_FOREVER UINT32_MAX
+void os_wait(const _Atomic uint32_t *word, uint32_t value, uint32_t ms);
+void os_wake(const _Atomic uint32_t *word);
 
 // getenv(), also before the C library has been initialised. NULL in a program with privileges that its caller lacks:
 // the environment is the caller's.

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,20 @@ uint64_t os_random64(void) {
     for (int i = 0; bytes != NULL && i < 8; i++)
         value = value << 8 ^ value >> 56 ^ bytes[i];
     return value;
+}
+
+// By the system call itself, which is no cancellation point; sandboxes allow it, since locks need it.
+void os_wait(const _Atomic uint32_t *word, uint32_t value, uint32_t ms) {
+    int saved = errno;
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ms == OS_FOREVER ? NULL : &time, NULL, 0);
+    errno = saved;
+}
+
+void os_wake(const _Atomic uint32_t *word) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
 }
 
 // Where the kernel has put the number of arguments; they follow, then the environment. The dynamic linker's.

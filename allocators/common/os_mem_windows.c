@@ -191,6 +191,15 @@ uint64_t os_clock_coarse_ms(void) {
     return GetTickCount64();
 }
 
+// Nobody waits: there is no purge thread here (purge_windows.c).
+void os_wait(const _Atomic uint32_t *word, uint32_t value, uint32_t ms) {
+    (void)word, (void)value, (void)ms;
+}
+
+void os_wake(const _Atomic uint32_t *word) {
+    (void)word;
+}
+
 uint64_t os_random64(void) {
     // Address space layout, process and counter; the system's generators would load libraries inside malloc.
     LARGE_INTEGER ticks;

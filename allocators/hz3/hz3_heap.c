@@ -87,13 +87,15 @@ static int tags_init(void) {
     return 1;
 }
 
+const char hzn_options_variable[] = "HZ3_OPTIONS";
+
 int hzn_start(void) {
     if (!arena_init(sizeof(struct hz3_run), follow_units) || (hz3_lookup.tags == NULL && !tags_init()))
         return 0;
     static const struct option none = {NULL, NULL, NULL};
     struct arena_limits limits = {
         .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .adaptive = 1, .fragmentation_percent = 25};
-    options_load("HZ3_OPTIONS", &limits, &none);
+    options_load(hzn_options_variable, &limits, &none);
     arena_set_limits(&limits);
     sizeclass_init();
     hz3_list_init();

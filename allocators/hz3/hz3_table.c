@@ -74,6 +74,16 @@ void hzn_purge(void) {
         arena_purge();
 }
 
+static void release_idle(struct hz_heap *heap) {
+    hz3_remote_drain(hz3_heap_of(heap));
+    hz3_run_release_empty(hz3_heap_of(heap));
+}
+
+// Lists and the cache of large runs stay: only the thread itself may take from them.
+void hzn_release_idle(void) {
+    hz_heaps_visit(release_idle);
+}
+
 // ---- audit --------------------------------------------------------------------------------------------------------
 
 // Blocks of a list, all of which must be able to start where they do; UINT32_MAX when one is not or the list has no

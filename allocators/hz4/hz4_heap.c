@@ -12,6 +12,8 @@ static int follow_units(size_t units) {
     return 1;
 }
 
+const char hzn_options_variable[] = "HZ4_OPTIONS";
+
 int hzn_start(void) {
     if (!arena_init(HZ4_UNIT_GRANULES * sizeof(struct hz4_tag), follow_units))
         return 0;
@@ -23,7 +25,7 @@ int hzn_start(void) {
     static const struct option none = {NULL, NULL, NULL};
     struct arena_limits limits = {
         .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .adaptive = 1, .fragmentation_percent = 25};
-    options_load("HZ4_OPTIONS", &limits, &none);
+    options_load(hzn_options_variable, &limits, &none);
     arena_set_limits(&limits);
     sizeclass_init();
     hz4_magazines_lay_out();

@@ -75,6 +75,18 @@ void hzn_purge(void) {
         arena_purge();
 }
 
+// Magazines and the large runs of a thread's cache stay: only the thread itself may take from them.
+void hzn_release_idle(void) {
+    for (uint32_t id = 1; id <= hz_heap_count(); id++) {
+        struct hz4_heap *heap = hz4_heap_by_id(id);
+        if (!hz4_try_acquire(heap))
+            continue;
+        hz4_run_release_empty(heap);
+        hz4_release(heap);
+    }
+    hz4_large_clear();
+}
+
 // Contradictions between tags, runs and accounts of all heaps; exact while no other thread runs.
 // Another thread was changing the heap when the process forked: nothing will ever use its runs.
 static int is_lost(uint32_t id) {

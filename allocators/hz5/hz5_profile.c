@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+const char hzn_options_variable[] = "HZ5_OPTIONS";
+
 // What each profile is for: README.md beside this file. A magazine of 32 KiB lets a random walk of a class's population
 // run for hundreds of operations between two slow paths (docs/nogo.md has the curve); more of it is memory that no
 // other class can use.
@@ -93,5 +95,5 @@ void hz5_profile_load(void) {
         {NULL, NULL, NULL},
     };
     hz5_profile = profiles[0];
-    options_load("HZ5_OPTIONS", &hz5_profile.limits, own);
+    options_load(hzn_options_variable, &hz5_profile.limits, own);
 }

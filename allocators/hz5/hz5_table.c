@@ -188,6 +188,20 @@ void hzn_purge(void) {
         arena_purge();
 }
 
+// No run is released: the thread's own free reads the descriptors of its runs once. Their pages go.
+static void release_idle(struct hz_heap *common) {
+    struct hz5_heap *heap = hz5_heap_of(common);
+    if (heap->quarantine != NULL)
+        return;
+    hz5_drain(heap);
+    hz5_trim(heap);
+}
+
+// Magazines and the cache of large runs stay: only the thread itself may take from them.
+void hzn_release_idle(void) {
+    hz_heaps_visit(release_idle);
+}
+
 static int owns(const void *block) {
     struct hz5_block *state;
     return hz5_find_live(block, &state) != NULL;
