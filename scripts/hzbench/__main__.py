@@ -36,6 +36,7 @@ COMMANDS = {
     "paper": "paper.commands:main",
     "why": "paper.commands:run_why",
     "artifact": "artifact:main",
+    "release": "release:main",
 }
 PARTS = {
     "allocators": "allocators:main",

@@ -60,6 +60,12 @@ def version_of(files: Files) -> str:
     return found[1]
 
 
+def debian_version_of(files: Files) -> str:
+    """The newest version of debian/changelog."""
+    found = re.match(r"hzbench \(([^)]+)\)", files["debian/changelog"][0].decode())
+    return found[1] if found else "none"
+
+
 def disagreements(files: Files) -> list[str]:
     """Where the descriptions of this release contradict each other, as lines."""
     import yaml
@@ -70,6 +76,7 @@ def disagreements(files: Files) -> list[str]:
     pairs = [
         ("version", "CITATION.cff", citation.get("version"), "meson.build", version),
         ("version", ".zenodo.json", zenodo.get("version"), "meson.build", version),
+        ("version", "debian/changelog", debian_version_of(files), "meson.build", version),
         ("title", ".zenodo.json", zenodo.get("title"), "CITATION.cff", citation.get("title")),
         ("licence", ".zenodo.json", zenodo.get("license"), "CITATION.cff", citation.get("license")),
         ("doi", ".zenodo.json", zenodo.get("doi"), "CITATION.cff", citation.get("doi")),

@@ -212,7 +212,7 @@ def test_two_builds_of_a_pdf_are_equal(committed, pdfs, tmp_path):
 
 
 def test_descriptions_of_the_release_agree(tmp_path):
-    names = ("meson.build", "CITATION.cff", ".zenodo.json", "CHANGELOG.md")
+    names = ("meson.build", "CITATION.cff", ".zenodo.json", "debian/changelog", "CHANGELOG.md")
     files = {name: ((ROOT / name).read_bytes(), False) for name in names}
     assert artifact.disagreements(files) == []
     zenodo = json.loads(files[".zenodo.json"][0])

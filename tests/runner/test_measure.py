@@ -127,7 +127,8 @@ def test_rounds_until_ends_with_its_budget(run, tmp_path):
     )
     assert result.code == 5
     assert re.search(r"0 of 1 pairs decided after [1-7] rounds: the budget is spent", result.err)
-    assert "faulty{slow=500us}#2 and faulty{slow=500us} are undecided" in " ".join(result.out.split()) and "Incomplete" not in result.out
+    said = " ".join(result.out.split())
+    assert "faulty{slow=500us}#2 and faulty{slow=500us} are undecided" in said and "Incomplete" not in said
 
 
 @pytest.mark.parametrize(
