@@ -35,6 +35,7 @@ COMMANDS = {
     "replay-fidelity": "fidelity:main",
     "paper": "paper.commands:main",
     "why": "paper.commands:run_why",
+    "claims": "paper.commands:run_judge",
     "artifact": "artifact:main",
     "release": "release:main",
 }

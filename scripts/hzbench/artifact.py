@@ -28,7 +28,8 @@ REVIEWER_README = """\
 hzbench {version}, commit {commit}
 
 What this is: the source, the committed results and both PDFs of one commit.
-Kick the tyres (5 minutes):  scripts/quickstart
+Kick the tyres:              scripts/reproduce --kick-the-tires   (under 10 minutes on 2 cores)
+One claim alone:             scripts/claims v
 Reproduce the paper:         scripts/reproduce --quick   (under 30 minutes on 2 cores; --full: about 75)
 Claims, commands, tolerances: docs/reproducibility.md
 Where a number comes from:   scripts/why local-1/hz3/ratio

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper against the committed results: current, buildable, complete, traceable; the artifact against itself."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from hzbench import artifact, errors
@@ -270,3 +272,27 @@ def test_bad_usage_is_one_line_and_exit_2(arguments, words):
 
 def test_tables_escape_what_latex_would_read():
     assert "\\{" in tables.tex_escape("hz5{profile=rss}")
+
+
+def test_claims_hold_on_their_own_rows_and_fall_on_others(committed, tmp_path):
+    """A claim alone, on the committed rows of its run; on rows in which the fastest has become the slowest; on none."""
+    claim = next(h for h in committed.spec.hypotheses if h.rule["kind"] == "fastest" and "peak_limit" not in h.rule)
+    part = claims.part_of(committed.spec, claim)
+    paper = evidence.Evidence(part)
+    assert claims.judge(paper, evidence.Evidence(part), claim).held is True
+    for run in part.runs:
+        for path in part.results.glob(f"{run}.*"):
+            shutil.copy(path, tmp_path)
+        data = pd.read_csv(tmp_path / f"{run}.csv", dtype=str, keep_default_na=False)
+        mine = data["allocator"] == claim.rule["allocator"]
+        data.loc[mine, "throughput_ops_s"] = "1000"
+        data.to_csv(tmp_path / f"{run}.csv", index=False)
+    turned = claims.judge(paper, evidence.Evidence(dataclasses.replace(part, results=tmp_path)), claim)
+    assert turned.held is False and "decided the other way round" in turned.line()
+    for run in part.runs:
+        data = pd.read_csv(tmp_path / f"{run}.csv", dtype=str, keep_default_na=False)
+        mine = data["allocator"] == claim.rule["allocator"]
+        data.loc[mine, ["status", "message"]] = ["crashed", "signal 11 in the measured part"]
+        data.to_csv(tmp_path / f"{run}.csv", index=False)
+    absent = claims.judge(paper, evidence.Evidence(dataclasses.replace(part, results=tmp_path)), claim)
+    assert absent.held is None and "cannot be tested here" in absent.line() and "signal 11" in absent.line()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command line of scripts/paper and scripts/why."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -73,6 +74,44 @@ def run_claims(argv: list[str]) -> int:
     else:
         print(body)
     return errors.OK
+
+
+def run_judge(argv: list[str]) -> int:
+    parser = Parser(
+        "scripts/claims",
+        description="Measures what a claim of the paper rests on, and says whether it holds on this machine.",
+        epilog="Exit code 0: all held; 1: one did not; 5: one could not be tested.",
+    )
+    parser.add_argument("claim", nargs="*", help="such as i or v (default: all; docs/reproducibility.md lists them)")
+    parser.add_argument(
+        "--out", default="reproduce-out/results", metavar="DIR", help="rows, measured or to be measured"
+    )
+    parser.add_argument("--build", default="build", metavar="DIR")
+    parser.add_argument("--rounds", type=int, default=measure.ROUNDS["quick"], help="samples a cell (default: 6)")
+    parser.add_argument("--no-measure", action="store_true", help="only judge the rows in DIR")
+    options = parser.parse_args(argv)
+    spec = spec_module.read()
+    known = {h.id: h for h in spec.hypotheses}
+    for name in options.claim:
+        if name not in known:
+            raise errors.InputError(f"no claim '{name}' in paper/paper.toml; there are {', '.join(known)}")
+    worst = errors.OK
+    for claim in (known[name] for name in options.claim or known):
+        part = claims.part_of(spec, claim)
+        if not options.no_measure:
+            measure.measure(part, options.build, options.out, options.rounds)
+        missing = [run for run in part.runs if not (Path(options.out) / f"{run}.csv").exists()]
+        if missing:
+            judgement = claims.Judgement(claim.id, None, f"{options.out}/{missing[0]}.csv is missing")
+        else:
+            here = dataclasses.replace(part, results=Path(options.out))
+            judgement = claims.judge(evidence.Evidence(part), evidence.Evidence(here), claim)
+        print(judgement.line(), flush=True)
+        if judgement.held is False:
+            worst = errors.GATE_FAILED
+        elif judgement.held is None and worst == errors.OK:
+            worst = errors.INCONCLUSIVE
+    return worst
 
 
 def run_why(argv: list[str]) -> int:

@@ -16,7 +16,8 @@ Facts: TypeAlias = dict[str, int | float]  # counts and ratios behind an outcome
 Decision: TypeAlias = tuple[str, Facts]
 
 
-def _verdict(evidence: Evidence, cell: str, new: str, base: str) -> str:
+def verdict(evidence: Evidence, cell: str, new: str, base: str) -> str:
+    """Of the throughput of `new` against `base` in a cell; one that failed there is slower than all others."""
     comparison = evidence.compare(cell, new, base)
     if comparison is None:
         return "slower" if evidence.row(cell, new).failure else "faster"
@@ -34,7 +35,7 @@ def _outcome(won: int, lost: int, total: int) -> str:
 def fastest(evidence: Evidence, rule: Rule) -> Decision:
     """Faster than every rival in every cell; with peak_limit, also no larger than that times the most compact rival."""
     cells = evidence.spec.cells_of(rule)
-    verdicts = [_verdict(evidence, c, rule["allocator"], r) for c in cells for r in rule["rivals"]]
+    verdicts = [verdict(evidence, c, rule["allocator"], r) for c in cells for r in rule["rivals"]]
     counts = Counter(verdicts)
     outcome = _outcome(counts["faster"], counts["slower"], len(verdicts))
     facts: Facts = {"comparisons": len(verdicts), "faster": counts["faster"], "slower": counts["slower"]}
@@ -55,7 +56,7 @@ def _peak_share(evidence: Evidence, cell: str, rule: Rule) -> float:
 def dominates(evidence: Evidence, rule: Rule) -> Decision:
     """Faster, and smaller by the factor, in every cell."""
     cells = evidence.spec.cells_of(rule)
-    fast = [_verdict(evidence, c, rule["allocator"], rule["rival"]) for c in cells]
+    fast = [verdict(evidence, c, rule["allocator"], rule["rival"]) for c in cells]
     small = []
     for cell in cells:
         peak = evidence.compare(cell, rule["allocator"], rule["rival"], "rss_peak")
