@@ -14,8 +14,9 @@
 #define WORD_BITS 64u
 // Free extents looked at that may be too short, before one that cannot be is taken.
 #define EXTENTS_LOOKED_AT 8u
+#define ALL_PAGES UINT16_MAX
 // Less dirty free memory than this is not worth looking at the time for.
-#define HELD_UNITS 16u
+#define HELD_PAGES 256u
 // Without a call for a decay period, and for this, a program is idle: pauses between bursts are shorter.
 #define QUIET_MS 500u
 // Room behind runs that grow: for runs above, so many times their length, at most this part of all addresses.
@@ -23,6 +24,7 @@
 #define ROOM_TIMES 7u
 #define ROOM_SHARE 64u
 #define COPIED_ABOVE_UNITS 64u // for less, faulting the pages again takes longer than the copy did
+#define LAST_PLACES 16u        // remembered of a kind: of threads that end together
 #define SMALLEST_ARENA_BYTES HZ_MIB(4)
 #define DEFAULT_ARENA_BYTES HZ_GIB(64)
 // Metadata that is mapped ahead of the arena's growth: a program that has had all its address space in large blocks,
@@ -42,6 +44,8 @@
 #define PLACES_BYTES HZ_GIB((uint64_t)12 << 10)
 #define PLACE_TRIES 8
 
+_Static_assert(ARENA_UNIT_PAGES *OS_PAGE_BYTES == ARENA_UNIT_BYTES, "a bit a page");
+
 struct arena arena;
 
 // Addresses for one purpose. The first part is mapped, all of it where the address space is not limited; of that the
@@ -53,13 +57,21 @@ struct range {
     size_t committed_bytes;
 };
 
+// Where runs of a kind were given back: a stack, of which the lowest fall out.
+struct last_places {
+    uint32_t unit[LAST_PLACES];
+    uint32_t top;
+    uint32_t count;
+};
+
 // Invariants, under the lock: a unit above high_water is neither used nor dirty; `head` is set only on used units;
-// units of a room are used, have no head, are not dirty and not counted in used_units; free_dirty_units = number of
-// units with dirty and not used, and extents.h's dirty units are these; aged is a subset of them; extents.h's free
-// extents are the units below high_water that are not used. Pairs hold the current and the previous decay period.
+// units of a room are used, have no head, are not dirty and not counted in used_units; extents.h's dirty units are
+// those with dirty and not used, which are the free ones with a bit in `pages`, and free_dirty_pages is the number of
+// these bits; aged is a subset of them; extents.h's free extents are the units below high_water that are not used.
+// Pairs hold the current and the previous decay period.
 static struct {
     hz_mutex lock;
-    struct range units, table, index, metadata;
+    struct range units, table, index, pages, metadata;
     uint32_t table_stride;
     int is_charged; // const: address space is memory here; asked at the start, since a sandbox may kill who opens files
     int (*resize)(size_t units);
@@ -72,14 +84,15 @@ static struct {
     uint64_t *aged;     // free and dirty since before the last tick
     size_t first_dirty; // no dirty free unit lies below
     size_t used_units;
-    size_t free_dirty_units;
+    size_t free_dirty_pages;  // of units with dirty and not used
     size_t metadata_used;     // bytes of `metadata` handed out
-    size_t learned_units;     // added to the retention bound
-    size_t returned_units[2]; // by the bound, and not taken again since
-    size_t needed_units[2];   // learned so much, the bound would have returned nothing
-    size_t peak_units[2];     // most in use
-    size_t ends_learned;      // as learned_units, for the bound at a thread's end
-    size_t ends_returned[2];  // as returned_units, by that bound; part of them
+    size_t learned_pages;     // added to the retention bound
+    size_t returned_pages[2]; // by the bound, and not taken again since
+    size_t needed_pages[2];   // learned so much, the bound would have returned nothing
+    size_t peak_pages[2];     // most in use
+    size_t ends_learned;      // as learned_pages, for the bound at a thread's end
+    size_t ends_returned[2];  // as returned_pages, by that bound; part of them
+    struct last_places last[ARENA_KINDS];
     uint64_t tick_ms;
     uint64_t active_ms; // of the last call while there was dirty free memory; 0: unknown
     struct arena_limits limits;
@@ -106,10 +119,10 @@ static int waiter_change(uint32_t from, uint32_t to) {
 }
 
 static void unlock_arena(void) {
-    uint32_t holds = state.free_dirty_units > HELD_UNITS;
+    uint32_t holds = state.free_dirty_pages > HELD_PAGES;
     if (holds != atomic_load_explicit(&arena_holds, memory_order_relaxed))
         atomic_store_explicit(&arena_holds, holds, memory_order_relaxed);
-    int wakes = state.free_dirty_units > 0 && waiter_change(WAITER_ASLEEP, WAITER_NONE_OR_AWAKE);
+    int wakes = state.free_dirty_pages > 0 && waiter_change(WAITER_ASLEEP, WAITER_NONE_OR_AWAKE);
     hz_unlock(&state.lock);
     if (HZ_UNLIKELY(wakes))
         os_wake(&waiter);
@@ -157,14 +170,15 @@ static void clear_bits(uint64_t *map, size_t from, size_t to) {
     }
 }
 
-static size_t count_bits(const uint64_t *map, size_t from, size_t to) {
+static void set_pages(size_t from, size_t to, uint16_t value) {
+    for (size_t unit = from; unit < to; unit++)
+        arena.pages[unit] = value;
+}
+
+static size_t count_pages(size_t from, size_t to) {
     size_t count = 0;
-    while (from < to) {
-        size_t end = hz_align_up(from + 1, WORD_BITS);
-        end = end < to ? end : to;
-        count += (size_t)__builtin_popcountll(map[from / WORD_BITS] & word_mask(from, end));
-        from = end;
-    }
+    for (size_t unit = from; unit < to; unit++)
+        count += arena.pages[unit] == ALL_PAGES ? ARENA_UNIT_PAGES : (size_t)__builtin_popcount(arena.pages[unit]);
     return count;
 }
 
@@ -219,7 +233,7 @@ static void range_unmap(struct range *range, size_t keep) {
 }
 
 struct layout {
-    size_t map_bytes, top_bytes, table_bytes, index_bytes, metadata_bytes, front_bytes, total_bytes;
+    size_t map_bytes, top_bytes, table_bytes, index_bytes, pages_bytes, metadata_bytes, front_bytes, total_bytes;
 };
 
 static struct layout lay_out(size_t arena_bytes, uint32_t table_stride) {
@@ -229,10 +243,11 @@ static struct layout lay_out(size_t arena_bytes, uint32_t table_stride) {
         .top_bytes = hz_align_up(extents_top_bytes(units), OS_PAGE_BYTES),
         .table_bytes = hz_align_up(units * table_stride, OS_PAGE_BYTES),
         .index_bytes = hz_align_up(extents_low_bytes(units), OS_PAGE_BYTES),
+        .pages_bytes = hz_align_up(units * sizeof(uint16_t), OS_PAGE_BYTES),
         .metadata_bytes = arena_bytes / METADATA_SHARE + HZ_MIB(1),
     };
     layout.front_bytes = hz_align_up(4 * layout.map_bytes + layout.top_bytes + layout.table_bytes + layout.index_bytes +
-                                         layout.metadata_bytes + GUARD_BYTES,
+                                         layout.pages_bytes + layout.metadata_bytes + GUARD_BYTES,
                                      ARENA_UNIT_BYTES);
     layout.total_bytes = layout.front_bytes + arena_bytes + GUARD_BYTES;
     return layout;
@@ -276,7 +291,9 @@ static int reserve(size_t arena_bytes, uint32_t table_stride, int in_steps) {
     size_t all = in_steps ? 0 : SIZE_MAX;
     state.table = (struct range){table, layout.table_bytes, min_size(layout.table_bytes, all), 0};
     state.index = (struct range){table + layout.table_bytes, layout.index_bytes, min_size(layout.index_bytes, all), 0};
-    state.metadata = (struct range){state.index.base + layout.index_bytes, layout.metadata_bytes,
+    state.pages =
+        (struct range){state.index.base + layout.index_bytes, layout.pages_bytes, min_size(layout.pages_bytes, all), 0};
+    state.metadata = (struct range){state.pages.base + layout.pages_bytes, layout.metadata_bytes,
                                     min_size(layout.metadata_bytes, all), 0};
     state.units = (struct range){base + layout.front_bytes, arena_bytes, min_size(arena_bytes, all), 0};
     state.used = (uint64_t *)(void *)base;
@@ -291,6 +308,7 @@ static int reserve(size_t arena_bytes, uint32_t table_stride, int in_steps) {
     arena.base_unit = arena.base >> ARENA_UNIT_SHIFT;
     arena.span_units = state.span_units;
     arena.table = state.table.base;
+    arena.pages = (uint16_t *)(void *)state.pages.base;
     set_unit_count(in_steps ? 0 : state.span_units);
     return 1;
 }
@@ -322,9 +340,9 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units)) {
 }
 
 static void forget_learned(void) {
-    state.learned_units = state.ends_learned = 0;
+    state.learned_pages = state.ends_learned = 0;
     for (int period = 0; period <= 1; period++)
-        state.returned_units[period] = state.ends_returned[period] = state.needed_units[period] = 0;
+        state.returned_pages[period] = state.ends_returned[period] = state.needed_pages[period] = 0;
 }
 
 void arena_set_limits(const struct arena_limits *limits) {
@@ -363,6 +381,7 @@ static int grow(size_t new_high_water) {
     // A large step may be more than the system still grants; the exact need may still be granted.
     if (!range_commit(&state.table, new_high_water * state.table_stride, HZ_KIB(64)) ||
         !range_commit(&state.index, extents_low_bytes(new_high_water), INDEX_STEP_BYTES) ||
+        !range_commit(&state.pages, new_high_water * sizeof(uint16_t), INDEX_STEP_BYTES) ||
         (!range_commit(&state.units, bytes, step) && !range_commit(&state.units, bytes, ARENA_UNIT_BYTES)))
         return 0;
     range_map_ahead(&state.metadata, bytes / METADATA_AHEAD_SHARE);
@@ -380,6 +399,7 @@ void arena_limit_address_space(size_t limit) {
         range_unmap(&state.units, state.units.committed_bytes);
         range_unmap(&state.metadata, state.metadata.committed_bytes);
         range_unmap(&state.index, state.index.committed_bytes);
+        range_unmap(&state.pages, state.pages.committed_bytes);
         size_t units = min_size(hz_align_up(state.high_water, TABLE_STEP_UNITS), state.span_units);
         set_unit_count(min_size(units, unit_count()));
         if (state.resize != NULL)
@@ -405,27 +425,32 @@ static void decommit_range(size_t from, size_t to, int aged_only) {
             clear_bits(state.dirty, at, end);
             clear_bits(state.aged, at, end);
             extents_dirty_remove(at, end);
-            state.free_dirty_units -= end - at;
+            state.free_dirty_pages -= count_pages(at, end);
+            set_pages(at, end, 0);
         }
         at = end;
     }
 }
 
+static size_t used_pages(void) {
+    return state.used_units * ARENA_UNIT_PAGES;
+}
+
 // Memory has left by age: so much was retained for nothing.
-static void unlearn(size_t units) {
-    state.learned_units -= min_size(units, state.learned_units);
-    state.ends_learned -= min_size(units, state.ends_learned);
+static void unlearn(size_t pages) {
+    state.learned_pages -= min_size(pages, state.learned_pages);
+    state.ends_learned -= min_size(pages, state.ends_learned);
 }
 
 // No call for long: all free units have been free for as long, and the adapted bound is out of date.
 static void end_quiet(uint64_t now) {
-    size_t before = state.free_dirty_units;
+    size_t before = state.free_dirty_pages;
     state.tick_ms = now;
     decommit_range(state.first_dirty, state.high_water, 0);
-    unlearn(before - state.free_dirty_units);
+    unlearn(before - state.free_dirty_pages);
     for (int period = 0; period <= 1; period++) {
-        state.returned_units[period] = state.ends_returned[period] = state.needed_units[period] = 0;
-        state.peak_units[period] = state.used_units;
+        state.returned_pages[period] = state.ends_returned[period] = state.needed_pages[period] = 0;
+        state.peak_pages[period] = used_pages();
     }
 }
 
@@ -436,7 +461,7 @@ static void begin_period(size_t *pair, size_t value) {
 
 // Free dirty units that were free at the previous tick leave now: each unit gets between one and two decay periods.
 static void tick(void) {
-    if (state.free_dirty_units == 0) {
+    if (state.free_dirty_pages == 0) {
         state.active_ms = 0;
         return;
     }
@@ -450,13 +475,13 @@ static void tick(void) {
     if (now - state.tick_ms < state.limits.decay_ms)
         return;
     state.tick_ms = now;
-    size_t before = state.free_dirty_units;
+    size_t before = state.free_dirty_pages;
     decommit_range(state.first_dirty, state.high_water, 1);
-    unlearn(before - state.free_dirty_units);
-    begin_period(state.returned_units, 0);
+    unlearn(before - state.free_dirty_pages);
+    begin_period(state.returned_pages, 0);
     begin_period(state.ends_returned, 0);
-    begin_period(state.needed_units, 0);
-    begin_period(state.peak_units, state.used_units);
+    begin_period(state.needed_pages, 0);
+    begin_period(state.peak_pages, used_pages());
     size_t end = state.high_water;
     for (size_t at = find_dirty_free(0, end); at < end; at = find_dirty_free(hz_align_up(at + 1, WORD_BITS), end))
         state.aged[at / WORD_BITS] = state.dirty[at / WORD_BITS] & ~state.used[at / WORD_BITS];
@@ -464,8 +489,7 @@ static void tick(void) {
 
 // What is retained without having learned anything.
 static size_t first_bound(void) {
-    return (size_t)(state.limits.retain_bytes >> ARENA_UNIT_SHIFT) +
-           state.used_units * state.limits.retain_percent / 100;
+    return (size_t)(state.limits.retain_bytes / OS_PAGE_BYTES) + used_pages() * state.limits.retain_percent / 100;
 }
 
 static size_t max_of(const size_t *pair) {
@@ -475,42 +499,42 @@ static size_t max_of(const size_t *pair) {
 // Memory taken that has no pages, though the bounds had some: those they returned too early. Learning far beyond what
 // would have been enough helps nobody, and would keep everything once the program frees it all; twice as much outlives
 // a period in which the program is slow.
-static void learn(size_t clean_units) {
-    size_t most = 2 * max_of(state.needed_units);
+static void learn(size_t clean_pages) {
+    size_t most = 2 * max_of(state.needed_pages);
     for (int period = 0; period <= 1; period++) {
-        size_t regretted = min_size(clean_units, state.returned_units[period]);
+        size_t regretted = min_size(clean_pages, state.returned_pages[period]);
         size_t at_ends = min_size(regretted, state.ends_returned[period]);
-        state.returned_units[period] -= regretted;
+        state.returned_pages[period] -= regretted;
         state.ends_returned[period] -= at_ends;
         state.ends_learned += at_ends;
-        if (state.learned_units < most)
-            state.learned_units = min_size(state.learned_units + regretted, most);
-        clean_units -= regretted;
+        if (state.learned_pages < most)
+            state.learned_pages = min_size(state.learned_pages + regretted, most);
+        clean_pages -= regretted;
     }
-    state.ends_learned = min_size(state.ends_learned, state.learned_units);
+    state.ends_learned = min_size(state.ends_learned, state.learned_pages);
 }
 
 static size_t retention_bound(void) {
     size_t limit = first_bound();
     // What is learned costs no new memory, or little: used and retained together stay within the recent peak of use and
     // the holes that blocks of different lengths leave between them.
-    size_t peak = max_of(state.peak_units);
+    size_t peak = max_of(state.peak_pages);
     size_t holes = peak * state.limits.fragmentation_percent / 100;
-    size_t learned = min_size(limit + state.learned_units, peak + holes - state.used_units);
+    size_t learned = min_size(limit + state.learned_pages, peak + holes - used_pages());
     return learned > limit ? learned : limit;
 }
 
 // 1 when something may have gone back.
 static int bound_retained(size_t limit) {
-    if (state.free_dirty_units <= limit)
+    if (state.free_dirty_pages <= limit)
         return 0;
-    size_t all = state.free_dirty_units;
-    size_t whole = all + state.returned_units[0] + state.returned_units[1];
+    size_t all = state.free_dirty_pages;
+    size_t whole = all + state.returned_pages[0] + state.returned_pages[1];
     size_t needed = whole - min_size(whole, first_bound());
     // Down to a quarter of the bound, from the high end, so that the next call comes only after much has been freed
     // again and the low addresses stay dense.
     size_t end = state.high_water;
-    while (end > 0 && state.free_dirty_units > limit / 4) {
+    while (end > 0 && state.free_dirty_pages > limit / 4) {
         size_t last = extents_dirty_last(end - 1);
         if (last == EXTENTS_NONE)
             break; // the rest could not be given back
@@ -519,27 +543,27 @@ static int bound_retained(size_t limit) {
         end = low;
     }
     if (state.limits.adaptive) {
-        state.returned_units[0] += all - state.free_dirty_units;
-        if (state.needed_units[0] < needed)
-            state.needed_units[0] = needed;
+        state.returned_pages[0] += all - state.free_dirty_pages;
+        if (state.needed_pages[0] < needed)
+            state.needed_pages[0] = needed;
     }
     return 1;
 }
 
 static void count_used(size_t more) {
     state.used_units += more;
-    if (state.used_units > state.peak_units[0])
-        state.peak_units[0] = state.used_units;
+    if (used_pages() > state.peak_pages[0])
+        state.peak_pages[0] = used_pages();
 }
 
 static void mark_taken(size_t from, size_t units, int *is_zero) {
-    size_t dirty = count_bits(state.dirty, from, from + units);
-    *is_zero = dirty == 0;
-    state.free_dirty_units -= dirty;
+    size_t pages = count_pages(from, from + units);
+    *is_zero = pages == 0;
+    state.free_dirty_pages -= pages;
     count_used(units);
-    learn(units - dirty);
+    learn(units * ARENA_UNIT_PAGES - pages);
     extents_take(from, units);
-    if (dirty > 0)
+    if (pages > 0)
         extents_dirty_remove(from, from + units);
     set_bits(state.used, from, from + units);
     set_bits(state.dirty, from, from + units);
@@ -602,7 +626,7 @@ void arena_use_room(void *run, size_t units, size_t more) {
     size_t end = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit + units;
     lock_arena();
     count_used(more);
-    learn(more);
+    learn(more * ARENA_UNIT_PAGES);
     set_bits(state.dirty, end, end + more);
     unlock_arena();
 }
@@ -616,46 +640,101 @@ void arena_drop_room(void *run, size_t units, size_t room) {
     unlock_arena();
 }
 
-void *arena_take(size_t units, size_t align_units, int *is_zero) {
-    if (units > arena.span_units)
+static int is_free(size_t from, size_t units) {
+    if (from + units > state.high_water)
+        return 0;
+    for (size_t at = from, end; at < from + units; at = end) {
+        end = min_size(hz_align_up(at + 1, WORD_BITS), from + units);
+        if ((state.used[at / WORD_BITS] & word_mask(at, end)) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+// Where a run of this kind was given back last, if that is free still and has pages.
+static size_t find_last(unsigned kind, size_t units) {
+    struct last_places *last = state.last + kind;
+    while (last->count > 0) {
+        size_t at = last->unit[--last->top % LAST_PLACES];
+        last->count--;
+        if (is_free(at, units) && arena.pages[at] != 0)
+            return at;
+    }
+    return SIZE_MAX;
+}
+
+static void remember(unsigned kind, size_t at) {
+    struct last_places *last = state.last + kind;
+    last->unit[last->top++ % LAST_PLACES] = (uint32_t)at;
+    last->count += last->count < LAST_PLACES;
+}
+
+static size_t find(size_t units, size_t align_units) {
+    if (units != 1 || align_units != 1 || state.free_dirty_pages == 0)
+        return find_extent(units, align_units);
+    size_t at = find_dirty_free(state.first_dirty, state.high_water);
+    HZ_ASSERT(at < state.high_water);
+    state.first_dirty = at + 1;
+    return at;
+}
+
+static void *take(size_t at, size_t units, int *is_zero) {
+    if (at == SIZE_MAX)
         return NULL;
+    mark_taken(at, units, is_zero);
+    set_bits(state.head, at, at + 1);
+    return unit_address(at);
+}
+
+void *arena_take_marked(size_t units, size_t align_units, unsigned kind) {
+    int is_zero;
     lock_arena();
-    size_t at = SIZE_MAX;
-    if (units == 1 && align_units == 1 && state.free_dirty_units > 0) {
-        at = find_dirty_free(state.first_dirty, state.high_water);
-        HZ_ASSERT(at < state.high_water);
-        state.first_dirty = at + 1;
-    } else {
-        at = find_extent(units, align_units);
-    }
-    void *run = NULL;
-    if (at != SIZE_MAX) {
-        mark_taken(at, units, is_zero);
-        set_bits(state.head, at, at + 1);
-        run = unit_address(at);
-    }
+    size_t at = find_last(kind, units);
+    void *run = take(at != SIZE_MAX ? at : find(units, align_units), units, &is_zero);
     tick();
     unlock_arena();
     return run;
 }
 
-static void release_units(size_t from, size_t units, int clean) {
+void *arena_take(size_t units, size_t align_units, int *is_zero) {
+    if (units > arena.span_units)
+        return NULL;
+    lock_arena();
+    void *run = take(find(units, align_units), units, is_zero);
+    tick();
+    unlock_arena();
+    return run;
+}
+
+// Units whose `pages` say what may be resident.
+static void release_marked(size_t from, size_t units) {
     tick(); // first: the units given now have been in use until now
     clear_bits(state.used, from, from + units);
     clear_bits(state.head, from, from + units);
-    if (clean)
-        clear_bits(state.dirty, from, from + units);
-    else
-        extents_dirty_add(from, from + units);
+    for (size_t at = from, end; at < from + units; at = end) {
+        int clean = arena.pages[at] == 0;
+        for (end = at + 1; end < from + units && (arena.pages[end] == 0) == clean; end++) {
+        }
+        if (clean) {
+            clear_bits(state.dirty, at, end);
+            continue;
+        }
+        extents_dirty_add(at, end);
+        state.free_dirty_pages += count_pages(at, end);
+        if (at < state.first_dirty)
+            state.first_dirty = at;
+    }
     extents_free(from, units);
-    state.free_dirty_units += clean ? 0 : units;
     state.used_units -= units;
-    if (!clean && from < state.first_dirty)
-        state.first_dirty = from;
     if (state.limits.decay_ms == 0 && state.limits.retain_bytes == 0)
         decommit_range(from, from + units, 0);
     else
         bound_retained(retention_bound());
+}
+
+static void release_units(size_t from, size_t units, int clean) {
+    set_pages(from, from + units, clean ? 0 : ALL_PAGES);
+    release_marked(from, units);
 }
 
 void arena_give(void *run, size_t units, int clean) {
@@ -664,6 +743,33 @@ void arena_give(void *run, size_t units, int clean) {
     HZ_ASSERT(is_set(state.used, at) && is_set(state.head, at));
     release_units(at, units, clean);
     unlock_arena();
+}
+
+void arena_give_marked(void *run, size_t units, unsigned kind) {
+    size_t at = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit;
+    lock_arena();
+    HZ_ASSERT(is_set(state.used, at) && is_set(state.head, at));
+    remember(kind, at);
+    release_marked(at, units);
+    unlock_arena();
+}
+
+void arena_mark(const void *from, size_t bytes) {
+    size_t first = ((uintptr_t)from - arena.base) / OS_PAGE_BYTES;
+    size_t end = ((uintptr_t)from - arena.base + bytes + OS_PAGE_BYTES - 1) / OS_PAGE_BYTES;
+    for (size_t page = first, next; page < end; page = next) {
+        next = min_size(hz_align_up(page + 1, ARENA_UNIT_PAGES), end);
+        arena.pages[page / ARENA_UNIT_PAGES] |= (uint16_t)(((1u << (next - page)) - 1) << page % ARENA_UNIT_PAGES);
+    }
+}
+
+size_t arena_marked_bytes(const void *run, size_t units) {
+    size_t at = ((uintptr_t)run >> ARENA_UNIT_SHIFT) - arena.base_unit;
+    size_t whole = 0;
+    while (whole < units && arena.pages[at + whole] == ALL_PAGES)
+        whole++;
+    size_t more = whole < units ? (size_t)__builtin_ctz(~(unsigned)arena.pages[at + whole]) : 0;
+    return whole * ARENA_UNIT_BYTES + more * OS_PAGE_BYTES;
 }
 
 void arena_give_copied(void *run, size_t units) {
@@ -720,9 +826,9 @@ void arena_purge(void) {
 void arena_thread_ended(void) {
     lock_arena();
     tick();
-    size_t before = state.free_dirty_units;
+    size_t before = state.free_dirty_pages;
     if (bound_retained(first_bound() + state.ends_learned) && state.limits.adaptive)
-        state.ends_returned[0] += before - state.free_dirty_units;
+        state.ends_returned[0] += before - state.free_dirty_pages;
     unlock_arena();
 }
 
@@ -739,7 +845,7 @@ void arena_look_slow(void) {
 // As tick(), but the look of the purge thread is no call for memory. Milliseconds that it has to wait: 0 when the
 // arena is quiet, OS_FOREVER while nothing is retained.
 static uint32_t until_quiet(void) {
-    if (state.free_dirty_units == 0)
+    if (state.free_dirty_pages == 0)
         return OS_FOREVER;
     uint64_t now = os_clock_coarse_ms();
     uint32_t needed = state.limits.decay_ms > QUIET_MS ? state.limits.decay_ms : QUIET_MS;
@@ -783,12 +889,13 @@ void arena_read_usage(struct arena_usage *out) {
         return;
     lock_arena();
     out->reserved_bytes = state.other_bytes + state.units.mapped_bytes + state.table.mapped_bytes +
-                          state.index.mapped_bytes + state.metadata.mapped_bytes;
+                          state.index.mapped_bytes + state.pages.mapped_bytes + state.metadata.mapped_bytes;
     out->used_bytes = (uint64_t)state.used_units << ARENA_UNIT_SHIFT;
-    out->dirty_free_bytes = (uint64_t)state.free_dirty_units << ARENA_UNIT_SHIFT;
+    out->dirty_free_bytes = (uint64_t)state.free_dirty_pages * OS_PAGE_BYTES;
     out->metadata_bytes = hz_align_up(state.high_water / 8 + 1, OS_PAGE_BYTES) * 4 +
                           hz_align_up(state.high_water * state.table_stride, OS_PAGE_BYTES) +
                           hz_align_up(extents_low_bytes(state.high_water), OS_PAGE_BYTES) +
+                          hz_align_up(state.high_water * sizeof(uint16_t), OS_PAGE_BYTES) +
                           hz_align_up(state.metadata_used, OS_PAGE_BYTES);
     unlock_arena();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The arena: one reservation cut into 64 KiB units, from which an allocator takes runs of 1..n units.
 //
-//   [ unit bitmaps | side table: n bytes a unit | index of free extents | metadata | guard | units ........ | guard ]
+//   [ unit bitmaps | side table: n bytes a unit | index of free extents | pages | metadata | guard | units ........ |
+//   guard ]
 //
 // Everything lies in one range of addresses, so a pointer is classified by arithmetic and a linear overflow of user
 // memory meets a guard, not metadata. The range is reserved at once where the address space is not limited; under a
@@ -28,12 +29,14 @@
 
 #define ARENA_UNIT_SHIFT 16u
 #define ARENA_UNIT_BYTES ((size_t)1 << ARENA_UNIT_SHIFT)
+#define ARENA_UNIT_PAGES 16u
 
 struct arena {
-    uintptr_t base;               // const: first unit
-    uintptr_t base_unit;          // const: base >> ARENA_UNIT_SHIFT
-    uintptr_t span_units;         // const: units there can be; 0 until arena_init() succeeded
-    char *table;                  // const: side table, table_stride bytes a unit
+    uintptr_t base;       // const: first unit
+    uintptr_t base_unit;  // const: base >> ARENA_UNIT_SHIFT
+    uintptr_t span_units; // const: units there can be; 0 until arena_init() succeeded
+    char *table;          // const: side table, table_stride bytes a unit
+    uint16_t *pages;      // const: a bit a page of each unit that may be resident; while it is in use, its user's
     _Atomic uintptr_t unit_count; // any reads: units whose part of the side table can be read
 };
 
@@ -88,6 +91,16 @@ void arena_set_limits(const struct arena_limits *limits);
 void *arena_take(size_t units, size_t align_units, int *is_zero);
 // Gives a whole run back. `clean`: nothing of it is resident.
 void arena_give(void *run, size_t units, int clean);
+// Of a run that is used from one end on, only some pages are ever touched. Who takes it finds in arena.pages which may
+// be resident, marks those that it has touched, and gives the run back: so a page that nobody has touched is not
+// counted as retained, and the next user begins where pages are. A run goes where one of its kind was given back last,
+// if it can: runs of a kind have pages to about the same place, and runs of all kinds in turns would have them
+// everywhere.
+#define ARENA_KINDS 128u
+void *arena_take_marked(size_t units, size_t align_units, unsigned kind); // as arena_take()
+void arena_mark(const void *from, size_t bytes);
+size_t arena_marked_bytes(const void *run, size_t units); // from its start, without a gap
+void arena_give_marked(void *run, size_t units, unsigned kind);
 // As arena_give() of a run whose contents have been copied to a longer one, which leaves its place to nobody of its
 // length: a long one gives its pages back at once, so that a growing block holds them once and not twice.
 void arena_give_copied(void *run, size_t units);

@@ -107,6 +107,7 @@ struct hz3_run {
     _Atomic uint32_t units;
     uint32_t room;         // units behind a run that is one block, kept for its growth
     _Atomic(void *) large; // the block, when the run is one block
+    uint32_t size_class;   // of the blocks that it has, or had last
 };
 
 _Static_assert(sizeof(struct hz3_run) == HZ_CACHE_LINE, "the side table's stride");

@@ -82,22 +82,38 @@ void hz3_units_give(size_t unit, size_t units) {
     errno = saved;
 }
 
+static void give_run(struct hz3_run *run, unsigned units) {
+    int saved = errno;
+    arena_mark(run_base(run), run->touched_bytes);
+    arena_give_marked(run_base(run), units, run->size_class);
+    errno = saved;
+}
+
+// The link to a kept empty run, best one that had this class: its pages are where they will be used.
+static uint32_t *find_empty(struct hz3_heap *heap, unsigned size_class) {
+    uint32_t *first = &heap->empty[hz3_run_units(size_class) > 1];
+    for (uint32_t *link = first; *link != 0; link = &run_of_link(*link)->next)
+        if (run_of_link(*link)->size_class == size_class)
+            return link;
+    return first;
+}
+
 int hz3_run_open(struct hz3_heap *heap, unsigned size_class, int only_kept) {
     unsigned units = hz3_run_units(size_class);
-    uint32_t *empty = &heap->empty[units > 1];
+    uint32_t *empty = find_empty(heap, size_class);
     struct hz3_run *run;
     if (*empty != 0) {
         run = run_of_link(*empty);
         *empty = run->next;
         hz_tally_add(&heap->empty_units, 0 - (uint64_t)units);
     } else {
-        int is_zero = 0;
-        char *base = only_kept ? NULL : arena_take(units, units, &is_zero);
+        char *base = only_kept ? NULL : arena_take_marked(units, units, size_class);
         if (base == NULL)
             return 0;
         run = hz3_run_at(hz3_unit_of(base));
-        run->touched_bytes = is_zero ? 0 : units << ARENA_UNIT_SHIFT;
+        run->touched_bytes = (uint32_t)arena_marked_bytes(base, units);
     }
+    run->size_class = size_class;
     run->free = NULL;
     count_set(&run->free_count, 0);
     count_set(&run->carved, 0);
@@ -130,7 +146,7 @@ static HZ3_SLOW void run_became_empty(struct hz3_heap *heap, struct hz3_run *run
     }
     if (heap == hz3_thread.heap)
         heap->has_given = 1;
-    hz3_units_give(unit_of_run(run), units);
+    give_run(run, units);
 }
 
 void hz3_run_release_empty(struct hz3_heap *heap) {
@@ -138,7 +154,7 @@ void hz3_run_release_empty(struct hz3_heap *heap) {
         while (heap->empty[wide] != 0) {
             struct hz3_run *run = run_of_link(heap->empty[wide]);
             heap->empty[wide] = run->next;
-            hz3_units_give(unit_of_run(run), wide ? HZ3_WIDE_UNITS : 1);
+            give_run(run, wide ? HZ3_WIDE_UNITS : 1);
         }
     }
     hz_tally_set(&heap->empty_units, 0);

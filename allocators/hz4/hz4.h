@@ -298,10 +298,10 @@ void hz4_run_release_empty(struct hz4_heap *heap);
 int hz4_run_contradictions(const struct hz4_run *run);
 
 // ---- hz4_granule.c: memory for runs, and the map that finds them --------------------------------------------------
-void *hz4_granules_take(uint32_t granules);  // 1, 2, 4 or 32; NULL when out of memory
-void hz4_granules_give(struct hz4_run *run); // and its descriptor
-int hz4_map_set_run(struct hz4_run *run);    // for each granule; 0: out of memory
-struct hz4_run *hz4_map_run(size_t granule); // NULL when there is no run of blocks
+void *hz4_granules_take(uint32_t granules, unsigned size_class); // 1, 2, 4 or 32; NULL when out of memory
+void hz4_granules_give(struct hz4_run *run);                     // and its descriptor
+int hz4_map_set_run(struct hz4_run *run);                        // for each granule; 0: out of memory
+struct hz4_run *hz4_map_run(size_t granule);                     // NULL when there is no run of blocks
 // Of a large run, by its first granule: length in arena units, class, and a link while it lies in a free list.
 int hz4_map_set_large(size_t granule, size_t units, unsigned large_class); // 0: out of memory
 size_t hz4_map_large(size_t granule);                                      // its length

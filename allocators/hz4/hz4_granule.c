@@ -14,6 +14,7 @@
 #define WORD_BITS 64u
 #define LENGTH_SHIFT 8u
 #define ALL_GRANULES ((1u << HZ4_UNIT_GRANULES) - 1)
+#define KIND_SHARED SIZECLASS_COUNT // of units in which runs of several classes lie
 
 static struct {
     hz_mutex lock;
@@ -95,21 +96,21 @@ static void *take_shared(uint32_t granules) {
     return NULL;
 }
 
-void *hz4_granules_take(uint32_t granules) {
-    int is_zero;
+void *hz4_granules_take(uint32_t granules, unsigned size_class) {
     int is_part = granules < HZ4_UNIT_GRANULES;
     hz_lock(&map.lock);
     void *base = is_part ? take_shared(granules) : NULL;
     if (base == NULL) {
         size_t units = is_part ? 1 : granules / HZ4_UNIT_GRANULES;
-        base = arena_take(units, 1, &is_zero);
+        unsigned kind = is_part ? KIND_SHARED : size_class;
+        base = arena_take_marked(units, 1, kind);
         if (base == NULL) { // before an allocation fails, the free large runs go back to the arena
             hz4_large_clear();
-            base = arena_take(units, 1, &is_zero);
+            base = arena_take_marked(units, 1, kind);
         }
         size_t end = base != NULL ? hz4_granule_of(base) + granules : 0;
         if (end > HZ4_MAX_GRANULES) {
-            arena_give(base, units, is_zero);
+            arena_give_marked(base, units, kind);
             base = NULL;
         }
         if (base != NULL && is_part) {
@@ -132,9 +133,11 @@ static void spare_push(struct hz4_run *run) {
 void hz4_granules_give(struct hz4_run *run) {
     void *base = (void *)run->base;
     uint32_t granules = run->granules;
+    unsigned size_class = run->size_class;
     size_t unit = hz4_granule_of(base) / HZ4_UNIT_GRANULES;
     int is_empty = granules >= HZ4_UNIT_GRANULES;
     hz_lock(&map.lock);
+    arena_mark(base, run->touched * sizeclass_bytes[run->size_class]);
     if (!is_empty) {
         uint8_t *mask = free_mask(unit);
         *mask |= (uint8_t)(((1u << granules) - 1) << hz4_granule_of(base) % HZ4_UNIT_GRANULES);
@@ -146,8 +149,9 @@ void hz4_granules_give(struct hz4_run *run) {
     spare_push(run);
     hz_unlock(&map.lock);
     if (is_empty)
-        arena_give((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)),
-                   granules >= HZ4_UNIT_GRANULES ? granules / HZ4_UNIT_GRANULES : 1, 0);
+        arena_give_marked((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)),
+                          granules >= HZ4_UNIT_GRANULES ? granules / HZ4_UNIT_GRANULES : 1,
+                          granules >= HZ4_UNIT_GRANULES ? size_class : KIND_SHARED);
 }
 
 // ---- the map ------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ int hz4_run_carve(struct hz4_heap *heap, unsigned size_class) {
     struct hz4_run *run = hz4_descriptor_take(size_class, sizeof *run + words * sizeof(uint64_t));
     if (run == NULL)
         return 0;
-    void *base = hz4_granules_take(run_granules(size_class));
+    void *base = hz4_granules_take(run_granules(size_class), size_class);
     run->base = (uintptr_t)base;
     run->reciprocal = UINT64_MAX / sizeclass_bytes[size_class] + 1;
     run->block_count = blocks;

@@ -66,6 +66,34 @@ static void describe_unit(struct hz5_desc *run, uint32_t unit, unsigned size_cla
     hz5_reciprocal_begin(&desc->reciprocal, reciprocal);
 }
 
+static uint32_t group_pages(const struct hz5_desc *run) {
+    return (uint32_t)(1u << run->page_shift) / (uint32_t)OS_PAGE_BYTES;
+}
+
+// What the arena knows of the run's pages, as page groups.
+static uint64_t dirty_groups(const struct hz5_desc *run, size_t unit, uint64_t all) {
+    uint32_t each = group_pages(run);
+    uint32_t in_unit = ARENA_UNIT_PAGES / each;
+    uint64_t groups = 0;
+    for (uint32_t group = 0; group < run->units * in_unit; group++) {
+        unsigned pages = arena.pages[unit + group / in_unit] >> group % in_unit * each;
+        groups |= (uint64_t)((pages & ((1u << each) - 1)) != 0) << group;
+    }
+    return groups & all;
+}
+
+// And the reverse. Pages behind the last block are as they were.
+static void tell_arena(const struct hz5_desc *run, size_t unit, uint64_t all) {
+    uint32_t each = group_pages(run);
+    uint32_t in_unit = ARENA_UNIT_PAGES / each;
+    for (uint32_t group = 0; group < run->units * in_unit; group++) {
+        unsigned mask = ((1u << each) - 1) << group % in_unit * each;
+        uint16_t *pages = arena.pages + unit + group / in_unit;
+        if ((all >> group & 1) != 0)
+            *pages = (uint16_t)((run->dirty_pages >> group & 1) != 0 ? *pages | mask : *pages & ~mask);
+    }
+}
+
 static int carve(struct hz5_heap *heap, unsigned size_class) {
     uint32_t units = hz5_run_units(size_class);
     uint32_t block_bytes = sizeclass_bytes[size_class];
@@ -73,8 +101,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_block *states = hz5_array_take(size_class, block_count);
     if (states == NULL)
         return 0;
-    int is_zero;
-    char *base = arena_take(units, 1, &is_zero);
+    char *base = arena_take_marked(units, 1, size_class);
     if (base == NULL) {
         hz5_array_give(size_class, states);
         return 0;
@@ -83,13 +110,13 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->page_shift = units == 1 ? 12 : 13;
     run->units = units;
     run->block_count = block_count;
-    run->dirty_pages = is_zero ? 0 : hz5_all_page_groups(run, block_bytes);
+    run->dirty_pages = dirty_groups(run, hz5_unit_of_pointer(base), hz5_all_page_groups(run, block_bytes));
     run->free_count = block_count;
     run->hint = 0;
     run->draining = 0;
     run->is_kept = 0;
     hz_tally_add(&heap->dirty_bytes, hz5_page_groups(run->dirty_pages, run));
-    list_insert(heap, run, size_class, is_zero);
+    list_insert(heap, run, size_class, run->dirty_pages == 0);
     for (uint32_t unit = 0; unit < units; unit++)
         describe_unit(run, unit, size_class, states, heap->common.id);
     // A thread that freed into the unit's last life may have set a bit after that life's last drain.
@@ -103,7 +130,6 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
     void *base = (void *)atomic_load_explicit(&run->base, memory_order_relaxed);
     struct hz5_block *states = hz5_states_of(run);
     uint32_t units = run->units;
-    int clean = run->dirty_pages == 0;
     list_remove(heap, run, size_class);
     run_no_longer_kept(heap, run);
     hz_tally_add(&heap->dirty_bytes, 0 - hz5_page_groups(run->dirty_pages, run));
@@ -114,7 +140,8 @@ static void release(struct hz5_heap *heap, struct hz5_desc *run, unsigned size_c
         set_owner_generation(run + unit, 1, HZ5_OWNER_NONE);
     }
     hz5_array_give(size_class, states);
-    arena_give(base, units, clean);
+    tell_arena(run, hz5_unit_of_pointer(base), hz5_all_page_groups(run, sizeclass_bytes[size_class]));
+    arena_give_marked(base, units, size_class);
 }
 
 // ---- free blocks come back ----------------------------------------------------------------------------------------

@@ -331,6 +331,59 @@ static void a_clean_run_is_zero_again(void **state) {
     arena_give(again, 2, 0);
 }
 
+// Runs of which one page each was touched count as that page: many are kept under a bound that whole runs would exceed.
+static void counts_the_pages_that_were_touched(void **state) {
+    (void)state;
+    static char *marked[RUNS];
+    arena_set_limits(&(struct arena_limits){0});
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 4u << 20, .decay_ms = 1000000});
+    arena_purge();
+    for (size_t i = 0; i < RUNS; i++) {
+        marked[i] = arena_take_marked(1, 1, 0);
+        assert_int_equal(arena_marked_bytes(marked[i], 1), 0);
+        arena_mark(marked[i], i == 0 ? OS_PAGE_BYTES + 1 : 1);
+    }
+    for (size_t i = 0; i < RUNS; i++)
+        arena_give_marked(marked[i], 1, 0);
+    assert_int_equal(dirty_free(), (RUNS + 1) * OS_PAGE_BYTES);
+    char *untouched = arena_take_marked(1, 1, 0);
+    assert_ptr_equal(untouched, marked[RUNS - 1]); // the last one of the kind
+    assert_int_equal(arena_marked_bytes(untouched, 1), OS_PAGE_BYTES);
+    arena_give_marked(untouched, 1, 0);
+    assert_int_equal(dirty_free(), (RUNS + 1) * OS_PAGE_BYTES);
+    arena_purge();
+    assert_int_equal(dirty_free(), 0);
+}
+
+// Runs of two kinds that take turns keep their places, so that one's pages are not found under the other.
+static void a_kind_finds_its_place(void **state) {
+    (void)state;
+    arena_set_limits(&(struct arena_limits){.retain_bytes = 4u << 20, .decay_ms = 1000000});
+    arena_purge();
+    char *wide = arena_take_marked(8, 8, 1);
+    char *other = arena_take_marked(8, 8, 2);
+    arena_mark(wide, 5 * ARENA_UNIT_BYTES + 1);
+    arena_mark(other, 1);
+    assert_int_equal(arena_marked_bytes(wide, 8), 5 * ARENA_UNIT_BYTES + OS_PAGE_BYTES);
+    arena_give_marked(wide, 8, 1);
+    arena_give_marked(other, 8, 2);
+    for (int turn = 0; turn < 3; turn++) {
+        assert_ptr_equal(arena_take_marked(8, 8, 2), other);
+        assert_int_equal(arena_marked_bytes(other, 8), OS_PAGE_BYTES);
+        assert_ptr_equal(arena_take_marked(8, 8, 1), wide);
+        arena_give_marked(other, 8, 2);
+        arena_give_marked(wide, 8, 1);
+    }
+    assert_int_equal(dirty_free(), 5 * ARENA_UNIT_BYTES + 2 * OS_PAGE_BYTES);
+    // A place that is in use is none, nor one without pages.
+    int is_zero;
+    char *blocking = arena_take((size_t)1, 1, &is_zero);
+    for (size_t i = 0; i < RUNS && blocking != other; i++)
+        blocking = arena_take((size_t)1, 1, &is_zero);
+    assert_ptr_equal(blocking, other);
+    assert_true(arena_take_marked(8, 8, 2) != other);
+}
+
 static void refuses_what_it_has_not(void **state) {
     (void)state;
     int is_zero;
@@ -386,6 +439,8 @@ int main(void) {
         cmocka_unit_test(a_threads_end_is_learned_from_apart),
         cmocka_unit_test(room_is_the_runs_alone),
         cmocka_unit_test(a_clean_run_is_zero_again),
+        cmocka_unit_test(counts_the_pages_that_were_touched),
+        cmocka_unit_test(a_kind_finds_its_place),
         cmocka_unit_test(refuses_what_it_has_not),
         cmocka_unit_test(metadata_is_zeroed_aligned_and_apart),
         cmocka_unit_test(the_side_table_reads_zero_above_high_water),
