@@ -277,6 +277,12 @@ _DISTINCT = {
 _DISTINCT["memory_limit_bytes"] = lambda v: f"limit {size(v)}"
 
 
+def _sizes(cell: schema.Cell) -> str:
+    """Sizes of one cell, as one of several that differ by them."""
+    low, high = (cell[schema.CELL.index(c)] for c in ("min_bytes", "max_bytes"))
+    return size(low) if low == high else f"{size(low)} to {size(high)}"
+
+
 def cell_labels(cells: Sequence[schema.Cell]) -> dict[schema.Cell, str]:
     """{cell: title}, every title different: cells that would share one get the parameters in which they differ."""
     columns = schema.CELL
@@ -287,7 +293,9 @@ def cell_labels(cells: Sequence[schema.Cell]) -> dict[schema.Cell, str]:
     labels = {}
     for title, group in groups.items():
         differ = [i for i in range(len(columns)) if len({cell[i] for cell in group}) > 1]
+        bounds = [columns.index(c) for c in ("min_bytes", "max_bytes")]
         for cell in group:
+            has_both = set(bounds) <= set(differ) and all(cell[i] for i in bounds)
             parts = [
                 (
                     _DISTINCT[columns[i]](cell[i])
@@ -295,7 +303,7 @@ def cell_labels(cells: Sequence[schema.Cell]) -> dict[schema.Cell, str]:
                     else f"{columns[i].replace('_', ' ')} {cell[i]}"
                 )
                 for i in differ
-                if cell[i] is not None and cell[i] != ""
+                if cell[i] is not None and cell[i] != "" and not (has_both and i in bounds)
             ]
-            labels[cell] = ", ".join([title, *parts])
+            labels[cell] = ", ".join([title, *([_sizes(cell)] if has_both else []), *parts])
     return labels

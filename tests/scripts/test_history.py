@@ -530,3 +530,40 @@ def test_exports_hold_the_points_of_the_last_run(history, capsys):
     rows = list(csv.DictReader(export("csv").splitlines()))
     assert len(rows) == len(stored(history))
     assert float(rows[0]["estimate"]) in [p.point.estimate for p in stored(history)]
+
+
+def test_an_exported_history_is_added_as_it_was(history, tmp_path, capsys, repository):
+    def export(database):
+        capsys.readouterr()
+        commands.main(["export", f"--db={database}"])
+        return capsys.readouterr().out
+
+    whole = export(history)
+    (tmp_path / "whole.csv").write_text(whole)
+    commands.main(["add", str(tmp_path / "whole.csv"), f"--db={tmp_path / 'new.db'}", f"--repo={repository}"])
+    assert export(tmp_path / "new.db") == whole
+    # A part of a run that is known takes nothing away.
+    head, *rows = whole.splitlines()
+    (tmp_path / "part.csv").write_text("\n".join([head, rows[0]]) + "\n")
+    commands.main(["add", str(tmp_path / "part.csv"), f"--db={history}"])
+    assert export(history) == whole
+    commands.main(["rebuild", f"--db={tmp_path / 'new.db'}", f"--repo={repository}"])
+    assert export(tmp_path / "new.db") == whole
+
+
+@pytest.mark.parametrize("old, new", [(",hz4,", ",hz9,"), ("estimate", "estimates"), (",system,", ",system,,")])
+def test_a_damaged_export_is_one_line(script, history, tmp_path, capsys, old, new):
+    commands.main(["export", f"--db={history}"])
+    (tmp_path / "spoilt.csv").write_text(capsys.readouterr().out.replace(old, new))
+    done = script("history", "add", tmp_path / "spoilt.csv", f"--db={tmp_path / 'x.db'}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "spoilt.csv" in done.stderr
+
+
+def test_commits_that_changed_nothing_raise_the_alarms_that_method_md_tells(tmp_path, capsys):
+    """Real runs of 20 commits of documentation on a machine with 20 tasks a core."""
+    commands.main(["add", str(ROOT / "docs" / "history" / "same-code.csv"), f"--db={tmp_path / 'same.db'}"])
+    capsys.readouterr()
+    commands.main(["simulate", "--same", f"--db={tmp_path / 'same.db'}"])
+    throughput, memory = capsys.readouterr().out.splitlines()[-2:]
+    assert throughput.split()[:4] == ["throughput", "15", "195", "0"]
+    assert memory.split()[:5] == ["peak", "RSS", "20", "260", "1"]

@@ -4,9 +4,11 @@ that reads what each commit says it costs; without a difference, or with a commi
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hzbench import errors
 from hzbench.history import bisect
@@ -53,7 +55,8 @@ def run(script, tmp_path, commits, *more):
     return script(
         "history", "bisect", f"--repo={tmp_path / 'repo'}", f"--good={commits[0]}", f"--bad={commits[-1]}",
         f"--folder={tmp_path / 'work'}", "--build=grep -q no broken && mkdir -p {build} && cp cost {build}/cost",
-        f"--measure={sys.executable} {tmp_path}/measure.py {{output}} {{rounds}} {{good}} {{bad}} {{middle}}", *more,
+        f"--measure={sys.executable} {tmp_path}/measure.py {{output}} {{rounds}} {{good}} {{bad}} {{middle}}"
+        " && : --runner={runner}", *more,
         timeout=300,
     )  # fmt: skip
 
@@ -64,7 +67,9 @@ def test_a_planted_regression_is_found_among_sixteen_commits(script, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"{commits[PLANTED]} made the change: Change number {PLANTED}"
     steps = [line for line in done.stdout.splitlines() if " is good" in line or " is bad" in line]
-    assert len(steps) == 5  # the bad end, and log2 of 16
+    logs = "".join(log.read_text() for log in (tmp_path / "work").glob("step-*.log"))
+    assert set(re.findall(r"--runner=(.*)", logs)) == {str(tmp_path / "work" / commits[-1][:9] / "build-bisect/runner")}
+    assert len(steps) == 6  # the bad end, log2 of 16, and the commit against the one before it
     assert git(tmp_path / "repo", "worktree", "list").count("\n") == 1  # nothing is left behind
     if os.environ.get("HZBENCH_SCREENSHOTS"):
         with open(os.path.join(os.environ["HZBENCH_SCREENSHOTS"], "bisect.txt"), "w", encoding="utf-8") as file:
@@ -127,6 +132,50 @@ def test_a_library_that_executes_more_is_found_by_counts(script, tmp_path):
     assert done.stdout.count("by its count") == 5 and "round" not in done.stdout
     steps = [float(line.split("good to bad ")[1].split(" %")[0]) for line in done.stdout.splitlines() if " is " in line]
     assert len(set(steps)) == 1 and 8 < steps[0] < 14
+
+
+def search_of(tmp_path, sides, most_rounds=160, noise=0.02):
+    """A search whose measurements are given: the n-th of `sides` is the logarithm from good to bad that the n-th one
+    shows, and where the middle lies between them. Returns the answer and the rounds asked for."""
+    asked = []
+
+    class Given(bisect.Bisect):
+        def built(self, commit, more=""):
+            return tmp_path / commit.sha
+
+        def measured(self, good, bad, middle, rounds):
+            step, part = sides[min(len(asked), len(sides) - 1)]
+            asked.append(rounds)
+            wave = np.resize([-noise, -noise / 2, 0, noise / 2, noise], rounds)
+            return step * part + wave, step * (part - 1) + wave
+
+    plan = bisect.Plan(tmp_path, tmp_path, "", "", {}, "throughput_ops_s", False, 8, most_rounds)
+    search = Given(plan, lambda line: None)
+    commits = [bisect.Commit(f"{number:09}", "") for number in range(1, 5)]
+    return search.search(bisect.Commit("0" * 9, ""), commits), asked
+
+
+def test_a_difference_that_was_chance_names_no_commit(tmp_path):
+    # The ends seem to differ, the halving goes on by that; the commit that is left is as fast as the one before it.
+    (code, sentence), _ = search_of(tmp_path, [(-0.1, 1), (-0.1, 0), (-0.1, 1), (0, 1)])
+    assert code == errors.INCONCLUSIVE and "measured again it does not differ" in sentence
+    (code, sentence), _ = search_of(tmp_path, [(-0.1, 1), (-0.1, 0), (-0.1, 1), (0.1, 1)])
+    assert code == errors.INCONCLUSIVE and "cannot tell" in sentence
+    (code, sentence), _ = search_of(tmp_path, [(-0.1, 1), (-0.1, 0), (-0.1, 1), (-0.1, 1)])
+    assert code == 0 and sentence.startswith("000000003 made the change")
+
+
+def test_the_noise_of_the_ends_tells_how_many_rounds_the_steps_get(tmp_path):
+    _, asked = search_of(tmp_path, [(-0.1, 1), (-0.1, 0)], noise=0.02)
+    assert set(asked) == {bisect.ROUNDS_AT_LEAST}
+    _, asked = search_of(tmp_path, [(-0.1, 1), (-0.1, 0)], noise=0.12)
+    assert asked[-1] > 2 * bisect.ROUNDS_AT_LEAST and asked[-1] <= 160
+
+
+def test_it_says_which_loss_the_rounds_would_have_shown(tmp_path):
+    (code, sentence), asked = search_of(tmp_path, [(0, 1)], most_rounds=40, noise=0.2)
+    assert code == errors.INCONCLUSIVE and "while a round varies by" in sentence and sum(asked) == 24
+    assert bisect.share_seen(bisect.rounds_for(-0.02, 0.1), 0.1) == pytest.approx(0.02, rel=0.01)
 
 
 def test_without_a_difference_it_says_that_it_cannot_tell(script, tmp_path):

@@ -3,7 +3,8 @@
 
 Each step builds one commit in the middle in a worktree of its own and measures it beside the good and the bad build,
 so that all three have the same minutes. It counts as good or bad by the interval of its distance to the half way
-between the two. What no number of rounds within the limit decides, is said to be undecided.
+between the two. What no number of rounds within the limit decides, is said to be undecided. The commit that is left is
+measured once more against the one before it, because the comparison that began the search errs once in twenty times.
 """
 
 import csv
@@ -25,7 +26,8 @@ from scipy.stats import norm
 from .. import load, model, schema, stats, text
 from ..errors import FAILED, INCONCLUSIVE, OK, InputError, printable
 
-BUILD = "meson setup {build} && ninja -C {build}"
+BUILD = "meson setup {build} && ninja -C {build} {targets}"
+RUNNER = "runner hzbench-worker"  # of the bad end; all builds are measured with it
 MEASURE = (
     "{runner} --alloc=good={good}/{library},bad={bad}/{library},middle={middle}/{library} --workload={workload}"
     " --threads={threads} --runs={rounds} --settle=0 --rss-interval=0 --output={output}"
@@ -35,6 +37,8 @@ COUNT = (
     "{scripts}/instructions --alloc={good}/{library},{bad}/{library},{middle}/{library} --pattern={pattern}"
     " --sizes={size} --budget={budget} --json={output}"
 )
+# What only a bisect compares by: it leaves out the time in which other programs had the processor.
+CPU_TIME = "cpu_time"
 ROUNDS_AT_LEAST = 8
 GROW = 2  # times as many rounds where the first ones do not decide
 
@@ -87,12 +91,25 @@ def between(repository: Path, good: str, bad: str) -> list[Commit]:
     return commits
 
 
+_NINE_IN_TEN = float(norm.ppf(0.975)) + float(norm.ppf(0.9))
+
+
 def rounds_for(share: float, noise: float) -> int:
     """Rounds with which the middle of two builds `share` apart is excluded nine times in ten, when the log-ratio of
     a round varies by `noise`."""
     half = abs(math.log1p(share)) / 2
-    wanted = (float(norm.ppf(0.975)) + float(norm.ppf(0.9))) ** 2 * (noise / half) ** 2
-    return max(ROUNDS_AT_LEAST, math.ceil(wanted))
+    return max(ROUNDS_AT_LEAST, math.ceil((_NINE_IN_TEN * noise / half) ** 2))
+
+
+def share_seen(rounds: int, noise: float) -> float:
+    """The smallest loss for which so many rounds are enough: `rounds_for` the other way round."""
+    return -math.expm1(-2 * _NINE_IN_TEN * noise / math.sqrt(rounds))
+
+
+def _spread(values: stats.Floats) -> float:
+    """Standard deviation as the middle half of the values shows it: a busy machine makes some rounds very slow."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return float(high - low) / 1.349
 
 
 class Bisect:
@@ -101,6 +118,9 @@ class Bisect:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self.plan = plan
         self.say = say
+        self.rounds = plan.rounds
+        self.runner = plan.folder / "runner"  # of the bad end, once that is built
+        self.step = self.noise = 0.0  # of the last judgement: logarithm from good to bad, spread of a round
         self._count = 0
 
     def _run(self, command: str, words: dict[str, str], folder: Path, log: Path) -> bool:
@@ -114,15 +134,17 @@ class Bisect:
                                   stderr=subprocess.STDOUT, check=False)  # fmt: skip
         return done.returncode == 0
 
-    def built(self, commit: Commit) -> Path | None:
-        """The build of a commit, None when it does not build."""
+    def built(self, commit: Commit, more: str = "") -> Path | None:
+        """The build of a commit, with the targets `more` besides its library; None when it does not build."""
         tree = self.plan.folder / commit.short
         build, log = tree / "build-bisect", self.plan.folder / f"{commit.short}.log"
         if (tree / ".built").exists():
             return build
         if not tree.exists():
             git(self.plan.repository, "worktree", "add", "--detach", "--force", str(tree), commit.sha)
-        words = {"build": shlex.quote(str(build)), "tree": shlex.quote(str(tree)), "commit": commit.sha}
+        library = self.plan.words["targets"]  # empty: everything
+        words = {"build": shlex.quote(str(build)), "tree": shlex.quote(str(tree)), "commit": commit.sha,
+                 "targets": f"{library} {more}".rstrip() if library else ""}  # fmt: skip
         if not self._run(self.plan.build, words, tree, log):
             self.say(f"{commit.short} does not build ({log}); left out")
             return None
@@ -136,7 +158,7 @@ class Bisect:
         output.unlink(missing_ok=True)
         words = {**self.plan.words, "good": shlex.quote(str(good)), "bad": shlex.quote(str(bad)),
                  "middle": shlex.quote(str(middle)), "rounds": str(rounds), "output": shlex.quote(str(output)),
-                 "runner": shlex.quote(str(bad / "runner"))}  # fmt: skip
+                 "runner": shlex.quote(str(self.runner))}  # fmt: skip
         log = self.plan.folder / f"step-{self._count}.log"
         if not self._run(self.plan.measure, words, self.plan.folder, log) or not output.exists():
             raise InputError(f"measuring failed; what it said: {log}", FAILED)
@@ -160,6 +182,9 @@ class Bisect:
         problems = {name: model.failure_text(by_name[name]) for name in ("good", "bad", "middle") if name in by_name}
         if len(problems) < 3 or any(problems.values()):
             raise InputError(f"{output}: a sample failed: {printable(problems)}", FAILED)
+        if self.plan.metric == CPU_TIME:
+            by_name = {n: rows.assign(cpu_time=(rows["user_ns"] + rows["system_ns"]) / rows["ops"])
+                       for n, rows in by_name.items()}  # fmt: skip
         out = []
         for base in ("good", "bad"):
             new, old, _ = model.paired(by_name["middle"], by_name[base], self.plan.metric)
@@ -178,7 +203,7 @@ class Bisect:
         """'good', 'bad' or '' when the rounds do not tell."""
         against_good: list[stats.Floats] = []
         against_bad: list[stats.Floats] = []
-        rounds = self.plan.rounds
+        rounds = self.rounds
         spent = 0
         while True:
             one, other = self.measured(good, bad, middle, rounds)
@@ -188,6 +213,7 @@ class Bisect:
             # The distance of the middle to the half way between good and bad: the mean of its distances to both.
             from_half = (np.concatenate(against_good) + np.concatenate(against_bad)) / 2
             step = float(np.median(np.concatenate(against_good) - np.concatenate(against_bad)))  # bad less good
+            self.step, self.noise = step, _spread(from_half)
             low, high = (float(from_half[0]),) * 2 if self.plan.exact else stats.bootstrap_interval(from_half)
             ratio = stats.hodges_lehmann(np.concatenate(against_good))
             side = "" if low <= 0 <= high else ("good" if (low > 0) == (step < 0) else "bad")
@@ -203,20 +229,28 @@ class Bisect:
 
     def search(self, good: Commit, commits: Sequence[Commit]) -> tuple[int, str]:
         """(exit code, sentence). The last of `commits` is the bad one."""
-        good_build, bad_build = self.built(good), self.built(commits[-1])
+        good_build, bad_build = self.built(good), self.built(commits[-1], "" if self.plan.exact else RUNNER)
         if good_build is None or bad_build is None:
             raise InputError("the good or the bad commit does not build; choose others", FAILED)
+        self.runner = bad_build / "runner"
         self.say(f"{text.plural(len(commits), 'commit')} between {good.short} and {commits[-1].short}, about"
                  f" {max(0, math.ceil(math.log2(len(commits))))} steps"
                  + ("" if self.plan.exact else f" of {self.plan.rounds} rounds"))  # fmt: skip
         # The two ends first: where they cannot be told apart, nothing between them can.
         if self.judge(good_build, bad_build, bad_build, commits[-1]) != "bad":
+            if self.plan.exact:
+                return INCONCLUSIVE, f"cannot tell: {good.short} and {commits[-1].short} have the same count"
+            seen = share_seen(self.plan.most_rounds, self.noise)
             return INCONCLUSIVE, (
-                f"cannot tell: {good.short} and {commits[-1].short} have the same count"
-                if self.plan.exact
-                else f"cannot tell: {good.short} and {commits[-1].short} do not differ here within"
-                f" {self.plan.most_rounds} rounds; the change was the machine, or needs --rounds"
+                f"cannot tell: {good.short} and {commits[-1].short} do not differ here within"
+                f" {self.plan.most_rounds} rounds, which show {100 * seen:.2g} % and more while a round varies by"
+                f" {100 * self.noise:.2g} %; the change was the machine's, or it needs --max-rounds, an idle machine or"
+                f" --metric={CPU_TIME}"
             )
+        whole = self.step
+        if not self.plan.exact:
+            wanted = rounds_for(math.expm1(whole), self.noise)
+            self.rounds = min(max(self.plan.rounds, wanted), self.plan.most_rounds)
         first, last = 0, len(commits) - 1  # the change is one of commits[first .. last]
         skipped: set[int] = set()
         while first < last:
@@ -234,12 +268,26 @@ class Bisect:
                 skipped.add(middle)
         found = commits[first : last + 1]
         if len(found) == 1:
+            before = commits[first - 1] if first else good
+            if len(commits) > 1 and not self.plan.exact and not self._is_confirmed(before, found[0], whole):
+                return INCONCLUSIVE, (
+                    f"cannot tell: {found[0].short} is where the halving ended, but measured again it does not differ"
+                    f" from {before.short}, the commit before it, as the bad end does from the good one"
+                )
             return OK, f"{found[0].sha} made the change: {printable(found[0].subject, 100)}"
         names = ", ".join(c.short for c in found)
         return (
             INCONCLUSIVE,
             f"cannot tell which of {len(found)} commits made the change: {names} (undecided or not built)",
         )
+
+    def _is_confirmed(self, before: Commit, found: Commit, whole: float) -> bool:
+        """Whether the commit differs from the one before it, and in the direction of the whole change."""
+        old, new = self.built(before), self.built(found)
+        if old is None or new is None:
+            return False
+        self.say(f"once more, {found.short} against {before.short}, the commit before it:")
+        return self.judge(old, new, new, found) == "bad" and self.step * whole > 0
 
     def clean(self) -> None:
         """Removes the worktrees; results and logs stay."""
@@ -298,5 +346,6 @@ def words_of(workload: str, threads: int, allocator: str) -> dict[str, str]:
     root = Path(__file__).resolve().parents[3]
     budget = Path(os.environ.get("BUILD_DIR") or root / "build") / "tests" / "budget" / "budget"
     return {"workload": shlex.quote(workload), "threads": str(threads), "library": library,
+            "targets": library if name else "",
             "pattern": shlex.quote(workload.split("{", 1)[0]), "size": size[1] if size else "64",
             "scripts": shlex.quote(str(root / "scripts")), "budget": shlex.quote(str(budget))}  # fmt: skip

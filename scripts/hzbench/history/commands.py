@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import errors, files, load, schema, select, tables
+from .. import errors, files, load, schema, select, tables, text
 from ..cli import Parser, share
 from ..errors import InputError, printable
-from . import changes, points, show, tracks
+from . import changes, exporters, points, show, tracks
 from .store import Store, is_postgres, open_store, read_journal, replace
 
 DB = "history.db"
@@ -19,6 +19,20 @@ DB = "history.db"
 
 def _repository(options: argparse.Namespace) -> str:
     return options.repo or os.getcwd()
+
+
+def _add_export(store: Store, path: str, entry: dict[str, str | None]) -> str:
+    """Adds the runs of an exported history. One that is known stays: an export may hold a part of its points."""
+    given = [f"--{name}" for name in ("commit", "host", "reference") if entry.get(name)]
+    if given:
+        raise InputError(f"{path}: exported points say that themselves; leave {' and '.join(given)} out")
+    runs = exporters.read_csv(path, entry.get("repo") or os.getcwd())
+    new = [(run, found) for run, found in runs if not store.rows("SELECT 1 FROM run WHERE run_id = ?", (run.run_id,))]
+    for run, found in new:
+        store.add(run, found)
+    count = sum(len(found) for _, found in new)
+    known = f", {len(runs) - len(new)} known already" if len(new) < len(runs) else ""
+    return f"{path}: added {count} exported points of {text.plural(len(new), 'run')}{known}"
 
 
 def _points_of(path: str, entry: dict[str, str | None], store: Store) -> tuple[points.Run, list[points.Point]]:
@@ -56,6 +70,8 @@ def _pinned(store: Store, results: load.Results) -> list[str]:
 
 def _add(store: Store, path: str, entry: dict[str, str | None]) -> str:
     """Adds one file; returns what to say of it."""
+    if path.endswith(".csv") and exporters.is_export(path):
+        return _add_export(store, path, entry)
     run, found = _points_of(path, entry, store)
     if not found:
         raise InputError(f"{path}: no cell with a good sample, nothing to add")
@@ -70,7 +86,7 @@ def _add(store: Store, path: str, entry: dict[str, str | None]) -> str:
 
 def run_add(argv: list[str]) -> int:
     """`scripts/history add RESULT...`"""
-    parser = _parser("add", "Adds result files, or counts of scripts/instructions --json, to the history.")
+    parser = _parser("add", "Adds result files, counts of scripts/instructions --json, or an exported history.")
     parser.add_argument("results", nargs="+", metavar="RESULT")
     parser.add_argument("--commit", metavar="REVISION", help="what was measured (default: what the file says)")
     parser.add_argument("--host", metavar="NAME", help="a name for the machine, such as that of a pool of equal ones")
@@ -299,7 +315,11 @@ def run_bisect(argv: list[str]) -> int:
     """`scripts/history bisect SERIES`, or between two revisions"""
     from . import bisect
 
-    parser = _parser("bisect", "Names the commit that made a change: builds and measures those between, halving.")
+    parser = _parser(
+        "bisect",
+        "Names the commit that made a change: builds and measures those between, halving. --metric=cpu_time compares"
+        " CPU time an operation instead of throughput, for a machine that does other work too.",
+    )
     parser.add_argument(
         "series", nargs="?", metavar="SERIES", help="whose last change is looked into (or --good, --bad)"
     )
@@ -313,7 +333,10 @@ def run_bisect(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="of the first look at a commit (default: by the size)")
     parser.add_argument("--max-rounds", type=int, default=160, metavar="N", help="for one commit (default 160)")
     parser.add_argument(
-        "--build", default=bisect.BUILD, metavar="COMMAND", help="in the commit's tree; {build}, {tree}"
+        "--build",
+        default=bisect.BUILD,
+        metavar="COMMAND",
+        help="in the commit's tree; {build}, {tree}, {commit}, {targets}",
     )
     parser.add_argument(
         "--measure", metavar="COMMAND", help="measures {good}, {bad} and {middle}, {rounds} rounds, into {output}"
@@ -324,9 +347,13 @@ def run_bisect(argv: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the worktrees")
     options = parser.parse_args(argv)
     repository = Path(_repository(options))
-    metric, rounds, threads = (options.metric or ["throughput_ops_s"])[0], bisect.ROUNDS_AT_LEAST, options.threads or 1
+    by_cpu_time = bisect.CPU_TIME in (options.metric or ())
+    options.metric = [m for m in options.metric or () if m != bisect.CPU_TIME]
+    metric = [*options.metric, "throughput_ops_s"][0]
+    rounds, threads = bisect.ROUNDS_AT_LEAST, options.threads or 1
     if metric not in points.METRICS:
-        raise InputError(f"--metric={printable(metric, 40)}: unknown; one of {', '.join(points.METRICS)}")
+        known_metrics = ", ".join([*points.METRICS, bisect.CPU_TIME])
+        raise InputError(f"--metric={printable(metric, 40)}: unknown; one of {known_metrics}")
     if options.series:
         found = _change(options)
         good, bad, metric = found.before.commit, found.after.commit, found.line.series.metric
@@ -350,7 +377,9 @@ def run_bisect(argv: list[str]) -> int:
     first = bisect.Commit(known[0][0], known[0][2]) if known[0] else bisect.Commit(good, "")
     candidates = bisect.between(repository, good, bad)
     words = bisect.words_of(workload or "", threads, allocator or "")
-    exact = points.METRICS[metric].exact and options.measure is None
+    if by_cpu_time:
+        metric = bisect.CPU_TIME
+    exact = not by_cpu_time and points.METRICS[metric].exact and options.measure is None
     measure = options.measure or (bisect.COUNT if exact else bisect.MEASURE)
     plan = bisect.Plan(repository, bisect.folder_of(options.folder), options.build, measure, words, metric, exact,
                        min(options.rounds or rounds, options.max_rounds), options.max_rounds)  # fmt: skip
@@ -366,8 +395,6 @@ def run_bisect(argv: list[str]) -> int:
 
 def run_export(argv: list[str]) -> int:
     """`scripts/history export --format=FORMAT`"""
-    from . import exporters
-
     parser = _parser("export", "Points in formats of other tools (docs/history.md), on standard output or into --out.")
     choices(parser)
     parser.add_argument("--format", choices=[*exporters.FORMATS, *exporters.FOLDERS], default="csv")
@@ -390,9 +417,16 @@ def run_simulate(argv: list[str]) -> int:
     """`scripts/history simulate`"""
     from . import simulate
 
-    parser = Parser("scripts/history simulate", description="How often changes are told that are none, how soon steps.")
+    parser = _parser("simulate", "How often changes are told that are none, how soon steps.")
+    choices(parser)
     parser.add_argument("--pages", type=int, default=40, metavar="N", help="simulated pages a row (default 40)")
+    parser.add_argument(
+        "--same", action="store_true", help="instead: alarms in the history --db, whose commits changed nothing"
+    )
     options = parser.parse_args(argv)
+    if options.same:
+        print("\n".join(simulate.same(chosen(options))))
+        return errors.OK
     if not 1 <= options.pages <= 10_000:
         raise InputError(f"--pages={options.pages}: give 1 to 10000")
     print("\n".join(simulate.render(options.pages, lambda line: print(line, file=sys.stderr))))

@@ -15,6 +15,7 @@ otava      Apache Otava ("Importing results from CSV" of its docs): otava.yaml a
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -25,8 +26,9 @@ from typing import Any
 
 from scipy.stats import norm
 
-from .. import stats
-from ..errors import InputError
+from .. import files, stats
+from ..errors import InputError, printable
+from .points import Point, Run, Series, commit_of
 from .show import title
 from .store import Placed
 from .tracks import Line
@@ -90,6 +92,50 @@ def as_csv(lines: Sequence[Line]) -> str:
                 + [*of_run, *of_point, p.n, p.contaminated, p.problem]
             )
     return file.getvalue()
+
+
+def is_export(path: str) -> bool:
+    """Whether a CSV holds exported points rather than samples."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            return file.readline().strip() == ",".join(COLUMNS)
+    except OSError:
+        return False
+
+
+def _given(value: str) -> float | None:
+    return float(value) if value else None
+
+
+def read_csv(path: str, repository: str | Path) -> list[tuple[Run, list[Point]]]:
+    """The runs and points of what `as_csv` wrote. Their result files stay elsewhere: when a run began and by which
+    command is not known; commits of one second stay in the order of the file."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader(io.StringIO(files.read_text(path, "exported history"))):
+        rows.setdefault(row["run_id"], []).append(row)
+    out = []
+    try:
+        for position, (run_id, mine) in enumerate(rows.items()):
+            first = mine[0]
+            began = first["at"].replace("Z", f".{position:06}Z")
+            known = commit_of(repository, first["commit"])
+            digest = hashlib.sha256(json.dumps(mine).encode()).hexdigest()
+            run = Run(run_id, first["host"], first["commit"], first["dirty"] == "1", known[2] if known else "",
+                      first["at"], began, path, digest, "", "")  # fmt: skip
+            found = [
+                Point(Series(row["host"], row["allocator"], row["cell"], row["metric"]), row["reference"],
+                      row["reference_sha256"], row["library_sha256"], row["work"], _given(row["estimate"]),
+                      _given(row["low"]), _given(row["high"]), _given(row["error"]), int(row["n"]),
+                      int(row["contaminated"]), row["problem"])
+                for row in mine
+            ]  # fmt: skip
+            for row, point in zip(mine, found):
+                if point.series.key != row["series"] or not isinstance(json.loads(row["cell"]), dict):
+                    raise ValueError(f"series {row['series']} is not that of its host, allocator, cell and metric")
+            out.append((run, found))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged: {printable(error, 120)}; export it again") from error
+    return out
 
 
 ASV_COLUMNS = ("result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b")

@@ -6,14 +6,17 @@ the same estimate as of a real file. The machine may drift, noise may have long 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
 
 from .. import stats, tables, text
+from ..errors import InputError
 from . import changes
+from .points import METRICS
+from .tracks import Line
 
 SERIES = 10  # of a page
 POINTS = 40  # commits of a page, looked at after each
@@ -125,6 +128,38 @@ def detection(step: float, pages: int, seed: int = stats.SEED) -> tuple[dict[int
     return sure, either
 
 
+def same(lines: Sequence[Line]) -> list[str]:
+    """Alarms in a history of commits that changed nothing, looked at after each of them."""
+    moments = sorted({p.run.at for line in lines for p in line.placed})
+    if len(moments) < FIRST:
+        raise InputError(f"{text.plural(len(moments), 'commit')} only; a look needs at least {FIRST}")
+    raised: set[tuple[int, int, bool]] = set()
+    for moment in moments[FIRST - 1 :]:
+        tracks = []
+        for line in lines:
+            until = sum(p.run.at <= moment for p in line.placed)
+            tracks.append(changes.Track(line.track.values[:until], line.track.errors[:until], line.metric.exact))
+        raised |= {(one.track, one.at, one.suspected) for one in changes.find(tracks)
+                   if abs(math.expm1(one.step)) >= lines[one.track].metric.least}  # fmt: skip
+    told = {(t, a) for t, a, is_suspected in raised if not is_suspected}
+    told = {(t, a) for t, a in told if not any((t, a - d) in told for d in (1, 2))}
+    rows = []
+    for metric in METRICS.values():
+        mine = [i for i, line in enumerate(lines) if line.metric is metric]
+        looked = sum(max(0, len(lines[i].placed) - FIRST + 1) for i in mine)
+        if looked:
+            count = sum(t in mine for t, _ in told)
+            suspected = sum(t in mine for t, _, is_suspected in raised if is_suspected)
+            rows.append([metric.title, str(len(mine)), text.count(looked), str(count), _share(count, looked),
+                         str(suspected)])  # fmt: skip
+    head = ["metric", "series", "points", "false changes", "a hundred points", "suspected"]
+    return [
+        f"{len(moments)} commits, looked at after each from number {FIRST} on; each alarm counts once.",
+        "",
+        *tables.grid(head, rows, [False, True, True, True, True, True]),
+    ]
+
+
 def _share(count: int, of: int) -> str:
     rate, low, high = _rate(count, of)
     return f"{100 * rate:.3g} [{100 * low:.2g}, {100 * high:.2g}]"
@@ -137,7 +172,7 @@ def render(pages: int, say: Callable[[str], None]) -> list[str]:
         a = false_alarms(kind, pages)
         rows.append([kind.name, text.count(a.points), str(a.changes), _share(a.changes, a.points),
                      str(a.suspected), _share(a.suspected, a.points), f"{a.alarmed} of {a.pages}"])  # fmt: skip
-        say(f"{kind.name}: done")
+        say(f"{kind.name}: {a.changes} false changes, {a.suspected} suspected in {text.count(a.points)} points")
     head = [
         "no change, but",
         "points",
@@ -154,7 +189,7 @@ def render(pages: int, say: Callable[[str], None]) -> list[str]:
         sure, either = detection(step, pages)
         rows.append([f"-{100 * step:g} %", "change", *[f"{100 * sure[a] / pages:.0f}" for a in AFTER]])
         rows.append(["", "or suspected", *[f"{100 * either[a] / pages:.0f}" for a in AFTER]])
-        say(f"step of {100 * step:g} %: done")
+        say(f"step of {100 * step:g} %: told in {sure[max(AFTER)]} of {pages} pages after {max(AFTER)} points")
     out += ["", f"Found, in % of {pages} pages, after so many points at the new level ({BASE} before it):", ""]
     out += tables.grid(["step", "told as", *[str(a) for a in AFTER]], rows, [False, False, *[True] * len(AFTER)])
     out += ["", *tables.wrapped(

@@ -83,8 +83,9 @@ class Found:
 
     @property
     def system_changed(self) -> bool:
-        """Whether the kernel or the C library are others as well."""
-        return self.before.system != self.after.system
+        """Whether the kernel or the C library are known to be others as well."""
+        old, new = self.before.system, self.after.system
+        return bool(old and new) and old != new
 
 
 def lines_of(placed: Iterable[Placed]) -> list[Line]:

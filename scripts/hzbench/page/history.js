@@ -33,7 +33,7 @@
     const mine = D.changes.filter((c) => c.worse === worse && chosen(D.lines[c.line]));
     const table = byId(`${id}-table`);
     if (!mine.length) {
-      table.replaceChildren(el("tbody", {}, el("tr", {}, el("td", {}, worse ? "Nothing." : "Nothing either."))));
+      table.replaceChildren(el("tbody", {}, el("tr", {}, el("td", {}, "Nothing."))));
       return;
     }
     const rows = mine.map((c) => el("tr", { "data-line": c.line },
@@ -80,6 +80,17 @@
 
   // ---- the series that is picked -----------------------------------------------------------------------------------
   const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // The day of a run, or its time of day where the label before it has that day.
+  const moments = (line) => (u, splits) => {
+    let day = "";
+    return splits.map((v) => {
+      const run = Number.isInteger(v) && line.runs[v] != null ? D.runs[line.runs[v]] : null;
+      if (!run) return "";
+      const same = run.at.slice(0, 10) === day;
+      day = run.at.slice(0, 10);
+      return same ? run.at.slice(11, 16) : day.slice(5);
+    });
+  };
   const draw = () => {
     const index = state.picked;
     if (index < 0) return;
@@ -108,9 +119,9 @@
     };
     const width = Math.max(220, Math.floor(byId("plot").clientWidth));
     state.plot = new uPlot({
-      width, height: 260, legend: { show: false }, cursor: { y: false, points: { size: 8 } }, padding: [10, 12, 0, 0],
+      width, height: 260, legend: { show: false }, cursor: { y: false, points: { size: 8 } }, padding: [10, 24, 0, 0],
       scales: { x: { time: false } },
-      axes: [{ ...axis, values: (u, splits) => splits.map((v) => (Number.isInteger(v) && D.runs[line.runs[v]] ? D.runs[line.runs[v]].at.slice(5, 10) : "")) }, { ...axis, size: 62 }],
+      axes: [{ ...axis, values: moments(line) }, { ...axis, size: 62, label: line.bytes ? "MiB" : line.reference ? `times ${line.reference}` : "", labelSize: 18, labelFont: axis.font }],
       series: [{}, { stroke: ink("--grid"), width: 1 }, { stroke: ink("--accent"), width: 2, points: { show: line.estimates.length < 200, size: 6, fill: ink("--accent") } }, { stroke: ink("--grid"), width: 1 }],
       bands: [{ series: [3, 1], fill: ink("--live") }],
       hooks: { draw: [marks], setCursor: [moved] },
