@@ -3,14 +3,19 @@
 // allocator makes of it, counted by kind of bug. In the spirit of HeapHopper and ArcHeap, for any library that the
 // loader opens. Layer: test.
 //   attack --alloc=ITEM [--steps=100k] [--seed=N] [--bugs=LIST] [--length=N] [--csv=FILE]
-//          [--allow=LIST] [--refuse=LIST] [--expect=LIST] [--hash=HEX]
-//   attack --alloc=ITEM --replay=SEED:N | --input=FILE
+//          [--allow=BUGS] [--refuse=BUGS] [--ignore=PRIMITIVES] [--expect=PRIMITIVES] [--hash=HEX]
+//   attack --alloc=ITEM --replay=SEED:N | --input=FILE | --input=DIRECTORY
+// Exits with 4 when a bug of a kind that --allow does not name became a primitive that --ignore does not name, a crash
+// or a hang, when one that --refuse names was not refused in its step, when a correct program was disturbed, and when
+// what
+// --expect names was not found.
 #include "attack.h"
 
 #include "../../allocators/loader/loader.h"
 #include "../../runner/text/quantity.h"
 #include "../support/library.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -24,7 +29,7 @@
 #include <sys/wait.h>
 
 #define GUARD_BYTES ((size_t)1 << 20) // around what is the program's own, more than any overflow reaches
-#define CHILD_CPU_US 200000           // and 1 ms a step: a hundred times what a sequence takes
+#define CHILD_CPU_US 100000           // and 200 us a step: twenty times what a sequence takes
 #define CHILD_SECONDS 30              // for deadlocks; a loaded machine must not reach it
 #define INPUT_BYTES 65536
 #define ALL_BUGS ((1u << ATTACK_BUG_COUNT) - 1)
@@ -54,7 +59,7 @@ struct tally {
 static struct {
     const char *alloc, *csv, *input, *replay, *hash;
     uint64_t steps, seed, length;
-    uint32_t bugs, allow, refuse, expect;
+    uint32_t bugs, allow, refuse, expect, ignore;
 } options = {.steps = 100000, .seed = 1, .length = 128, .bugs = ALL_BUGS, .allow = 1u << ATTACK_BUG_STALE_FREE};
 
 static struct tally tallies[ATTACK_BUG_COUNT];
@@ -64,7 +69,8 @@ static int said; // memory that takes what the child prints on standard error
 static void usage(const char *what, const char *value) {
     fprintf(stderr,
             "attack: %s '%s' - attack --alloc=ITEM [--steps=100k] [--seed=N] [--bugs=LIST] [--length=128] [--csv=FILE] "
-            "[--allow=LIST] [--refuse=LIST] [--expect=PRIMITIVES] [--hash=HEX] | --replay=SEED:N | --input=FILE\n",
+            "[--allow=LIST] [--refuse=LIST] [--ignore=PRIMITIVES] [--expect=PRIMITIVES] [--hash=HEX] | --replay=SEED:N "
+            "| --input=PATH\n",
             what, value);
     exit(2);
 }
@@ -84,13 +90,13 @@ static uint32_t read_names(const char *text, const char *const *names, size_t co
 }
 
 static void read_options(int argc, char **argv) {
-    enum { ALLOC, STEPS, SEED, BUGS, LENGTH, CSV, ALLOW, REFUSE, EXPECT, HASH, REPLAY, INPUT };
+    enum { ALLOC, STEPS, SEED, BUGS, LENGTH, CSV, ALLOW, REFUSE, EXPECT, HASH, REPLAY, INPUT, IGNORE };
     static const struct option known[] = {
-        {"alloc", 1, NULL, ALLOC}, {"steps", 1, NULL, STEPS},   {"seed", 1, NULL, SEED},
-        {"bugs", 1, NULL, BUGS},   {"length", 1, NULL, LENGTH}, {"csv", 1, NULL, CSV},
-        {"allow", 1, NULL, ALLOW}, {"refuse", 1, NULL, REFUSE}, {"expect", 1, NULL, EXPECT},
-        {"hash", 1, NULL, HASH},   {"replay", 1, NULL, REPLAY}, {"input", 1, NULL, INPUT},
-        {NULL, 0, NULL, 0}};
+        {"alloc", 1, NULL, ALLOC},   {"steps", 1, NULL, STEPS},   {"seed", 1, NULL, SEED},
+        {"bugs", 1, NULL, BUGS},     {"length", 1, NULL, LENGTH}, {"csv", 1, NULL, CSV},
+        {"allow", 1, NULL, ALLOW},   {"refuse", 1, NULL, REFUSE}, {"expect", 1, NULL, EXPECT},
+        {"hash", 1, NULL, HASH},     {"replay", 1, NULL, REPLAY}, {"input", 1, NULL, INPUT},
+        {"ignore", 1, NULL, IGNORE}, {NULL, 0, NULL, 0}};
     for (int option = getopt_long(argc, argv, "", known, NULL); option != -1;
          option = getopt_long(argc, argv, "", known, NULL)) {
         int is_understood = 1;
@@ -118,6 +124,9 @@ static void read_options(int argc, char **argv) {
             break;
         case EXPECT:
             options.expect = read_names(optarg, attack_primitive_names, ATTACK_PRIMITIVE_COUNT);
+            break;
+        case IGNORE:
+            options.ignore = read_names(optarg, attack_primitive_names, ATTACK_PRIMITIVE_COUNT);
             break;
         case CSV:
             options.csv = optarg;
@@ -177,7 +186,7 @@ static int in_child(struct attack_sequence *sequence) {
     if (pid == -1)
         fail("cannot fork");
     if (pid == 0) {
-        const uint64_t cpu_us = CHILD_CPU_US + 1000 * sequence->most;
+        const uint64_t cpu_us = CHILD_CPU_US + 200 * sequence->most;
         const struct itimerval cpu = {.it_value = {(time_t)(cpu_us / 1000000), (suseconds_t)(cpu_us % 1000000)}};
         setitimer(ITIMER_PROF, &cpu, NULL);
         alarm(CHILD_SECONDS);
@@ -236,7 +245,9 @@ static int is_against_demands(enum attack_bug bug, enum outcome outcome) {
         return 0;
     if ((options.refuse >> bug & 1) != 0)
         return outcome != OUTCOME_AT_ONCE;
-    return outcome == OUTCOME_PRIMITIVE || outcome == OUTCOME_CRASHED || outcome == OUTCOME_HUNG;
+    if (outcome == OUTCOME_PRIMITIVE)
+        return (options.ignore >> report->primitive & 1) == 0;
+    return outcome == OUTCOME_CRASHED || outcome == OUTCOME_HUNG;
 }
 
 static enum outcome count(uint64_t number, int status) {
@@ -265,7 +276,7 @@ static void set_seed(struct attack_sequence *sequence, uint64_t seed, uint64_t n
 }
 
 // One sequence with all its steps.
-static int show(struct attack_sequence *sequence) {
+static enum outcome show(struct attack_sequence *sequence) {
     char text[512] = "";
     sequence->is_told = 1;
     const int status = in_child(sequence);
@@ -274,7 +285,7 @@ static int show(struct attack_sequence *sequence) {
     printf("%s%s%s%s, bug %s, step %u, events %016" PRIx64 "\n", bytes > 0 ? text : "", outcome_names[outcome],
            report->primitive != 0 ? " " : "", report->primitive != 0 ? attack_primitive_names[report->primitive] : "",
            attack_bug_names[report->bug], report->step, report->hash);
-    return outcome == OUTCOME_PRIMITIVE;
+    return outcome;
 }
 
 static int show_number(struct attack_sequence *sequence) {
@@ -286,20 +297,6 @@ static int show_number(struct attack_sequence *sequence) {
     if (*end != '\0')
         usage("not SEED:N", options.replay);
     show(sequence);
-    return 0;
-}
-
-// For afl-fuzz: a primitive in a kind that is not allowed ends the program by SIGABRT, everything else is no crash.
-static int show_input(struct attack_sequence *sequence) {
-    static unsigned char bytes[INPUT_BYTES];
-    FILE *file = fopen(options.input, "rb");
-    if (file == NULL)
-        usage(strerror(errno), options.input);
-    const size_t count_bytes = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    sequence->source = (struct attack_source){.at = bytes, .end = bytes + count_bytes};
-    if (show(sequence) && (options.allow >> report->bug & 1) == 0)
-        abort();
     return 0;
 }
 
@@ -325,6 +322,51 @@ static void print_table(void) {
             }
         printf("\n");
     }
+}
+
+static int read_input(struct attack_sequence *sequence, const char *path) {
+    static unsigned char bytes[INPUT_BYTES];
+    FILE *file = fopen(path, "rb");
+    const size_t count_bytes = file != NULL ? fread(bytes, 1, sizeof bytes, file) : 0;
+    const int is_read = file != NULL && ferror(file) == 0;
+    if (file != NULL)
+        fclose(file);
+    sequence->source = (struct attack_source){.at = bytes, .end = bytes + count_bytes};
+    return is_read;
+}
+
+// The files of a directory, such as a fuzzer's corpus.
+static int search_inputs(struct attack_sequence *sequence, DIR *directory) {
+    uint64_t number = 0;
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", options.input, entry->d_name);
+        if (entry->d_name[0] == '.' || !read_input(sequence, path))
+            continue;
+        const enum outcome outcome = count(number++, in_child(sequence));
+        if (is_against_demands((enum attack_bug)report->bug, outcome))
+            printf("not as demanded: --input=%s\n", path);
+    }
+    closedir(directory);
+    printf("%s: %" PRIu64 " inputs\n", options.alloc, number);
+    print_table();
+    int result = number != 0 ? 0 : 2;
+    for (int bug = 0; bug < ATTACK_BUG_COUNT; bug++)
+        result = tallies[bug].worst_sequence != 0 ? 4 : result;
+    return result;
+}
+
+// For afl-fuzz: what the options do not allow ends the program by SIGABRT, everything else is no crash.
+static int search_input(struct attack_sequence *sequence) {
+    DIR *directory = opendir(options.input);
+    if (directory != NULL)
+        return search_inputs(sequence, directory);
+    if (!read_input(sequence, options.input))
+        usage(strerror(errno), options.input);
+    const enum outcome outcome = show(sequence);
+    if (is_against_demands((enum attack_bug)report->bug, outcome))
+        abort();
+    return 0;
 }
 
 static void write_csv(const struct loaded_allocator *allocator) {
@@ -389,7 +431,7 @@ static int search(struct attack_sequence *sequence, const struct loaded_allocato
     for (; steps < options.steps; number++) {
         set_seed(sequence, options.seed, number);
         count(number, in_child(sequence));
-        steps += report->step;
+        steps += report->step != 0 ? report->step : 1; // not even a first step: it goes on to the end for all that
         hash = (hash ^ report->hash) * UINT64_C(0x100000001b3);
     }
     printf("%s %s: seed %" PRIu64 ", %" PRIu64 " sequences, %" PRIu64 " steps, events %016" PRIx64 "\n", options.alloc,
@@ -432,6 +474,6 @@ int main(int argc, char **argv) {
     if (options.replay != NULL)
         return show_number(&sequence);
     if (options.input != NULL)
-        return show_input(&sequence);
+        return search_input(&sequence);
     return search(&sequence, &allocator);
 }

@@ -620,7 +620,8 @@ void attack_execute(struct attack_sequence *sequence) {
     const uint64_t rejects_before = rejects(now->heap);
     const enum attack_bug bug = draw_bug(now->bugs);
     const uint32_t steps = 8 + draw(now->most - 7);
-    const uint32_t bug_step = 1 + draw(steps);
+    // Of a fuzzer's bytes there are not many: the bug comes early.
+    const uint32_t bug_step = 1 + draw(now->source.end == NULL || steps < 16 ? steps : 16);
     const size_t favoured[3] = {draw_size(), draw_size(), draw_size()};
     sem_init(&asked, 0, 0);
     sem_init(&answered, 0, 0);
@@ -655,6 +656,10 @@ void attack_execute(struct attack_sequence *sequence) {
             helper_begin();
         }
         look_at_all(LOOKED_BYTES);
+    }
+    if (!is_done) { // the bytes are at their end, or the program had no block for it
+        report->step++;
+        try_bug(bug);
     }
     finish();
     report->is_refused = rejects(now->heap) != rejects_before;

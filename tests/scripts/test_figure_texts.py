@@ -17,7 +17,7 @@ from matplotlib.text import Text
 RESULTS = sorted(
     p
     for p in (ROOT / "results").glob("*/**/*.csv")
-    if not p.name.endswith((".rss.csv", ".latency.csv")) and p.parent.name != "coherence"
+    if not p.name.endswith((".rss.csv", ".latency.csv")) and p.parent.name not in ("coherence", "attack")
 )
 PART, PARTS = (int(n) for n in os.environ.get("HZBENCH_PART", "0/1").split("/"))  # which of them this run draws
 TOUCH = 1.0  # pixels: boxes are rounded up
