@@ -886,9 +886,12 @@ int main(int argc, char **argv) {
         return limited();
     int inform = argc > 1 && strcmp(argv[1], "--inform") == 0;
     const char *wanted = argc > 1 + inform ? argv[1 + inform] : NULL;
+    int is_left_out = wanted != NULL && wanted[0] == '-'; // -TEXT: all rules but those with TEXT in their name
+    if (is_left_out)
+        wanted++;
     unsigned kept = 0, broken = 0, skipped = 0;
     for (size_t i = 0; i < COUNT(rules); i++) {
-        if (wanted != NULL && strstr(rules[i].name, wanted) == NULL)
+        if (wanted != NULL && (strstr(rules[i].name, wanted) == NULL) != is_left_out)
             continue;
         int result = test_case_forked(&rules[i], RULE_SECONDS);
         kept += result == 0;

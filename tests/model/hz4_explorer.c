@@ -2,7 +2,7 @@
 // Explorer of hz4's batches: every interleaving of a few threads on two heaps and one run, on the machine of
 // explorer.h. What each step does to its word is read from the allocators' own tables, hz4_steps.h and heap_steps.h;
 // the order of the steps below is that of hz4_remote.c, hz4_heap.c, hz4_run.c and hz4_depot.c. Mutants of that order
-// and changes of the table must be caught. Usage: hz4_explorer [--changes]. Layer: test.
+// and changes of the table must be caught. Usage: hz4_explorer [--changes | --sound]. Layer: test.
 #include "explorer.h"
 
 #include "../../allocators/common/heap_states.h"
@@ -926,7 +926,8 @@ static const struct tolerated tolerated[] = {
 // With --changes, each entry of the table is changed in turn, which some scenario must notice.
 int main(int argc, char **argv) {
     int has_changes = argc > 1 && strcmp(argv[1], "--changes") == 0;
-    int failures = run_all(has_changes ? 1 : MUTANT_COUNT);
+    int is_sound_alone = argc > 1 && strcmp(argv[1], "--sound") == 0;
+    int failures = run_all(has_changes || is_sound_alone ? 1 : MUTANT_COUNT);
     if (has_changes)
         failures += explore_changes(steps, STEPS, caught_by, tolerated, sizeof tolerated / sizeof *tolerated);
     return failures != 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of cmocka's interface that the unit tests use, for builds that have no cmocka (Debian packages none for
-// Windows): a failed assertion says where and why and jumps out of its test. Layer: test support.
-#ifndef TESTS_WINDOWS_CMOCKA_H
-#define TESTS_WINDOWS_CMOCKA_H
+// The part of cmocka's interface that the unit tests use, for builds that have no cmocka (Debian has none for Windows
+// or beside a cross compiler for 64-bit Arm): a failed assertion says where and why and jumps out of its test. Layer:
+// test support.
+#ifndef TESTS_SUPPORT_WITHOUT_CMOCKA_H
+#define TESTS_SUPPORT_WITHOUT_CMOCKA_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 struct CMUnitTest {
     const char *name;
     void (*body)(void **state);
+    int (*setup)(void **state); // NULL where there is none
 };
 
 static jmp_buf cmocka_failed;
@@ -35,13 +37,22 @@ static inline void cmocka_equal(long long left, long long right, int wanted, con
         cmocka_fail(file, line, "%s: %lld and %lld", text, left, right);
 }
 
+static inline void cmocka_range(uint64_t value, uint64_t low, uint64_t high, const char *text, const char *file,
+                                int line) {
+    if (value < low || value > high)
+        cmocka_fail(file, line, "%s: %llu is not in %llu..%llu", text, (unsigned long long)value,
+                    (unsigned long long)low, (unsigned long long)high);
+}
+
 static inline void cmocka_strings(const char *left, const char *right, int wanted, const char *file, int line) {
     if ((strcmp(left, right) == 0) != wanted)
         cmocka_fail(file, line, "\"%s\" and \"%s\"", left, right);
 }
 
 #define cmocka_unit_test(function)                                                                                     \
-    { #function, function }
+    { #function, function, NULL }
+#define cmocka_unit_test_setup(function, setup)                                                                        \
+    { #function, function, setup }
 #define fail_msg(...) cmocka_fail(__FILE__, __LINE__, __VA_ARGS__)
 #define assert_true(condition) cmocka_equal(!!(condition), 1, 1, #condition, __FILE__, __LINE__)
 #define assert_false(condition) cmocka_equal(!!(condition), 0, 1, #condition, __FILE__, __LINE__)
@@ -52,11 +63,14 @@ static inline void cmocka_strings(const char *left, const char *right, int wante
 #define assert_int_not_equal(left, right)                                                                              \
     cmocka_equal((long long)(left), (long long)(right), 0, #left " != " #right, __FILE__, __LINE__)
 #define assert_ptr_equal(left, right)                                                                                  \
-    cmocka_equal((long long)(uintptr_t)(left), (long long)(uintptr_t)(right), 1, #left " == " #right, __FILE__,        \
-                 __LINE__)
+    cmocka_equal((intptr_t)(left), (intptr_t)(right), 1, #left " == " #right, __FILE__, __LINE__)
+#define assert_ptr_not_equal(left, right)                                                                              \
+    cmocka_equal((intptr_t)(left), (intptr_t)(right), 0, #left " == " #right, __FILE__, __LINE__)
 #define assert_in_range(value, low, high)                                                                              \
-    cmocka_equal((uint64_t)(value) >= (uint64_t)(low) && (uint64_t)(value) <= (uint64_t)(high), 1, 1,                  \
-                 #low " <= " #value " <= " #high, __FILE__, __LINE__)
+    cmocka_range((uint64_t)(value), (uint64_t)(low), (uint64_t)(high), #value, __FILE__, __LINE__)
+#define assert_float_equal(left, right, tolerance)                                                                     \
+    cmocka_equal((left) - (right) <= (tolerance) && (right) - (left) <= (tolerance), 1, 1, #left " == " #right,        \
+                 __FILE__, __LINE__)
 #define assert_string_equal(left, right) cmocka_strings(left, right, 1, __FILE__, __LINE__)
 #define assert_string_not_equal(left, right) cmocka_strings(left, right, 0, __FILE__, __LINE__)
 #define assert_memory_equal(left, right, bytes)                                                                        \
@@ -72,7 +86,7 @@ static inline int cmocka_run(const char *group, const struct CMUnitTest *tests, 
     }
     for (volatile size_t i = 0; i < count; i++) {
         void *state = group_state;
-        if (setjmp(cmocka_failed) == 0) {
+        if (setjmp(cmocka_failed) == 0 && (tests[i].setup == NULL || tests[i].setup(&state) == 0)) {
             tests[i].body(&state);
             printf("ok   %s\n", tests[i].name);
         } else {
@@ -86,6 +100,8 @@ static inline int cmocka_run(const char *group, const struct CMUnitTest *tests, 
     return failed;
 }
 
+#define cmocka_run_group_tests(tests, setup, teardown)                                                                 \
+    cmocka_run(#tests, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
 #define cmocka_run_group_tests_name(group, tests, setup, teardown)                                                     \
     cmocka_run(group, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
 
