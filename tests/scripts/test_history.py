@@ -324,6 +324,17 @@ def test_a_damaged_file_is_told_and_made_anew_by_one_command(script, history, da
     assert history.with_name(history.name + ".old").read_bytes() == bytes(content)  # nothing is thrown away
 
 
+def test_damage_that_is_found_while_rows_are_read_is_told(history):
+    content = bytearray(history.read_bytes())
+    content[4096:12288] = b"\xff" * 8192
+    history.write_bytes(content)
+    with pytest.raises(errors.InputError, match="damaged.*scripts/history rebuild"):
+        commands.main(["doctor", f"--db={history}"])
+    history.with_name(history.name + ".sources.jsonl").unlink()
+    with pytest.raises(errors.InputError, match="rebuild RESULT"):
+        commands.main(["rebuild", f"--db={history}"])
+
+
 def test_rebuild_says_what_it_left_out(script, history, measured, tmp_path):
     journal = history.with_name(history.name + ".sources.jsonl")
     journal.write_text(journal.read_text().replace("run-03.csv", "gone.csv"))

@@ -69,7 +69,8 @@ class Store:
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
         """What a query finds."""
         cursor = self._execute(statement, values)
-        return list(cursor.fetchall())
+        with self._errors():  # SQLite reads the pages of a damaged file only now
+            return list(cursor.fetchall())
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
         cursor = self._connection.cursor()
@@ -268,7 +269,10 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     try:
         written = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path}: cannot read what was added: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot read what was added: {error.strerror};"
+            " name the result files: scripts/history rebuild RESULT..."
+        ) from error
     for number, line in enumerate(written, 1):
         try:
             entry = json.loads(line)
