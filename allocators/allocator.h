@@ -40,6 +40,9 @@ enum allocator_reject {
     ALLOCATOR_REJECT_OWNER,              // the run's owner word names no owner
     ALLOCATOR_REJECT_SIZE_MISMATCH,      // sized free with a size of another class
     ALLOCATOR_REJECT_CORRUPT,            // a descriptor contradicts itself
+    ALLOCATOR_REJECT_OVERFLOW,           // the bytes before or behind the block have been written
+    ALLOCATOR_REJECT_WRITE_AFTER_FREE,   // a freed block has been written; counted when it is to be used again
+    ALLOCATOR_REJECT_KIND,               // freed by another operation than the one that belongs to its allocation
     ALLOCATOR_REJECT_COUNT
 };
 

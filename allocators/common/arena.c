@@ -73,6 +73,7 @@ static struct {
     hz_mutex lock;
     struct range units, table, index, pages, metadata;
     uint32_t table_stride;
+    int has_no_fast_paths;
     int is_charged; // const: address space is memory here; asked at the start, since a sandbox may kill who opens files
     int (*resize)(size_t units);
     size_t span_units;  // most there can ever be; arena.unit_count are those whose part of the side table is mapped
@@ -138,6 +139,7 @@ static size_t unit_count(void) {
 
 static void set_unit_count(size_t units) {
     atomic_store_explicit(&arena.unit_count, units, memory_order_relaxed);
+    atomic_store_explicit(&arena.fast_unit_count, state.has_no_fast_paths ? 0 : units, memory_order_relaxed);
 }
 
 static int is_set(const uint64_t *map, size_t bit) {
@@ -343,6 +345,13 @@ static void forget_learned(void) {
     state.learned_pages = state.ends_learned = 0;
     for (int period = 0; period <= 1; period++)
         state.returned_pages[period] = state.ends_returned[period] = state.needed_pages[period] = 0;
+}
+
+void arena_leave_fast_paths(void) {
+    lock_arena();
+    state.has_no_fast_paths = 1;
+    set_unit_count(unit_count());
+    unlock_arena();
 }
 
 void arena_set_limits(const struct arena_limits *limits) {

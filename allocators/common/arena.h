@@ -38,6 +38,8 @@ struct arena {
     char *table;          // const: side table, table_stride bytes a unit
     uint16_t *pages;      // const: a bit a page of each unit that may be resident; while it is in use, its user's
     _Atomic uintptr_t unit_count; // any reads: units whose part of the side table can be read
+    // any reads: the same, or 0 once arena_leave_fast_paths() was called
+    _Atomic uintptr_t fast_unit_count;
 };
 
 HZ_HIDDEN extern struct arena arena;
@@ -59,6 +61,10 @@ HZ_INLINE int arena_is_below(uintptr_t index, const _Atomic uintptr_t *count) {
 
 HZ_INLINE int arena_has(uintptr_t unit) {
     return arena_is_below(unit, &arena.unit_count);
+}
+
+HZ_INLINE int arena_has_fast(uintptr_t unit) {
+    return arena_is_below(unit, &arena.fast_unit_count);
 }
 
 struct arena_limits {
@@ -84,6 +90,8 @@ int arena_init(uint32_t table_stride, int (*resize)(size_t units));
 // This process is going to have no more than `limit` bytes of address space: what is reserved and was never needed goes
 // back, and is mapped again in steps.
 void arena_limit_address_space(size_t limit);
+// From now on fast_unit_count is 0: to a fast path that asks for it no pointer is of the arena. Before the first block.
+void arena_leave_fast_paths(void);
 void arena_set_limits(const struct arena_limits *limits);
 
 // Takes `units` contiguous units that start at a multiple of `align_units` (a power of two). *is_zero tells whether all

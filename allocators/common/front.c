@@ -99,11 +99,11 @@ HZ_EXPORT void cfree(void *block) {
 
 HZ_EXPORT void free_sized(void *block, size_t bytes);
 HZ_EXPORT void free_sized(void *block, size_t bytes) {
-    hzn_free_sized(block, bytes);
+    hzn_free_sized(block, bytes, HZN_MALLOC);
 }
 
 HZ_EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes);
 HZ_EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes) {
     (void)alignment; // the classes that serve an alignment are larger than the request: only the size is a bound
-    hzn_free_sized(block, bytes);
+    hzn_free_sized(block, bytes, HZN_MALLOC);
 }

@@ -8,6 +8,9 @@
 #include "../allocator.h"
 #include "heaps.h"
 
+// What a block is allocated by, and must be freed by where an allocator looks at it.
+enum hzn_kind { HZN_MALLOC, HZN_NEW, HZN_NEW_ARRAY };
+
 // All return NULL without touching errno on failure; the front sets it. `alignment` is a power of two above 16.
 void *hzn_alloc(size_t bytes);
 void *hzn_alloc_aligned(size_t alignment, size_t bytes);
@@ -17,10 +20,16 @@ void *hzn_alloc_zeroed(size_t bytes);
 void *hzn_realloc(void *block, size_t bytes, int *refused);
 void hzn_free(void *block);
 // Frees after proving that a request of `bytes` could have produced the block; designs that cannot tell just free.
-void hzn_free_sized(void *block, size_t bytes);
-size_t hzn_usable_size(void *block);      // 0 for NULL and for refused pointers
-extern const char hzn_options_variable[]; // the environment's, of hzn_start()
-int hzn_start(void);                      // by hz_init() alone, again until it returns 1
+void hzn_free_sized(void *block, size_t bytes, enum hzn_kind kind);
+// malloc and free of C++; designs that do not look at the kind have them as other names.
+void *hzn_new(size_t bytes);
+void *hzn_new_array(size_t bytes);
+void hzn_delete(void *block);
+void hzn_delete_array(void *block);
+void hzn_set_kind(void *block, enum hzn_kind kind); // of a block just allocated
+size_t hzn_usable_size(void *block);                // 0 for NULL and for refused pointers
+extern const char hzn_options_variable[];           // the environment's, of hzn_start()
+int hzn_start(void);                                // by hz_init() alone, again until it returns 1
 void hzn_purge(void);
 void hzn_release_idle(void); // what heaps keep and their threads, all idle, need not; by a thread without a heap
 void hzn_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory

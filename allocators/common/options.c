@@ -57,11 +57,11 @@ static int set_decay(const char *value) {
 }
 
 static const struct option common[] = {
-    {"reject", "abort|report|count", set_reject},
-    {"retain", "BYTES", set_retain},
-    {"decay", "MS", set_decay},
-    {"purge_thread", hz_purge_thread_values, hz_purge_thread_set},
-    {NULL, NULL, NULL},
+    {"reject", "abort|report|count", set_reject, NULL},
+    {"retain", "BYTES", set_retain, NULL},
+    {"decay", "MS", set_decay, NULL},
+    {"purge_thread", hz_purge_thread_values, hz_purge_thread_set, NULL},
+    {NULL, NULL, NULL, NULL},
 };
 
 static const struct option *find(const struct option *options, const char *key, size_t bytes) {
@@ -105,7 +105,8 @@ void options_load(const char *variable, struct arena_limits *limits, const struc
         size_t key = strcspn(item, "=");
         const struct option *option = find(own, item, key);
         option = option != NULL ? option : find(common, item, key);
-        if (option == NULL || item[key] == '\0' || kept != bytes || !option->set(item + key + 1))
+        const char *value = item[key] != '\0' ? item + key + 1 : option != NULL ? option->alone : NULL;
+        if (option == NULL || value == NULL || kept != bytes || !option->set(value))
             refuse(variable, item, own);
         text += bytes + (text[bytes] == ',');
     }

@@ -12,6 +12,7 @@ struct option {
     const char *key;
     const char *values;            // for the line that refuses
     int (*set)(const char *value); // 0: not one of them
+    const char *alone;             // what the key alone means, or NULL
 };
 
 // The settings that all have: reject=, and retain= and decay= of the arena, which go into `limits`.

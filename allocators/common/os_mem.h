@@ -31,6 +31,7 @@ size_t os_mem_mappings_limit(void); // ranges of different access this process m
 int os_mem_is_charged(void);        // 1: what is accessible counts as memory, touched or not (strict overcommit)
 uint64_t os_clock_coarse_ms(void);  // monotonic, a few nanoseconds to read, a few milliseconds coarse
 uint64_t os_random64(void);         // for placement only
+uint64_t os_entropy64(void);        // another one each time, that nobody can tell in advance
 
 // A thread sleeps while *word is `value`, for at most so many milliseconds, and may wake up without cause; errno kept.
 #define OS_FOREVER UINT32_MAX

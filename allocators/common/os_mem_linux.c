@@ -130,6 +130,15 @@ uint64_t os_clock_coarse_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t os_entropy64(void) {
+    uint64_t value;
+    int saved = errno;
+    if (syscall(SYS_getrandom, &value, sizeof value, 1u) != (long)sizeof value) // 1: without waiting for entropy
+        value = os_random64() ^ (uint64_t)getpid() * 0x9e3779b97f4a7c15u;
+    errno = saved;
+    return value;
+}
+
 uint64_t os_random64(void) {
     // The kernel leaves 16 random bytes with every process: no system call, nothing to fail.
     const unsigned char *bytes = (const unsigned char *)getauxval(AT_RANDOM);

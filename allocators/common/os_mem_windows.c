@@ -210,6 +210,10 @@ uint64_t os_random64(void) {
     return value ^ value >> 31;
 }
 
+uint64_t os_entropy64(void) {
+    return os_random64();
+}
+
 const char *os_environment(const char *name) {
     return getenv(name); // the runtime library is initialised before ours
 }

@@ -55,47 +55,56 @@ struct nothrow; // std::nothrow_t
 #define ALIGNED (size_t bytes, size_t alignment)
 #define ALIGNED_QUIET (size_t bytes, size_t alignment, const struct nothrow *tag)
 
-NEW(new_one, "_Znwm", PLAIN, malloc(bytes), (size_t), (bytes))
-NEW(new_array, "_Znam", PLAIN, malloc(bytes), (size_t), (bytes))
-NEW(new_one_quiet, "_ZnwmRKSt9nothrow_t", QUIET, malloc(bytes), (size_t, const struct nothrow *), (bytes, tag))
-NEW(new_array_quiet, "_ZnamRKSt9nothrow_t", QUIET, malloc(bytes), (size_t, const struct nothrow *), (bytes, tag))
-NEW(new_aligned, "_ZnwmSt11align_val_t", ALIGNED, memalign(alignment, bytes), (size_t, size_t), (bytes, alignment))
-NEW(new_array_aligned, "_ZnamSt11align_val_t", ALIGNED, memalign(alignment, bytes), (size_t, size_t),
+NEW(new_one, "_Znwm", PLAIN, hzn_new(bytes), (size_t), (bytes))
+NEW(new_array, "_Znam", PLAIN, hzn_new_array(bytes), (size_t), (bytes))
+NEW(new_one_quiet, "_ZnwmRKSt9nothrow_t", QUIET, hzn_new(bytes), (size_t, const struct nothrow *), (bytes, tag))
+NEW(new_array_quiet, "_ZnamRKSt9nothrow_t", QUIET, hzn_new_array(bytes), (size_t, const struct nothrow *), (bytes, tag))
+static void *aligned(size_t alignment, size_t bytes, enum hzn_kind kind) {
+    void *block = memalign(alignment, bytes);
+    if (block != NULL)
+        hzn_set_kind(block, kind);
+    return block;
+}
+
+NEW(new_aligned, "_ZnwmSt11align_val_t", ALIGNED, aligned(alignment, bytes, HZN_NEW), (size_t, size_t),
     (bytes, alignment))
-NEW(new_aligned_quiet, "_ZnwmSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, memalign(alignment, bytes),
+NEW(new_array_aligned, "_ZnamSt11align_val_t", ALIGNED, aligned(alignment, bytes, HZN_NEW_ARRAY), (size_t, size_t),
+    (bytes, alignment))
+NEW(new_aligned_quiet, "_ZnwmSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, aligned(alignment, bytes, HZN_NEW),
     (size_t, size_t, const struct nothrow *), (bytes, alignment, tag))
-NEW(new_array_aligned_quiet, "_ZnamSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET, memalign(alignment, bytes),
-    (size_t, size_t, const struct nothrow *), (bytes, alignment, tag))
+NEW(new_array_aligned_quiet, "_ZnamSt11align_val_tRKSt9nothrow_t", ALIGNED_QUIET,
+    aligned(alignment, bytes, HZN_NEW_ARRAY), (size_t, size_t, const struct nothrow *), (bytes, alignment, tag))
 
 // ---- operator delete ----------------------------------------------------------------------------------------------
 
-#define DELETE(function, symbol, parameters)                                                                           \
+#define DELETE(function, symbol, parameters, release)                                                                  \
     HZ_EXPORT void function parameters __asm__(symbol);                                                                \
     void function parameters {                                                                                         \
-        free(block);                                                                                                   \
+        release(block);                                                                                                \
     }
 
-#define DELETE_SIZED(function, symbol, parameters)                                                                     \
+#define DELETE_SIZED(function, symbol, parameters, kind)                                                               \
     HZ_EXPORT void function parameters __asm__(symbol);                                                                \
     void function parameters {                                                                                         \
-        hzn_free_sized(block, bytes);                                                                                  \
+        hzn_free_sized(block, bytes, kind);                                                                            \
     }
 
-DELETE(delete_one, "_ZdlPv", (void *block))
-DELETE(delete_array, "_ZdaPv", (void *block))
-DELETE(delete_one_quiet, "_ZdlPvRKSt9nothrow_t", (void *block, const struct nothrow *tag HZ_UNUSED))
-DELETE(delete_array_quiet, "_ZdaPvRKSt9nothrow_t", (void *block, const struct nothrow *tag HZ_UNUSED))
-DELETE(delete_aligned, "_ZdlPvSt11align_val_t", (void *block, size_t alignment HZ_UNUSED))
-DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t", (void *block, size_t alignment HZ_UNUSED))
+DELETE(delete_one, "_ZdlPv", (void *block), hzn_delete)
+DELETE(delete_array, "_ZdaPv", (void *block), hzn_delete_array)
+DELETE(delete_one_quiet, "_ZdlPvRKSt9nothrow_t", (void *block, const struct nothrow *tag HZ_UNUSED), hzn_delete)
+DELETE(delete_array_quiet, "_ZdaPvRKSt9nothrow_t", (void *block, const struct nothrow *tag HZ_UNUSED), hzn_delete_array)
+DELETE(delete_aligned, "_ZdlPvSt11align_val_t", (void *block, size_t alignment HZ_UNUSED), hzn_delete)
+DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t", (void *block, size_t alignment HZ_UNUSED), hzn_delete_array)
 DELETE(delete_aligned_quiet, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-       (void *block, size_t alignment HZ_UNUSED, const struct nothrow *tag HZ_UNUSED))
+       (void *block, size_t alignment HZ_UNUSED, const struct nothrow *tag HZ_UNUSED), hzn_delete)
 DELETE(delete_array_aligned_quiet, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
-       (void *block, size_t alignment HZ_UNUSED, const struct nothrow *tag HZ_UNUSED))
-DELETE_SIZED(delete_sized, "_ZdlPvm", (void *block, size_t bytes))
-DELETE_SIZED(delete_array_sized, "_ZdaPvm", (void *block, size_t bytes))
-DELETE_SIZED(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void *block, size_t bytes, size_t alignment HZ_UNUSED))
+       (void *block, size_t alignment HZ_UNUSED, const struct nothrow *tag HZ_UNUSED), hzn_delete_array)
+DELETE_SIZED(delete_sized, "_ZdlPvm", (void *block, size_t bytes), HZN_NEW)
+DELETE_SIZED(delete_array_sized, "_ZdaPvm", (void *block, size_t bytes), HZN_NEW_ARRAY)
+DELETE_SIZED(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void *block, size_t bytes, size_t alignment HZ_UNUSED),
+             HZN_NEW)
 DELETE_SIZED(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
-             (void *block, size_t bytes, size_t alignment HZ_UNUSED))
+             (void *block, size_t bytes, size_t alignment HZ_UNUSED), HZN_NEW_ARRAY)
 
 // ---- sanitizers ---------------------------------------------------------------------------------------------------
 
@@ -150,4 +159,4 @@ LIBC(libc_realloc, "__libc_realloc", void *, (void *block, size_t bytes), reallo
 LIBC(libc_memalign, "__libc_memalign", void *, (size_t alignment, size_t bytes), memalign(alignment, bytes))
 LIBC(libc_valloc, "__libc_valloc", void *, (size_t bytes), valloc(bytes))
 LIBC(libc_pvalloc, "__libc_pvalloc", void *, (size_t bytes), pvalloc(bytes))
-DELETE(libc_free, "__libc_free", (void *block))
+DELETE(libc_free, "__libc_free", (void *block), free)

@@ -40,7 +40,7 @@ void reject_read(struct allocator_stats *out) {
 }
 
 void reject(const void *pointer, enum reject_operation operation, enum allocator_reject reason) {
-    static const char *const operations[] = {"free", "realloc", "malloc_usable_size", "return"};
+    static const char *const operations[] = {"free", "realloc", "malloc_usable_size", "return", "reuse"};
     static const char *const reasons[ALLOCATOR_REJECT_COUNT] = {
         [ALLOCATOR_REJECT_FOREIGN] = "foreign: not memory of this allocator",
         [ALLOCATOR_REJECT_UNMAPPED] = "unmapped: nothing was ever allocated there",
@@ -52,6 +52,9 @@ void reject(const void *pointer, enum reject_operation operation, enum allocator
         [ALLOCATOR_REJECT_OWNER] = "wrong_owner_generation: the run has no such owner",
         [ALLOCATOR_REJECT_SIZE_MISMATCH] = "size_mismatch: the block is smaller than the size given",
         [ALLOCATOR_REJECT_CORRUPT] = "corrupt_descriptor: the block's state is damaged",
+        [ALLOCATOR_REJECT_OVERFLOW] = "overflow: bytes beside the block have been written",
+        [ALLOCATOR_REJECT_WRITE_AFTER_FREE] = "write_after_free: the block was written after it had been freed",
+        [ALLOCATOR_REJECT_KIND] = "kind_mismatch: malloc, new and new[] each have their own free",
     };
     reject_add(reason, 1);
     hz_init(); // the policy must be known even when the program's first call is a bad one

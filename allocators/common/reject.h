@@ -7,7 +7,7 @@
 #include "../allocator.h"
 #include "compiler.h"
 
-enum reject_operation { REJECT_FREE, REJECT_REALLOC, REJECT_USABLE_SIZE, REJECT_RETURN };
+enum reject_operation { REJECT_FREE, REJECT_REALLOC, REJECT_USABLE_SIZE, REJECT_RETURN, REJECT_REUSE };
 
 // One line, then the end of the process (the default), or only the line, or only the count.
 HZ_HIDDEN void reject(const void *pointer, enum reject_operation operation, enum allocator_reject reason);

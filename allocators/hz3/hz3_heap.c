@@ -92,7 +92,7 @@ const char hzn_options_variable[] = "HZ3_OPTIONS";
 int hzn_start(void) {
     if (!arena_init(sizeof(struct hz3_run), follow_units) || (hz3_lookup.tags == NULL && !tags_init()))
         return 0;
-    static const struct option none = {NULL, NULL, NULL};
+    static const struct option none = {NULL, NULL, NULL, NULL};
     struct arena_limits limits = {
         .retain_bytes = HZ_MIB(16), .retain_percent = 50, .decay_ms = 250, .adaptive = 1, .fragmentation_percent = 25};
     options_load(hzn_options_variable, &limits, &none);

@@ -150,6 +150,26 @@ void hzn_free(void *block) {
     free_block(block);
 }
 
+// One heap for all kinds, and nothing that tells them apart.
+void *hzn_new(size_t bytes) {
+    return alloc(bytes);
+}
+
+void *hzn_new_array(size_t bytes) {
+    return alloc(bytes);
+}
+
+void hzn_delete(void *block) {
+    free_block(block);
+}
+
+void hzn_delete_array(void *block) {
+    free_block(block);
+}
+
+void hzn_set_kind(void *block HZ_UNUSED, enum hzn_kind kind HZ_UNUSED) {
+}
+
 // ---- lookups ------------------------------------------------------------------------------------------------------
 
 // 0 for pointers that lead to no block.
@@ -167,7 +187,7 @@ size_t hzn_usable_size(void *block) {
     return bytes;
 }
 
-void hzn_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes, enum hzn_kind kind HZ_UNUSED) {
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     if (usable != 0 && bytes > usable) {

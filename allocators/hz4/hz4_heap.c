@@ -22,7 +22,7 @@ int hzn_start(void) {
     hz4_tags = (struct hz4_tag *)(void *)arena.table;
     // The next burst needs the memory of the last one, and page faults are expensive: free memory is kept as long as it
     // is less than the memory in use, or small. The peak does not rise: free units are used before new ones.
-    static const struct option none = {NULL, NULL, NULL};
+    static const struct option none = {NULL, NULL, NULL, NULL};
     struct arena_limits limits = {
         .retain_bytes = HZ_MIB(4), .retain_percent = 100, .decay_ms = 1000, .adaptive = 1, .fragmentation_percent = 25};
     options_load(hzn_options_variable, &limits, &none);

@@ -162,6 +162,26 @@ void hzn_free(void *block) {
     free_block(block);
 }
 
+// One heap for all kinds, and nothing that tells them apart.
+void *hzn_new(size_t bytes) {
+    return alloc(bytes);
+}
+
+void *hzn_new_array(size_t bytes) {
+    return alloc(bytes);
+}
+
+void hzn_delete(void *block) {
+    free_block(block);
+}
+
+void hzn_delete_array(void *block) {
+    free_block(block);
+}
+
+void hzn_set_kind(void *block HZ_UNUSED, enum hzn_kind kind HZ_UNUSED) {
+}
+
 // ---- the rest -----------------------------------------------------------------------------------------------------
 
 // Usable bytes of what may start at `block`; 0 when nothing of ours can.
@@ -185,7 +205,7 @@ size_t hzn_usable_size(void *block) {
     return bytes;
 }
 
-void hzn_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes, enum hzn_kind kind HZ_UNUSED) {
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
     size_t usable = block != NULL ? usable_bytes(block) : 0;
     if (usable != 0 && bytes > usable) {

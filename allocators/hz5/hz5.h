@@ -28,6 +28,7 @@ enum hz5_kind {
     HZ5_KIND_SMALL,    // a run of equal blocks
     HZ5_KIND_LARGE,    // a run that is one block
     HZ5_KIND_RELEASED, // was a run
+    HZ5_KIND_EMPTY,    // a unit of blocks without bytes
 };
 
 #define HZ5_OWNER_NONE 0u
@@ -59,21 +60,28 @@ struct hz5_desc {
 
     // owner: list links and counts change at refill, spill and drain, never on the fast paths.
     _Alignas(64) uint64_t dirty_pages; // page groups that may be resident
-    uint64_t draining;                 // regions taken from `remote_bits` and not searched yet
-    uint32_t block_count;              // const while the run lives
-    uint32_t free_count;               // blocks in state FREE; 0 <=> in no list
-    uint32_t hint;                     // no FREE block lies below
-    uint32_t next, previous;           // unit index + 1 in the list of the class, 0: end
-    uint32_t units;                    // of the run
-    uint8_t is_cold;                   // in the cold list: all FREE blocks lie on clean pages, as far as known
-    uint8_t is_kept;                   // empty, and its pages are in kept_bytes
-    uint8_t is_guarded;                // the last unit of a large run is inaccessible
-    struct hz5_queued is_queued;       // any: 1 while in some heap's remote queue, or in its owner's list of such
-    struct hz5_block large_state;      // the state byte of a large run
-    uint8_t queued_units;              // who queues the run, then who takes it out: its part of heap->queued_units
-    _Atomic uint32_t remote_next;      // any: link in that queue, unit index + 1; owner: in heap->draining
-    uint32_t large_units;              // of a large run, without its guard
-    uint32_t room;                     // units behind a large run that are kept for its growth
+    union {
+        uint64_t draining;    // regions taken from `remote_bits` and not searched yet
+        uint64_t large_bytes; // of a large run with checks: what was asked for
+    };
+    uint32_t block_count; // const while the run lives
+    uint32_t free_count;  // blocks in state FREE; 0 <=> in no list
+    uint32_t most_free;   // of an empty run
+    union {
+        uint32_t hint;        // no FREE block lies below
+        uint32_t front_units; // of a large run with checks: units before it that are its guard
+    };
+    uint32_t next, previous;      // unit index + 1 in the list of the class, 0: end
+    uint32_t units;               // of the run
+    uint8_t is_cold;              // in the cold list: all FREE blocks lie on clean pages, as far as known
+    uint8_t is_kept;              // empty, and its pages are in kept_bytes
+    uint8_t is_guarded;           // what lies around a large run's block is inaccessible
+    struct hz5_queued is_queued;  // any: 1 while in some heap's remote queue, or in its owner's list of such
+    struct hz5_block large_state; // the state byte of a large run
+    uint8_t queued_units;         // who queues the run, then who takes it out: its part of heap->queued_units
+    _Atomic uint8_t birth;        // enum hzn_kind and 1, of a large run with checks
+    _Atomic uint32_t remote_next; // any: link in that queue, unit index + 1; owner: in heap->draining
+    uint32_t room;                // units behind a large run that are kept for its growth
 };
 
 _Static_assert(sizeof(struct hz5_desc) == 128, "the side table's stride");
@@ -132,6 +140,8 @@ struct hz5_heap {
     struct hz5_quarantine *quarantine; // of a profile that has one
     struct hz5_large_cache large;
     struct hz_hidden hidden; // magazines out of sight
+    uint64_t random;         // state of the generator for random placement
+    uint32_t until_guard;    // small blocks until the next one with guards
     // owner: magazine of class c begins at magazines[hz5_magazine_offset[c]]; entry 0 of each is the empty mark
     _Alignas(128) struct hz5_entry magazines[];
 };
@@ -158,6 +168,7 @@ struct hz5_thread {
 // Freed blocks that may not be handed out yet, first in, first out; their state is CACHED.
 struct hz5_quarantine {
     uint64_t bytes;
+    uint64_t claimed; // of the bound that all threads share: `bytes`, rounded up
     uint32_t first, count;
     struct hz5_entry entries[HZ5_QUARANTINE_ENTRIES];
 };
@@ -184,8 +195,9 @@ HZ_INLINE struct hz5_block *hz5_states_of(const struct hz5_desc *desc) {
     return (struct hz5_block *)hz5_array_read_own(&desc->states);
 }
 
+// Accessible bytes of a large run, but for guards.
 HZ_INLINE size_t hz5_large_usable(const struct hz5_desc *desc) {
-    return (size_t)desc->large_units << ARENA_UNIT_SHIFT;
+    return (size_t)desc->units << ARENA_UNIT_SHIFT;
 }
 
 HZ_INLINE uint32_t hz5_owner_of(uint64_t owner_generation) {
@@ -245,7 +257,8 @@ struct hz5_block *hz5_array_take(unsigned size_class, uint32_t block_count); // 
 void hz5_array_give(unsigned size_class, struct hz5_block *array);
 
 // hz5_run.c: runs of small blocks
-int hz5_refill(struct hz5_heap *heap, unsigned size_class); // 1 when the class's magazine holds something
+int hz5_refill(struct hz5_heap *heap, unsigned size_class);               // 1 when the class's magazine holds something
+struct hz5_entry *hz5_filled(struct hz5_heap *heap, unsigned size_class); // the magazine's top; NULL: no memory
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
 void hz5_release_empty_runs(struct hz5_heap *heap);
@@ -257,25 +270,68 @@ void hz5_drain(struct hz5_heap *heap);                                          
 void hz5_remote_push(struct hz5_desc *run, uint64_t index);                      // and counts the free
 void hz5_regions_read(struct hz5_regions *pushed, struct hz5_regions *searched); // of all heaps
 
+// The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
+HZ_INLINE void hz5_remote_freed(struct hz5_desc *run, uint64_t index) {
+    uint64_t bits = hz5_bits_look(&run->remote_bits);
+    if (HZ_UNLIKELY((bits >> hz5_region_of(index) & 1) == 0)) {
+        hz5_remote_push(run, index);
+        return;
+    }
+    hz5_count_issued(hz5_thread.heap);
+}
+
 // hz5_trim.c
 void hz5_trim(struct hz5_heap *heap);                           // gives back pages of partial runs
 void hz5_trim_run(struct hz5_heap *heap, struct hz5_desc *run); // of one
 
 // hz5_quarantine.c
 void hz5_quarantine(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);
+void hz5_quarantine_of_drain(struct hz5_heap *heap, void *block, struct hz5_block *state, unsigned size_class);
 void hz5_quarantine_flush(struct hz5_heap *heap);
+
+// hz5_checks.c: the way in and out of every block while any check is on; `kind` is the operation's.
+HZ_HIDDEN extern int hz5_is_checked; // const after hz_init()
+void hz5_checks_start(void);
+void hz5_checks_begin(struct hz5_heap *heap); // a thread has it from now on
+void hz5_checks_inherit(void);                // this process is a child
+void *hz5_checked_alloc(size_t bytes, size_t alignment, enum hzn_kind kind, int *is_zero);
+void hz5_checked_free(void *block, enum hzn_kind kind, size_t bytes); // bytes: SIZE_MAX when not told
+void *hz5_checked_realloc(void *block, size_t bytes, int *refused);
+size_t hz5_checked_usable_size(const void *block, int *found);
+void hz5_checked_set_kind(void *block, enum hzn_kind kind);
+// The block is no longer held back: whether it was written meanwhile.
+void hz5_check_released(const struct hz5_desc *desc, void *block, const struct hz5_block *state);
+size_t hz5_births_bytes(uint32_t block_count); // behind the states of a run, zero when it is carved
+uint64_t hz5_random(struct hz5_heap *heap);
+
+// hz5_guard.c: large runs with checks, and with guards around them
+void *hz5_guarded_alloc(size_t bytes, size_t slack, size_t alignment, int *is_zero);
+void hz5_guarded_release(struct hz5_desc *desc);
+size_t hz5_guarded_usable(const struct hz5_desc *desc, size_t slack); // up to the end of the last accessible page
+void hz5_guarded_flush(void);
+void hz5_guard_lock(void);
+void hz5_guard_inherit(void);
+void hz5_guard_unlock(void);
+
+// hz5_empty.c: blocks without bytes
+void *hz5_empty_alloc(enum hzn_kind kind);                            // NULL: no memory
+void hz5_empty_give(struct hz5_block *state, _Atomic uint8_t *birth); // the caller has won its state
+// 1 when one starts at `pointer`; *state is its state byte, *birth its kind and 1.
+int hz5_find_empty(const void *pointer, struct hz5_desc *desc, struct hz5_block **state, _Atomic uint8_t **birth);
 
 // hz5_heap.c: heaps and threads
 struct hz5_heap *hz5_heap_of_thread(void); // acquires one if need be; NULL when out of memory
 
 // hz5_large.c: runs that are one block
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero);
-void *hz5_large_alloc_growing(size_t bytes); // for a block that has grown, and may again
+void *hz5_large_alloc_growing(size_t bytes);                  // for a block that has grown, and may again
+void *hz5_large_begin(char *base, size_t units, size_t room); // a new run becomes a block
+void hz5_large_end(struct hz5_desc *desc);
+void hz5_large_count(uint64_t more); // bytes of hz5_large_bytes(): guards are none
 void hz5_large_release(struct hz5_desc *desc);
 void hz5_large_release_copied(struct hz5_desc *desc); // its contents lie elsewhere now
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes);
-uint64_t hz5_large_bytes(void);     // of all large runs, those in caches included
-uint64_t hz5_large_unguarded(void); // blocks that the profile wanted to guard and that have no guard
+uint64_t hz5_large_bytes(void); // of all large runs, those in caches included
 void hz5_large_flush(struct hz5_heap *heap);
 
 // hz5_reject.c: why a pointer is not a live block's start
@@ -291,6 +347,14 @@ int hz5_find_large(const void *pointer, struct hz5_desc *desc, struct hz5_block 
 struct hz5_desc *hz5_find_live(const void *pointer, struct hz5_block **state);
 
 // hz5_profile.c
+enum hz5_check {
+    HZ5_CANARY = 1,  // bytes beside each block that nobody may change
+    HZ5_ZERO = 2,    // contents go at free, and new blocks read zero
+    HZ5_POISON = 4,  // freed memory is filled, and must still be when it is used again
+    HZ5_BIRTH = 8,   // malloc, new and new[] each with their own free, and with the size asked for
+    HZ5_RANDOM = 16, // which block comes next is drawn
+};
+
 struct hz5_profile {
     const char *name;
     uint32_t magazine_bytes;    // a class's magazine holds about this much
@@ -299,9 +363,12 @@ struct hz5_profile {
     uint32_t trim_floor_bytes;  // waste below this is never trimmed
     uint32_t keep_bytes;        // pages of empty runs a heap keeps for their classes
     uint32_t keep_percent;      // and this share of the bytes in use
-    uint32_t quarantine_bytes;  // freed memory held back from reuse, a thread; 0: none
     uint32_t large_cache_bytes; // large runs a thread keeps
-    uint32_t guard_large;       // 1: an inaccessible unit behind every large run
+    uint32_t checks;            // bits of enum hz5_check
+    uint32_t quarantine_bytes;  // freed memory held back from reuse, of all threads together; 0: none
+    uint32_t guard_large;       // 1: inaccessible units around every large run
+    uint32_t guard_every;       // and around one of so many small blocks; 0: none
+    uint64_t seed;              // of random placement; 0: from the system
     struct arena_limits limits;
 };
 

@@ -10,6 +10,8 @@
 
 #include "../common/lock.h"
 
+#include <string.h>
+
 #define ARRAY_ALIGN 64u // no two runs share a line of states
 #define RESTING_ARRAYS 8u
 
@@ -22,15 +24,19 @@ static struct {
 } arrays;
 
 void hzn_fork_lock(void) {
+    hz5_guard_lock();
     hz_lock(&arrays.lock);
 }
 
 void hzn_fork_inherit(void) {
     hz_lock_inherit(&arrays.lock);
+    hz5_guard_inherit();
+    hz5_checks_inherit();
 }
 
 void hzn_fork_unlock(void) {
     hz_unlock(&arrays.lock);
+    hz5_guard_unlock();
 }
 
 static void link_write(struct hz5_block *array, struct hz5_block *next) {
@@ -56,9 +62,12 @@ struct hz5_block *hz5_array_take(unsigned size_class, uint32_t block_count) {
     hz_unlock(&arrays.lock);
     uint32_t bytes = (uint32_t)hz_align_up(block_count + 1, ARRAY_ALIGN);
     uint32_t fresh_from = array == NULL ? block_count : 8;
+    size_t births = hz5_is_checked ? hz5_births_bytes(block_count) : 0;
     if (array == NULL)
-        array = arena_metadata(bytes, ARRAY_ALIGN);
-    else
+        array = arena_metadata(bytes + births, ARRAY_ALIGN);
+    else if (births != 0)
+        memset(array + bytes, 0, births);
+    if (fresh_from == 8)
         for (uint32_t i = 0; i < 8; i++)
             hz5_block_rest(array + i, i < block_count ? HZ5_FREE : HZ5_NO_BLOCK);
     for (uint32_t i = fresh_from; array != NULL && i >= block_count && i < bytes; i++)

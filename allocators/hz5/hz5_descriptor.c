@@ -25,10 +25,14 @@ static const char *profile(void) {
 
 static const char *text(void) {
     static char line[256];
+    const char *name = profile();
     snprintf(line, sizeof line,
-             "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s reject=%s",
+             "hz5_descriptor=%u version=%s commit=%s features=0x%x forbidden=0x%x profile=%s checks=0x%x quarantine=%u "
+             "guard=%u reject=%s",
              hz5_descriptor.head.version, hz5_descriptor.version, hz5_descriptor.source_commit,
-             hz5_descriptor.head.features, hz5_descriptor.head.forbidden, profile(), reject_policy());
+             hz5_descriptor.head.features, hz5_descriptor.head.forbidden, name, hz5_profile.checks,
+             hz5_profile.quarantine_bytes,
+             hz5_profile.guard_every != 0 ? hz5_profile.guard_every : hz5_profile.guard_large, reject_policy());
     return line;
 }
 

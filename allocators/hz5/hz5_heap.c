@@ -39,6 +39,8 @@ int hzn_start(void) {
     arena_set_limits(&hz5_profile.limits);
     sizeclass_init();
     lay_out_magazines();
+    if (hz5_is_checked)
+        hz5_checks_start();
     return 1;
 }
 
@@ -73,10 +75,9 @@ static HZ_COLD struct hz5_heap *heap_begin(void) {
     for (unsigned size_class = 0; size_class < SIZECLASS_COUNT; size_class++) {
         struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
         hz5_thread.top[size_class] = bottom;
-        // With a quarantine no free may end in a magazine: it counts as full from the start.
-        hz5_thread.limit[size_class] =
-            hz5_profile.quarantine_bytes != 0 ? bottom : bottom + hz5_magazine_entries[size_class];
+        hz5_thread.limit[size_class] = bottom + hz5_magazine_entries[size_class];
     }
+    hz5_checks_begin(heap);
     memset(heap->hidden.classes, 0, sizeof heap->hidden.classes); // a fork has left its thread behind
     hz5_thread.heap = heap;
     hz5_thread.owner = heap->common.id;

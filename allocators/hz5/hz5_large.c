@@ -4,15 +4,7 @@
 // resident too.
 #include "hz5.h"
 
-#include "../common/os_mem.h"
-
-// A guard makes up to two mappings more; the others are the program's.
-#define GUARDS_SHARE 8u // of the mappings a process may have
-
 static _Atomic uint64_t large_bytes; // changed when the arena is asked, not when a cache is
-static _Atomic uint64_t guards;
-static _Atomic uint64_t unguarded;
-static _Atomic uint64_t guards_most; // const once it is not 0
 
 static void set_owner_generation(struct hz5_desc *desc, uint32_t owner) {
     uint32_t generation = hz5_generation_of(hz5_owner_generation_read_again(&desc->owner_generation)) + 1;
@@ -27,46 +19,12 @@ static void count(_Atomic uint64_t *counter, uint64_t more) {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
+void hz5_large_count(uint64_t more) {
+    count(&large_bytes, more);
+}
+
 uint64_t hz5_large_bytes(void) {
     return atomic_load_explicit(&large_bytes, memory_order_relaxed);
-}
-
-uint64_t hz5_large_unguarded(void) {
-    return atomic_load_explicit(&unguarded, memory_order_relaxed);
-}
-
-static int protect_last_unit(const struct hz5_desc *desc, enum os_mem_access access) {
-    return os_mem_protect((char *)atomic_load_explicit(&desc->base, memory_order_relaxed) + hz5_large_usable(desc),
-                          ARENA_UNIT_BYTES, access);
-}
-
-static int may_guard(void) {
-    uint64_t most = atomic_load_explicit(&guards_most, memory_order_relaxed);
-    if (most == 0) {
-        most = os_mem_mappings_limit() / GUARDS_SHARE + 1;
-        atomic_store_explicit(&guards_most, most, memory_order_relaxed);
-    }
-    return atomic_load_explicit(&guards, memory_order_relaxed) < most;
-}
-
-// The last unit of a run becomes the guard. Too many guards would use up the mappings of the process, and then nothing
-// can grow any more, so a block has no guard: its last unit is accessible, and nothing else lies in it.
-static void guard(struct hz5_desc *desc) {
-    desc->is_guarded = 0;
-    if (!hz5_profile.guard_large)
-        return;
-    desc->is_guarded = may_guard() && protect_last_unit(desc, OS_MEM_NONE);
-    count(desc->is_guarded ? &guards : &unguarded, 1);
-}
-
-// 1 when the last unit can be used again.
-static int unguard(struct hz5_desc *desc) {
-    if (!hz5_profile.guard_large)
-        return 1;
-    int done = !desc->is_guarded || protect_last_unit(desc, OS_MEM_READ_WRITE);
-    if (done) // a guard that cannot be removed goes on counting
-        count(desc->is_guarded ? &guards : &unguarded, 0 - (uint64_t)1);
-    return done;
 }
 
 static void *take_cached(size_t units) {
@@ -111,20 +69,21 @@ static void drop_room(struct hz5_desc *desc) {
     desc->room = 0;
 }
 
+void hz5_large_end(struct hz5_desc *desc) {
+    drop_room(desc);
+    count(&large_bytes, 0 - (uint64_t)hz5_large_usable(desc));
+    atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
+    set_owner_generation(desc, HZ5_OWNER_NONE);
+}
+
 static void give_back(struct hz5_desc *desc, void (*give)(void *run, size_t units)) {
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     uint32_t units = desc->units;
-    drop_room(desc);
-    count(&large_bytes, 0 - (uint64_t)hz5_large_usable(desc));
-    if (!unguard(desc)) // no mapping is left to cut it out of: the arena never sees it again
-        units--;
-    atomic_store_explicit(&desc->kind, HZ5_KIND_RELEASED, memory_order_relaxed);
-    set_owner_generation(desc, HZ5_OWNER_NONE);
+    hz5_large_end(desc);
     give(base, units);
 }
 
-// A new run becomes a block.
-static void *begin(char *base, size_t units, size_t room) {
+void *hz5_large_begin(char *base, size_t units, size_t room) {
     struct hz5_desc *desc = hz5_desc_at(hz5_unit_of_pointer(base));
     // ORDER: release: as in carve().
     atomic_store_explicit(&desc->base, (uintptr_t)base, memory_order_release);
@@ -133,8 +92,6 @@ static void *begin(char *base, size_t units, size_t room) {
     atomic_store_explicit(&desc->kind, HZ5_KIND_LARGE, memory_order_relaxed);
     desc->units = (uint32_t)units;
     desc->room = (uint32_t)room;
-    desc->large_units = (uint32_t)(units - hz5_profile.guard_large);
-    guard(desc);
     count(&large_bytes, hz5_large_usable(desc));
     hz5_block_hand_out(&desc->large_state);
     set_owner_generation(desc, HZ5_OWNER_LARGE);
@@ -144,7 +101,7 @@ static void *begin(char *base, size_t units, size_t room) {
 void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
     if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || alignment > HZ_GIB(64))
         return NULL;
-    size_t units = units_of(bytes == 0 ? 1 : bytes) + hz5_profile.guard_large;
+    size_t units = units_of(bytes == 0 ? 1 : bytes);
     size_t align_units = alignment > ARENA_UNIT_BYTES ? alignment >> ARENA_UNIT_SHIFT : 1;
     arena_look();
     void *cached = align_units == 1 ? take_cached(units) : NULL;
@@ -153,17 +110,16 @@ void *hz5_large_alloc(size_t bytes, size_t alignment, int *is_zero) {
         return cached;
     }
     char *base = arena_take(units, align_units, is_zero);
-    return base != NULL ? begin(base, units, 0) : NULL;
+    return base != NULL ? hz5_large_begin(base, units, 0) : NULL;
 }
 
 void *hz5_large_alloc_growing(size_t bytes) {
     int is_zero;
     size_t room;
-    if (hz5_profile.guard_large || bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES ||
-        units_of(bytes) <= HZ5_LARGE_CACHE_UNITS)
+    if (bytes > PTRDIFF_MAX - 2 * ARENA_UNIT_BYTES || units_of(bytes) <= HZ5_LARGE_CACHE_UNITS)
         return hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero);
     char *base = arena_take_growing(units_of(bytes), &room, &is_zero);
-    return base != NULL ? begin(base, units_of(bytes), room) : NULL;
+    return base != NULL ? hz5_large_begin(base, units_of(bytes), room) : NULL;
 }
 
 // The caller has won the block: its state is CACHED.
@@ -189,8 +145,6 @@ void hz5_large_flush(struct hz5_heap *heap) {
 int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
     size_t units = desc->units;
     size_t wanted = units_of(bytes);
-    if (hz5_profile.guard_large)
-        return wanted == desc->large_units; // the guard stays where it is
     void *base = (void *)atomic_load_explicit(&desc->base, memory_order_relaxed);
     if (wanted > units && wanted - units <= desc->room) {
         arena_use_room(base, units, wanted - units);
@@ -205,7 +159,6 @@ int hz5_large_resize(struct hz5_desc *desc, size_t bytes) {
         arena_shrink(base, units, wanted);
     }
     desc->units = (uint32_t)wanted;
-    desc->large_units = (uint32_t)wanted;
     count(&large_bytes, ((uint64_t)wanted - units) << ARENA_UNIT_SHIFT);
     return 1;
 }

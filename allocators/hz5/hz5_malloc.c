@@ -23,18 +23,18 @@ _Static_assert(SIZECLASS_COUNT + 10 == 128, "EMPTY_128 fills the magazines of a 
 HZ_THREAD_LOCAL struct hz5_thread hz5_thread = {
     .top = {EMPTY_128}, .limit = {EMPTY_128}, .owner = HZ5_OWNER_NO_HEAP, .heap = NULL};
 
-static HZ_COLD void *alloc_slow(size_t bytes);
+static HZ_COLD void *alloc_slow(size_t bytes, enum hzn_kind kind);
 
 // ---- malloc -------------------------------------------------------------------------------------------------------
 
-HZ_INLINE void *alloc(size_t bytes) {
+HZ_INLINE void *alloc(size_t bytes, enum hzn_kind kind) {
     if (HZ_UNLIKELY(bytes > SIZECLASS_MAX_BYTES))
-        return alloc_slow(bytes);
+        return alloc_slow(bytes, kind);
     unsigned size_class = sizeclass_of(bytes);
     struct hz5_entry *top = hz5_thread.top[size_class];
     void *block = top->block;
     if (HZ_UNLIKELY(block == NULL))
-        return alloc_slow(bytes);
+        return alloc_slow(bytes, kind);
     hz5_block_hand_out(top->state);
     hz5_thread.top[size_class] = top - 1;
     return block;
@@ -72,30 +72,57 @@ static void *alloc_from_class(unsigned size_class) {
 }
 
 // The table of classes may not have been filled yet: hz_init() comes first.
-static void *alloc_any(size_t bytes) {
+static void *alloc_any(size_t bytes, enum hzn_kind kind) {
     if (bytes > PTRDIFF_MAX || !hz_init())
         return NULL;
     int is_zero;
+    if (hz5_is_checked)
+        return hz5_checked_alloc(bytes, SIZECLASS_GRANULE, kind, &is_zero);
     return bytes > SIZECLASS_MAX_BYTES ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero)
                                        : alloc_from_class(sizeclass_of(bytes));
 }
 
-static void *alloc_slow(size_t bytes) {
-    void *block = alloc_any(bytes);
+static void *alloc_slow(size_t bytes, enum hzn_kind kind) {
+    void *block = alloc_any(bytes, kind);
     if (HZ_UNLIKELY(block == NULL))
         errno = ENOMEM;
     return block;
 }
 
 HZ_EXPORT void *malloc(size_t bytes) {
-    return alloc(bytes);
+    return alloc(bytes, HZN_MALLOC);
 }
 
 void *hzn_alloc(size_t bytes) {
-    return alloc(bytes);
+    return alloc(bytes, HZN_MALLOC);
+}
+
+void *hzn_new(size_t bytes) {
+    return alloc(bytes, HZN_NEW);
+}
+
+void *hzn_new_array(size_t bytes) {
+    return alloc(bytes, HZN_NEW_ARRAY);
+}
+
+void hzn_set_kind(void *block, enum hzn_kind kind) {
+    if (hz5_is_checked)
+        hz5_checked_set_kind(block, kind);
+}
+
+// Whether what is asked for is served with checks.
+static int is_checked(void) {
+    return hz_init() && hz5_is_checked;
 }
 
 void *hzn_alloc_zeroed(size_t bytes) {
+    if (bytes > SIZECLASS_MAX_BYTES && is_checked()) {
+        int is_zero;
+        void *block = hz5_checked_alloc(bytes, SIZECLASS_GRANULE, HZN_MALLOC, &is_zero);
+        if (block != NULL && !is_zero)
+            memset(block, 0, bytes);
+        return block;
+    }
     if (bytes > SIZECLASS_MAX_BYTES) {
         int is_zero = 0;
         void *block = hz_init() ? hz5_large_alloc(bytes, ARENA_UNIT_BYTES, &is_zero) : NULL;
@@ -103,15 +130,17 @@ void *hzn_alloc_zeroed(size_t bytes) {
             zero_recycled(block, bytes);
         return block;
     }
-    void *block = alloc(bytes);
+    void *block = alloc(bytes, HZN_MALLOC);
     return block != NULL ? memset(block, 0, bytes) : NULL;
 }
 
 void *hzn_alloc_aligned(size_t alignment, size_t bytes) {
     if (!hz_init())
         return NULL;
-    unsigned size_class = sizeclass_of_aligned(bytes, alignment);
     int is_zero;
+    if (hz5_is_checked)
+        return hz5_checked_alloc(bytes, alignment, HZN_MALLOC, &is_zero);
+    unsigned size_class = sizeclass_of_aligned(bytes, alignment);
     if (size_class == SIZECLASS_COUNT)
         return hz5_large_alloc(bytes, alignment, &is_zero);
     struct hz5_entry *top = hz5_thread.top[size_class];
@@ -124,25 +153,20 @@ void *hzn_alloc_aligned(size_t alignment, size_t bytes) {
 
 // ---- free ---------------------------------------------------------------------------------------------------------
 
-static HZ_COLD void free_refused(void *block) {
-    if (block != NULL)
+// Nor with checks does a free come further on the fast path than to the question whether the block is of the arena.
+static HZ_COLD void free_refused(void *block, enum hzn_kind kind) {
+    if (hz5_is_checked)
+        hz5_checked_free(block, kind, SIZE_MAX);
+    else if (block != NULL)
         reject(block, REJECT_FREE, hz5_classify(block));
 }
 
-// The magazine is full, or out of sight: of a full one half goes back to the runs. With a quarantine every free comes
-// here.
+// The magazine is full, or out of sight: of a full one half goes back to the runs.
 static HZ_COLD void free_spill(void *block, struct hz5_block *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
     hz5_block_free_own(state);
     hz_heap_enter(&heap->is_busy);
     hz5_show_magazine(heap, (unsigned)size_class);
-    if (hz5_profile.quarantine_bytes != 0) {
-        hz_heap_hold(&heap->common);
-        hz5_quarantine(heap, block, state, (unsigned)size_class);
-        hz_heap_let_go(&heap->common);
-        hz_heap_leave(&heap->is_busy);
-        return;
-    }
     if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
         hz_heap_hold(&heap->common);
         hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
@@ -158,20 +182,10 @@ static HZ_COLD void free_spill(void *block, struct hz5_block *state, size_t size
 
 static HZ_COLD void free_large(void *block, struct hz5_desc *desc, struct hz5_block *state) {
     if (!hz5_block_free_large(state)) {
-        free_refused(block);
+        free_refused(block, HZN_MALLOC);
         return;
     }
     hz5_large_release(desc);
-}
-
-// The block's state has become REMOTE by this thread: accounts for it and lets the owner know.
-HZ_INLINE void remote_freed(struct hz5_desc *run, uint64_t index) {
-    uint64_t bits = hz5_bits_look(&run->remote_bits);
-    if (HZ_UNLIKELY((bits >> hz5_region_of(index) & 1) == 0)) {
-        hz5_remote_push(run, index);
-        return;
-    }
-    hz5_count_issued(hz5_thread.heap);
 }
 
 // No small block starts there: the block of a large run, or nothing.
@@ -180,7 +194,7 @@ static HZ_COLD void free_large_or_refuse(void *block, struct hz5_desc *desc) {
     if (hz5_find_large(block, desc, &state))
         free_large(block, desc, state);
     else
-        free_refused(block);
+        free_refused(block, HZN_MALLOC);
 }
 
 // The descriptor has changed under the look at it; as a loop it would cost the path that hardly ever loops its
@@ -209,16 +223,16 @@ HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t owner_ge
     // From here on the block may be drained, its run released and carved anew at any moment: nothing of the
     // descriptor can tell any more whether the free was good. A run released before has left its states at rest.
     if (HZ_UNLIKELY(!hz5_block_free_remote(state))) {
-        free_refused(block);
+        free_refused(block, HZN_MALLOC);
         return;
     }
-    remote_freed(run, position.index);
+    hz5_remote_freed(run, position.index);
 }
 
-HZ_INLINE void free_block(void *block) {
+HZ_INLINE void free_block(void *block, enum hzn_kind kind) {
     size_t unit = hz5_unit_of_pointer(block);
-    if (HZ_UNLIKELY(!arena_has(unit))) {
-        free_refused(block);
+    if (HZ_UNLIKELY(!arena_has_fast(unit))) {
+        free_refused(block, kind);
         return;
     }
     struct hz5_desc *desc = hz5_desc_at(unit);
@@ -231,12 +245,12 @@ HZ_INLINE void free_block(void *block) {
     uint64_t offset = (uintptr_t)block - HZ5_OWN(desc, uintptr_t, base);
     struct hz5_position position = hz5_position_of(offset, HZ5_OWN(desc, uint64_t, reciprocal));
     if (HZ_UNLIKELY(position.remainder >= HZ5_OWN(desc, uint64_t, remainder_bound))) {
-        free_refused(block);
+        free_refused(block, HZN_MALLOC);
         return;
     }
     struct hz5_block *state = (struct hz5_block *)(position.index + HZ5_OWN(desc, uintptr_t, states));
     if (HZ_UNLIKELY(!hz5_is_live(state))) {
-        free_refused(block);
+        free_refused(block, HZN_MALLOC);
         return;
     }
     size_t size_class = HZ5_OWN(desc, uint8_t, size_class);
@@ -252,11 +266,19 @@ HZ_INLINE void free_block(void *block) {
 }
 
 HZ_EXPORT void free(void *block) {
-    free_block(block);
+    free_block(block, HZN_MALLOC);
 }
 
 void hzn_free(void *block) {
-    free_block(block);
+    free_block(block, HZN_MALLOC);
+}
+
+void hzn_delete(void *block) {
+    free_block(block, HZN_NEW);
+}
+
+void hzn_delete_array(void *block) {
+    free_block(block, HZN_NEW_ARRAY);
 }
 
 // ---- lookups with verification ------------------------------------------------------------------------------------
@@ -273,13 +295,21 @@ size_t hzn_usable_size(void *block) {
     struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
+        int found = 0;
+        size_t bytes = hz5_is_checked ? hz5_checked_usable_size(block, &found) : 0;
+        if (found)
+            return bytes;
         reject(block, REJECT_USABLE_SIZE, hz5_classify(block));
         return 0;
     }
     return usable_bytes(desc);
 }
 
-void hzn_free_sized(void *block, size_t bytes) {
+void hzn_free_sized(void *block, size_t bytes, enum hzn_kind kind) {
+    if (hz5_is_checked) {
+        hz5_checked_free(block, kind, bytes);
+        return;
+    }
     struct hz5_block *state;
     struct hz5_desc *desc = block != NULL ? hz5_find_live(block, &state) : NULL;
     // A block may be larger than its request by alignment or in-place shrinking, never smaller.
@@ -287,7 +317,7 @@ void hzn_free_sized(void *block, size_t bytes) {
         reject(block, REJECT_FREE, ALLOCATOR_REJECT_SIZE_MISMATCH);
         return;
     }
-    free_block(block);
+    free_block(block, HZN_MALLOC);
 }
 
 // A large block must not be freed while its size changes, so it leaves LIVE; a concurrent free is refused.
@@ -341,7 +371,7 @@ static int give_moved(void *block, struct hz5_desc *desc, struct hz5_block *stat
     uint64_t index = (uint64_t)(state - hz5_states_of(run));
     if (!hz5_block_give_moved(state))
         return 0;
-    remote_freed(run, index);
+    hz5_remote_freed(run, index);
     return 1;
 }
 
@@ -349,6 +379,8 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
     struct hz5_block *state;
     struct hz5_desc *desc = hz5_find_live(block, &state);
     if (desc == NULL) {
+        if (hz5_is_checked)
+            return hz5_checked_realloc(block, bytes, refused);
         reject(block, REJECT_REALLOC, hz5_classify(block));
         *refused = 1;
         return NULL;
@@ -363,7 +395,7 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
     } else if (bytes <= old_bytes && bytes >= old_bytes / 2) {
         return block; // a smaller class would save less than the copy costs
     }
-    void *moved = is_large && bytes > old_bytes ? hz5_large_alloc_growing(bytes) : alloc(bytes);
+    void *moved = is_large && bytes > old_bytes ? hz5_large_alloc_growing(bytes) : alloc(bytes, HZN_MALLOC);
     if (moved == NULL)
         return NULL;
     int taken = take_for_move(desc, state);
@@ -372,7 +404,7 @@ void *hzn_realloc(void *block, size_t bytes, int *refused) {
     if (!taken || !give_moved(block, desc, state)) {
         reject(block, REJECT_REALLOC, hz5_classify(block));
         *refused = 1;
-        free_block(moved);
+        free_block(moved, HZN_MALLOC);
         return NULL;
     }
     return moved;

@@ -23,7 +23,9 @@ enum allocator_reject hz5_classify(const void *pointer) {
     if ((uintptr_t)pointer % SIZECLASS_GRANULE != 0)
         return ALLOCATOR_REJECT_MISALIGNED;
     struct hz5_block *state;
-    if (!hz5_find_small(pointer, desc, &state) && !hz5_find_large(pointer, desc, &state))
+    _Atomic uint8_t *birth;
+    if (!hz5_find_small(pointer, desc, &state) && !hz5_find_large(pointer, desc, &state) &&
+        !hz5_find_empty(pointer, desc, &state, &birth))
         return ALLOCATOR_REJECT_INTERIOR;
     switch (hz5_block_peek(state)) {
     case HZ5_FREE:

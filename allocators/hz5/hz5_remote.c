@@ -155,7 +155,7 @@ static void drain_eight(struct hz5_heap *heap, struct hz5_desc *run, uint32_t gr
         (void)hz5_block_see_remote(state);
         if (HZ_UNLIKELY(is_delayed)) {
             hz5_block_drain_to_magazine(state);
-            hz5_quarantine(heap, block + (size_t)index * block_bytes, state, hz5_size_class_of(run));
+            hz5_quarantine_of_drain(heap, block + (size_t)index * block_bytes, state, hz5_size_class_of(run));
         } else if (sink->want > 0) {
             hz5_block_drain_to_magazine(state);
             hz5_sink_put(sink, block + (size_t)index * block_bytes, state);
@@ -223,7 +223,7 @@ void hz5_remote_drain_class(struct hz5_heap *heap, unsigned size_class, struct h
         unqueue(heap, run);
         if (hz5_bits_look(&run->remote_bits) != 0)
             hz5_remote_enqueue(run);
-        else if (run->free_count == run->block_count && !run->is_kept)
+        else if (run->free_count == run->most_free && !run->is_kept)
             hz5_run_became_empty(heap, run, hz5_size_class_of(run));
     }
 }

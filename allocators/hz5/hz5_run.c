@@ -94,6 +94,14 @@ static void tell_arena(const struct hz5_desc *run, size_t unit, uint64_t all) {
     }
 }
 
+// With canaries the first block is never handed out: its last byte is the canary before the second.
+static void leave_first_out(struct hz5_desc *run, struct hz5_block *states, char *base, uint32_t block_bytes) {
+    hz5_block_rest(states, HZ5_NO_BLOCK);
+    run->free_count = --run->most_free;
+    if ((run->dirty_pages >> ((block_bytes - 1) >> run->page_shift) & 1) != 0)
+        base[block_bytes - 1] = 0;
+}
+
 static int carve(struct hz5_heap *heap, unsigned size_class) {
     uint32_t units = hz5_run_units(size_class);
     uint32_t block_bytes = sizeclass_bytes[size_class];
@@ -111,12 +119,14 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->units = units;
     run->block_count = block_count;
     run->dirty_pages = dirty_groups(run, hz5_unit_of_pointer(base), hz5_all_page_groups(run, block_bytes));
-    run->free_count = block_count;
+    run->free_count = run->most_free = block_count;
     run->hint = 0;
     run->draining = 0;
     run->is_kept = 0;
     hz_tally_add(&heap->dirty_bytes, hz5_page_groups(run->dirty_pages, run));
     list_insert(heap, run, size_class, run->dirty_pages == 0);
+    if (HZ_UNLIKELY((hz5_profile.checks & HZ5_CANARY) != 0))
+        leave_first_out(run, states, base, block_bytes);
     for (uint32_t unit = 0; unit < units; unit++)
         describe_unit(run, unit, size_class, states, heap->common.id);
     // A thread that freed into the unit's last life may have set a bit after that life's last drain.
@@ -178,7 +188,7 @@ void hz5_run_blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
     hz_tally_add(&heap->used_bytes, 0 - (uint64_t)count * sizeclass_bytes[size_class]);
     uint32_t before = run->free_count;
     run->free_count += count;
-    HZ_ASSERT(run->free_count <= run->block_count);
+    HZ_ASSERT(run->free_count <= run->most_free);
     if (lowest < run->hint)
         run->hint = lowest;
     if (before == 0) {
@@ -187,7 +197,7 @@ void hz5_run_blocks_freed(struct hz5_heap *heap, struct hz5_desc *run, uint32_t 
         list_remove(heap, run, size_class);
         list_insert(heap, run, size_class, 0);
     }
-    if (run->free_count == run->block_count)
+    if (run->free_count == run->most_free)
         hz5_run_became_empty(heap, run, size_class);
 }
 
@@ -327,6 +337,15 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     return taken != 0;
 }
 
+struct hz5_entry *hz5_filled(struct hz5_heap *heap, unsigned size_class) {
+    if (hz5_thread.top[size_class]->block == NULL) {
+        hz_heap_hold(&heap->common);
+        hz5_refill(heap, size_class);
+        hz_heap_let_go(&heap->common);
+    }
+    return hz5_thread.top[size_class]->block != NULL ? hz5_thread.top[size_class] : NULL;
+}
+
 int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_class) {
     int adopted = 0;
     for (int is_cold = 0; is_cold <= 1; is_cold++) {
@@ -335,7 +354,7 @@ int hz5_adopt_runs(struct hz5_heap *heap, struct hz5_heap *giver, unsigned size_
             struct hz5_desc *run = hz5_run_of_link(*head);
             list_remove(giver, run, size_class);
             run_no_longer_kept(giver, run);
-            uint64_t used = (uint64_t)(run->block_count - run->free_count) * sizeclass_bytes[size_class];
+            uint64_t used = (uint64_t)(run->most_free - run->free_count) * sizeclass_bytes[size_class];
             uint64_t dirty = hz5_page_groups(run->dirty_pages, run);
             hz_tally_add(&giver->used_bytes, 0 - used);
             hz_tally_add(&heap->used_bytes, used);
@@ -359,7 +378,7 @@ static void release_runs(struct hz5_heap *heap, int only_clean) {
             while (link != 0) {
                 struct hz5_desc *run = hz5_run_of_link(link);
                 link = run->next;
-                if (run->free_count == run->block_count && (!only_clean || run->dirty_pages == 0) &&
+                if (run->free_count == run->most_free && (!only_clean || run->dirty_pages == 0) &&
                     hz5_queued_peek_clear(&run->is_queued))
                     release(heap, run, size_class);
             }

@@ -27,8 +27,10 @@ static uint32_t count_state(struct hz5_desc *run, uint8_t wanted) {
     return count;
 }
 
+// Runs without an array of states.
 static int is_large(struct hz5_desc *desc) {
-    return atomic_load_explicit(&desc->kind, memory_order_relaxed) == HZ5_KIND_LARGE;
+    uint8_t kind = atomic_load_explicit(&desc->kind, memory_order_relaxed);
+    return kind == HZ5_KIND_LARGE || kind == HZ5_KIND_EMPTY;
 }
 
 static _Atomic uint64_t absorbed_reported;
@@ -112,10 +114,6 @@ void hzn_stats(struct allocator_stats *out) {
     reject_read(out);
 }
 
-uint64_t hzn_unguarded(void) {
-    return hz5_large_unguarded();
-}
-
 // Two frees of one block, by its owner and by another thread, in the same few nanoseconds: the owner's store may cover
 // the other's mark. The block is freed once, so nothing is damaged, but the second free was not refused where it
 // happened. The accounts tell: every foreign free is counted by its thread and every drained one by the owner. Read
@@ -170,6 +168,7 @@ void hzn_purge(void) {
         hz5_drain(heap);
         hz5_quarantine_flush(heap); // after the drain, which fills it
         hz5_large_flush(heap);
+        hz5_guarded_flush();
         hz5_release_empty_runs(heap);
         hz5_trim(heap);
         hz_heap_let_go(&heap->common);
@@ -204,7 +203,10 @@ void hzn_release_idle(void) {
 
 static int owns(const void *block) {
     struct hz5_block *state;
-    return hz5_find_live(block, &state) != NULL;
+    int found = 0;
+    if (hz5_is_checked)
+        hz5_checked_usable_size(block, &found);
+    return found || hz5_find_live(block, &state) != NULL;
 }
 
 static const char *version(void) {

@@ -26,6 +26,9 @@ const char *const allocator_reject_names[ALLOCATOR_REJECT_COUNT] = {
     [ALLOCATOR_REJECT_OWNER] = "owner",
     [ALLOCATOR_REJECT_SIZE_MISMATCH] = "size_mismatch",
     [ALLOCATOR_REJECT_CORRUPT] = "corrupt",
+    [ALLOCATOR_REJECT_OVERFLOW] = "overflow",
+    [ALLOCATOR_REJECT_WRITE_AFTER_FREE] = "write_after_free",
+    [ALLOCATOR_REJECT_KIND] = "kind_mismatch",
 };
 
 // The members of a table that are functions, and the C library names a foreign library serves them under.

@@ -33,7 +33,8 @@ static const char *const message_names[] = {"free", "free", "realloc", "malloc_u
 static const char *const reason_names[ALLOCATOR_REJECT_COUNT] = {
     "foreign",       "unmapped",           "interior",  "misaligned",
     "double_free",   "double_free_remote", "stale_run", "wrong_owner_generation",
-    "size_mismatch", "corrupt_descriptor"};
+    "size_mismatch", "corrupt_descriptor", "overflow",  "write_after_free",
+    "kind_mismatch"};
 
 // ---- the child
 // -------------------------------------------------------------------------------------------------------------
@@ -283,9 +284,21 @@ static char *misaligned_eight(void) {
     return survive(take()) + 8;
 }
 
+// From a small block to the next. Strict serves one byte more, which is the canary.
+static size_t stride(const char *block) {
+    if (strcmp(profile_name, "strict") != 0)
+        return heap->usable_size((void *)(uintptr_t)block);
+    size_t nominal = 16, bytes = 16;
+    while (bytes < size + 1) {
+        nominal += nominal < 1024 ? 16 : (size_t)1 << (63 - __builtin_clzll(nominal) - 3);
+        bytes = nominal + (nominal >= 2048 ? 64 : 0);
+    }
+    return bytes;
+}
+
 static char *one_past(void) {
     char *block = survive(take());
-    return block + heap->usable_size(block);
+    return block + stride(block);
 }
 
 static char *one_before(void) {
@@ -297,7 +310,7 @@ static char *one_before(void) {
 // Runs begin at a multiple of 64 KiB and end in a tail that holds no whole block; longer ones have eight units.
 static char *run_tail(void) {
     char *block = survive(take());
-    size_t block_bytes = heap->usable_size(block);
+    size_t block_bytes = stride(block);
     size_t run_bytes = block_bytes > 8256 ? 8u << 16 : 1u << 16;
     uintptr_t base = (uintptr_t)block & ~(uintptr_t)0xffff;
     while (block_bytes > 8256 && (uintptr_t)block % block_bytes != base % block_bytes)
@@ -310,7 +323,7 @@ static char *run_tail(void) {
 
 static char *never_handed_out(void) {
     char *block = survive(take());
-    return block + 10 * heap->usable_size(block);
+    return block + 10 * stride(block);
 }
 
 static char *never_mapped(void) {
@@ -555,7 +568,9 @@ static void child(const char *path, const struct misuse *misuse, size_t size_ind
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(CHILD_SECONDS);
     char profile[64];
-    snprintf(profile, sizeof profile, "profile=%s%s", profile_name, counts ? ",reject=count" : "");
+    // The same blocks in each run of this test, where placement is random.
+    snprintf(profile, sizeof profile, "profile=%s%s%s", profile_name,
+             strcmp(profile_name, "strict") == 0 ? ",random=1" : "", counts ? ",reject=count" : "");
     setenv("HZ5_OPTIONS", profile, 1);
     library = test_library_open(path);
     heap = library.table;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define BLOCK_BYTES 70000
+#define LEAST_BLOCKS 80000u
 #define MOST_BLOCKS 200000u
 
 static char *blocks[MOST_BLOCKS];
@@ -36,7 +37,7 @@ static int is_guarded(char *block) {
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        block[malloc_usable_size(block)] = 1;
+        block[(malloc_usable_size(block) + 4096) & ~(size_t)4095] = 1; // the page behind its last
         _exit(0);
     }
     int status = 0;
@@ -66,7 +67,7 @@ int main(void) {
     unsigned long limit = 0;
     if (file == NULL || fscanf(file, "%lu", &limit) != 1 || fclose(file) != 0)
         return 77;
-    unsigned long count = limit / 2 + 2000;
+    unsigned long count = limit / 2 + 2000 > LEAST_BLOCKS ? limit / 2 + 2000 : LEAST_BLOCKS;
     if (count > MOST_BLOCKS)
         return 77; // more than a test should take
     if (is_told())

@@ -156,7 +156,8 @@ static const struct misuse {
 static const char *const reason_texts[ALLOCATOR_REJECT_COUNT] = {
     "foreign: ",       "unmapped: ",           "interior: ",  "misaligned: ",
     "double_free: ",   "double_free_remote: ", "stale_run: ", "wrong_owner_generation: ",
-    "size_mismatch: ", "corrupt_descriptor: "};
+    "size_mismatch: ", "corrupt_descriptor: ", "overflow: ",  "write_after_free: ",
+    "kind_mismatch: "};
 
 static int fail(const struct misuse *misuse, const char *policy, const char *what, unsigned long long got) {
     printf("FAIL %s, policy %s: %s (%llu)\n", misuse->name, policy, what, got);
