@@ -16,7 +16,8 @@ HZ_STEP(hz_status, uint32_t, abandon, STORE, HZ_ANY, HZ_HEAP_ABANDONED, memory_o
 // ORDER: seq_cst: after the push to the heap's remote queue; partner: abandon.
 HZ_STEP(hz_status, uint32_t, is_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memory_order_seq_cst)
 HZ_STEP(hz_status, uint32_t, peek_abandoned, LOOK, HZ_HEAP_ABANDONED, HZ_ANY, memory_order_relaxed)
-// ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it.
+// ORDER: acq_rel: whoever takes the heap sees all that its last holder did, and publishes nothing before it holds it;
+// partner: abandon.
 HZ_STEP(hz_status, uint32_t, acquire, SWAP, HZ_HEAP_ABANDONED, HZ_HEAP_ACQUIRED, memory_order_acq_rel)
 // hz3, hz5: the heap's thread, on slow paths that change runs
 // ORDER: acquire: what the last helper did; partner: helped.
@@ -25,13 +26,15 @@ HZ_STEP(hz_status, uint32_t, hold, SWAP, HZ_HEAP_ALIVE, HZ_HEAP_HELD, memory_ord
 HZ_STEP(hz_status, uint32_t, let_go, STORE, HZ_HEAP_HELD, HZ_HEAP_ALIVE, memory_order_release)
 // hz3, hz5: another thread, which drains for a thread that does not come to it
 // ORDER: seq_cst: acquires what the last holder did, and comes before the look whether a fork is coming: the thread
-// that forks says so before it looks whether its heap is helped.
+// that forks says so before it looks whether its heap is helped; partners: let_go, helped, acquire before reclaim, and
+// is_helped behind the store to hz_fork_is_coming.
 HZ_STEP(hz_status, uint32_t, help, SWAP, HZ_HEAP_ALIVE, HZ_HEAP_HELPED, memory_order_seq_cst)
 // ORDER: release: partners: hold, help.
 HZ_STEP(hz_status, uint32_t, helped, STORE, HZ_HEAP_HELPED, HZ_HEAP_ALIVE, memory_order_release)
 // ORDER: seq_cst: after the thread has said that it is going to fork; partner: help.
 HZ_STEP(hz_status, uint32_t, is_helped, LOOK, HZ_HEAP_HELPED, HZ_ANY, memory_order_seq_cst)
-// a new thread, which has acquired the heap
+// a new thread, which has acquired the heap and has written nothing since: relaxed, because the store continues the release
+// sequence of this thread's acquire, whom help and hold then acquire from (C11 5.1.2.4 p10)
 HZ_STEP(hz_status, uint32_t, reclaim, STORE, HZ_HEAP_ACQUIRED, HZ_HEAP_ALIVE, memory_order_relaxed)
 // hz4: a new thread, and the thread that ends; they hold the heap's lock
 HZ_STEP(hz_status, uint32_t, reclaim_locked, STORE, HZ_HEAP_ABANDONED, HZ_HEAP_ALIVE, memory_order_relaxed)

@@ -19,7 +19,8 @@ int hz_heap_register(struct hz_heap *heap) {
         // ORDER: release: the heap's fields; partner: hz_heap_by_id().
         int is_ours = atomic_compare_exchange_strong_explicit(&hz_heaps.by_id[count + 1], &nobody, heap,
                                                               memory_order_release, memory_order_relaxed);
-        // ORDER: release: the place, whoever has taken it; partner: hz_heap_count().
+        // ORDER: release: the place, whoever has taken it: this thread has read or written it, so nobody who acquires
+        // the count reads an older value of it; partner: hz_heap_count().
         atomic_compare_exchange_strong_explicit(&hz_heaps.count, &count, count + 1, memory_order_release,
                                                 memory_order_relaxed);
         if (is_ours)

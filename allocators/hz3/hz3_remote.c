@@ -90,7 +90,7 @@ static void push(uint32_t owner, uintptr_t link, uintptr_t *next, uint32_t bytes
         *next = link_in(head);
         // ORDER: seq_cst: releases the pointers and this thread's uses of the blocks to who drains, and comes before
         // the look at the status in the order in which a heap is abandoned before the last look at its remote queue
-        // (hz_heap_release).
+        // (hz_heap_release); partners: hz3_remote_drain(), hzn_heap_has_remote() behind hz_status_abandon.
     } while (!atomic_compare_exchange_weak_explicit(&heap->remote_queue, &head, queue_of(link, bytes_in(head) + bytes),
                                                     memory_order_seq_cst, memory_order_relaxed));
     // Nobody else would drain for a thread that has ended.

@@ -91,7 +91,8 @@ static int64_t list_limit(void) {
 
 static void *list_pop(unsigned large_class) {
     struct large_free_list *list = &free_lists[large_class];
-    // ORDER: acquire: the run's link, and what its last user did to it; partner: the release in list_push().
+    // ORDER: acquire: the run's link, and what its last user did to it; partner: the release in list_push(). Both
+    // change the head by an exchange, which continues the release sequence of each push before it.
     uint64_t head = atomic_load_explicit(&list->head, memory_order_acquire);
     while ((uint32_t)head != 0) {
         size_t granule = (size_t)((uint32_t)head - 1) * HZ4_UNIT_GRANULES;

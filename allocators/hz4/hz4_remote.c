@@ -29,7 +29,8 @@ struct hz4_batch *hz4_batch_at(uint32_t index) {
 // ---- pool ---------------------------------------------------------------------------------------------------------
 
 static struct hz4_batch *pool_take_chain(void) {
-    // ORDER: acquire: the chain's links; partner: the release in pool_give_chain().
+    // ORDER: acquire: the chain's links; partner: the release in pool_give_chain(). Both change the head by an
+    // exchange, which continues the release sequence of each one before it.
     uint64_t head = atomic_load_explicit(&pool, memory_order_acquire);
     while ((uint32_t)head != 0) {
         struct hz4_batch *chain = hz4_batch_at((uint32_t)head);

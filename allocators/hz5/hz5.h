@@ -214,7 +214,7 @@ HZ_INLINE uint32_t hz5_generation_of(uint64_t owner_generation) {
 
 // A free of another heap's block, whose region has its bit in `remote_bits`.
 HZ_INLINE void hz5_count_issued(struct hz5_heap *mine) {
-    // ORDER: release: who sees this free counted sees its region counted, too (hzn_stats).
+    // ORDER: release: who sees this free counted sees its region counted, too; partner: the loads in hz5_table.c.
     if (HZ_LIKELY(mine != NULL)) {
         uint64_t issued = atomic_load_explicit(&mine->remote_issued, memory_order_relaxed);
         atomic_store_explicit(&mine->remote_issued, issued + 1, memory_order_release);

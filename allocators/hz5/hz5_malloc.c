@@ -205,8 +205,8 @@ static HZ_COLD void free_again(void *block) {
 
 // Any block whose run this thread does not own.
 HZ_INLINE void free_remote(void *block, struct hz5_desc *desc, uint64_t owner_generation) {
-    // ORDER: acquire: with owner_generation before and after it, a consistent look at the fields of one life:
-    // hz5_steps.h.
+    // ORDER: acquire: with owner_generation before and after it, a consistent look at the fields of one life; partners:
+    // carve() and hz5_steps.h.
     uint64_t reciprocal = hz5_reciprocal_read(&desc->reciprocal);
     uint64_t offset = (uintptr_t)block - atomic_load_explicit(&desc->base, memory_order_acquire);
     struct hz5_position position = hz5_position_of(offset, reciprocal);

@@ -129,7 +129,8 @@ void hz5_remote_push(struct hz5_desc *run, uint64_t index) {
 
 static void count_searched(struct hz5_heap *heap, const struct hz5_desc *run, uint64_t count) {
     count_sizes(&heap->searched, run, count);
-    // ORDER: release: who sees the region counted as searched sees all its blocks counted as drained (hzn_stats).
+    // ORDER: release: who sees the region counted as searched sees all its blocks counted as drained; partner: the load
+    // of count below.
     atomic_store_explicit(&heap->searched.count, hz_tally_get(&heap->searched.count) + count, memory_order_release);
 }
 

@@ -20,7 +20,9 @@ HZ_STEP(hz5_block, uint8_t, free_own, COVER, HZ5_LIVE, HZ5_CACHED, memory_order_
 // any other thread: the winner has freed the block
 // ORDER: seq_cst: (1) releases this thread's uses of the block to the owner that drains it; (2) comes before the look
 // at the region's bit in the one total order in which the owner takes the bits before it reads the states, so either the
-// drainer sees REMOTE or we see the cleared bit.
+// drainer sees REMOTE or we see the cleared bit; partners: (1) see_remote; (2) look, against take and then is_remote.
+// is_remote reads eight states at once, which C11 does not relate to the one that is exchanged here: x86-64 and Arm order
+// a wide load for each of its bytes.
 HZ_STEP(hz5_block, uint8_t, free_remote, SWAP, HZ5_LIVE, HZ5_REMOTE, memory_order_seq_cst)
 // any other thread: realloc, before it copies. A state of its own: give_moved must see when the owner's free, with its
 // plain load and store, has covered it.
@@ -47,7 +49,7 @@ HZ_STEP(hz5_block, uint8_t, spill, STORE, HZ5_CACHED, HZ5_FREE, memory_order_rel
 HZ_STEP(hz5_block, uint8_t, free_large, SWAP, HZ5_LIVE, HZ5_CACHED, memory_order_acq_rel)
 // ORDER: acquire: the descriptor is read after the block is ours; partner: resized.
 HZ_STEP(hz5_block, uint8_t, resize, SWAP, HZ5_LIVE, HZ5_CACHED, memory_order_acquire)
-// ORDER: release: the new size is visible to whoever finds the block live again (free_large, resize).
+// ORDER: release: the new size is visible to whoever finds the block live again; partners: free_large, resize.
 HZ_STEP(hz5_block, uint8_t, resized, STORE, HZ5_CACHED, HZ5_LIVE, memory_order_release)
 // realloc has copied it; nobody else changes MOVING there
 HZ_STEP(hz5_block, uint8_t, free_moved_large, STORE, HZ5_MOVING, HZ5_CACHED, memory_order_relaxed)
@@ -61,9 +63,10 @@ HZ_STEP(hz5_block, uint8_t, count, LOAD, HZ_ANY, HZ_ANY, memory_order_acquire)
 
 // ---- bits of the regions with blocks that the owner does not know of ----------------------------------------------
 
-// ORDER: seq_cst: after free_remote. A set bit means that a drain which will see our state is still to come.
+// ORDER: seq_cst: after free_remote. A set bit means that a drain which will see our state is still to come; partner:
+// take, then is_remote.
 HZ_STEP(hz5_bits, uint64_t, look, LOAD, HZ_ANY, HZ_ANY, memory_order_seq_cst)
-// ORDER: seq_cst: before the look whether the run is queued.
+// ORDER: seq_cst: before the look whether the run is queued; partner: clear, then take.
 HZ_STEP(hz5_bits, uint64_t, set, OR, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // owner
 // ORDER: seq_cst: before the states are read; partner: free_remote.
@@ -73,13 +76,13 @@ HZ_STEP(hz5_bits, uint64_t, drop, EXCHANGE, HZ_ANY, 0, memory_order_relaxed)
 
 // ---- whether a run is in a queue, or in its owner's list of such --------------------------------------------------
 
-// ORDER: seq_cst: after the bit was set; the drainer clears the flag before it looks for bits.
+// ORDER: seq_cst: after the bit was set; partner: clear: the drainer clears the flag before it looks for bits.
 HZ_STEP(hz5_queued, uint8_t, is_clear, LOOK, 0, HZ_ANY, memory_order_seq_cst)
 // ORDER: seq_cst: as is_clear; whoever has found 0 queues the run.
 HZ_STEP(hz5_queued, uint8_t, mark, EXCHANGE, 0, 1, memory_order_seq_cst)
 // whoever has marked it, or taken it out of a queue
 // ORDER: seq_cst: before the next look at the bits and at the owner, so that a thread which sets a bit later queues the
-// run again.
+// run again; partners: set, then is_clear or mark.
 HZ_STEP(hz5_queued, uint8_t, clear, STORE, 1, 0, memory_order_seq_cst)
 // owner, before it gives the run away
 HZ_STEP(hz5_queued, uint8_t, peek_clear, LOOK, 0, HZ_ANY, memory_order_relaxed)
@@ -88,7 +91,8 @@ HZ_STEP(hz5_queued, uint8_t, peek_clear, LOOK, 0, HZ_ANY, memory_order_relaxed)
 
 HZ_STEP(hz5_queue, uint32_t, head, LOAD, HZ_ANY, HZ_ANY, memory_order_relaxed)
 // ORDER: seq_cst: releases the run's link to the drainer, and comes before the look at the heap's status in the order
-// in which a thread that ends sets the status before its last look at the queue.
+// in which a thread that ends sets the status before its last look at the queue; partners: take; hz_status_abandon, then
+// is_empty.
 HZ_STEP(hz5_queue, uint32_t, push, PUSH, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 // owner
 // ORDER: seq_cst: acquires the links of the runs; partner: push.
@@ -126,7 +130,7 @@ HZ_STEP(hz5_array, uintptr_t, read_own, LOAD, HZ_ANY, HZ_ANY, memory_order_relax
 HZ_STEP(hz5_array, uintptr_t, write, PUT, HZ_ANY, HZ_ANY, memory_order_release)
 // owner: carving, when all is written
 // ORDER: seq_cst: before the look for bits that a thread which freed into the unit's last life may have set after that
-// life's last drain; it sets the bit before it looks for an owner.
+// life's last drain; it sets the bit before it looks for an owner; partners: set, then read_to_queue.
 HZ_STEP(hz5_fence, , carved, FENCE, HZ_ANY, HZ_ANY, memory_order_seq_cst)
 
 // clang-format on

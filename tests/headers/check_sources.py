@@ -89,6 +89,7 @@ STRONG_ORDER = re.compile(r"memory_order_(acquire|release|acq_rel|seq_cst)")
 PROTOCOL_MEMBER = re.compile(r"\bprotocol_word\b")
 PROTOCOL_CAST = re.compile(r"(?<!_Atomic)\(\s*(const\s+)?_Atomic\b[^()]*\*\s*\)")
 PROTOCOL_FILE = re.compile(r"^allocators/(common/(protocol|heap_states)|hz\d/hz\d_states)\.h$")
+PARTNER = re.compile(r"partners?:|partners? |\bas (above|in|for|at|[a-z0-9]+(_[a-z0-9]+)+)\b")
 ORDER_WINDOW = 12  # lines above the operation in which its argument stands
 
 
@@ -180,6 +181,21 @@ def check_orders(path: str, raw: str, text: str) -> Iterator[str]:
             yield f"{path}:{number + 1}: {order[0]} without an ORDER: comment within {ORDER_WINDOW} lines above"
 
 
+def check_partners(path: str, raw: str) -> Iterator[str]:
+    """In the allocators, an argument says which access of another thread it is about."""
+    lines = raw.splitlines()
+    for number, line in enumerate(lines):
+        if not path.startswith("allocators/") or "// ORDER:" not in line:
+            continue
+        argument = line.split("// ORDER:")[1]
+        for following in lines[number + 1 :]:
+            if not following.strip().startswith("//") or "ORDER:" in following:
+                break
+            argument += following
+        if not PARTNER.search(argument):
+            yield f"{path}:{number + 1}: ORDER: without a partner - name the access that it pairs with (partner: ...)"
+
+
 def check_protocol(root: str, path: str, text: str) -> Iterator[str]:
     folder = os.path.dirname(path)
     has_table = os.path.isfile(os.path.join(root, folder, os.path.basename(folder) + "_steps.h"))
@@ -216,6 +232,7 @@ def check_tree(root: str, compiler: list[str]) -> tuple[list[str], tuple[int, in
         orders += len(STRONG_ORDER.findall(text))
         violations += check_includes(root, path, text)
         violations += check_orders(path, raw, text)
+        violations += check_partners(path, raw)
         violations += check_protocol(root, path, text)
     violations += check_allowances(root)
     return violations, (len(headers), len(files), orders)
@@ -243,7 +260,9 @@ PLANTED = {
         "void f(struct hz4_word *at) {\n    at->protocol_word = 1;\n    g((_Atomic int *)at);\n"
         "    // at->protocol_word\n}\n"
     ),
-    "allocators/hz4/hz4_steps.h": "",
+    "allocators/hz4/hz4_steps.h": (
+        "// ORDER: acquire: what was done.\n// ORDER: release: x;\n// partner: take.\n// ORDER: seq_cst: as in_f.\n"
+    ),
     "allocators/hz3/no_table.c": "int *f(void *at) {\n    return (_Atomic int *)at;\n}\n",
     "allocators/hz4/hz4_states.h": "#ifndef D\n#define D\nstruct word { int protocol_word; };\n#endif\n",
     "runner/tools/fine.c": '#include "../../allocators/allocator.h"\n',
@@ -259,6 +278,7 @@ EXPECTED = [
     "allocators/unknown/file.c: folder allocators/unknown has no place",
     "allocators/hz4/protocol.c:2: touches a protocol word",
     "allocators/hz4/protocol.c:3: casts to an atomic",
+    "allocators/hz4/hz4_steps.h:1: ORDER: without a partner",
     "workloads/orders.c:7: memory_order_release without an ORDER: comment",
 ]
 
