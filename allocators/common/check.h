@@ -8,7 +8,7 @@
 // A line of text on the stack; what does not fit is cut.
 struct check_line {
     size_t bytes;
-    char text[240];
+    char text[480];
 };
 
 void check_line_text(struct check_line *line, const char *text);
