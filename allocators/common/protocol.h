@@ -5,11 +5,11 @@
 //   HZ_STEP(word, type, name, KIND, from, to, order)    defines word_name(), the step as an inline function, and
 //                                                       word_name_from, _to, _order, what the table says
 //
-// The explorers in tests/model read the same tables, so a step that changes in the code has changed in the model, too. Their
-// machine has a buffer of stores for each thread, which is all that x86 reorders; Arm reorders more. What must hold there
-// is argued in C11's terms at each step that is not relaxed: a release and the acquire that reads it, or, where each of two
-// threads writes one word and then looks at the other's, four accesses in the one order of seq_cst, so that one of the two
-// sees the other's write.
+// The explorers in tests/model read the same tables, so a step that changes in the code has changed in the model, too.
+// Their machine has a buffer of stores for each thread, which is all that x86 reorders; Arm reorders more. What must
+// hold there is argued in C11's terms at each step that is not relaxed: a release and the acquire that reads it, or,
+// where each of two threads writes one word and then looks at the other's, four accesses in the one order of seq_cst,
+// so that one of the two sees the other's write.
 #ifndef HZ_PROTOCOL_H
 #define HZ_PROTOCOL_H
 
