@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads one after another, each of which allocates and frees a little of every size three times and ends: what is
 // resident in the end, and how often memory had to be faulted in. Run with the library preloaded. Usage: short_threads
-// KIB FAULTS; exit 1 when more than KIB stay or a thread, in the mean, causes more than FAULTS minor faults. Layer: test,
-// preload.
+// KIB FAULTS; exit 1 when more than KIB stay or a thread, in the mean, causes more than FAULTS minor faults. Layer:
+// test, preload.
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
