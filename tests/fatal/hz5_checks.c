@@ -467,6 +467,57 @@ static int is_silent(const char *path, const struct bug *bug, size_t size_index,
     return !is_noticed;
 }
 
+#define PLACES 200
+
+// Where blocks lie, as distances from the first: of a process with these options, and of its child after a fork.
+static void places(const char *path, const char *options, ptrdiff_t own[PLACES], ptrdiff_t of_child[PLACES]) {
+    int report[2];
+    if (pipe(report) != 0)
+        exit(2);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setenv("HZ5_OPTIONS", options, 1);
+        library = test_library_open(path);
+        char *first = library.table->alloc(100);
+        pid_t inner = fork();
+        if (inner > 0)
+            waitpid(inner, NULL, 0);
+        ptrdiff_t found[PLACES];
+        for (int i = 0; i < PLACES; i++)
+            found[i] = (char *)library.table->alloc(100) - first;
+        _exit(write(report[1], found, sizeof found) != (ssize_t)sizeof found); // the child's come first
+    }
+    close(report[1]);
+    size_t bytes = PLACES * sizeof *own;
+    if (read(report[0], of_child, bytes) != (ssize_t)bytes || read(report[0], own, bytes) != (ssize_t)bytes)
+        exit(2);
+    close(report[0]);
+    waitpid(pid, NULL, 0);
+}
+
+// That two orders of 200 blocks are drawn alike does not happen.
+static unsigned placement_fails(const char *path) {
+    static const struct {
+        const char *options;
+        int runs_differ, child_differs;
+    } wanted[] = {{"profile=balanced", 0, 0}, {"random", 1, 1}, {"random=3", 0, 1}, {"profile=strict", 1, 1}};
+    unsigned failed = 0;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        ptrdiff_t own[2][PLACES], of_child[2][PLACES];
+        places(path, wanted[i].options, own[0], of_child[0]);
+        places(path, wanted[i].options, own[1], of_child[1]);
+        int runs_differ = memcmp(own[0], own[1], sizeof own[0]) != 0;
+        int child_differs = memcmp(own[0], of_child[0], sizeof own[0]) != 0;
+        if (runs_differ == wanted[i].runs_differ && child_differs == wanted[i].child_differs)
+            continue;
+        printf("FAIL placement with %s: runs %s, parent and child %s\n", wanted[i].options,
+               runs_differ ? "differ" : "are equal", child_differs ? "differ" : "are equal");
+        failed++;
+    }
+    return failed;
+}
+
 int main(int argc, char **argv) {
     test_library_environment(argv);
     const char *only = argc == 4 && strcmp(argv[2], "--case") == 0 ? argv[3] : NULL;
@@ -502,6 +553,8 @@ int main(int argc, char **argv) {
             failed += !run(path, &sound, s, sound_options[o], o % 2 != 0, NULL);
         }
     }
+    cases += 4 * (only == NULL);
+    failed += only == NULL ? placement_fails(path) : 0;
     printf("checks: %u, failed: %u\n", cases, failed);
     return failed != 0 || cases == 0;
 }
