@@ -46,7 +46,7 @@ MUTANTS = [
     ("remote free: state is LIVE", "hz5_malloc.c", "free_remote",
      r"!hz5_block_free_remote\(state\)", "(hz5_block_rest(state, HZ5_REMOTE), 0)",
      "abort:double_there_there"),
-    ("free: inside the arena", "hz5_malloc.c", "free_block", r"!arena_has\(unit\)", "0", "case:kernel_half"),
+    ("free: inside the arena", "hz5_malloc.c", "free_block", r"!arena_has_fast\(unit\)", "0", "case:kernel_half"),
     ("free: the run is this thread's", "hz5_malloc.c", "free_block",
      r"hz5_owner_of\([^;{]*\) != hz5_thread\.owner", "0", "case:double_owner_elsewhere"),
     ("sized free: size", "hz5_malloc.c", "hzn_free_sized", r"bytes > usable_bytes\(desc\)", "0", "case:wrong_size"),
