@@ -27,9 +27,17 @@ void *hzn_new_array(size_t bytes);
 void hzn_delete(void *block);
 void hzn_delete_array(void *block);
 void hzn_set_kind(void *block, enum hzn_kind kind); // of a block just allocated
-size_t hzn_usable_size(void *block);                // 0 for NULL and for refused pointers
-extern const char hzn_options_variable[];           // the environment's, of hzn_start()
-int hzn_start(void);                                // by hz_init() alone, again until it returns 1
+// The five, where hzn_alloc() and hzn_free() are defined, for a design with one heap for all kinds.
+#define HZN_HAS_ONE_KIND                                                                                               \
+    void *hzn_new(size_t bytes) __attribute__((alias("hzn_alloc")));                                                   \
+    void *hzn_new_array(size_t bytes) __attribute__((alias("hzn_alloc")));                                             \
+    void hzn_delete(void *block) __attribute__((alias("hzn_free")));                                                   \
+    void hzn_delete_array(void *block) __attribute__((alias("hzn_free")));                                             \
+    void hzn_set_kind(void *block HZ_UNUSED, enum hzn_kind kind HZ_UNUSED) {                                           \
+    }
+size_t hzn_usable_size(void *block);      // 0 for NULL and for refused pointers
+extern const char hzn_options_variable[]; // the environment's, of hzn_start()
+int hzn_start(void);                      // by hz_init() alone, again until it returns 1
 void hzn_purge(void);
 void hzn_release_idle(void); // what heaps keep and their threads, all idle, need not; by a thread without a heap
 void hzn_stats(struct allocator_stats *out); // as long as heaps and size classes take, not blocks or memory

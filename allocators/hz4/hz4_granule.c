@@ -133,12 +133,13 @@ static void spare_push(struct hz4_run *run) {
 void hz4_granules_give(struct hz4_run *run) {
     void *base = (void *)run->base;
     uint32_t granules = run->granules;
-    unsigned size_class = run->size_class;
+    int is_part = granules < HZ4_UNIT_GRANULES;
+    unsigned kind = is_part ? KIND_SHARED : run->size_class;
     size_t unit = hz4_granule_of(base) / HZ4_UNIT_GRANULES;
-    int is_empty = granules >= HZ4_UNIT_GRANULES;
+    int is_empty = !is_part;
     hz_lock(&map.lock);
     arena_mark(base, run->touched * sizeclass_bytes[run->size_class]);
-    if (!is_empty) {
+    if (is_part) {
         uint8_t *mask = free_mask(unit);
         *mask |= (uint8_t)(((1u << granules) - 1) << hz4_granule_of(base) % HZ4_UNIT_GRANULES);
         is_empty = *mask == ALL_GRANULES;
@@ -149,9 +150,8 @@ void hz4_granules_give(struct hz4_run *run) {
     spare_push(run);
     hz_unlock(&map.lock);
     if (is_empty)
-        arena_give_marked((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)),
-                          granules >= HZ4_UNIT_GRANULES ? granules / HZ4_UNIT_GRANULES : 1,
-                          granules >= HZ4_UNIT_GRANULES ? size_class : KIND_SHARED);
+        arena_give_marked((void *)(arena.base + (unit << ARENA_UNIT_SHIFT)), is_part ? 1 : granules / HZ4_UNIT_GRANULES,
+                          kind);
 }
 
 // ---- the map ------------------------------------------------------------------------------------------------------

@@ -162,25 +162,7 @@ void hzn_free(void *block) {
     free_block(block);
 }
 
-// One heap for all kinds, and nothing that tells them apart.
-void *hzn_new(size_t bytes) {
-    return alloc(bytes);
-}
-
-void *hzn_new_array(size_t bytes) {
-    return alloc(bytes);
-}
-
-void hzn_delete(void *block) {
-    free_block(block);
-}
-
-void hzn_delete_array(void *block) {
-    free_block(block);
-}
-
-void hzn_set_kind(void *block HZ_UNUSED, enum hzn_kind kind HZ_UNUSED) {
-}
+HZN_HAS_ONE_KIND
 
 // ---- the rest -----------------------------------------------------------------------------------------------------
 

@@ -257,9 +257,11 @@ struct hz5_block *hz5_array_take(unsigned size_class, uint32_t block_count); // 
 void hz5_array_give(unsigned size_class, struct hz5_block *array);
 
 // hz5_run.c: runs of small blocks
-int hz5_refill(struct hz5_heap *heap, unsigned size_class);               // 1 when the class's magazine holds something
-struct hz5_entry *hz5_filled(struct hz5_heap *heap, unsigned size_class); // the magazine's top; NULL: no memory
+// The top of the class's magazine, which is filled when it is empty; NULL: no memory.
+struct hz5_entry *hz5_filled(struct hz5_heap *heap, unsigned size_class);
 void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep);
+// Puts a freed block into its class's magazine; of a full one half goes back to the runs first.
+void hz5_keep(struct hz5_heap *heap, unsigned size_class, void *block, struct hz5_block *state);
 void hz5_block_to_run(struct hz5_heap *heap, void *block, struct hz5_block *state); // CACHED -> FREE
 void hz5_release_empty_runs(struct hz5_heap *heap);
 void hz5_release_clean_runs(struct hz5_heap *heap);                                     // empty ones without pages
@@ -374,5 +376,9 @@ struct hz5_profile {
 
 extern struct hz5_profile hz5_profile; // const after hz_init()
 void hz5_profile_load(void);           // from HZ5_OPTIONS
+
+HZ_INLINE int hz5_has_check(uint32_t checks) { // any of them
+    return (hz5_profile.checks & checks) != 0;
+}
 
 #endif

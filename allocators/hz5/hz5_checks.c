@@ -29,12 +29,8 @@ static uint8_t class_of_granules[SIZECLASS_MAX_BYTES / SIZECLASS_GRANULE + 1]; /
 static uint32_t births_at[SIZECLASS_COUNT];                                    // from the first state, bytes
 static uint64_t secret;                                                        // of canaries
 
-static int has(uint32_t check) {
-    return (hz5_profile.checks & check) != 0;
-}
-
 static size_t slack_bytes(void) {
-    return has(HZ5_CANARY) ? 1 : 0;
+    return hz5_has_check(HZ5_CANARY) ? 1 : 0;
 }
 
 size_t hz5_births_bytes(uint32_t block_count) {
@@ -56,14 +52,14 @@ void hz5_checks_start(void) {
 
 void hz5_checks_begin(struct hz5_heap *heap) {
     uint64_t seed = hz5_profile.seed + heap->common.id * 0x9e3779b97f4a7c15u;
-    if (has(HZ5_RANDOM))
+    if (hz5_has_check(HZ5_RANDOM))
         heap->random = (hz5_profile.seed != 0 ? seed : os_entropy64()) | 1;
     heap->until_guard = hz5_profile.guard_every;
 }
 
 void hz5_checks_inherit(void) {
     struct hz5_heap *heap = hz5_thread.heap;
-    if (heap != NULL && has(HZ5_RANDOM))
+    if (heap != NULL && hz5_has_check(HZ5_RANDOM))
         heap->random = (hz5_profile.seed != 0 ? heap->random * 0xbf58476d1ce4e5b9u : os_entropy64()) | 1;
 }
 
@@ -133,17 +129,17 @@ static int is_all(const char *block, size_t bytes, uint64_t word) {
 }
 
 static int is_filling(void) {
-    return has(HZ5_ZERO | HZ5_POISON);
+    return hz5_has_check(HZ5_ZERO | HZ5_POISON);
 }
 
 static void fill(void *block, size_t block_bytes) {
     if (is_filling())
-        memset(block, has(HZ5_ZERO) ? 0 : (int)POISON_BYTE, block_bytes);
+        memset(block, hz5_has_check(HZ5_ZERO) ? 0 : (int)POISON_BYTE, block_bytes);
 }
 
 // Pages that have been given back to the system read zero.
 static int is_filled(const char *block, size_t block_bytes) {
-    if (has(HZ5_ZERO))
+    if (hz5_has_check(HZ5_ZERO))
         return is_all(block, block_bytes, 0);
     const uint64_t poison = POISON_BYTE * (uint64_t)0x0101010101010101u;
     for (size_t at = 0; at < block_bytes;) {
@@ -237,7 +233,7 @@ static size_t requested(const struct place *place) {
 
 // Without a canary the rest of a block may be used.
 static size_t usable(const struct place *place) {
-    if (has(HZ5_CANARY) || place->run == NULL)
+    if (hz5_has_check(HZ5_CANARY) || place->run == NULL)
         return requested(place);
     return is_of_run(place) ? place->block_bytes : hz5_guarded_usable(place->run, 0);
 }
@@ -255,13 +251,13 @@ __attribute__((noinline, no_sanitize("thread"))) static uint8_t byte_before(cons
 static int is_whole_before(const char *block, const struct place *place) {
     uint8_t byte = byte_before(block);
     const char *before = block - place->block_bytes;
-    if (byte == 0 || (byte == POISON_BYTE && has(HZ5_POISON) && !has(HZ5_ZERO)))
+    if (byte == 0 || (byte == POISON_BYTE && hz5_has_check(HZ5_POISON) && !hz5_has_check(HZ5_ZERO)))
         return 1;
     // ORDER: acquire: the canary of a block that was born; partner: bear().
     int is_born = (atomic_load_explicit(place->birth - 1, memory_order_acquire) & BIRTH_BORN) != 0;
     if (is_born)
         return byte == canary_of(before) >> 56;
-    return place->index != 1 && !has(HZ5_ZERO); // memory that others have used
+    return place->index != 1 && !hz5_has_check(HZ5_ZERO); // memory that others have used
 }
 
 // Why a live block must not be freed so; ALLOCATOR_REJECT_COUNT when it may. `bytes`: SIZE_MAX when not told.
@@ -269,11 +265,11 @@ static enum allocator_reject examine(const char *block, const struct place *plac
     uint32_t birth = is_of_run(place) ? birth_read(place->birth) : 0;
     unsigned born_as = is_of_run(place) ? birth >> BIRTH_KIND_SHIFT & BIRTH_KIND
                                         : atomic_load_explicit(place->kind, memory_order_relaxed) - 1u;
-    if (has(HZ5_BIRTH) && born_as != (unsigned)kind)
+    if (hz5_has_check(HZ5_BIRTH) && born_as != (unsigned)kind)
         return ALLOCATOR_REJECT_KIND;
-    if (bytes != SIZE_MAX && (has(HZ5_BIRTH) ? bytes != requested(place) : bytes > usable(place)))
+    if (bytes != SIZE_MAX && (hz5_has_check(HZ5_BIRTH) ? bytes != requested(place) : bytes > usable(place)))
         return ALLOCATOR_REJECT_SIZE_MISMATCH;
-    if (!has(HZ5_CANARY) || place->run == NULL)
+    if (!hz5_has_check(HZ5_CANARY) || place->run == NULL)
         return ALLOCATOR_REJECT_COUNT;
     size_t end = is_of_run(place) ? place->block_bytes : hz5_guarded_usable(place->run, slack_bytes());
     if (!canary_is_whole(block, requested(place), end) || (is_of_run(place) && !is_whole_before(block, place)))
@@ -286,11 +282,12 @@ void hz5_check_released(const struct hz5_desc *desc, void *block, const struct h
     struct hz5_block *states = hz5_states_of(desc);
     _Atomic uint32_t *birth = births_of(states, size_class) + (state - states);
     uint32_t bytes = birth_read(birth) & BIRTH_BYTES;
-    if (has(HZ5_POISON)) {
+    if (hz5_has_check(HZ5_POISON)) {
         if (is_filled(block, sizeclass_bytes[size_class]))
             return;
         fill(block, sizeclass_bytes[size_class]);
-    } else if (!has(HZ5_CANARY) || is_filling() || canary_is_whole(block, bytes, sizeclass_bytes[size_class])) {
+    } else if (!hz5_has_check(HZ5_CANARY) || is_filling() ||
+               canary_is_whole(block, bytes, sizeclass_bytes[size_class])) {
         return;
     }
     reject(block, REJECT_REUSE, ALLOCATOR_REJECT_WRITE_AFTER_FREE);
@@ -315,7 +312,6 @@ static struct hz5_entry take(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_entry *top = hz5_thread.top[size_class];
     if (HZ_UNLIKELY(top->block == NULL)) {
         hz_heap_enter(&heap->is_busy);
-        hz5_show_magazine(heap, size_class);
         top = hz5_filled(heap, size_class);
         arena_look();
         hz_heap_leave(&heap->is_busy);
@@ -323,7 +319,7 @@ static struct hz5_entry take(struct hz5_heap *heap, unsigned size_class) {
             return (struct hz5_entry){NULL, NULL};
     }
     struct hz5_entry taken = *top;
-    if (has(HZ5_RANDOM)) {
+    if (hz5_has_check(HZ5_RANDOM)) {
         struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
         uint64_t below = (hz5_random(heap) >> 32) * (uint64_t)(top - bottom) >> 32;
         taken = *(top - below);
@@ -339,11 +335,11 @@ static void bear(const struct hz5_entry *entry, unsigned size_class, size_t byte
     struct hz5_block *states = hz5_states_of(desc);
     _Atomic uint32_t *birth = births_of(states, size_class) + (entry->state - states);
     size_t block_bytes = sizeclass_bytes[size_class];
-    if (has(HZ5_POISON) && (birth_read(birth) & BIRTH_FILLED) != 0 && !is_filled(entry->block, block_bytes)) {
+    if (hz5_has_check(HZ5_POISON) && (birth_read(birth) & BIRTH_FILLED) != 0 && !is_filled(entry->block, block_bytes)) {
         fill(entry->block, block_bytes);
         reject(entry->block, REJECT_REUSE, ALLOCATOR_REJECT_WRITE_AFTER_FREE);
     }
-    if (has(HZ5_CANARY))
+    if (hz5_has_check(HZ5_CANARY))
         canary_put(entry->block, bytes, block_bytes);
     // ORDER: release: the canary; partner: is_whole_before().
     atomic_store_explicit(birth, BIRTH_BORN | (uint32_t)kind << BIRTH_KIND_SHIFT | (uint32_t)bytes,
@@ -411,17 +407,10 @@ static void give_own(void *block, const struct place *place) {
     struct hz5_heap *heap = hz5_thread.heap;
     unsigned size_class = place->size_class;
     hz_heap_enter(&heap->is_busy);
-    if (heap->quarantine != NULL) {
+    if (heap->quarantine != NULL)
         hz5_quarantine(heap, block, place->state, size_class);
-    } else {
-        hz5_show_magazine(heap, size_class);
-        if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
-            hz_heap_hold(&heap->common);
-            hz5_spill(heap, size_class, hz5_magazine_entries[size_class] / 2);
-            hz_heap_let_go(&heap->common);
-        }
-        *++hz5_thread.top[size_class] = (struct hz5_entry){block, place->state};
-    }
+    else
+        hz5_keep(heap, size_class, block, place->state);
     arena_look();
     hz_heap_leave(&heap->is_busy);
 }

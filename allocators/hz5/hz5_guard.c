@@ -135,7 +135,7 @@ void *hz5_guarded_alloc(size_t bytes, size_t slack, size_t alignment, int *is_ze
         guard(desc, accessible);
     else if (hz5_profile.guard_large)
         count(&unguarded, 1);
-    if ((hz5_profile.checks & HZ5_ZERO) != 0 && !*is_zero) {
+    if (hz5_has_check(HZ5_ZERO) && !*is_zero) {
         memset(block, 0, accessible);
         *is_zero = 1;
     }
@@ -198,8 +198,8 @@ void hz5_guarded_flush(void) {
 
 // The caller has won the block: its state is CACHED.
 void hz5_guarded_release(struct hz5_desc *desc) {
-    hz5_large_count(0 - (uint64_t)hz5_guarded_usable(desc, (hz5_profile.checks & HZ5_CANARY) != 0));
-    int is_emptied = (hz5_profile.checks & (HZ5_ZERO | HZ5_POISON)) != 0 || hz5_profile.quarantine_bytes != 0;
+    hz5_large_count(0 - (uint64_t)hz5_guarded_usable(desc, hz5_has_check(HZ5_CANARY)));
+    int is_emptied = hz5_has_check(HZ5_ZERO | HZ5_POISON) || hz5_profile.quarantine_bytes != 0;
     int is_clean = is_emptied && os_mem_decommit(block_of(desc), hz5_large_usable(desc));
     if (is_clean && desc->is_guarded && hz5_profile.quarantine_bytes != 0 && protect_run(desc, OS_MEM_NONE))
         hold(desc);

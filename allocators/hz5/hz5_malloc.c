@@ -51,15 +51,8 @@ static void *alloc_from_class(unsigned size_class) {
     void *block = NULL;
     if (HZ_LIKELY(heap != NULL)) {
         hz_heap_enter(&heap->is_busy);
-        hz5_show_magazine(heap, size_class);
-        int is_filled = hz5_thread.top[size_class]->block != NULL;
-        if (!is_filled) {
-            hz_heap_hold(&heap->common);
-            is_filled = hz5_refill(heap, size_class);
-            hz_heap_let_go(&heap->common);
-        }
-        if (HZ_LIKELY(is_filled)) {
-            struct hz5_entry *top = hz5_thread.top[size_class];
+        struct hz5_entry *top = hz5_filled(heap, size_class);
+        if (HZ_LIKELY(top != NULL)) {
             hz5_block_hand_out(top->state);
             hz5_thread.top[size_class] = top - 1;
             block = top->block;
@@ -161,21 +154,12 @@ static HZ_COLD void free_refused(void *block, enum hzn_kind kind) {
         reject(block, REJECT_FREE, hz5_classify(block));
 }
 
-// The magazine is full, or out of sight: of a full one half goes back to the runs.
+// The magazine is full, or out of sight.
 static HZ_COLD void free_spill(void *block, struct hz5_block *state, size_t size_class) {
     struct hz5_heap *heap = hz5_thread.heap;
     hz5_block_free_own(state);
     hz_heap_enter(&heap->is_busy);
-    hz5_show_magazine(heap, (unsigned)size_class);
-    if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
-        hz_heap_hold(&heap->common);
-        hz5_spill(heap, (unsigned)size_class, hz5_magazine_entries[size_class] / 2);
-        hz_heap_let_go(&heap->common);
-    }
-    struct hz5_entry *top = hz5_thread.top[size_class] + 1;
-    top->block = block;
-    top->state = state;
-    hz5_thread.top[size_class] = top;
+    hz5_keep(heap, (unsigned)size_class, block, state);
     watch(heap, (unsigned)size_class);
     hz_heap_leave(&heap->is_busy);
 }

@@ -33,7 +33,7 @@ static struct hz5_entry take_oldest(struct hz5_heap *heap) {
     struct hz5_quarantine *quarantine = heap->quarantine;
     struct hz5_entry *first = &quarantine->entries[quarantine->first];
     struct hz5_entry oldest = *first;
-    if ((hz5_profile.checks & HZ5_RANDOM) != 0) {
+    if (hz5_has_check(HZ5_RANDOM)) {
         uint32_t ahead = (uint32_t)((hz5_random(heap) >> 32) * (quarantine->count / 2 + 1) >> 32);
         struct hz5_entry *drawn = &quarantine->entries[(quarantine->first + ahead) % HZ5_QUARANTINE_ENTRIES];
         oldest = *drawn;
@@ -58,13 +58,7 @@ static void put(struct hz5_quarantine *quarantine, void *block, struct hz5_block
 static void to_magazine(struct hz5_heap *heap, struct hz5_entry entry) {
     unsigned size_class =
         atomic_load_explicit(&hz5_desc_at(hz5_unit_of_pointer(entry.block))->size_class, memory_order_relaxed);
-    hz5_show_magazine(heap, size_class);
-    if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
-        hz_heap_hold(&heap->common);
-        hz5_spill(heap, size_class, hz5_magazine_entries[size_class] / 2);
-        hz_heap_let_go(&heap->common);
-    }
-    *++hz5_thread.top[size_class] = entry;
+    hz5_keep(heap, size_class, entry.block, entry.state);
 }
 
 // What becomes free goes into magazines.

@@ -125,7 +125,7 @@ static int carve(struct hz5_heap *heap, unsigned size_class) {
     run->is_kept = 0;
     hz_tally_add(&heap->dirty_bytes, hz5_page_groups(run->dirty_pages, run));
     list_insert(heap, run, size_class, run->dirty_pages == 0);
-    if (HZ_UNLIKELY((hz5_profile.checks & HZ5_CANARY) != 0))
+    if (HZ_UNLIKELY(hz5_has_check(HZ5_CANARY)))
         leave_first_out(run, states, base, block_bytes);
     for (uint32_t unit = 0; unit < units; unit++)
         describe_unit(run, unit, size_class, states, heap->common.id);
@@ -219,6 +219,16 @@ void hz5_spill(struct hz5_heap *heap, unsigned size_class, uint32_t keep) {
     hz5_trim_if_wasteful(heap);
 }
 
+void hz5_keep(struct hz5_heap *heap, unsigned size_class, void *block, struct hz5_block *state) {
+    hz5_show_magazine(heap, size_class);
+    if (hz5_thread.top[size_class] == hz5_thread.limit[size_class]) {
+        hz_heap_hold(&heap->common);
+        hz5_spill(heap, size_class, hz5_magazine_entries[size_class] / 2);
+        hz_heap_let_go(&heap->common);
+    }
+    *++hz5_thread.top[size_class] = (struct hz5_entry){block, state};
+}
+
 // ---- refill -------------------------------------------------------------------------------------------------------
 
 // Takes FREE blocks, lowest first, while the sink wants any; blocks on clean pages only if `touch_clean`. How many.
@@ -305,7 +315,7 @@ static int adopt_from_abandoned_heaps(struct hz5_heap *heap, unsigned size_class
     return adopted;
 }
 
-int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
+static void refill(struct hz5_heap *heap, unsigned size_class) {
     struct hz5_entry *bottom = heap->magazines + hz5_magazine_offset[size_class];
     uint32_t want = (hz5_magazine_entries[size_class] + 1) / 2;
     struct hz5_entry *end = bottom + 1 + want;
@@ -334,13 +344,13 @@ int hz5_refill(struct hz5_heap *heap, unsigned size_class) {
     if (taken < want)
         memmove(bottom + 1, sink.next, taken * sizeof *bottom);
     hz5_thread.top[size_class] = bottom + taken;
-    return taken != 0;
 }
 
 struct hz5_entry *hz5_filled(struct hz5_heap *heap, unsigned size_class) {
+    hz5_show_magazine(heap, size_class);
     if (hz5_thread.top[size_class]->block == NULL) {
         hz_heap_hold(&heap->common);
-        hz5_refill(heap, size_class);
+        refill(heap, size_class);
         hz_heap_let_go(&heap->common);
     }
     return hz5_thread.top[size_class]->block != NULL ? hz5_thread.top[size_class] : NULL;
