@@ -33,7 +33,7 @@ ARTIFACT = "artifact"
 def parse_version(text: str) -> tuple[int, int, int]:
     found = re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a version of three numbers, such as 1.0.0")
+        raise InputError(f"'{text}' is not a version of three numbers, such as 1.0.0")
     return int(found[1]), int(found[2]), int(found[3])
 
 
@@ -129,10 +129,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
     options = parser.parse_args(argv)
-    try:
-        parse_version(options.version)
-    except argparse.ArgumentTypeError as error:
-        raise InputError(str(error)) from None
+    parse_version(options.version)
     tag = f"v{options.version}"
     if git("status", "--porcelain", "--untracked-files=no"):
         raise InputError("the work tree has changes, and a release is made of a commit; commit or drop them first")
@@ -152,12 +149,12 @@ def main(argv: list[str]) -> int:
     git("commit", "--quiet", "-m", f"Release {options.version}", "--", *changed)
     commit = git("rev-parse", "HEAD")
     checked = [name for name in CHECKS if name not in options.without]
-    text = f"hzbench {options.version}\n\nChecked before: {', '.join(checked) or 'nothing'}.\n"
+    told = f"Checked before: {', '.join(checked) or 'nothing'}.\n"
     if ARTIFACT not in options.without:
         try:
-            text += f"Archive of scripts/artifact: sha256 {_pack_twice(commit)}, twice equal.\n"
+            told += f"Archive of scripts/artifact: sha256 {_pack_twice(commit)}, twice equal.\n"
         except InputError as error:
             raise InputError(f"{error}; the commit {commit[:12]} is there without a tag", error.code) from None
-    git("tag", "--annotate", tag, "-m", text)
-    print(f"{tag} is {commit}\n{text.split(chr(10), 2)[2]}Next: git push --follow-tags")
+    git("tag", "--annotate", tag, "-m", f"hzbench {options.version}\n\n{told}")
+    print(f"{tag} is {commit}\n{told}Next: git push --follow-tags")
     return errors.OK

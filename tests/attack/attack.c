@@ -7,8 +7,7 @@
 //   attack --alloc=ITEM --replay=SEED:N | --input=FILE | --input=DIRECTORY
 // Exits with 4 when a bug of a kind that --allow does not name became a primitive that --ignore does not name, a crash
 // or a hang, when one that --refuse names was not refused in its step, when a correct program was disturbed, and when
-// what
-// --expect names was not found.
+// what --expect names was not found.
 #include "attack.h"
 
 #include "../../allocators/loader/loader.h"
@@ -90,62 +89,36 @@ static uint32_t read_names(const char *text, const char *const *names, size_t co
 }
 
 static void read_options(int argc, char **argv) {
-    enum { ALLOC, STEPS, SEED, BUGS, LENGTH, CSV, ALLOW, REFUSE, EXPECT, HASH, REPLAY, INPUT, IGNORE };
-    static const struct option known[] = {
-        {"alloc", 1, NULL, ALLOC},   {"steps", 1, NULL, STEPS},   {"seed", 1, NULL, SEED},
-        {"bugs", 1, NULL, BUGS},     {"length", 1, NULL, LENGTH}, {"csv", 1, NULL, CSV},
-        {"allow", 1, NULL, ALLOW},   {"refuse", 1, NULL, REFUSE}, {"expect", 1, NULL, EXPECT},
-        {"hash", 1, NULL, HASH},     {"replay", 1, NULL, REPLAY}, {"input", 1, NULL, INPUT},
-        {"ignore", 1, NULL, IGNORE}, {NULL, 0, NULL, 0}};
-    for (int option = getopt_long(argc, argv, "", known, NULL); option != -1;
-         option = getopt_long(argc, argv, "", known, NULL)) {
-        int is_understood = 1;
-        switch (option) {
-        case ALLOC:
-            options.alloc = optarg;
-            break;
-        case STEPS:
-            is_understood = quantity_count(optarg, &options.steps);
-            break;
-        case SEED:
-            is_understood = quantity_count(optarg, &options.seed);
-            break;
-        case LENGTH:
-            is_understood = quantity_count(optarg, &options.length) && options.length >= 8 && options.length <= 1000000;
-            break;
-        case BUGS:
-            options.bugs = read_names(optarg, attack_bug_names, ATTACK_BUG_COUNT);
-            break;
-        case ALLOW:
-            options.allow = read_names(optarg, attack_bug_names, ATTACK_BUG_COUNT);
-            break;
-        case REFUSE:
-            options.refuse = read_names(optarg, attack_bug_names, ATTACK_BUG_COUNT);
-            break;
-        case EXPECT:
-            options.expect = read_names(optarg, attack_primitive_names, ATTACK_PRIMITIVE_COUNT);
-            break;
-        case IGNORE:
-            options.ignore = read_names(optarg, attack_primitive_names, ATTACK_PRIMITIVE_COUNT);
-            break;
-        case CSV:
-            options.csv = optarg;
-            break;
-        case HASH:
-            options.hash = optarg;
-            break;
-        case REPLAY:
-            options.replay = optarg;
-            break;
-        case INPUT:
-            options.input = optarg;
-            break;
-        default:
+    enum { TEXT, COUNT, BUGS, PRIMITIVES };
+    static const struct {
+        const char *name;
+        int is;
+        void *to;
+    } known[] = {{"alloc", TEXT, &options.alloc},        {"csv", TEXT, &options.csv},
+                 {"hash", TEXT, &options.hash},          {"replay", TEXT, &options.replay},
+                 {"input", TEXT, &options.input},        {"steps", COUNT, &options.steps},
+                 {"seed", COUNT, &options.seed},         {"length", COUNT, &options.length},
+                 {"bugs", BUGS, &options.bugs},          {"allow", BUGS, &options.allow},
+                 {"refuse", BUGS, &options.refuse},      {"expect", PRIMITIVES, &options.expect},
+                 {"ignore", PRIMITIVES, &options.ignore}};
+    enum { KNOWN = sizeof known / sizeof *known };
+    struct option names[KNOWN + 1] = {0};
+    for (int i = 0; i < KNOWN; i++)
+        names[i] = (struct option){known[i].name, required_argument, NULL, i};
+    for (int i = getopt_long(argc, argv, "", names, NULL); i != -1; i = getopt_long(argc, argv, "", names, NULL)) {
+        if (i < 0 || i >= KNOWN)
             usage("cannot understand", argv[optind - 1]);
-        }
-        if (!is_understood)
+        if (known[i].is == TEXT)
+            *(const char **)known[i].to = optarg;
+        else if (known[i].is == BUGS)
+            *(uint32_t *)known[i].to = read_names(optarg, attack_bug_names, ATTACK_BUG_COUNT);
+        else if (known[i].is == PRIMITIVES)
+            *(uint32_t *)known[i].to = read_names(optarg, attack_primitive_names, ATTACK_PRIMITIVE_COUNT);
+        else if (!quantity_count(optarg, known[i].to))
             usage("not a number that fits", optarg);
     }
+    if (options.length < 8 || options.length > 1000000)
+        usage("not from 8 to 1000000", "--length");
     if (optind < argc || options.alloc == NULL)
         usage(optind < argc ? "not an option" : "an allocator is missing", optind < argc ? argv[optind] : "--alloc");
 }
